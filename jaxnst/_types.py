@@ -1,0 +1,23 @@
+"""Names for the arrays that travel through the program, all channels-last.
+
+Batches never appear here: core functions take one image, and ``jax.vmap`` makes them take many.
+"""
+
+from typing import TypeAlias
+
+from jaxtyping import Array, Float
+
+Image: TypeAlias = Float[Array, "_ _ 3"]
+"""Height x width x RGB, float32. In [0, 1] wherever it is loaded, saved or shown."""
+
+FeatureMap: TypeAlias = Float[Array, "_ _ _"]
+"""Height x width x channels: what one layer of a loss network gives."""
+
+GramMatrix: TypeAlias = Float[Array, "_ _"]
+"""Channels x channels: second moments of a feature map over its positions."""
+
+Features: TypeAlias = dict[str, FeatureMap]
+"""Feature maps by layer name."""
+
+Scalar: TypeAlias = Float[Array, ""]
+"""A number that may be traced."""

@@ -1,0 +1,280 @@
+"""What a style transfer is, as data: frozen dataclasses, standard library only.
+
+A :class:`Recipe` names a method completely: the space in which the image is optimised, the terms
+of the loss, the solver, and the scales. Names of open sets (layers, statistics, networks,
+solvers) are plain strings, checked against their registry where they are used; closed sets and
+numbers are checked here.
+
+A field whose metadata holds ``flag`` is offered by the command line under that name, with the
+field's type, choices, help and default: this file is the only place where they are stated.
+"""
+
+import dataclasses
+import math
+from dataclasses import dataclass, field
+from typing import Any, Literal, get_args
+
+Normalization = Literal["mean", "sum", "target"]
+StyleNormalization = Literal["gatys", "mean", "target"]
+TotalVariationKind = Literal["squared", "power"]
+ChannelOrder = Literal["rgb", "bgr"]
+Padding = Literal["zero", "edge", "reflect"]
+Pooling = Literal["max", "avg"]
+
+LayerWeights = tuple[tuple[str, float], ...]
+
+
+def option(default: Any, flag: str, help: str, **more: Any) -> Any:
+    """Declare a field that the command line offers."""
+    return field(default=default, metadata={"flag": flag, "help": help, **more})
+
+
+def _among(name: str, value: str, choices: tuple[str, ...]) -> None:
+    if value not in choices:
+        raise ValueError(f"{name} is {value!r}, expected one of {', '.join(choices)}")
+
+
+def _positive(name: str, value: float) -> None:
+    if not (value > 0 and math.isfinite(value)):
+        raise ValueError(f"{name} is {value}, expected a finite number above 0")
+
+
+def _not_negative(name: str, value: float) -> None:
+    if not (value >= 0 and math.isfinite(value)):
+        raise ValueError(f"{name} is {value}, expected a finite number, 0 or above")
+
+
+def _layers(name: str, layers: LayerWeights) -> None:
+    if not layers:
+        raise ValueError(f"{name} layers is empty, expected at least one (layer, weight)")
+    names = [layer for layer, _ in layers]
+    if len(set(names)) < len(names):
+        raise ValueError(f"{name} layers {names} name a layer twice")
+    for layer, weight in layers:
+        _not_negative(f"{name} weight of {layer}", weight)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Space:
+    """A linear colour space: ``(scale * image[order] - mean) / deviation``.
+
+    ``image`` is RGB in [0, 1]. A network's preprocessing is one, and so is the space in which a
+    recipe's variable lives; start, steps, bounds and total variation are in the latter.
+
+    Attributes:
+      order: Channel order.
+      scale: Largest value of a channel before the mean is taken off: 1 or 255, as a rule.
+      mean: Per channel, in this space's order.
+      deviation: Per channel, in this space's order.
+    """
+
+    order: ChannelOrder = "rgb"
+    scale: float = 1.0
+    mean: tuple[float, float, float] = (0.0, 0.0, 0.0)
+    deviation: tuple[float, float, float] = (1.0, 1.0, 1.0)
+
+    def __post_init__(self) -> None:
+        _among("order", self.order, get_args(ChannelOrder))
+        _positive("scale", self.scale)
+        for value in self.deviation:
+            _positive("deviation", value)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Content:
+    """The content term: squared distance of feature maps.
+
+    Attributes:
+      weight: Factor of the whole term.
+      layers: Layer names with their weights.
+      normalization: ``mean`` over elements, ``sum``, or ``target`` (mean, divided by the mean
+        square of the content image's own features).
+    """
+
+    weight: float = option(1.0, "--content-weight", "factor of the content loss")
+    layers: LayerWeights = (("relu4_2", 1.0),)
+    normalization: Normalization = "target"
+
+    def __post_init__(self) -> None:
+        _not_negative("content weight", self.weight)
+        _layers("content", self.layers)
+        _among("content normalization", self.normalization, get_args(Normalization))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Style:
+    """The style term: distance of a statistic of the feature maps over all positions.
+
+    Attributes:
+      weight: Factor of the whole term.
+      layers: Layer names with their weights, applied as they are.
+      statistic: Name in ``jaxnst.losses.STATISTICS``: ``gram`` or ``covariance``.
+      normalization: ``gatys`` (sum of squares / 4, of Gram matrices divided by channels and
+        positions), ``mean`` over the matrix, or ``target`` (sum of squares divided by that of
+        the style's own statistic).
+    """
+
+    weight: float = option(8.0, "--style-weight", "factor of the style loss")
+    layers: LayerWeights = tuple((f"relu{b}_1", 0.2) for b in range(1, 6))
+    statistic: str = "covariance"
+    normalization: StyleNormalization = "target"
+
+    def __post_init__(self) -> None:
+        _not_negative("style weight", self.weight)
+        _layers("style", self.layers)
+        _among("style normalization", self.normalization, get_args(StyleNormalization))
+
+
+@dataclass(frozen=True, kw_only=True)
+class TotalVariation:
+    """The smoothness term.
+
+    Attributes:
+      weight: Factor of the whole term.
+      kind: ``squared`` (means of squared differences) or ``power`` (sum of the squared gradient
+        to the power 1.25).
+      chroma: Further factor for differences in colour at equal luminance; 1 treats the three
+        channels alike.
+    """
+
+    weight: float = option(0.3, "--tv-weight", "factor of the total variation loss")
+    kind: TotalVariationKind = "squared"
+    chroma: float = 1.0
+
+    def __post_init__(self) -> None:
+        _not_negative("total variation weight", self.weight)
+        _not_negative("total variation chroma", self.chroma)
+        _among("total variation kind", self.kind, get_args(TotalVariationKind))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Solver:
+    """How the loss is followed downhill.
+
+    Attributes:
+      kind: Name in ``jaxnst.optimize.SOLVERS``: ``lbfgs`` or ``adam``.
+      learning_rate: Step scale. For L-BFGS, 1 is the plain quasi-Newton step.
+      memory: Curvature pairs that L-BFGS keeps.
+      line_search: ``fixed`` (one evaluation per step) or ``zoom``.
+      betas: Adam's decay rates.
+      average: Decay of the running average of iterates that is shown and handed on; 0: none.
+    """
+
+    kind: str = option("lbfgs", "--optimizer", "solver", choices=("lbfgs", "adam"))
+    learning_rate: float | None = option(
+        None, "--learning-rate", "step scale (default: 1 for lbfgs, 0.02 for adam)"
+    )
+    memory: int = 10
+    line_search: Literal["fixed", "zoom"] = "fixed"
+    betas: tuple[float, float] = (0.9, 0.99)
+    average: float = 0.0
+
+    def __post_init__(self) -> None:
+        if self.learning_rate is not None:
+            _positive("learning rate", self.learning_rate)
+        if self.memory < 1:
+            raise ValueError(f"memory is {self.memory}, expected at least 1 curvature pair")
+        _among("line search", self.line_search, ("fixed", "zoom"))
+        for value in (*self.betas, self.average):
+            if not 0 <= value < 1:
+                raise ValueError(f"decay rate is {value}, expected 0 <= rate < 1")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Scales:
+    """From coarse to fine: sizes shrink by ``factor`` from the final one, down to ``least``.
+
+    Attributes:
+      least: Longest side of the coarsest scale, pixels; smaller scales are left out.
+      factor: Ratio of one scale's side to the next coarser one's.
+      evaluations: Loss evaluations per scale, coarsest first; the last repeats for further ones.
+      steps: Total loss evaluations, shared over the scales in that proportion, or None.
+    """
+
+    least: int = 128
+    factor: float = 2.0
+    evaluations: tuple[int, ...] = (100, 80, 60)
+    steps: int | None = option(
+        None, "--steps", "total loss evaluations, shared over the scales (default: the recipe's)"
+    )
+
+    def __post_init__(self) -> None:
+        if self.least < 16:
+            raise ValueError(f"least scale is {self.least}, expected at least 16 pixels")
+        if not self.factor > 1:
+            raise ValueError(f"scale factor is {self.factor}, expected more than 1")
+        if not self.evaluations or min(self.evaluations) < 1:
+            raise ValueError(f"evaluations is {self.evaluations}, expected at least 1 per scale")
+        if self.steps is not None and self.steps < 1:
+            raise ValueError(f"steps is {self.steps}, expected at least 1")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Recipe:
+    """A method of style transfer, completely.
+
+    Attributes:
+      name: What it is called.
+      summary: One line about it.
+      network: Loss network it is meant for.
+      init: What the image starts from: ``content``, ``noise`` or ``style``.
+      noise: Standard deviation of the noise, in the variable's space.
+      pooling: The loss network's pooling, or None for the network's own.
+      padding: The loss network's padding, or None for the network's own.
+      space: Where the variable lives.
+      bounds: Least and greatest value, in that space, to which every step is clipped, or None.
+      content: The content term.
+      style: The style term.
+      tv: The smoothness term.
+      solver: How the loss is followed downhill.
+      scales: Sizes and evaluations.
+    """
+
+    name: str = "default"
+    summary: str = ""
+    network: str = "vgg19-lite"
+    init: str = option("content", "--init", "start: content, noise, style, or a picture's path")
+    noise: float = 0.2
+    pooling: Pooling | None = None
+    padding: Padding | None = None
+    space: Space = Space()
+    bounds: tuple[float, float] | None = None
+    content: Content = Content()
+    style: Style = Style()
+    tv: TotalVariation = TotalVariation()
+    solver: Solver = Solver()
+    scales: Scales = Scales()
+
+    def __post_init__(self) -> None:
+        _positive("noise", self.noise)
+        if self.bounds is not None and not self.bounds[0] < self.bounds[1]:
+            raise ValueError(f"bounds is {self.bounds}, expected (least, greatest)")
+        if self.solver.kind == "lbfgs" and (self.bounds is not None or self.solver.average > 0):
+            raise ValueError("bounds and averaged iterates are for adam: lbfgs knows neither")
+        if self.pooling is not None:
+            _among("pooling", self.pooling, get_args(Pooling))
+        if self.padding is not None:
+            _among("padding", self.padding, get_args(Padding))
+        if self.content.weight == self.style.weight == 0:
+            raise ValueError("content weight and style weight are both 0: nothing to optimise")
+
+
+def options(recipe: Recipe) -> dict[str, tuple[tuple[str, ...], dataclasses.Field[Any], Any]]:
+    """List what the command line offers of a recipe: flag -> (path, field, present value)."""
+    found: dict[str, tuple[tuple[str, ...], dataclasses.Field[Any], Any]] = {}
+    for f in dataclasses.fields(recipe):
+        value = getattr(recipe, f.name)
+        if "flag" in f.metadata:
+            found[f.metadata["flag"]] = ((f.name,), f, value)
+        elif dataclasses.is_dataclass(value):
+            for g in dataclasses.fields(value):
+                if "flag" in g.metadata:
+                    found[g.metadata["flag"]] = ((f.name, g.name), g, getattr(value, g.name))
+    return found
+
+
+def replace(recipe: Recipe, path: tuple[str, ...], value: Any) -> Recipe:
+    """Return the recipe with one field set, e.g. ``("style", "weight")``."""
+    if len(path) > 1:
+        value = dataclasses.replace(getattr(recipe, path[0]), **{path[1]: value})
+    return dataclasses.replace(recipe, **{path[0]: value})
