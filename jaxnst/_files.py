@@ -1,0 +1,143 @@
+"""Files as such, whatever is in them: checked before reading, replaced whole or not at all.
+
+Every error is one line that names the file and says what to do.
+"""
+
+import contextlib
+import os
+import secrets
+import stat
+from typing import TypeAlias
+
+AnyPath: TypeAlias = str | os.PathLike[str]
+
+
+def name_of(path: AnyPath) -> str:
+    """Name a file in a message: on one line and printable, whatever its bytes."""
+    name = os.fspath(path)
+    return name if name and name.isprintable() else ascii(name)
+
+
+def reason(error: BaseException) -> str:
+    """Say on one line what another library, or the system, complained about."""
+    text = error.strerror if isinstance(error, OSError) else None
+    return " ".join((text or str(error)).split()) or type(error).__name__
+
+
+def check_source(path: AnyPath, most_bytes: int) -> None:
+    """Refuse what is no plain file of a sensible length; opening a pipe would wait for ever.
+
+    Args:
+      path: A file to be read.
+      most_bytes: Greatest length, bytes.
+
+    Raises:
+      FileNotFoundError: There is no such file.
+      IsADirectoryError: It is a folder.
+      ValueError: It cannot be looked at, is a device or a pipe, is empty or too long.
+    """
+    name = name_of(path)
+    try:
+        status = os.stat(path)
+    except (FileNotFoundError, NotADirectoryError) as error:
+        raise FileNotFoundError(f"{name} does not exist: check the name and the folder") from error
+    except (OSError, ValueError) as error:
+        raise ValueError(f"{name} cannot be opened ({reason(error)}): check the name") from error
+    if stat.S_ISDIR(status.st_mode):
+        raise IsADirectoryError(f"{name} is a folder: name a file in it")
+    if not stat.S_ISREG(status.st_mode):
+        raise ValueError(f"{name} is a pipe or a device: save its contents to a file first")
+    if status.st_size == 0:
+        raise ValueError(f"{name} is empty: get a whole copy of it")
+    if status.st_size > most_bytes:
+        raise ValueError(
+            f"{name} has {status.st_size} bytes, more than the {most_bytes} that are read: "
+            "make it smaller first"
+        )
+
+
+def destination(path: AnyPath) -> str:
+    """Find the file behind all links that ``path`` would write to.
+
+    Raises:
+      FileNotFoundError: Its folder does not exist.
+      IsADirectoryError: It is a folder.
+      PermissionError: It exists and is write-protected.
+      ValueError: It exists and is a device or a pipe.
+    """
+    name, target = name_of(path), os.path.realpath(path)
+    folder = os.path.dirname(target)
+    if os.path.isdir(target):
+        raise IsADirectoryError(f"{name} is a folder: name a file in it")
+    if not os.path.isdir(folder):
+        raise FileNotFoundError(
+            f"folder {name_of(folder)} does not exist: make it, or choose another for {name}"
+        )
+    if os.path.exists(target):
+        if not os.path.isfile(target):
+            raise ValueError(f"{name} is a pipe or a device: choose another name")
+        if not os.access(target, os.W_OK):
+            raise PermissionError(f"{name} is write-protected: choose another name")
+    return target
+
+
+def check_writable(path: AnyPath) -> None:
+    """Find out whether ``replace_file`` could write to ``path``.
+
+    A file of another name is made in the folder for a moment: only that tells reliably.
+
+    Raises:
+      OSError: The folder cannot be written to; a fitting subclass, or those of ``destination``.
+      ValueError: As ``destination``.
+    """
+    target = destination(path)
+    probe = _temporary(target)
+    try:
+        with open(probe, "xb"):
+            pass
+    except OSError as error:
+        raise type(error)(
+            f"folder {name_of(os.path.dirname(target))} cannot be written to ({reason(error)}): "
+            f"choose another for {name_of(path)}"
+        ) from error
+    finally:
+        _discard(probe)
+
+
+def replace_file(path: AnyPath, data: bytes) -> None:
+    """Write a whole file: beside ``path`` under another name, then moved into place.
+
+    A crash never leaves half a file, and loses nothing that was there; of two processes that
+    write the same file, the last to finish wins. The file's mode follows the umask.
+
+    Raises:
+      OSError: Writing failed; the subclass tells why, and nothing has changed.
+      ValueError: As ``destination``.
+    """
+    target = destination(path)
+    temporary = _temporary(target)
+    try:
+        # Opened plainly: tempfile's files are private to the user whatever the umask.
+        with open(temporary, "xb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(temporary, target)
+    except BaseException as error:
+        _discard(temporary)
+        if not isinstance(error, OSError):
+            raise
+        raise type(error)(
+            f"{name_of(path)} could not be saved ({reason(error)}): make room or choose another "
+            "folder; what was there before is unchanged"
+        ) from error
+
+
+def _temporary(target: str) -> str:
+    """Name a file beside ``target`` that no other process uses."""
+    return os.path.join(os.path.dirname(target), f".jaxnst-{secrets.token_hex(8)}.tmp")
+
+
+def _discard(path: str) -> None:
+    with contextlib.suppress(OSError):
+        os.unlink(path)

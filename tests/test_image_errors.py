@@ -1,0 +1,262 @@
+"""What is not a picture, or cannot be written."""
+
+import errno
+import gc
+import os
+import warnings
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from image_helpers import (
+    SWAPPED,
+    bmp_header,
+    encoded,
+    jpeg_header,
+    levels,
+    load,
+    png,
+    smooth,
+    tiff_header,
+    webp_header,
+)
+from PIL import Image
+
+from jaxnst import image as jim
+
+# Bad input
+
+
+BOMBS = [png, jpeg_header, bmp_header, tiff_header, webp_header]
+
+
+@pytest.mark.parametrize("header", BOMBS)
+@pytest.mark.parametrize("size", [(65_000, 65_000), (16_000, 10_000), (12_000, 12_000)])
+def test_bomb_is_refused_by_its_header(header, size):
+    # None of these holds its pixels, so whoever came to decode them would call them damaged.
+    before = Image.MAX_IMAGE_PIXELS
+    with pytest.raises(ValueError, match=r"134 million pixels") as caught:
+        load(header(*size))
+    assert "\n" not in str(caught.value)
+    assert before == Image.MAX_IMAGE_PIXELS
+
+
+def test_size_limit_is_ours_and_silent(monkeypatch, recwarn):
+    picture = Image.fromarray(levels(10, 10))
+    monkeypatch.setattr(jim, "MAX_PIXELS", 99)
+    with pytest.raises(ValueError, match="make it smaller"):
+        load(picture)
+    monkeypatch.setattr(jim, "MAX_PIXELS", 100)
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 60)  # where Pillow warns
+    assert load(picture).shape == (10, 10, 3)
+    assert not recwarn.list
+
+
+def test_length_limit(monkeypatch):
+    monkeypatch.setattr(jim, "MAX_BYTES", 20)
+    with pytest.raises(ValueError, match="more than the 20"):
+        load(Image.new("RGB", (2, 2)))
+
+
+@pytest.mark.parametrize(
+    ("kind", "options"),
+    [
+        ("JPEG", {}),
+        ("JPEG", {"progressive": True}),
+        ("PNG", {}),
+        ("WEBP", {}),
+        ("TIFF", {}),
+        ("TIFF", {"compression": "tiff_lzw"}),
+        ("BMP", {}),
+    ],
+)
+def test_cut_short_is_an_error_wherever_the_cut_is(kind, options):
+    data = encoded(Image.fromarray(levels()), kind, **options)
+    # PNG may lack the mark of its end and the checksum before: the pixels are all there.
+    last = len(data) - (21 if kind == "PNG" else 1)
+    for length in {1, 2, 20, 100, len(data) // 2, len(data) - 100, last - 1, last}:
+        with pytest.raises(ValueError, match=r"cut short or damaged|holds no") as caught:
+            load(data[:length])
+        assert "\n" not in str(caught.value)
+
+
+BAD = {
+    "empty": (b"", "is empty"),
+    "text": (b"a shopping list\nmilk\n", "holds no JPEG, PNG, WebP, TIFF or BMP picture"),
+    "eps": (b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\nquit\n%%EOF\n", "holds no"),
+    "gif": (encoded(Image.new("L", (9, 9)), "GIF"), "convert it to PNG"),
+    "0x0": (png(0, 0), "cut short or damaged|holds no"),
+    "no pixels": (png(9, 9), "cut short or damaged"),
+    "zlib": (png(9, 9, b"not deflated"), "cut short or damaged"),
+}
+
+
+@pytest.mark.parametrize("which", BAD)
+def test_bad_file_is_a_one_line_error_that_names_it(tmp_path, which):
+    data, says = BAD[which]
+    path = tmp_path / "photo.jpg"
+    path.write_bytes(data)
+    with pytest.raises(ValueError, match=says) as caught:
+        jim.load_image(path)
+    assert str(caught.value).startswith(str(path))
+    assert "\n" not in str(caught.value)
+
+
+def test_missing_file_and_folder(tmp_path):
+    with pytest.raises(FileNotFoundError, match=r"nothing\.png does not exist"):
+        jim.load_image(tmp_path / "nothing.png")
+    with pytest.raises(IsADirectoryError, match="is a folder"):
+        jim.load_image(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("error", "says"),
+    [(PermissionError(13, "Permission denied"), "may not be read"), (MemoryError(), "memory")],
+)
+def test_file_that_may_not_be_read(tmp_path, monkeypatch, error, says):
+    def refuse(*args):
+        raise error
+
+    (tmp_path / "x.png").write_bytes(b"x")
+    monkeypatch.setattr(jim, "open", refuse, raising=False)
+    with pytest.raises(ValueError, match=rf"x\.png .*{says}"):
+        jim.load_image(tmp_path / "x.png")
+
+
+def test_check_side():
+    jim.check_side(np.zeros((16, 99, 3)), "x.png")
+    with pytest.raises(ValueError, match=r"x\.png is 99x15 pixels, expected at least 16"):
+        jim.check_side(np.zeros((15, 99, 3)), "x.png")
+    with pytest.raises(ValueError, match=r"1x1 pixels, expected at least 2"):
+        jim.check_side(np.zeros((1, 1, 3)), Path("x.png"), least=2)
+
+
+@pytest.mark.skipif(not Path("/proc/self/fd").exists(), reason="needs /proc")
+def test_no_file_stays_open():
+    opened = []
+    for _ in range(2):
+        load(encoded(Image.new("RGB", (2, 2)), "TIFF", compression="tiff_lzw"))
+        load(Image.new("RGB", (2, 2)), "WEBP")
+        for data in (b"text", png(9, 9), tiff_header(9000, 9000)):
+            with pytest.raises(ValueError, match="picture"):
+                load(data)
+        gc.collect()
+        opened.append(len(os.listdir("/proc/self/fd")))
+    assert opened[0] == opened[1]
+
+
+SEEDS = [
+    encoded(Image.fromarray(levels(9, 7)), kind, **options)
+    for kind, options in [
+        ("JPEG", {"icc_profile": SWAPPED}),
+        ("PNG", {"icc_profile": SWAPPED}),
+        ("WEBP", {}),
+        ("TIFF", {"compression": "tiff_lzw"}),
+        ("BMP", {}),
+    ]
+]
+
+
+@st.composite
+def damaged(draw):
+    data = bytearray(draw(st.sampled_from(SEEDS)))
+    for _ in range(draw(st.integers(1, 8))):
+        data[draw(st.integers(0, len(data) - 1))] = draw(st.integers(0, 255))
+    return bytes(data[: draw(st.integers(1, len(data)))])
+
+
+@given(st.binary(max_size=200) | damaged())
+@settings(max_examples=300, deadline=None)
+def test_any_bytes_are_a_picture_or_a_one_line_error(tmp_path_factory, data):
+    path = tmp_path_factory.getbasetemp() / "any.jpg"
+    path.write_bytes(data)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(jim, "MAX_PIXELS", 2**16)
+        try:
+            image = jim.load_image(path)
+        except ValueError as error:
+            assert str(error).startswith(str(path))
+            assert "\n" not in str(error)
+        else:
+            assert image.dtype == np.float32 and image.shape[2:] == (3,)
+            assert 0 <= image.min() <= image.max() <= 1
+
+
+# Saving: errors
+
+
+@pytest.mark.parametrize(
+    ("name", "error", "says"),
+    [
+        ("x.pgn", ValueError, r"x\.pgn has the ending \.pgn, expected one of .*: try \.png"),
+        ("x.jpgg", ValueError, r"try \.jpg"),
+        ("x", ValueError, r"expected one of \.jpg, \.jpeg, \.png, \.webp, \.tif, \.tiff, \.bmp"),
+        ("no/x.png", FileNotFoundError, "does not exist: make it"),
+        ("folder.png", IsADirectoryError, "is a folder"),
+    ],
+)
+def test_bad_destination(tmp_path, name, error, says):
+    (tmp_path / "folder.png").mkdir()
+    for call in (jim.check_output, lambda path: jim.save_image(path, smooth())):
+        with pytest.raises(error, match=says) as caught:
+            call(tmp_path / name)
+        assert "\n" not in str(caught.value)
+    assert os.listdir(tmp_path) == ["folder.png"]
+
+
+def test_check_output_leaves_nothing_behind(tmp_path):
+    jim.check_output(tmp_path / "x.PNG")
+    assert os.listdir(tmp_path) == []
+
+
+@pytest.mark.parametrize(
+    ("image", "error", "says"),
+    [
+        (np.full((4, 4, 3), np.nan, np.float32), ValueError, "NaN"),
+        (np.zeros((4, 4), np.float32), ValueError, r"shape \(4, 4\), expected"),
+        (np.zeros((4, 4, 4), np.float32), ValueError, r"expected \(height, width, 3\)"),
+        (np.zeros((0, 4, 3), np.float32), ValueError, r"shape \(0, 4, 3\)"),
+        (np.zeros((4, 4, 3), np.uint8), TypeError, "uint8, expected floating point"),
+    ],
+)
+def test_bad_image_is_not_saved(tmp_path, image, error, says):
+    with pytest.raises(error, match=says):
+        jim.save_image(tmp_path / "x.png", image)
+    assert os.listdir(tmp_path) == []
+
+
+@pytest.mark.parametrize("quality", [0, 101])
+def test_bad_quality(tmp_path, quality):
+    with pytest.raises(ValueError, match=f"quality is {quality}, expected 1 to 100"):
+        jim.save_image(tmp_path / "x.jpg", smooth(), quality=quality)
+
+
+@pytest.mark.parametrize(("ending", "side"), [(".webp", 16_384), (".jpg", 65_536)])
+def test_picture_too_long_for_its_format(tmp_path, ending, side):
+    with pytest.raises(ValueError, match=rf"{side}x1 pixels as .*: try \.png") as caught:
+        jim.save_image(tmp_path / f"x{ending}", np.zeros((1, side, 3), np.float32))
+    assert "\n" not in str(caught.value)
+    assert os.listdir(tmp_path) == []
+
+
+@pytest.mark.parametrize("error", [OSError(errno.ENOSPC, "No space left"), KeyboardInterrupt()])
+def test_full_disk_or_interrupt_leaves_the_old_picture(tmp_path, monkeypatch, error):
+    def fail(*args):
+        raise error
+
+    path = tmp_path / "x.png"
+    jim.save_image(path, smooth())
+    before = path.read_bytes()
+    monkeypatch.setattr(os, "fsync", fail)
+    with pytest.raises(type(error)):
+        jim.save_image(path, smooth() ** 2)
+    assert os.listdir(tmp_path) == ["x.png"]
+    assert path.read_bytes() == before
+
+
+def test_loading_leaves_the_warning_filters_alone():
+    before = list(warnings.filters)
+    load(Image.new("RGB", (2, 2)))
+    assert warnings.filters == before
