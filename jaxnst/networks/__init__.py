@@ -1,0 +1,21 @@
+"""Loss networks: what looks at the image."""
+
+from jaxnst.networks.registry import (
+    NETWORKS,
+    PREPROCESSING,
+    LossNetwork,
+    extract_features,
+    init_network,
+    load_network,
+    make_network,
+)
+
+__all__ = [
+    "NETWORKS",
+    "PREPROCESSING",
+    "LossNetwork",
+    "extract_features",
+    "init_network",
+    "load_network",
+    "make_network",
+]

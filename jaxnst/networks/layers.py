@@ -1,0 +1,126 @@
+"""Layers of the loss networks: convolution, padding and pooling, written for compiled loops.
+
+Arrays are channels-last, ``(..., height, width, channels)`` with at most one batch axis; kernels
+are ``(height, width, in, out)``.
+
+Two of XLA's CPU habits decide how these layers are written (figures in docs/performance.md):
+
+* JAX's own input gradient of a convolution permutes the kernel's axes, and inside a loop body XLA
+  does not undo that, which makes the gradient several times slower there than outside.
+  :func:`conv` therefore states its input gradient as another convolution in canonical layout.
+* The gradient of ``reduce_window`` is slow, so pooling is arithmetic on four strided slices.
+"""
+
+from functools import partial
+
+import jax
+import jax.numpy as jnp
+from jax import lax
+from jaxtyping import Array, Float
+
+from jaxnst.config import Padding
+
+# XLA's fast path for convolutions on a CPU wants the input channels in whole vectors of this
+# many: a picture's three, filled up with zeros, cost a fifth of what three cost.
+_VECTOR = 4
+
+
+def conv(
+    x: Float[Array, "*batch h w c"],
+    kernel: Float[Array, "kh kw c d"],
+    bias: Float[Array, " d"],
+    *,
+    padding: Padding = "zero",
+) -> Float[Array, "*batch h w d"]:
+    """Convolve at stride 1, keeping height and width.
+
+    Args:
+      x: Feature map, with or without one batch axis.
+      kernel: Odd height and width.
+      bias: One value per output channel.
+      padding: What lies beyond the border. Zeros are padded inside the convolution; ``edge`` and
+        ``reflect`` (without repeating the border) cost a copy of the feature map.
+
+    Returns:
+      The feature map after convolution and bias, before any activation.
+
+    Raises:
+      ValueError: If the kernel has an even side, for which "same size" has no centre.
+    """
+    kh, kw = kernel.shape[:2]
+    if kh % 2 == 0 or kw % 2 == 0:
+        raise ValueError(f"kernel is {kh}x{kw}, but conv needs odd sides; use lax.conv instead")
+    margin = (kh // 2, kw // 2)
+    if padding != "zero":
+        x = pad(x, margin, padding)
+        margin = (0, 0)
+    if missing := -x.shape[-1] % _VECTOR:
+        x = jnp.pad(x, [(0, 0)] * (x.ndim - 1) + [(0, missing)])
+        kernel = jnp.pad(kernel, [(0, 0), (0, 0), (0, missing), (0, 0)])
+    out = _conv(margin, x if x.ndim == 4 else x[None], kernel)
+    return (out if x.ndim == 4 else out[0]) + bias
+
+
+def pad(
+    x: Float[Array, "*batch h w c"], margin: tuple[int, int], padding: Padding
+) -> Float[Array, "*batch h2 w2 c"]:
+    """Add ``margin`` rows above and below and columns left and right."""
+    mode = {"zero": "constant", "edge": "edge", "reflect": "reflect"}[padding]
+    widths = [(0, 0)] * (x.ndim - 3) + [(m, m) for m in margin] + [(0, 0)]
+    return jnp.pad(x, widths, mode=mode)
+
+
+def max_pool(x: Float[Array, "*batch h w c"]) -> Float[Array, "*batch h2 w2 c"]:
+    """Take the maximum of each 2x2 square; an odd last row or column is dropped."""
+    (a, b), (c, d) = _squares(x)
+    return jnp.maximum(jnp.maximum(a, b), jnp.maximum(c, d))
+
+
+def avg_pool(x: Float[Array, "*batch h w c"]) -> Float[Array, "*batch h2 w2 c"]:
+    """Take the mean of each 2x2 square; an odd last row or column is dropped."""
+    (a, b), (c, d) = _squares(x)
+    return 0.25 * (a + b + (c + d))
+
+
+def _squares(x: Array) -> tuple[tuple[Array, Array], tuple[Array, Array]]:
+    """Return the four corners of every 2x2 square as four strided slices."""
+    h, w = x.shape[-3] // 2 * 2, x.shape[-2] // 2 * 2
+    top, bottom = x[..., 0:h:2, :w, :], x[..., 1:h:2, :w, :]
+    return (
+        (top[..., 0::2, :], top[..., 1::2, :]),
+        (bottom[..., 0::2, :], bottom[..., 1::2, :]),
+    )
+
+
+def _plain_conv(margin: tuple[int, int], x: Array, kernel: Array) -> Array:
+    return lax.conv_general_dilated(
+        x,
+        kernel,
+        window_strides=(1, 1),
+        padding=[(m, m) for m in margin],
+        dimension_numbers=("NHWC", "HWIO", "NHWC"),
+    )
+
+
+_conv = jax.custom_vjp(_plain_conv, nondiff_argnums=(0,))
+
+
+def _conv_forward(
+    margin: tuple[int, int], x: Array, kernel: Array
+) -> tuple[Array, tuple[Array, Array]]:
+    return _plain_conv(margin, x, kernel), (x, kernel)
+
+
+def _conv_backward(
+    margin: tuple[int, int], saved: tuple[Array, Array], grad: Array
+) -> tuple[Array, Array]:
+    x, kernel = saved
+    kh, kw = kernel.shape[:2]
+    full = (kh - 1 - margin[0], kw - 1 - margin[1])
+    flipped = jnp.swapaxes(kernel[::-1, ::-1], 2, 3)
+    grad_x = _plain_conv(full, grad, flipped)
+    _, kernel_vjp = jax.vjp(partial(_plain_conv, margin, x), kernel)
+    return grad_x, kernel_vjp(grad)[0]
+
+
+_conv.defvjp(_conv_forward, _conv_backward)

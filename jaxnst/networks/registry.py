@@ -1,0 +1,206 @@
+"""Loss networks by name: module, layer names, preprocessing and parameters, as one value."""
+
+import dataclasses
+import difflib
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from functools import partial
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from jaxnst._types import Features, Image
+from jaxnst.config import Padding, Pooling, Space
+from jaxnst.networks import vgg
+from jaxnst.space import encode
+from jaxnst.weights import bundled, check_parameters, read_parameters
+
+Params = dict[str, dict[str, jax.Array]]
+
+CAFFE = Space(order="bgr", scale=255.0, mean=(103.939, 116.779, 123.68))
+IMAGENET = Space(mean=(0.485, 0.456, 0.406), deviation=(0.229, 0.224, 0.225))
+PREPROCESSING = {"caffe": CAFFE, "imagenet": IMAGENET, "identity": Space()}
+
+
+@dataclass(frozen=True)
+class _Entry:
+    module: vgg.VGG
+    preprocessing: str
+    file: str | None = None
+
+
+NETWORKS = {
+    "vgg19-lite": _Entry(
+        vgg.VGG(vgg.VGG19_LITE, first_padding="edge"), "imagenet", "vgg19-lite.safetensors"
+    ),
+    "vgg19": _Entry(vgg.VGG(vgg.VGG19), "caffe"),
+    "vgg16": _Entry(vgg.VGG(vgg.VGG16), "caffe"),
+}
+
+
+@dataclass(frozen=True)
+class LossNetwork:
+    """A frozen network that looks at the image.
+
+    Parameters are left out of equality and hash, so a network can be a static argument of
+    ``jax.jit`` while ``network.params`` is passed beside it as a traced one. Inside a compiled
+    function use the parameters that were passed, never ``network.params``.
+
+    Attributes:
+      name: Name it was loaded by.
+      module: The Flax module.
+      preprocessing: Space that the module expects its input in.
+      layers: Names of the layers that can be asked for, shallow to deep.
+      params: Parameters by convolution: ``{"conv1_1": {"kernel": ..., "bias": ...}, ...}``.
+    """
+
+    name: str
+    module: vgg.VGG
+    preprocessing: Space
+    layers: tuple[str, ...]
+    params: Params = field(compare=False, repr=False)
+
+    def features(self, params: Params, image: Image, layers: tuple[str, ...]) -> Features:
+        """Compute the feature maps of ``layers``, and nothing deeper than the deepest.
+
+        Args:
+          params: ``self.params``, or traced values in their place.
+          image: RGB in [0, 1]; the preprocessing happens here. ``B H W 3`` is understood too.
+          layers: Names from ``self.layers`` or Keras' names for them.
+
+        Returns:
+          Feature maps under the names that were asked for.
+
+        Raises:
+          KeyError: If a layer is not one of the network's.
+          ValueError: If the image is too small for a layer to have any position.
+        """
+        names = {layer: self.resolve(layer) for layer in layers}
+        for layer, name in names.items():
+            if min(image.shape[-3:-1]) < vgg.stride(name):
+                raise ValueError(
+                    f"image is {image.shape[-2]}x{image.shape[-3]} but {layer} needs at least "
+                    f"{vgg.stride(name)} pixels per side: enlarge it or drop the layer"
+                )
+        x = encode(image, self.preprocessing)
+        found: Any = self.module.apply({"params": params}, x, tuple(dict.fromkeys(names.values())))
+        return {layer: found[name] for layer, name in names.items()}
+
+    def resolve(self, layer: str) -> str:
+        """Return this network's own name for a layer, or raise KeyError with what there is."""
+        name = vgg.keras_alias(layer)
+        if name not in self.layers:
+            raise KeyError(_unknown("layer", layer, self.layers, f" of {self.name}"))
+        return name
+
+    def stride(self, layer: str) -> int:
+        """Return how many pixels one position of a layer stands for."""
+        return vgg.stride(self.resolve(layer))
+
+    def configure(
+        self, *, pooling: Pooling | None = None, padding: Padding | None = None
+    ) -> "LossNetwork":
+        """Return the network with another pooling or padding; None keeps what it has."""
+        module = self.module
+        if pooling is not None:
+            module = module.clone(pooling=pooling)
+        if padding is not None:
+            module = module.clone(padding=padding, first_padding=None)
+        return dataclasses.replace(self, module=module)
+
+
+def load_network(name: str, *, weights: str | os.PathLike[str] | None = None) -> LossNetwork:
+    """Load a loss network by name.
+
+    Args:
+      name: ``vgg19-lite`` (ships with the package), ``vgg19`` or ``vgg16``.
+      weights: Parameter file, safetensors or Keras HDF5. A file that ends at a whole layer
+        gives a network that ends there.
+
+    Returns:
+      The network with its parameters on JAX's default device.
+
+    Raises:
+      KeyError: If there is no network of that name.
+      FileNotFoundError: If the parameter file is not there.
+      ValueError: If the file cannot be read, belongs to another network, or the network has no
+        parameters of its own and ``weights`` is missing.
+    """
+    if name not in NETWORKS:
+        raise KeyError(_unknown("network", name, tuple(NETWORKS)))
+    entry = NETWORKS[name]
+    if weights is None:
+        if entry.file is None:
+            raise ValueError(f"{name} does not ship with jaxnst: give its parameter file (weights)")
+        weights = bundled(entry.file)
+    found, metadata = read_parameters(weights)
+    check_parameters(found, vgg.parameter_shapes(entry.module.blocks), weights)
+    preprocessing = metadata.get("preprocessing", entry.preprocessing)
+    if preprocessing not in PREPROCESSING:
+        known = tuple(PREPROCESSING)
+        raise ValueError(f"{weights}: {_unknown('preprocessing', preprocessing, known)}")
+    return make_network(name, entry.module, PREPROCESSING[preprocessing], found)
+
+
+def make_network(
+    name: str, module: vgg.VGG, preprocessing: Space, parameters: dict[str, Any]
+) -> LossNetwork:
+    """Assemble a loss network from flat parameters (``conv1_1/kernel`` in HWIO, ``/bias``)."""
+    params: Params = {}
+    for key, value in parameters.items():
+        layer, part = key.split("/")
+        params.setdefault(layer, {})[part] = jnp.asarray(np.asarray(value, np.float32))
+    layers = []
+    for layer, _ in vgg.steps(module.blocks):
+        if layer.startswith("conv") and layer not in params:
+            break
+        layers.append(layer)
+    return LossNetwork(name, module, preprocessing, tuple(layers), params)
+
+
+@partial(jax.jit, static_argnums=(0, 3))
+def _features(
+    network: LossNetwork, params: Params, image: Image, layers: tuple[str, ...]
+) -> Features:
+    return network.features(params, image, layers)
+
+
+def extract_features(
+    network: LossNetwork, image: Image | np.ndarray, layers: Sequence[str]
+) -> Features:
+    """Compute feature maps of an image, compiled.
+
+    Args:
+      network: From :func:`load_network`.
+      image: ``(H, W, 3)`` RGB in [0, 1].
+      layers: Names such as ``relu4_2``; see ``network.layers``.
+
+    Returns:
+      Feature maps ``(H', W', C)`` by name.
+
+    Raises:
+      KeyError: If a layer is not one of the network's.
+    """
+    return _features(network, network.params, jnp.asarray(image), tuple(layers))
+
+
+def init_network(name: str, *, seed: int = 0) -> LossNetwork:
+    """Make a network with random parameters (He et al. 2015), for tests and benchmarks."""
+    if name not in NETWORKS:
+        raise KeyError(_unknown("network", name, tuple(NETWORKS)))
+    entry = NETWORKS[name]
+    rng = np.random.default_rng(seed)
+    parameters = {}
+    for key, shape in vgg.parameter_shapes(entry.module.blocks).items():
+        deviation = np.sqrt(2 / np.prod(shape[:-1])) if len(shape) > 1 else 0.1
+        parameters[key] = rng.normal(0, deviation, shape)
+    return make_network(name, entry.module, PREPROCESSING[entry.preprocessing], parameters)
+
+
+def _unknown(kind: str, name: str, known: tuple[str, ...], of: str = "") -> str:
+    near = difflib.get_close_matches(name, known, 1, 0.4)
+    hint = f"did you mean {near[0]!r}? " if near else ""
+    return f"unknown {kind} {name!r}{of}: {hint}known are {', '.join(known)}"

@@ -1,0 +1,112 @@
+"""The VGG family (Simonyan and Zisserman 2015): one module, three tables.
+
+Blocks of 3x3 convolutions with ReLU, a 2x2 pooling between blocks. Layers are named as in the
+literature: ``conv4_2`` before the ReLU, ``relu4_2`` after it, ``pool4`` the pooling that follows
+block 4. Only the convolutional part exists here; the classifier has no use in style transfer.
+"""
+
+import re
+from collections.abc import Iterator
+
+import flax.linen as nn
+from jaxtyping import Array, Float
+
+from jaxnst.config import Padding, Pooling
+from jaxnst.networks.layers import avg_pool, conv, max_pool
+
+Blocks = tuple[tuple[int, ...], ...]
+"""Output channels of every convolution, by block."""
+
+VGG16: Blocks = ((64,) * 2, (128,) * 2, (256,) * 3, (512,) * 3, (512,) * 3)
+VGG19: Blocks = ((64,) * 2, (128,) * 2, (256,) * 4, (512,) * 4, (512,) * 4)
+# Widths are multiples of 32: on a CPU 24 channels cost more than 32 (docs/performance.md).
+VGG19_LITE: Blocks = ((32,) * 2, (64,) * 2, (128,) * 2, (128,) * 2, (128,))
+
+
+class Conv(nn.Module):
+    """A 3x3 convolution with its parameters, ``kernel`` (HWIO) and ``bias``."""
+
+    width: int
+    padding: Padding
+
+    @nn.compact
+    def __call__(self, x: Float[Array, "*batch h w c"]) -> Float[Array, "*batch h w d"]:
+        """Convolve a feature map, keeping height and width."""
+        shape = (3, 3, x.shape[-1], self.width)
+        kernel = self.param("kernel", nn.initializers.he_normal(), shape)
+        bias = self.param("bias", nn.initializers.zeros, (self.width,))
+        return conv(x, kernel, bias, padding=self.padding)
+
+
+class VGG(nn.Module):
+    """Map a preprocessed image to the feature maps of the layers asked for.
+
+    Attributes:
+      blocks: Output channels of every convolution, by block.
+      padding: What every convolution finds beyond the border.
+      first_padding: The same for the first convolution, which sees the picture, or None.
+      pooling: ``max``, as the networks were trained, or ``avg`` (Gatys et al. 2016, section 2).
+    """
+
+    blocks: Blocks
+    padding: Padding = "zero"
+    first_padding: Padding | None = None
+    pooling: Pooling = "max"
+
+    @nn.compact
+    def __call__(
+        self, x: Float[Array, "*batch h w c"], layers: tuple[str, ...]
+    ) -> dict[str, Float[Array, "*batch _ _ _"]]:
+        """Compute the layers asked for, by name, and nothing deeper than the deepest."""
+        pool = {"max": max_pool, "avg": avg_pool}[self.pooling]
+        padding = self.first_padding or self.padding
+        features = {}
+        for name, width in steps(self.blocks):
+            if name.startswith("conv"):
+                x = Conv(width, padding, name=name)(x)
+                padding = self.padding
+            elif name.startswith("relu"):
+                x = nn.relu(x)
+            else:
+                x = pool(x)
+            if name in layers:
+                features[name] = x
+            if len(features) == len(layers):
+                break
+        return features
+
+
+def steps(blocks: Blocks) -> Iterator[tuple[str, int]]:
+    """Yield the name and width of every layer in the order in which they are computed."""
+    for b, widths in enumerate(blocks, 1):
+        for i, width in enumerate(widths, 1):
+            yield f"conv{b}_{i}", width
+            yield f"relu{b}_{i}", width
+        yield f"pool{b}", widths[-1]
+
+
+def stride(layer: str) -> int:
+    """Return how many pixels one position of a layer stands for."""
+    block = int(layer.removeprefix("pool").split("_")[0][-1])
+    return int(2 ** (block if layer.startswith("pool") else block - 1))
+
+
+def keras_alias(layer: str) -> str:
+    """Translate Keras' name of a layer: ``block4_conv2`` is taken after the ReLU."""
+    if match := re.fullmatch(r"block(\d)_conv(\d)", layer):
+        return f"relu{match[1]}_{match[2]}"
+    if match := re.fullmatch(r"block(\d)_pool", layer):
+        return f"pool{match[1]}"
+    return layer
+
+
+def parameter_shapes(blocks: Blocks) -> dict[str, tuple[int, ...]]:
+    """List the parameters of a network, shallow to deep, by their flat names."""
+    shapes: dict[str, tuple[int, ...]] = {}
+    channels = 3
+    for name, width in steps(blocks):
+        if name.startswith("conv"):
+            shapes[f"{name}/kernel"] = (3, 3, channels, width)
+            shapes[f"{name}/bias"] = (width,)
+            channels = width
+    return shapes

@@ -1,0 +1,43 @@
+"""What every test runs under: strict arrays, and skips that give their reason."""
+
+import importlib.util
+import os
+from pathlib import Path
+
+import jax
+import numpy as np
+import pytest
+
+# An accidental broadcast is the commonest silent error in array code.
+jax.config.update("jax_numpy_rank_promotion", "raise")
+
+
+def pytest_runtest_setup(item):
+    """Skip, with the reason, what this machine cannot run."""
+    if item.get_closest_marker("weights") and not os.environ.get("JAXNST_SHARED"):
+        pytest.skip("needs real parameters: set JAXNST_SHARED to the folder that holds weights/")
+    if item.get_closest_marker("torch") and not _installed("torch", "keras"):
+        pytest.skip("needs PyTorch or Keras: neither is installed")
+    if item.get_closest_marker("gpu") and jax.default_backend() != "gpu":
+        pytest.skip(f"needs a GPU: JAX runs on {jax.default_backend()}")
+
+
+def _installed(*names):
+    return any(importlib.util.find_spec(name) for name in names)
+
+
+@pytest.fixture(scope="session")
+def shared():
+    """The folder of real weights and pictures, which is not part of the project."""
+    folder = os.environ.get("JAXNST_SHARED")
+    if not folder:
+        pytest.skip("needs the shared folder: set JAXNST_SHARED to it")
+    if not Path(folder).is_dir():
+        pytest.skip(f"JAXNST_SHARED is {folder}, which is not a folder")
+    return Path(folder)
+
+
+@pytest.fixture
+def rng():
+    """Random numbers that are the same in every run."""
+    return np.random.default_rng(0)

@@ -1,0 +1,294 @@
+"""Independent references in float64 NumPy, and small things to test with.
+
+Nothing here imports a formula from the library: tables and sums are written out again, from the
+papers, so that an error has to be made twice to go unseen. Arrays are channels-last.
+"""
+
+import dataclasses
+
+import numpy as np
+
+from jaxnst.config import Content, Recipe, Scales, Solver, Style, TotalVariation
+from jaxnst.networks import make_network
+from jaxnst.networks.vgg import VGG
+
+TINY = ((4, 4), (6,), (8, 8))
+"""Blocks of a VGG with the structure of the real ones and almost no arithmetic."""
+
+PAD_MODES = {"zero": "constant", "edge": "edge", "reflect": "reflect"}
+
+
+# Networks.
+
+
+def conv2d(x, kernel, bias, padding="zero"):
+    """Sum over kernel taps of shifted pictures, ``(H, W, C) -> (H, W, D)``."""
+    x, kernel = np.asarray(x, np.float64), np.asarray(kernel, np.float64)
+    kh, kw = kernel.shape[:2]
+    h, w, _ = x.shape
+    margins = ((kh // 2, kh // 2), (kw // 2, kw // 2), (0, 0))
+    padded = np.pad(x, margins, mode=PAD_MODES[padding])
+    out = np.zeros((h, w, kernel.shape[3])) + np.asarray(bias, np.float64)
+    for i in range(kh):
+        for j in range(kw):
+            out += np.einsum("hwc,cd->hwd", padded[i : i + h, j : j + w], kernel[i, j])
+    return out
+
+
+def pool2d(x, kind):
+    """Reduce 2x2 squares one by one."""
+    x = np.asarray(x, np.float64)
+    reduce = {"max": np.max, "avg": np.mean}[kind]
+    out = np.empty((x.shape[0] // 2, x.shape[1] // 2, x.shape[2]))
+    for i in range(out.shape[0]):
+        for j in range(out.shape[1]):
+            out[i, j] = reduce(x[2 * i : 2 * i + 2, 2 * j : 2 * j + 2], axis=(0, 1))
+    return out
+
+
+def vgg_features(x, parameters, padding="zero", first_padding=None, pooling="max"):
+    """Compute every layer that the flat ``parameters`` reach; ``x`` is preprocessed."""
+    found, block = {}, 1
+    convolutions = [key.split("/")[0] for key in parameters if key.endswith("kernel")]
+    for n, name in enumerate(convolutions):
+        b = int(name[4])
+        if b > block:
+            x = found[f"pool{block}"] = pool2d(x, pooling)
+            block = b
+        here = first_padding if n == 0 and first_padding else padding
+        x = conv2d(x, parameters[f"{name}/kernel"], parameters[f"{name}/bias"], here)
+        found[name] = x
+        x = found[name.replace("conv", "relu")] = np.maximum(x, 0)
+    found[f"pool{block}"] = pool2d(x, pooling)
+    return found
+
+
+def encode(image, space):
+    """Apply a colour space channel by channel."""
+    channels = {"rgb": (0, 1, 2), "bgr": (2, 1, 0)}[space.order]
+    image = np.asarray(image, np.float64)
+    planes = [
+        (image[..., c] * space.scale - m) / d
+        for c, m, d in zip(channels, space.mean, space.deviation, strict=True)
+    ]
+    return np.stack(planes, axis=-1)
+
+
+def flat(params):
+    """Flatten a network's parameters to ``conv1_1/kernel`` ..., float64."""
+    return {
+        f"{layer}/{part}": np.asarray(values, np.float64)
+        for layer, parts in params.items()
+        for part, values in parts.items()
+    }
+
+
+def tiny_network(preprocessing, *, blocks=TINY, seed=0, name="tiny", **options):
+    """A small VGG with random parameters."""
+    rng, parameters, channels = np.random.default_rng(seed), {}, 3
+    for b, widths in enumerate(blocks, 1):
+        for i, width in enumerate(widths, 1):
+            deviation = np.sqrt(2 / (9 * channels))
+            kernel = rng.normal(0, deviation, (3, 3, channels, width))
+            parameters[f"conv{b}_{i}/kernel"] = kernel
+            parameters[f"conv{b}_{i}/bias"] = rng.normal(0, 0.1, width)
+            channels = width
+    return make_network(name, VGG(blocks, **options), preprocessing, parameters)
+
+
+# Statistics and losses.
+
+
+def gram(features):
+    """Sum over positions of the products of two channels."""
+    features = np.asarray(features, np.float64)
+    return np.einsum("hwi,hwj->ij", features, features)
+
+
+def style_statistic(features, kind):
+    """``gram`` over N, or NumPy's covariance with the mean as the last row."""
+    vectors = np.asarray(features, np.float64).reshape(-1, np.shape(features)[-1])
+    if kind == "gram":
+        return vectors.T @ vectors / len(vectors)
+    return np.vstack([np.cov(vectors.T, bias=True), vectors.mean(0)])
+
+
+def mixed_statistic(several, kind):
+    """The same for several feature maps, each counting alike whatever its size.
+
+    The mean over maps of the second moment around the common mean, which is not the mean of the
+    maps' covariances.
+    """
+    vectors = [np.asarray(f, np.float64).reshape(-1, np.shape(f)[-1]) for f in several]
+    if kind == "gram":
+        return np.mean([v.T @ v / len(v) for v in vectors], axis=0)
+    mean = np.mean([v.mean(0) for v in vectors], axis=0)
+    centred = [v - mean for v in vectors]
+    return np.vstack([np.mean([c.T @ c / len(c) for c in centred], axis=0), mean])
+
+
+def style_loss(statistic, target, normalization):
+    squared = np.sum((statistic - target) ** 2)
+    channels = target.shape[1]
+    return {
+        "gatys": squared / (4 * channels**2),
+        "mean": np.mean((statistic - target) ** 2),
+        "target": squared / (np.sum(target**2) + 1e-4),
+    }[normalization]
+
+
+def content_loss(features, target, normalization):
+    squared = (np.asarray(features, np.float64) - np.asarray(target, np.float64)) ** 2
+    return {
+        "sum": squared.sum() / 2,
+        "mean": squared.mean(),
+        "target": squared.mean() / (np.mean(np.asarray(target, np.float64) ** 2) + 1e-4),
+    }[normalization]
+
+
+def total_variation(image, kind="squared", chroma=1.0):
+    x = np.asarray(image, np.float64)
+    down, right = np.diff(x, axis=0), np.diff(x, axis=1)
+    if kind == "power":
+        return sum(
+            (np.sum(down[i, j, c] ** 2 + right[i, j, c] ** 2)) ** 1.25
+            for i in range(x.shape[0] - 1)
+            for j in range(x.shape[1] - 1)
+            for c in range(x.shape[2])
+        )
+    total = 0.0
+    for difference in (down, right):
+        grey = np.repeat(difference.mean(-1, keepdims=True), 3, axis=-1)
+        total += np.mean(grey**2) + chroma * np.mean((difference - grey) ** 2)
+    return total
+
+
+def total_loss(variable, network, recipe, content, styles):
+    """The whole objective of a recipe, composed of the pieces above: total, content, style, tv."""
+    parameters = flat(network.params)
+
+    def features(image):
+        module = network.module
+        return vgg_features(
+            encode(image, network.preprocessing),
+            parameters,
+            recipe.padding or module.padding,
+            None if recipe.padding else module.first_padding,
+            recipe.pooling or module.pooling,
+        )
+
+    found, wanted = features(decode(variable, recipe.space)), features(content)
+    painted = [features(style) for style in styles]
+    c, s = recipe.content, recipe.style
+    terms = [
+        c.weight * sum(w * content_loss(found[n], wanted[n], c.normalization) for n, w in c.layers),
+        s.weight
+        * sum(
+            w
+            * style_loss(
+                style_statistic(found[n], s.statistic),
+                mixed_statistic([p[n] for p in painted], s.statistic),
+                s.normalization,
+            )
+            for n, w in s.layers
+        ),
+        recipe.tv.weight * total_variation(variable, recipe.tv.kind, recipe.tv.chroma),
+    ]
+    return np.array([sum(terms), *terms])
+
+
+def decode(variable, space):
+    """Undo :func:`encode`."""
+    planes = [
+        (np.asarray(variable, np.float64)[..., c] * d + m) / space.scale
+        for c, (m, d) in enumerate(zip(space.mean, space.deviation, strict=True))
+    ]
+    return np.stack(planes if space.order == "rgb" else planes[::-1], axis=-1)
+
+
+def slope(fun, x, direction, step=1e-6):
+    """Central difference of a float64 function along a direction."""
+    x, direction = np.asarray(x, np.float64), np.asarray(direction, np.float64)
+    return (fun(x + step * direction) - fun(x - step * direction)) / (2 * step)
+
+
+# Solvers.
+
+
+def lbfgs(value_and_grad, x, steps, memory, rate=1.0):
+    """L-BFGS with a fixed step (Nocedal, Wright 2006, algorithms 7.4 and 7.5): points and values.
+
+    The first step is ``1 / |g|_1`` along the negative gradient, at most 1; nothing is guarded.
+    """
+    x = np.asarray(x, np.float64)
+    value, g = value_and_grad(x)
+    pairs, points, values = [], [x], [value]
+    for _ in range(steps):
+        q, alphas = g.copy(), []
+        for s, y in reversed(pairs):
+            alphas.append(np.vdot(s, q) / np.vdot(s, y))
+            q -= alphas[-1] * y
+        if pairs:
+            s, y = pairs[-1]
+            q *= np.vdot(s, y) / np.vdot(y, y)
+        for (s, y), alpha in zip(pairs, reversed(alphas), strict=True):
+            q += (alpha - np.vdot(y, q) / np.vdot(s, y)) * s
+        length = rate if pairs else rate * min(1.0, 1 / np.abs(g).sum())
+        new = x - length * q
+        value, new_g = value_and_grad(new)
+        pairs = [*pairs, (new - x, new_g - g)][-memory:]
+        x, g = new, new_g
+        points.append(x)
+        values.append(value)
+    return points, values
+
+
+def adam(gradient, x, steps, rate, b1, b2, *, bounds=None, average=0.0, epsilon=1e-8):
+    """Adam (Kingma, Ba 2015, algorithm 1): the last point, and the debiased mean of all points.
+
+    The mean is computed from its definition, weights ``average^age`` that sum to 1.
+    """
+    x = np.asarray(x, np.float64)
+    m, v, points = np.zeros_like(x), np.zeros_like(x), []
+    for t in range(1, steps + 1):
+        g = gradient(x)
+        m = b1 * m + (1 - b1) * g
+        v = b2 * v + (1 - b2) * g**2
+        x = x - rate * (m / (1 - b1**t)) / (np.sqrt(v / (1 - b2**t)) + epsilon)
+        x = x if bounds is None else np.clip(x, *bounds)
+        points.append(x)
+    weights = float(average) ** np.arange(steps - 1, -1, -1)
+    return x, np.tensordot(weights / weights.sum(), points, 1)
+
+
+# Recipes.
+
+
+def tiny_recipe(**changes):
+    """A recipe for :func:`tiny_network`; ``solver``, ``scales`` and so on may be replaced."""
+    recipe = Recipe(
+        name="tiny",
+        content=Content(layers=(("relu3_1", 1.0),)),
+        style=Style(layers=(("relu1_1", 0.5), ("relu2_1", 0.3), ("relu3_2", 0.2))),
+        tv=TotalVariation(),
+        solver=Solver(),
+        scales=Scales(least=32, evaluations=(5, 4, 3)),
+    )
+    return dataclasses.replace(recipe, **changes)
+
+
+def picture(height, width, seed=0):
+    """A smooth random picture, float32 RGB that fills [0.1, 0.9]."""
+    rng = np.random.default_rng(seed)
+    y, x = np.mgrid[0:height, 0:width] / max(height, width)
+    planes = []
+    for _ in range(3):
+        waves = rng.uniform(1, 9, (4, 2))
+        phases = rng.uniform(0, 2 * np.pi, 4)
+        plane = sum(
+            np.sin(2 * np.pi * (a * x + b * y) + p) for (a, b), p in zip(waves, phases, strict=True)
+        )
+        planes.append(plane)
+    image = np.stack(planes, axis=-1)
+    image = 0.1 + 0.8 * (image - image.min()) / np.ptp(image)
+    return image.astype(np.float32)
