@@ -114,7 +114,7 @@ class Style:
         the style's own statistic).
     """
 
-    weight: float = option(8.0, "--style-weight", "factor of the style loss")
+    weight: float = option(12.0, "--style-weight", "factor of the style loss")
     layers: LayerWeights = tuple((f"relu{b}_1", 0.2) for b in range(1, 6))
     statistic: str = "covariance"
     normalization: StyleNormalization = "target"
@@ -137,9 +137,9 @@ class TotalVariation:
         channels alike.
     """
 
-    weight: float = option(0.3, "--tv-weight", "factor of the total variation loss")
+    weight: float = option(1.5, "--tv-weight", "factor of the total variation loss")
     kind: TotalVariationKind = "squared"
-    chroma: float = 1.0
+    chroma: float = 4.0
 
     def __post_init__(self) -> None:
         _not_negative("total variation weight", self.weight)
@@ -193,7 +193,7 @@ class Scales:
 
     least: int = 128
     factor: float = 2.0
-    evaluations: tuple[int, ...] = (100, 80, 60)
+    evaluations: tuple[int, ...] = (100, 60, 40)
     steps: int | None = option(
         None, "--steps", "total loss evaluations, shared over the scales (default: the recipe's)"
     )
