@@ -1,0 +1,196 @@
+"""Statistics and losses: pure functions of feature maps and images, jnp only.
+
+Feature maps are ``(H, W, C)``; N = H * W is the number of positions. Statistics and losses are
+float32 whatever the features are. The methods of the literature differ in little else than their
+normalisations, so these are options with names.
+
+References:
+  Gatys, Ecker, Bethge: A Neural Algorithm of Artistic Style. arXiv:1508.06576, 2015.
+  Gatys, Ecker, Bethge: Image Style Transfer Using Convolutional Neural Networks. CVPR 2016.
+"""
+
+from collections.abc import Callable, Sequence
+from typing import Literal, NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float
+
+from jaxnst._types import FeatureMap, GramMatrix, Image, Scalar
+from jaxnst.config import Normalization, StyleNormalization, TotalVariationKind
+
+EPSILON = 1e-4
+"""Added to a target's norm before dividing by it, so that a blank picture is a valid target.
+
+The bundled network's features vary by about one; at Caffe's scale the figure vanishes."""
+
+GramNormalization = Literal["sum", "positions", "elements"]
+
+
+class Moments(NamedTuple):
+    """First and second moments of a feature map over its positions, each divided by N."""
+
+    mean: Float[Array, " c"]
+    second: Float[Array, "c c"]
+
+
+def gram_matrix(
+    features: FeatureMap, *, normalization: GramNormalization = "positions"
+) -> GramMatrix:
+    """Correlate the channels of a feature map: ``G_ij = sum_n F_ni F_nj``.
+
+    Gatys et al. 2016, eq. 3, who leave it a sum and normalise in the loss.
+
+    Args:
+      features: Feature map; positions may be in any order without changing the result.
+      normalization: Divide by nothing (``sum``), by N (``positions``; images of different
+        sizes become comparable) or by C N (``elements``).
+
+    Returns:
+      Symmetric, positive semi-definite ``(C, C)``.
+
+    Example:
+      >>> import jax.numpy as jnp
+      >>> gram_matrix(jnp.ones((4, 5, 2)), normalization="sum").tolist()
+      [[20.0, 20.0], [20.0, 20.0]]
+    """
+    h, w, c = features.shape
+    divisor = {"sum": 1, "positions": h * w, "elements": h * w * c}[normalization]
+    return _products(features) / divisor
+
+
+def moments(features: FeatureMap) -> Moments:
+    """Compute mean and raw second moment over positions.
+
+    They are linear in the distribution of feature vectors, so several styles are mixed here,
+    before a covariance is formed.
+    """
+    h, w, _ = features.shape
+    mean = jnp.mean(features, axis=(0, 1), dtype=jnp.float32)
+    return Moments(mean, _products(features) / (h * w))
+
+
+def mix_moments(several: Sequence[Moments], weights: Sequence[float] | None = None) -> Moments:
+    """Average the moments of several styles; equal weights by default, normalised to sum 1."""
+    shares = jnp.ones(len(several)) if weights is None else jnp.asarray(weights)
+    shares = shares / jnp.sum(shares)
+    mean = sum(share * m.mean for share, m in zip(shares, several, strict=True))
+    second = sum(share * m.second for share, m in zip(shares, several, strict=True))
+    return Moments(jnp.asarray(mean), jnp.asarray(second))
+
+
+def gram_statistic(m: Moments) -> Float[Array, "c c"]:
+    """Take the Gram matrix divided by N as the style (Gatys et al. 2016)."""
+    return m.second
+
+
+def covariance_statistic(m: Moments) -> Float[Array, "c1 c"]:
+    """Take the covariance, and the mean as one more row, as the style.
+
+    Unlike a Gram matrix, in which the mean's outer product hides most of what varies, this
+    weighs a layer's mean as one row among C + 1.
+    """
+    covariance = m.second - jnp.outer(m.mean, m.mean)
+    return jnp.concatenate([covariance, m.mean[None]])
+
+
+STATISTICS: dict[str, Callable[[Moments], Float[Array, "_ _"]]] = {
+    "gram": gram_statistic,
+    "covariance": covariance_statistic,
+}
+"""Style statistics by name; a recipe's ``style.statistic`` is looked up here."""
+
+
+def style_loss(
+    statistic: Float[Array, "r c"],
+    target: Float[Array, "r c"],
+    *,
+    normalization: StyleNormalization = "target",
+) -> Scalar:
+    """Compare two style statistics M and A of one layer.
+
+    Args:
+      statistic: Of the image being made, positions averaged.
+      target: Of the style image or images, positions averaged.
+      normalization: ``gatys``: ``sum (M - A)^2 / (4 C^2)``, which for Gram matrices is Gatys et
+        al. 2016, eq. 4 (their ``1 / (4 N^2 M^2)`` with the N^2 already in M and A, so that
+        images of different sizes compare). ``mean``: ``mean (M - A)^2``. ``target``:
+        ``sum (M - A)^2 / (sum A^2 + EPSILON)``, a relative error that weighs every layer alike.
+    """
+    squared = jnp.sum((statistic - target) ** 2, dtype=jnp.float32)
+    if normalization == "gatys":
+        return squared / (4 * target.shape[1] ** 2)
+    if normalization == "mean":
+        return squared / target.size
+    return squared / (jnp.sum(target**2, dtype=jnp.float32) + EPSILON)
+
+
+def content_loss(
+    features: FeatureMap, target: FeatureMap, *, normalization: Normalization = "target"
+) -> Scalar:
+    """Compare the features F of the image being made with the content's, P.
+
+    Args:
+      features: F.
+      target: P, of the same shape.
+      normalization: ``sum``: ``sum (F - P)^2 / 2`` (Gatys et al. 2016, eq. 1). ``mean``:
+        ``mean (F - P)^2``. ``target``: ``mean (F - P)^2 / (mean P^2 + EPSILON)``.
+    """
+    squared = jnp.sum((features - target) ** 2, dtype=jnp.float32)
+    if normalization == "sum":
+        return squared / 2
+    mean = squared / target.size
+    if normalization == "mean":
+        return mean
+    return mean / (jnp.mean(target**2, dtype=jnp.float32) + EPSILON)
+
+
+def total_variation(
+    image: Image, *, kind: TotalVariationKind = "squared", chroma: float | Scalar = 1.0
+) -> Scalar:
+    """Measure how much neighbouring pixels differ.
+
+    Args:
+      image: In the space in which it is optimised.
+      kind: ``squared``: mean squared vertical plus mean squared horizontal difference, a squared
+        gradient. ``power``: ``sum (dx^2 + dy^2)^1.25`` over the (H-1) x (W-1) grid, as the Keras
+        example has it (Mahendran and Vedaldi 2015, beta = 2.5).
+      chroma: For ``squared``: factor of differences in colour, that is, of what is left of a
+        difference when the mean of its channels is taken off. Above 1 it thins out coloured
+        fringes and keeps edges.
+
+    Returns:
+      0 for a constant image.
+    """
+    down, right = image[1:] - image[:-1], image[:, 1:] - image[:, :-1]
+    if kind == "power":
+        squares = down[:, :-1] ** 2 + right[:-1] ** 2
+        return jnp.sum(squares**1.25, dtype=jnp.float32)
+    return _weighted_square(down, chroma) + _weighted_square(right, chroma)
+
+
+def _weighted_square(difference: Image, chroma: float | Scalar) -> Scalar:
+    """Mean square of a difference, its chromatic part multiplied by ``chroma``."""
+    whole = jnp.mean(difference**2, dtype=jnp.float32)
+    grey = jnp.mean(jnp.mean(difference, axis=-1) ** 2, dtype=jnp.float32)
+    return grey + chroma * (whole - grey)
+
+
+@jax.custom_vjp
+def _products(features: FeatureMap) -> GramMatrix:
+    """Sum the outer products of the feature vectors, in float32."""
+    flat = features.reshape(-1, features.shape[-1])
+    return jnp.matmul(flat.T, flat, preferred_element_type=jnp.float32)
+
+
+def _products_forward(features: FeatureMap) -> tuple[GramMatrix, FeatureMap]:
+    return _products(features), features
+
+
+def _products_backward(features: FeatureMap, grad: GramMatrix) -> tuple[FeatureMap]:
+    # One product where the derivative of F^T F by the rules is two.
+    flat = features.reshape(-1, features.shape[-1])
+    return (jnp.matmul(flat, (grad + grad.T).astype(flat.dtype)).reshape(features.shape),)
+
+
+_products.defvjp(_products_forward, _products_backward)
