@@ -1,0 +1,174 @@
+"""The objective: a pure function from an image to a loss and its named terms.
+
+What does not change during a run is computed once as :class:`Targets`. An :class:`Objective` says
+what is computed and is static under ``jax.jit``; :class:`Numbers` holds every weight and is
+traced, so that changing one never compiles anything.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import jax.numpy as jnp
+from jaxtyping import Array, Float
+
+from jaxnst._types import Features, Image, Scalar
+from jaxnst.config import (
+    Normalization,
+    Recipe,
+    Space,
+    StyleNormalization,
+    TotalVariationKind,
+)
+from jaxnst.losses import (
+    STATISTICS,
+    Moments,
+    content_loss,
+    mix_moments,
+    moments,
+    style_loss,
+    total_variation,
+)
+from jaxnst.networks.registry import LossNetwork, Params
+from jaxnst.space import decode
+
+TERMS = ("total", "content", "style", "tv")
+"""Names of the loss and its terms; the terms carry their weights, so they sum to the total."""
+
+
+@dataclass(frozen=True)
+class Objective:
+    """The loss of an image as a hashable function: all of a recipe and network but the numbers.
+
+    Two of them are equal when they compute the same, whatever the parameters of the network, so
+    a compiled loop over one serves the other.
+    """
+
+    network: LossNetwork
+    space: Space
+    content_layers: tuple[str, ...]
+    content_normalization: Normalization
+    style_layers: tuple[str, ...]
+    style_normalization: StyleNormalization
+    statistic: str
+    tv_kind: TotalVariationKind
+
+    @property
+    def layers(self) -> tuple[str, ...]:
+        """Every layer that the loss looks at, once."""
+        return tuple(dict.fromkeys((*self.content_layers, *self.style_layers)))
+
+    def __call__(
+        self, variable: Image, params: Params, targets: "Targets", numbers: "Numbers"
+    ) -> tuple[Scalar, Float[Array, " terms"]]:
+        """Compute the loss of an image.
+
+        Args:
+          variable: The image, in the objective's space.
+          params: The loss network's parameters.
+          targets: What it is compared with.
+          numbers: Weights of the terms.
+
+        Returns:
+          The total, and the array of :data:`TERMS`.
+        """
+        features = self.network.features(params, decode(variable, self.space), self.layers)
+        statistic = STATISTICS[self.statistic]
+        content = [
+            content_loss(features[n], targets.content[n], normalization=self.content_normalization)
+            for n in self.content_layers
+        ]
+        style = [
+            style_loss(
+                statistic(moments(features[n])),
+                targets.style[n],
+                normalization=self.style_normalization,
+            )
+            for n in self.style_layers
+        ]
+        tv = total_variation(variable, kind=self.tv_kind, chroma=numbers.tv_chroma)
+        terms = jnp.stack(
+            [
+                numbers.content @ jnp.stack(content),
+                numbers.style @ jnp.stack(style),
+                numbers.tv * tv,
+            ]
+        )
+        total = terms.sum()
+        return total, jnp.concatenate([total[None], terms])
+
+
+class Numbers(NamedTuple):
+    """The numbers of the loss. Layer weights are in the order of the objective's layers."""
+
+    content: Float[Array, " layers"]
+    style: Float[Array, " layers"]
+    tv: Scalar
+    tv_chroma: Scalar
+
+
+class Targets(NamedTuple):
+    """What the image is compared with: content features and style statistics by layer."""
+
+    content: Features
+    style: dict[str, Float[Array, "_ _"]]
+
+
+def make_objective(recipe: Recipe, network: LossNetwork) -> Objective:
+    """Take from a recipe what its loss computes.
+
+    Raises:
+      KeyError: If the network has no such layer.
+      ValueError: If there is no such statistic.
+    """
+    if recipe.style.statistic not in STATISTICS:
+        known = ", ".join(STATISTICS)
+        raise ValueError(f"unknown style statistic {recipe.style.statistic!r}: known are {known}")
+    content = tuple(network.resolve(name) for name, _ in recipe.content.layers)
+    style = tuple(network.resolve(name) for name, _ in recipe.style.layers)
+    return Objective(
+        network=network.configure(pooling=recipe.pooling, padding=recipe.padding),
+        space=recipe.space,
+        content_layers=content,
+        content_normalization=recipe.content.normalization,
+        style_layers=style,
+        style_normalization=recipe.style.normalization,
+        statistic=recipe.style.statistic,
+        tv_kind=recipe.tv.kind,
+    )
+
+
+def make_numbers(recipe: Recipe) -> Numbers:
+    """Take from a recipe the numbers of its loss."""
+    content = [recipe.content.weight * weight for _, weight in recipe.content.layers]
+    style = [recipe.style.weight * weight for _, weight in recipe.style.layers]
+    return Numbers(
+        content=jnp.asarray(content),
+        style=jnp.asarray(style),
+        tv=jnp.asarray(recipe.tv.weight, float),
+        tv_chroma=jnp.asarray(recipe.tv.chroma, float),
+    )
+
+
+def content_targets(objective: Objective, params: Params, content: Image) -> Features:
+    """Compute the features that the content term aims at; ``content`` is RGB in [0, 1]."""
+    return objective.network.features(params, content, objective.content_layers)
+
+
+def style_moments(objective: Objective, params: Params, style: Image) -> dict[str, Moments]:
+    """Compute one style image's moments by layer; ``style`` is RGB in [0, 1]."""
+    features = objective.network.features(params, style, objective.style_layers)
+    return {name: moments(f) for name, f in features.items()}
+
+
+def style_targets(
+    objective: Objective,
+    styles: Sequence[dict[str, Moments]],
+    weights: Sequence[float] | None = None,
+) -> dict[str, Float[Array, "_ _"]]:
+    """Mix the moments of all styles and form the statistics that the style term aims at."""
+    statistic = STATISTICS[objective.statistic]
+    return {
+        name: statistic(mix_moments([s[name] for s in styles], weights))
+        for name in objective.style_layers
+    }
