@@ -1,0 +1,248 @@
+"""One guarded step of L-BFGS, on jaxopt or, where that cannot be imported, on optax.
+
+Without a line search L-BFGS needs one evaluation per step and converges best per evaluation on
+these losses, but nothing stops a bad step. Two guards decide inside the compiled step:
+
+* a pair of differences without positive curvature leaves the memory as it was;
+* a step that raises the loss far, or whose loss or gradient is not finite, is taken back, the
+  memory cleared and the step scale halved. After a good step the scale doubles again, up to one.
+
+References:
+  Nocedal, Wright: Numerical Optimization, second edition, 2006, algorithms 7.4 and 7.5.
+"""
+
+import warnings
+from collections.abc import Callable
+from functools import cache, partial
+from types import ModuleType
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import optax
+from jax import lax
+from jaxtyping import Array, Bool, Float, Int
+
+from jaxnst._types import Image, Scalar
+
+RISE = 0.5
+"""Share of its last value by which a step may raise the loss before it is taken back."""
+
+CURVATURE = 1e-6
+"""Least cosine between a step and its change of gradient for the pair to be kept."""
+
+Function = Callable[[Image], tuple[Scalar, Any]]
+
+
+class LbfgsState(NamedTuple):
+    """The last accepted point's value and gradient, and the pairs kept of earlier steps.
+
+    A pair whose ``rho`` is 0 is empty: it takes no part in the direction.
+    """
+
+    value: Scalar
+    grad: Image
+    steps: Float[Array, "memory h w 3"]
+    changes: Float[Array, "memory h w 3"]
+    rho: Float[Array, " memory"]
+    gamma: Scalar
+    pairs: Int[Array, ""]
+    scale: Scalar
+    line_search_step: Scalar
+
+
+class Trial(NamedTuple):
+    """What a backend made of a state: a new point, evaluated, and the pair that led there."""
+
+    x: Image
+    value: Scalar
+    aux: Any
+    grad: Image
+    rho: Scalar
+    gamma: Scalar
+    evaluations: Int[Array, ""]
+    line_search_step: Scalar
+
+
+class Outcome(NamedTuple):
+    """An accepted point, or the old one and ``taken_back``."""
+
+    x: Image
+    aux: Any
+    state: LbfgsState
+    taken_back: Bool[Array, ""]
+    evaluations: Int[Array, ""]
+
+
+def init(x: Image, memory: int) -> LbfgsState:
+    """Start before the first evaluation: with no gradient, the first step stays where it is."""
+    zero = jnp.zeros((), x.dtype)
+    return LbfgsState(
+        value=jnp.asarray(jnp.inf, jnp.float32),
+        grad=jnp.zeros_like(x),
+        steps=jnp.zeros((memory, *x.shape), x.dtype),
+        changes=jnp.zeros((memory, *x.shape), x.dtype),
+        rho=jnp.zeros(memory, x.dtype),
+        gamma=zero + 1,
+        pairs=jnp.zeros((), int),
+        scale=zero + 1,
+        line_search_step=zero + 1,
+    )
+
+
+def step(
+    fun: Function, x: Image, aux: Any, state: LbfgsState, rate: Scalar, line_search: str
+) -> Outcome:
+    """Take one step and judge it.
+
+    Args:
+      fun: ``x -> (loss, aux)``.
+      x: The last accepted point.
+      aux: What ``fun`` gave beside the loss there.
+      state: From :func:`init` or the last outcome.
+      rate: Step scale; 1 is the plain quasi-Newton step.
+      line_search: ``fixed`` (one evaluation) or ``zoom`` (jaxopt's, strong Wolfe conditions).
+    """
+    evaluations = jnp.zeros((), int)
+    if line_search != "fixed":  # a search needs a value and a slope to begin with
+        unknown = jnp.isinf(state.value)
+        state, aux = lax.cond(unknown, partial(_evaluated, fun, x), lambda *same: same, state, aux)
+        evaluations += unknown
+    norm = jnp.sum(jnp.abs(state.grad))
+    first = jnp.where(norm > 0, jnp.minimum(1, 1 / norm), 0)
+    length = rate * state.scale * jnp.where(state.pairs == 0, first, 1)
+    backend = _on_optax if jaxopt() is None else _on_jaxopt
+    trial = backend(fun, x, state, length, line_search)
+    return _judge(x, aux, state, trial._replace(evaluations=trial.evaluations + evaluations))
+
+
+def _judge(x: Image, aux: Any, state: LbfgsState, trial: Trial) -> Outcome:
+    """Apply both guards to a trial."""
+    finite = jnp.isfinite(trial.value) & jnp.all(jnp.isfinite(trial.grad))
+    bound = state.value + RISE * jnp.abs(state.value)
+    good = finite & (trial.value <= bound)
+
+    move, change = trial.x - x, trial.grad - state.grad
+    lengths = jnp.sqrt(jnp.sum(move**2) * jnp.sum(change**2))
+    curved = good & (trial.rho > 0) & (CURVATURE * lengths * trial.rho < 1)
+    slot = state.pairs % state.rho.size
+
+    def keep(history: Array, new: Array) -> Array:
+        return history.at[slot].set(jnp.where(curved, new, history[slot]))
+
+    judged = LbfgsState(
+        value=jnp.where(good, trial.value, state.value),
+        grad=jnp.where(good, trial.grad, state.grad),
+        steps=keep(state.steps, move),
+        changes=keep(state.changes, change),
+        rho=jnp.where(good, keep(state.rho, trial.rho), 0),
+        gamma=jnp.where(good, jnp.where(curved, trial.gamma, state.gamma), 1),
+        pairs=jnp.where(good, state.pairs + curved, 0),
+        scale=jnp.where(good, jnp.minimum(1, 2 * state.scale), state.scale / 2),
+        line_search_step=jnp.where(good, trial.line_search_step, 1),
+    )
+
+    def pick(new: Array, old: Array) -> Array:
+        return jnp.where(good, new, old)
+
+    return Outcome(
+        x=pick(trial.x, x),
+        aux=jax.tree.map(pick, trial.aux, aux),
+        state=judged,
+        taken_back=~good,
+        evaluations=trial.evaluations,
+    )
+
+
+def _on_jaxopt(
+    fun: Function, x: Image, state: LbfgsState, length: Scalar, line_search: str
+) -> Trial:
+    module = jaxopt()
+    assert module is not None
+    fixed = line_search == "fixed"
+    solver = module.LBFGS(
+        fun,
+        has_aux=True,
+        tol=0.0,
+        stepsize=(lambda _: length) if fixed else 0.0,
+        linesearch="zoom",
+        history_size=state.rho.size,
+        implicit_diff=False,
+    )
+    zero = jnp.zeros((), int)
+    before = module._src.lbfgs.LbfgsState(
+        iter_num=state.pairs,
+        value=state.value,
+        grad=state.grad,
+        stepsize=state.line_search_step,
+        error=state.value,
+        s_history=state.steps,
+        y_history=state.changes,
+        rho_history=state.rho,
+        gamma=state.gamma,
+        num_fun_eval=zero,
+        num_grad_eval=zero,
+        num_linesearch_iter=zero,
+    )
+    new_x, after = solver.update(x, before)
+    slot = state.pairs % state.rho.size
+    return Trial(
+        x=new_x,
+        value=after.value,
+        aux=after.aux,
+        grad=after.grad,
+        rho=after.rho_history[slot],
+        gamma=after.gamma,
+        evaluations=after.num_fun_eval,
+        line_search_step=after.stepsize,
+    )
+
+
+def _on_optax(
+    fun: Function, x: Image, state: LbfgsState, length: Scalar, line_search: str
+) -> Trial:
+    if line_search != "fixed":
+        raise ValueError(f"line search {line_search!r} needs jaxopt: install it or use 'fixed'")
+    # optax takes in the newest pair in the same call that gives the direction. Handing it a
+    # previous point from which that very pair results leaves its memory as ours is.
+    newest = (state.pairs - 1) % state.rho.size
+    before = optax.ScaleByLBFGSState(
+        count=state.pairs,
+        params=x - state.steps[newest],
+        updates=state.grad - state.changes[newest],
+        diff_params_memory=state.steps,
+        diff_updates_memory=state.changes,
+        weights_memory=state.rho,
+    )
+    uphill, _ = optax.scale_by_lbfgs(state.rho.size).update(state.grad, before, x)
+    new_x = x - length * jnp.where(state.pairs == 0, state.grad, uphill)
+    (value, aux), grad = jax.value_and_grad(fun, has_aux=True)(new_x)
+    change = grad - state.grad
+    product, square = jnp.vdot(new_x - x, change), jnp.vdot(change, change)
+    return Trial(
+        x=new_x,
+        value=value,
+        aux=aux,
+        grad=grad,
+        rho=jnp.where(product == 0, 0, 1 / product),
+        gamma=jnp.where(square > 0, product / square, 1),
+        evaluations=jnp.ones((), int),
+        line_search_step=state.line_search_step,
+    )
+
+
+def _evaluated(fun: Function, x: Image, state: LbfgsState, _: Any) -> tuple[LbfgsState, Any]:
+    (value, aux), grad = jax.value_and_grad(fun, has_aux=True)(x)
+    return state._replace(value=value, grad=grad), aux
+
+
+@cache
+def jaxopt() -> ModuleType | None:
+    """Import jaxopt, which is no longer maintained and warns of that, or return None."""
+    try:
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", "JAXopt is no longer maintained", DeprecationWarning)
+            import jaxopt as module
+    except ImportError:
+        return None
+    return module

@@ -1,0 +1,231 @@
+"""The compiled loop that follows a loss downhill, in chunks.
+
+:func:`advance` takes any number of steps in one call. The number is a traced loop bound: where
+chunks end neither changes the result nor compiles anything, so between chunks the host can look
+at the image, report and stop. The loss is evaluated at one place in the program, since every
+further place would be compiled again.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import optax
+from jax import lax
+from jaxtyping import Array, Float, Int
+
+from jaxnst import lbfgs
+from jaxnst._types import Image, Scalar
+from jaxnst.config import Recipe
+
+CHUNK = 64
+"""Greatest number of steps in one call: the size of the record that comes back."""
+
+LEARNING_RATES = {"lbfgs": 1.0, "adam": 0.02}
+
+
+@dataclass(frozen=True)
+class Method:
+    """What decides the program of a solver: everything but its numbers."""
+
+    kind: str
+    memory: int
+    line_search: str
+    bounded: bool
+    averaged: bool
+
+
+class Rates(NamedTuple):
+    """The numbers of a solver."""
+
+    learning_rate: Scalar
+    betas: Float[Array, " 2"]
+    bounds: Float[Array, " 2"]
+    average: Scalar
+
+
+class State(NamedTuple):
+    """Where a run stands.
+
+    ``image`` is the last accepted point and ``terms`` its losses, infinite before the first
+    evaluation. ``evaluations`` counts evaluations of the loss, ``restarts`` steps taken back.
+    """
+
+    image: Image
+    terms: Float[Array, " terms"]
+    solver: Any
+    evaluations: Int[Array, ""]
+    restarts: Int[Array, ""]
+
+
+class AdamState(NamedTuple):
+    """Adam's moments, the last point with a finite loss, and the sum of averaged iterates."""
+
+    moments: Any
+    last: Image
+    scale: Scalar
+    total: Image
+    share: Scalar
+
+
+class Solver(NamedTuple):
+    """A way of going downhill: how its state begins, one step, and the picture it shows."""
+
+    init: Callable[[Method, Image], Any]
+    step: Callable[[Callable[..., Any], Method, Rates, State], State]
+    picture: Callable[[Method, State], Image]
+
+
+def make_method(recipe: Recipe) -> tuple[Method, Rates]:
+    """Split a recipe's solver into structure and numbers.
+
+    Raises:
+      ValueError: If there is no such solver, or jaxopt is missing for what it alone can do.
+    """
+    s = recipe.solver
+    if s.kind not in SOLVERS:
+        raise ValueError(f"unknown optimizer {s.kind!r}: known are {', '.join(SOLVERS)}")
+    rate = LEARNING_RATES[s.kind] if s.learning_rate is None else s.learning_rate
+    bounds = recipe.bounds or (-float("inf"), float("inf"))
+    method = Method(
+        kind=s.kind,
+        memory=s.memory,
+        line_search=s.line_search,
+        bounded=recipe.bounds is not None,
+        averaged=s.average > 0,
+    )
+    return method, Rates(
+        jnp.asarray(rate, float),
+        jnp.asarray(s.betas, float),
+        jnp.asarray(bounds, float),
+        jnp.asarray(s.average, float),
+    )
+
+
+def start(method: Method, image: Image, terms: int) -> State:
+    """Make the state before the first evaluation; ``terms`` is the length of the loss record."""
+    return State(
+        image=image,
+        terms=jnp.full(terms, jnp.inf, jnp.float32),
+        solver=SOLVERS[method.kind].init(method, image),
+        evaluations=jnp.zeros((), int),
+        restarts=jnp.zeros((), int),
+    )
+
+
+@partial(jax.jit, static_argnums=(0, 1))
+def advance(
+    fun: Callable[..., tuple[Scalar, Float[Array, " terms"]]],
+    method: Method,
+    args: tuple[Any, ...],
+    rates: Rates,
+    state: State,
+    steps: Int[Array, ""],
+    budget: Int[Array, ""],
+) -> tuple[State, Float[Array, "chunk terms"]]:
+    """Take ``steps`` steps, fewer if a line search has used up the budget of evaluations.
+
+    Args:
+      fun: ``fun(image, *args) -> (loss, terms)``, hashable. Static.
+      method: Static.
+      args: Everything that ``fun`` needs; traced.
+      rates: Traced.
+      state: From :func:`start` or the last call.
+      steps: At most CHUNK. With 0 nothing happens, except that the program is compiled.
+      budget: Evaluations in all, counted from the start of the state.
+
+    Returns:
+      The new state, and the accepted terms after each of the steps (rows beyond are NaN).
+    """
+    take = SOLVERS[method.kind].step
+    record = jnp.full((CHUNK, state.terms.size), jnp.nan)
+
+    def proceed(carry: tuple[Array, State, Array]) -> Array:
+        i, state, _ = carry
+        if method.line_search == "fixed":
+            return i < steps  # one evaluation per step: the caller's count is exact
+        return (i < steps) & (state.evaluations < budget)
+
+    def body(carry: tuple[Array, State, Array]) -> tuple[Array, State, Array]:
+        i, state, record = carry
+        state = take(lambda x: fun(x, *args), method, rates, state)
+        return i + 1, state, record.at[i].set(state.terms)
+
+    _, state, record = lax.while_loop(proceed, body, (jnp.zeros_like(steps), state, record))
+    return state, record
+
+
+def picture(method: Method, state: State) -> Image:
+    """Return the image to show and hand on: the averaged iterate where the method has one."""
+    return SOLVERS[method.kind].picture(method, state)
+
+
+def _lbfgs_init(method: Method, image: Image) -> lbfgs.LbfgsState:
+    return lbfgs.init(image, method.memory)
+
+
+def _lbfgs_step(fun: Callable[..., Any], method: Method, rates: Rates, state: State) -> State:
+    outcome = lbfgs.step(
+        fun, state.image, state.terms, state.solver, rates.learning_rate, method.line_search
+    )
+    return State(
+        image=outcome.x,
+        terms=outcome.aux,
+        solver=outcome.state,
+        evaluations=state.evaluations + outcome.evaluations,
+        restarts=state.restarts + outcome.taken_back,
+    )
+
+
+def _adam_init(method: Method, image: Image) -> AdamState:
+    zero = jnp.zeros((), image.dtype)
+    moments = optax.scale_by_adam().init(image)
+    return AdamState(moments, image, zero + 1, jnp.zeros_like(image), zero)
+
+
+def _adam_step(fun: Callable[..., Any], method: Method, rates: Rates, state: State) -> State:
+    """Evaluate at the current image, then move; a point without finite loss is taken back."""
+    solver: AdamState = state.solver
+    (value, terms), grad = jax.value_and_grad(fun, has_aux=True)(state.image)
+    good = jnp.isfinite(value) & jnp.all(jnp.isfinite(grad))
+    update = optax.scale_by_adam(b1=rates.betas[0], b2=rates.betas[1]).update
+    direction, moments = update(grad, solver.moments)
+    moved = state.image - rates.learning_rate * solver.scale * direction
+    if method.bounded:
+        moved = jnp.clip(moved, rates.bounds[0], rates.bounds[1])
+
+    def pick(new: Array, old: Array) -> Array:
+        return jnp.where(good, new, old)
+
+    keep = rates.average
+    fresh = optax.scale_by_adam().init(state.image)
+    return State(
+        image=pick(moved, solver.last),
+        terms=pick(terms, state.terms),
+        solver=AdamState(
+            moments=jax.tree.map(pick, moments, fresh),
+            last=pick(state.image, solver.last),
+            scale=pick(jnp.minimum(1, 2 * solver.scale), solver.scale / 2),
+            total=pick(keep * solver.total + (1 - keep) * moved, solver.total),
+            share=pick(keep * solver.share + (1 - keep), solver.share),
+        ),
+        evaluations=state.evaluations + 1,
+        restarts=state.restarts + ~good,
+    )
+
+
+def _adam_picture(method: Method, state: State) -> Image:
+    solver: AdamState = state.solver
+    if not method.averaged:
+        return state.image
+    return jnp.where(solver.share > 0, solver.total / jnp.maximum(solver.share, 1e-30), state.image)
+
+
+SOLVERS = {
+    "lbfgs": Solver(_lbfgs_init, _lbfgs_step, lambda method, state: state.image),
+    "adam": Solver(_adam_init, _adam_step, _adam_picture),
+}
+"""Solvers by name; a recipe's ``solver.kind`` is looked up here."""

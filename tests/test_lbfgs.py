@@ -1,0 +1,312 @@
+"""One step of L-BFGS on both backends: the formula, the exact solution, and every guard."""
+
+import subprocess
+import sys
+from functools import cache
+from itertools import pairwise
+
+import helpers
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from jax import lax
+
+from jaxnst import lbfgs
+
+SHAPE = (4, 5, 3)
+BACKENDS = ["jaxopt", "optax"]
+
+
+backends = pytest.mark.parametrize("backend", BACKENDS)
+
+
+# Losses, each for what its name says.
+
+SCALES = np.random.default_rng(1).uniform(1, 10, SHAPE)
+LOWEST = np.random.default_rng(2).normal(size=SHAPE)
+START = np.float32(np.random.default_rng(3).normal(size=SHAPE))
+
+
+def bowl(x):
+    """A quadratic."""
+    scales, lowest = (jnp.asarray(a, jnp.float32) for a in (SCALES, LOWEST))
+    return 0.5 * jnp.sum(scales * (x - lowest) ** 2)
+
+
+def bowl_reference(x):
+    """The same and its gradient, in float64."""
+    gradient = SCALES * (x - LOWEST)
+    return 0.5 * np.vdot(gradient, x - LOWEST), gradient
+
+
+def rosenbrock(x):
+    """Rosenbrock's valley along pixels, shallow enough for float32; lowest at one."""
+    flat = x.reshape(-1)
+    return jnp.mean(5 * (flat[1:] - flat[:-1] ** 2) ** 2 + (1 - flat[:-1]) ** 2)
+
+
+def top(x):
+    """A hilltop at 0."""
+    return jnp.sum(jnp.cos(x))
+
+
+def wall(x):
+    """A slope towards 3, and a leap up where any pixel is beyond 1."""
+    slope = jnp.mean((x - 3) ** 2)
+    return jnp.where(jnp.max(x) > 1, 100 + slope, slope)
+
+
+def no_loss_beyond(x):
+    """The same slope, but beyond 1 there is no loss at all."""
+    slope = jnp.mean((x - 3) ** 2)
+    return jnp.where(jnp.max(x) > 1, jnp.nan, slope)
+
+
+def no_gradient_beyond(x):
+    """The same slope; beyond 1 the loss is finite and its gradient is not."""
+
+    def rough(x):
+        return jnp.sum(jnp.sqrt(jnp.abs(x - lax.stop_gradient(x))))
+
+    return jnp.mean((x - 3) ** 2) + lax.cond(jnp.max(x) > 1, rough, lambda x: 0 * jnp.sum(x), x)
+
+
+def first_pixel(x):
+    return x[0, 0, 0]
+
+
+def nothing(x):
+    return jnp.nan * jnp.sum(x)
+
+
+LOSSES = [bowl, rosenbrock, top, wall, no_loss_beyond, no_gradient_beyond, first_pixel, nothing]
+CALLS = []
+
+
+@cache
+def compiled(backend, line_search):
+    """One program for all losses, since compiling is what takes time here.
+
+    The auxiliary value is the loss. What is evaluated in a line search is counted in CALLS.
+    """
+
+    def step(x, aux, state, rate, which):
+        def fun(x):
+            if line_search != "fixed":
+                jax.debug.callback(lambda _: CALLS.append(1), x[0, 0, 0])
+            value = lax.switch(which, LOSSES, x)
+            return value, value
+
+        with pytest.MonkeyPatch.context() as patch:
+            if backend == "optax":
+                patch.setattr(lbfgs, "jaxopt", lambda: None)
+            return lbfgs.step(fun, x, aux, state, rate, line_search)
+
+    return jax.jit(step)
+
+
+def run(loss, x, steps, *, backend="jaxopt", memory=10, rate=1.0, line_search="fixed", state=None):
+    """Every outcome of a run, the first being the evaluation of the start."""
+    x, aux, outcomes = jnp.asarray(x, jnp.float32), jnp.asarray(jnp.inf), []
+    state = lbfgs.init(x, memory) if state is None else state
+    numbers = jnp.asarray(rate, float), jnp.asarray(LOSSES.index(loss))
+    for _ in range(steps):
+        outcome = compiled(backend, line_search)(x, aux, state, *numbers)
+        x, aux, state = outcome.x, outcome.aux, outcome.state
+        outcomes.append(outcome)
+    return outcomes
+
+
+# Without anything going wrong.
+
+
+@backends
+def test_the_first_step_evaluates_the_start_and_stays(backend):
+    (outcome,) = run(bowl, START, 1, backend=backend)
+    value, gradient = bowl_reference(START.astype(np.float64))
+    np.testing.assert_array_equal(outcome.x, START)
+    np.testing.assert_allclose(outcome.state.value, value, rtol=1e-5)
+    np.testing.assert_allclose(outcome.aux, value, rtol=1e-5)
+    np.testing.assert_allclose(outcome.state.grad, gradient, rtol=1e-4, atol=1e-5)
+    assert outcome.evaluations == 1 and not outcome.taken_back
+    assert outcome.state.pairs == 0  # nothing learned of the curvature yet
+
+
+@backends
+@pytest.mark.parametrize(("memory", "rate"), [(2, 1.0), (10, 1.0), (10, 0.5)])
+def test_steps_equal_a_float64_reference(backend, memory, rate):
+    outcomes = run(bowl, START, 13, backend=backend, memory=memory, rate=rate)
+    points, values = helpers.lbfgs(bowl_reference, START, 12, memory, rate)
+    for outcome, point, value in zip(outcomes, points, values, strict=True):
+        # Each step multiplies float32's error by the condition of the problem.
+        np.testing.assert_allclose(outcome.x, point, atol=1e-3)
+        np.testing.assert_allclose(outcome.state.value, value, rtol=1e-2, atol=1e-4)
+    assert outcomes[-1].state.pairs == 12
+
+
+@backends
+def test_a_quadratic_is_minimised_to_the_exact_solution(backend):
+    outcome = run(bowl, START, 40, backend=backend)[-1]
+    np.testing.assert_allclose(outcome.x, LOWEST, atol=1e-5)
+    assert outcome.state.value < 1e-9
+
+
+@backends
+def test_at_the_lowest_point_nothing_moves(backend):
+    outcomes = run(bowl, LOWEST, 5, backend=backend)
+    np.testing.assert_array_equal(outcomes[-1].x, np.float32(LOWEST))
+    assert not any(o.taken_back for o in outcomes)
+
+
+@pytest.mark.parametrize("fun", [bowl, rosenbrock], ids=["quadratic", "rosenbrock"])
+def test_both_backends_take_the_same_thirty_steps(fun):
+    start = 0.5 + 0.1 * START
+    ours, theirs = (run(fun, start, 30, backend=b) for b in BACKENDS)
+    for a, b in zip(ours, theirs, strict=True):
+        np.testing.assert_allclose(a.x, b.x, atol=2e-3)
+        np.testing.assert_allclose(a.state.value, b.state.value, rtol=2e-2, atol=1e-6)
+        assert a.taken_back == b.taken_back
+    assert ours[-1].state.value < 0.1 * ours[0].state.value
+
+
+def test_zoom_minimises_and_counts_every_evaluation():
+    CALLS.clear()
+    outcomes = run(bowl, START, 12, line_search="zoom")
+    jax.effects_barrier()
+    np.testing.assert_allclose(outcomes[-1].x, LOWEST, atol=1e-2)
+    assert sum(int(o.evaluations) for o in outcomes) == len(CALLS)
+    values = [float(o.state.value) for o in outcomes]
+    assert all(b <= a * (1 + 1e-5) for a, b in pairwise(values))
+
+
+# Guards. Each has a loss that triggers it.
+
+
+@backends
+def test_negative_curvature_leaves_the_memory_as_it_was(backend):
+    """Down the side of a cosine, near its top, the gradient grows on the way."""
+    before, after = run(top, np.full(SHAPE, 0.2), 2, backend=backend)
+    assert after.state.value < before.state.value  # a good step
+    assert not after.taken_back
+    assert after.state.pairs == 0
+    for name in ("steps", "changes", "rho"):
+        assert not np.any(getattr(after.state, name)), name
+    assert after.state.gamma == before.state.gamma == 1
+
+
+@backends
+def test_later_negative_curvature_keeps_the_pairs_there_are(backend):
+    """On a cosine's top after a bowl: the loss falls, and its curvature is not to be learned."""
+    kept = run(bowl, START, 4, backend=backend)[-1].state
+    assert kept.pairs == 3 and np.count_nonzero(kept.rho) == 3
+    x = jnp.full(SHAPE, 0.2)
+    there = kept._replace(value=top(x), grad=-jnp.sin(x))
+    (outcome,) = run(top, x, 1, backend=backend, state=there)
+    assert not outcome.taken_back and np.any(outcome.x != x)
+    for name in ("pairs", "steps", "changes", "rho", "gamma"):
+        np.testing.assert_array_equal(getattr(outcome.state, name), getattr(kept, name))
+
+
+@backends
+@pytest.mark.parametrize("fun", [wall, no_loss_beyond], ids=["rise", "nan"])
+def test_a_step_over_the_wall_is_taken_back(backend, fun):
+    outcomes = run(fun, np.zeros(SHAPE), 40, backend=backend)
+    backs = [i for i, o in enumerate(outcomes) if o.taken_back]
+    assert backs, "the loss was built to trigger the guard"
+    for i in backs:
+        before, back = outcomes[i - 1], outcomes[i]
+        np.testing.assert_array_equal(back.x, before.x)
+        np.testing.assert_array_equal(back.aux, before.aux)
+        np.testing.assert_array_equal(back.state.value, before.state.value)
+        np.testing.assert_array_equal(back.state.grad, before.state.grad)
+        assert back.state.scale == before.state.scale / 2
+        assert back.state.pairs == 0 and not np.any(back.state.rho)
+        assert back.state.gamma == 1
+        assert back.evaluations == 1
+    values = [float(o.state.value) for o in outcomes]
+    assert np.all(np.isfinite(values)) and max(values) == values[0]
+    assert float(jnp.max(outcomes[-1].x)) <= 1
+
+
+@backends
+@pytest.mark.parametrize("fun", [wall, no_loss_beyond], ids=["rise", "nan"])
+def test_after_steps_taken_back_the_run_still_gets_somewhere(backend, fun):
+    """From 9 to the wall's foot is 4: forty evaluations are enough for half of the way."""
+    outcomes = run(fun, np.zeros(SHAPE), 40, backend=backend)
+    assert sum(bool(o.taken_back) for o in outcomes) < 20
+    assert outcomes[-1].state.value < 6.5
+
+
+@backends
+def test_a_gradient_that_is_not_finite_is_taken_back_too(backend):
+    outcomes = run(no_gradient_beyond, np.zeros(SHAPE), 12, backend=backend)
+    assert any(o.taken_back for o in outcomes)
+    for outcome in outcomes:
+        assert np.all(np.isfinite(outcome.x)) and np.all(np.isfinite(outcome.state.grad))
+
+
+@backends
+@pytest.mark.parametrize(
+    ("value", "small", "far"), [(1, 1.45, 1.55), (-2, -1.05, -0.95), (0, 0, 1)]
+)
+def test_a_small_rise_is_accepted_and_a_far_one_is_not(backend, value, small, far):
+    """Up to half of the last value: L-BFGS needs some freedom to converge well."""
+    assert lbfgs.RISE == 0.5
+    x = jnp.zeros(SHAPE)
+    # With no gradient known the step goes nowhere, and the loss there is the first pixel.
+    state = lbfgs.init(x, 10)._replace(value=jnp.asarray(value, jnp.float32))
+
+    def judge(level):
+        return run(first_pixel, x.at[0, 0, 0].set(level), 1, backend=backend, state=state)[0]
+
+    assert not judge(small).taken_back
+    assert judge(far).taken_back
+
+
+@backends
+def test_the_step_scale_doubles_again_after_good_steps_up_to_one(backend):
+    state = run(bowl, START, 1, backend=backend)[0].state._replace(scale=jnp.asarray(0.125))
+    outcomes = run(bowl, START, 5, backend=backend, state=state)
+    scales = [float(o.state.scale) for o in outcomes]
+    assert scales == sorted(scales) and scales[-1] == 1
+    assert all(b in (a, min(1, 2 * a)) for a, b in pairwise([0.125, *scales]))
+
+
+@pytest.mark.parametrize(
+    ("backend", "line_search"), [("jaxopt", "fixed"), ("jaxopt", "zoom"), ("optax", "fixed")]
+)
+def test_no_loss_at_the_start_leaves_the_image_as_it_was(backend, line_search):
+    outcomes = run(nothing, START, 4, backend=backend, line_search=line_search)
+    for outcome in outcomes:
+        assert outcome.taken_back and outcome.evaluations >= 1
+        np.testing.assert_array_equal(outcome.x, START)
+        # Not a number is never handed out as the loss of an accepted point.
+        assert outcome.aux == jnp.inf
+
+
+# Backends.
+
+
+def test_jaxopt_is_imported_without_its_warning_and_leaves_the_filters_alone():
+    code = (
+        "import warnings; from jaxnst import lbfgs; before = list(warnings.filters); "
+        "assert lbfgs.jaxopt().__name__ == 'jaxopt'; assert warnings.filters == before"
+    )
+    command = [sys.executable, "-W", "error", "-c", code]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+
+
+def test_a_missing_jaxopt_is_none(monkeypatch):
+    monkeypatch.setitem(sys.modules, "jaxopt", None)
+    lbfgs.jaxopt.cache_clear()
+    try:
+        assert lbfgs.jaxopt() is None
+    finally:
+        lbfgs.jaxopt.cache_clear()
+
+
+def test_zoom_without_jaxopt_says_what_to_do():
+    with pytest.raises(ValueError, match=r"'zoom' needs jaxopt.*'fixed'"):
+        run(bowl, START, 1, backend="optax", line_search="zoom")
