@@ -1,0 +1,75 @@
+"""Neural style transfer in JAX.
+
+A pure function from an image to a loss, and a compiled loop that follows its gradient::
+
+    import jaxnst
+
+    content = jaxnst.load_image("photograph.jpg")
+    style = jaxnst.load_image("painting.jpg")
+    result = jaxnst.stylize(content, style, size=512)
+    jaxnst.save_image("out.png", result.image)
+"""
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+from jaxnst import recipes
+from jaxnst._version import __version__
+from jaxnst.config import Recipe
+from jaxnst.recipes import get_recipe
+
+if TYPE_CHECKING:
+    from jaxnst.image import load_image, resize, save_image
+    from jaxnst.losses import (
+        content_loss,
+        gram_matrix,
+        moments,
+        style_loss,
+        total_variation,
+    )
+    from jaxnst.networks import LossNetwork, extract_features, load_network
+    from jaxnst.transfer import Progress, StylizeResult, stylize
+
+__all__ = [
+    "LossNetwork",
+    "Progress",
+    "Recipe",
+    "StylizeResult",
+    "__version__",
+    "content_loss",
+    "extract_features",
+    "get_recipe",
+    "gram_matrix",
+    "load_image",
+    "load_network",
+    "moments",
+    "recipes",
+    "resize",
+    "save_image",
+    "style_loss",
+    "stylize",
+    "total_variation",
+]
+
+# Importing JAX takes a second or two: whoever only asks the command line for help, or loads a
+# picture, does not wait for it. The names are the ones imported above for type checkers.
+_MODULES = {
+    "jaxnst.image": ("load_image", "resize", "save_image"),
+    "jaxnst.losses": ("content_loss", "gram_matrix", "moments", "style_loss", "total_variation"),
+    "jaxnst.networks": ("LossNetwork", "extract_features", "load_network"),
+    "jaxnst.transfer": ("Progress", "StylizeResult", "stylize"),
+}
+_HOMES = {name: module for module, names in _MODULES.items() for name in names}
+
+
+def __getattr__(name: str) -> Any:
+    """Import a public name when it is first asked for (PEP 562)."""
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    value = getattr(importlib.import_module(_HOMES[name]), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

@@ -1,0 +1,317 @@
+"""Style transfer from arrays to an array: scales, targets, the loop, the result.
+
+The image is made coarse to fine. Each scale has its own targets and one compiled loop; both are
+prepared in the background while the scale before runs.
+"""
+
+import time
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from functools import partial
+from typing import Any, Literal, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from jaxnst.config import Recipe
+from jaxnst.image import resize
+from jaxnst.networks.registry import LossNetwork, Params, load_network
+from jaxnst.objective import (
+    TERMS,
+    Objective,
+    Targets,
+    content_targets,
+    make_numbers,
+    make_objective,
+    style_moments,
+    style_targets,
+)
+from jaxnst.optimize import CHUNK, State, advance, make_method, picture, start
+from jaxnst.recipes import get_recipe
+from jaxnst.schedule import Scale, make_schedule
+from jaxnst.space import decode, encode
+
+CHUNK_SECONDS = 1.0
+LEAST_SIDE = 16
+
+Picture = NDArray[np.float32]
+
+
+class Progress(NamedTuple):
+    """What a callback is told between chunks.
+
+    Attributes:
+      phase: ``compile`` while a scale is being prepared, else ``optimize``.
+      scale: Which scale, from 0.
+      scales: How many there are.
+      size: Height and width of the scale, pixels.
+      evaluations: Of the loss, in this scale.
+      scale_evaluations: Planned for this scale.
+      total_done: Evaluations in all scales so far.
+      total: Planned for all scales.
+      losses: The loss and its weighted terms by name; empty before the first evaluation.
+      image: Call it for the picture as it is now, of the size asked for.
+      seconds: Since the run began.
+    """
+
+    phase: Literal["compile", "optimize"]
+    scale: int
+    scales: int
+    size: tuple[int, int]
+    evaluations: int
+    scale_evaluations: int
+    total_done: int
+    total: int
+    losses: dict[str, float]
+    image: Callable[[], Picture]
+    seconds: float
+
+
+class StylizeResult(NamedTuple):
+    """A stylised picture and how it came about.
+
+    Attributes:
+      image: ``(H, W, 3)`` float32 RGB in [0, 1], of the size asked for.
+      losses: The loss (``total``) and its weighted terms after every step of every scale.
+      evaluations: Of the loss, in all scales.
+      restarts: Steps that were taken back because the loss rose far or was not finite.
+      compile_seconds: Spent waiting for programs to be compiled and targets to be computed.
+      run_seconds: Spent optimising.
+    """
+
+    image: Picture
+    losses: dict[str, NDArray[np.float32]]
+    evaluations: int
+    restarts: int
+    compile_seconds: float
+    run_seconds: float
+
+
+def stylize(
+    content: ArrayLike,
+    styles: ArrayLike | Sequence[ArrayLike],
+    *,
+    network: str | LossNetwork | None = None,
+    recipe: str | Recipe = "default",
+    size: int | None = None,
+    style_size: int | None = None,
+    init: ArrayLike | None = None,
+    seed: int = 0,
+    callback: Callable[[Progress], None] | None = None,
+) -> StylizeResult:
+    """Paint a content image in the manner of one or several style images.
+
+    Args:
+      content: ``(H, W, 3)`` RGB in [0, 1].
+      styles: One such image or several, of any sizes; several count equally.
+      network: A loss network or its name; None: the recipe's.
+      recipe: A recipe or its name.
+      size: Longest side of the result, pixels; None: the content's.
+      style_size: Longest side of the style images at the last scale; None: ``size``. A style is
+        never enlarged beyond its own size.
+      init: Picture to start from, in place of the recipe's start.
+      seed: Decides the noise of a start from noise.
+      callback: Called about once a second and whenever a scale begins. It may raise to stop.
+
+    Returns:
+      The picture, its losses over time, and counts.
+
+    Raises:
+      ValueError: If an image has the wrong shape or values, a side under 16 pixels, or the
+        recipe asks for something that does not exist.
+      KeyError: If a recipe, network or layer does not exist.
+    """
+    recipe = get_recipe(recipe) if isinstance(recipe, str) else recipe
+    network = recipe.network if network is None else network
+    network = load_network(network) if isinstance(network, str) else network
+    content = _checked("content", content)
+    pictures = [_checked(name, style) for name, style in _several(styles)]
+    started = None if init is None else _checked("init", init)
+    run = _Run(content, pictures, network, recipe, size, style_size, seed, callback)
+    return run.through_all_scales(started)
+
+
+class _Run:
+    """One call of :func:`stylize`: what stays the same over its scales."""
+
+    def __init__(
+        self,
+        content: Picture,
+        styles: list[Picture],
+        network: LossNetwork,
+        recipe: Recipe,
+        size: int | None,
+        style_size: int | None,
+        seed: int,
+        callback: Callable[[Progress], None] | None,
+    ):
+        self.content, self.styles, self.recipe, self.seed = content, styles, recipe, seed
+        self.callback, self.params = callback, network.params
+        self.objective, self.numbers = make_objective(recipe, network), make_numbers(recipe)
+        self.method, self.rates = make_method(recipe)
+        self.schedule = make_schedule(
+            content.shape[:2], [s.shape[:2] for s in styles], recipe.scales, size, style_size
+        )
+        self.total = sum(scale.evaluations for scale in self.schedule.scales)
+        self.done = self.restarts = 0
+        self.records: list[NDArray[np.float32]] = []
+        self.compile_seconds = self.run_seconds = 0.0
+        self.begin = time.perf_counter()
+
+    def through_all_scales(self, started: Picture | None) -> StylizeResult:
+        image = started if started is not None else self.start_image()
+        scales = self.schedule.scales
+        # Two workers: while one scale runs, the next is compiled; at the start two are.
+        with ThreadPoolExecutor(2, "jaxnst-compile") as pool:
+            prepared = [pool.submit(self.prepare, scale) for scale in scales]
+            try:
+                for index, scale in enumerate(scales):
+                    image = self.one_scale(index, scale, prepared[index], image)
+            finally:
+                pool.shutdown(wait=False, cancel_futures=True)
+        losses = np.concatenate(self.records)
+        return StylizeResult(
+            image=self.finish(image),
+            losses={name: losses[:, i] for i, name in enumerate(TERMS)},
+            evaluations=self.done,
+            restarts=self.restarts,
+            compile_seconds=self.compile_seconds,
+            run_seconds=self.run_seconds,
+        )
+
+    def prepare(self, scale: Scale) -> Targets:
+        """Compute a scale's targets and compile its loop."""
+        content = resize(self.content, scale.inner)
+        styles = [resize(s, z) for s, z in zip(self.styles, scale.styles, strict=True)]
+        targets = _targets(self.objective, self.params, content, tuple(styles))
+        state = start(self.method, jnp.zeros((*scale.inner, 3)), len(TERMS))
+        self.advance(targets, state, 0, 0)
+        return targets
+
+    def advance(
+        self, targets: Targets, state: State, steps: int, budget: int
+    ) -> tuple[State, jax.Array]:
+        args = (self.params, targets, self.numbers)
+        counts = (jnp.asarray(steps), jnp.asarray(budget))
+        return advance(self.objective, self.method, args, self.rates, state, *counts)
+
+    def one_scale(
+        self, index: int, scale: Scale, prepared: "Future[Targets]", image: Picture
+    ) -> Picture:
+        self.report("compile", index, 0, {}, lambda: image)
+        waiting = time.perf_counter()
+        targets = prepared.result()
+        variable = encode(jnp.asarray(resize(image, scale.inner)), self.objective.space)
+        state = start(self.method, variable, len(TERMS))
+        running = time.perf_counter()
+        self.compile_seconds += running - waiting
+
+        used, steps = 0, 1
+        while used < scale.evaluations:
+            tick = time.perf_counter()
+            steps = min(steps, CHUNK, scale.evaluations - used)
+            state, record = self.advance(targets, state, steps, scale.evaluations)
+            used, before = int(state.evaluations), used
+            self.records.append(_written(record))
+            terms = dict(zip(TERMS, np.asarray(state.terms).tolist(), strict=True))
+            self.report("optimize", index, used, terms, partial(self.shown, state))
+            per_step = (time.perf_counter() - tick) / max(1, used - before)
+            steps = max(1, int(CHUNK_SECONDS / per_step))
+        self.run_seconds += time.perf_counter() - running
+        self.done += used
+        self.restarts += int(state.restarts)
+        return self.shown(state)
+
+    def start_image(self) -> Picture:
+        """Make the picture that the coarsest scale starts from, as RGB."""
+        size = self.schedule.scales[0].inner
+        if self.recipe.init == "content":
+            return self.content
+        if self.recipe.init == "style":
+            return resize(self.styles[0], size)
+        if self.recipe.init == "noise":
+            key = jax.random.key(self.seed)
+            noise = self.recipe.noise * jax.random.normal(key, (*size, 3))
+            grey = encode(jnp.full((*size, 3), 0.5), self.objective.space)
+            return np.asarray(decode(grey + noise, self.objective.space))
+        raise ValueError(
+            f"init is {self.recipe.init!r}, expected content, noise or style "
+            "(for a picture of your own, pass it as init)"
+        )
+
+    def shown(self, state: State) -> Picture:
+        return np.asarray(decode(picture(self.method, state), self.objective.space))
+
+    def finish(self, image: Picture) -> Picture:
+        """Bring a picture to the size asked for and into [0, 1]."""
+        return np.clip(resize(image, self.schedule.size), 0, 1)
+
+    def report(
+        self,
+        phase: Literal["compile", "optimize"],
+        index: int,
+        used: int,
+        losses: dict[str, float],
+        image: Callable[[], Picture],
+    ) -> None:
+        if self.callback is None:
+            return
+        scale = self.schedule.scales[index]
+        self.callback(
+            Progress(
+                phase=phase,
+                scale=index,
+                scales=len(self.schedule.scales),
+                size=scale.inner,
+                evaluations=used,
+                scale_evaluations=scale.evaluations,
+                total_done=self.done + used,
+                total=self.total,
+                losses=losses,
+                image=lambda: self.finish(image()),
+                seconds=time.perf_counter() - self.begin,
+            )
+        )
+
+
+@partial(jax.jit, static_argnums=0)
+def _targets(
+    objective: Objective, params: Params, content: jax.Array, styles: tuple[jax.Array, ...]
+) -> Targets:
+    """Compute all targets of a scale in one forward-only program."""
+    moments = [style_moments(objective, params, style) for style in styles]
+    return Targets(content_targets(objective, params, content), style_targets(objective, moments))
+
+
+def _written(record: jax.Array) -> NDArray[np.float32]:
+    """Take the rows that a chunk has written; the others are NaN, which no accepted loss is."""
+    rows = np.asarray(record)
+    return rows[~np.isnan(rows[:, 0])]
+
+
+def _several(styles: Any) -> Iterator[tuple[str, ArrayLike]]:
+    if hasattr(styles, "ndim") and styles.ndim == 3:
+        yield "style", styles
+        return
+    if len(styles) == 0:
+        raise ValueError("styles is empty, expected at least one style image")
+    for i, style in enumerate(styles, 1):
+        yield f"style {i}", style
+
+
+def _checked(name: str, image: ArrayLike) -> Picture:
+    array = np.asarray(image)
+    if array.ndim != 3 or array.shape[2] != 3:
+        raise ValueError(f"{name} image has shape {array.shape}, expected (height, width, 3)")
+    if not np.issubdtype(array.dtype, np.floating):
+        raise TypeError(f"{name} image is {array.dtype}, expected floats in [0, 1]")
+    if min(array.shape[:2]) < LEAST_SIDE:
+        raise ValueError(
+            f"{name} image is {array.shape[1]}x{array.shape[0]}, "
+            f"expected at least {LEAST_SIDE} pixels per side"
+        )
+    if not (np.all(np.isfinite(array)) and array.min() >= 0 and array.max() <= 1):
+        raise ValueError(f"{name} image has values outside [0, 1]: divide 8-bit values by 255")
+    return array.astype(np.float32)

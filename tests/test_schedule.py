@@ -1,0 +1,175 @@
+"""Sizes and shares of evaluations."""
+
+from fractions import Fraction
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from jaxnst.config import Scales
+from jaxnst.schedule import make_schedule
+
+DEFAULT = Scales(least=128, factor=2.0, evaluations=(100, 80, 60))
+
+
+def layout(schedule):
+    return [scale.inner for scale in schedule.scales]
+
+
+def counts(schedule):
+    return [scale.evaluations for scale in schedule.scales]
+
+
+# Known layouts.
+
+
+def test_the_default_at_512_pixels():
+    schedule = make_schedule((600, 800), [(1000, 700)], DEFAULT, size=512)
+    assert schedule.size == (384, 512)
+    assert layout(schedule) == [(96, 128), (192, 256), (384, 512)]
+    assert counts(schedule) == [100, 80, 60]
+    assert [scale.styles for scale in schedule.scales] == [
+        ((128, 90),),
+        ((256, 179),),
+        ((512, 358),),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("size", "sides"),
+    [(64, [64]), (255, [255]), (256, [128, 256]), (512, [128, 256, 512]), (1000, [250, 500, 1000])],
+)
+def test_scales_shrink_by_the_factor_down_to_the_least(size, sides):
+    schedule = make_schedule((size, size), [(64, 64)], DEFAULT, size=size)
+    assert [max(inner) for inner in layout(schedule)] == [round(s / 16) * 16 for s in sides]
+
+
+def test_further_scales_repeat_the_last_count():
+    assert counts(make_schedule((1024, 1024), [(64, 64)], DEFAULT)) == [100, 80, 60, 60]
+
+
+def test_fewer_scales_use_the_coarsest_counts():
+    assert counts(make_schedule((128, 128), [(64, 64)], DEFAULT)) == [100]
+
+
+@pytest.mark.parametrize(
+    ("steps", "expected"),
+    [
+        (240, [100, 80, 60]),
+        (3, [1, 1, 1]),
+        (4, [2, 1, 1]),
+        (24, [10, 8, 6]),
+        (480, [200, 160, 120]),
+    ],
+)
+def test_steps_are_shared_in_the_recipe_s_proportion(steps, expected):
+    scales = Scales(least=128, evaluations=(100, 80, 60), steps=steps)
+    found = counts(make_schedule((512, 512), [(64, 64)], scales))
+    assert sum(found) == steps
+    assert max(abs(a - b) for a, b in zip(found, expected, strict=True)) <= 1
+
+
+def test_the_size_is_the_content_s_own_if_none_is_given():
+    assert make_schedule((100, 63), [(64, 64)], DEFAULT).size == (100, 63)
+
+
+def test_a_style_is_never_enlarged():
+    schedule = make_schedule((512, 512), [(100, 200), (1024, 512)], DEFAULT)
+    assert [s.styles for s in schedule.scales] == [
+        ((64, 128), (128, 64)),
+        ((100, 200), (256, 128)),
+        ((100, 200), (512, 256)),
+    ]
+
+
+def test_style_size_scales_the_styles_alone():
+    schedule = make_schedule((512, 512), [(1024, 1024)], DEFAULT, style_size=256)
+    assert layout(schedule)[-1] == (512, 512)
+    assert [s.styles[0] for s in schedule.scales] == [(64, 64), (128, 128), (256, 256)]
+
+
+def test_a_long_thin_picture_keeps_sixteen_pixels_inside():
+    schedule = make_schedule((16, 1600), [(1600, 16)], DEFAULT, size=160)
+    assert schedule.size == (2, 160)
+    assert layout(schedule) == [(16, 160)]
+    assert schedule.scales[0].styles == ((160, 16),)
+
+
+# What is refused.
+
+
+@pytest.mark.parametrize("size", [0, -5, 15])
+def test_a_size_under_sixteen_is_refused(size):
+    with pytest.raises(ValueError, match=f"^size is {size}, expected at least 16 pixels"):
+        make_schedule((64, 64), [(64, 64)], DEFAULT, size=size)
+    with pytest.raises(ValueError, match=f"^style size is {size}, expected at least 16 pixels"):
+        make_schedule((64, 64), [(64, 64)], DEFAULT, style_size=size)
+
+
+def test_fewer_steps_than_scales_are_refused():
+    scales = Scales(least=128, evaluations=(100, 80, 60), steps=2)
+    with pytest.raises(ValueError, match="steps is 2, expected at least 3"):
+        make_schedule((512, 512), [(64, 64)], scales)
+
+
+# Whatever the numbers.
+
+sides = st.integers(16, 3000)
+sizes = st.tuples(sides, sides)
+
+
+@given(
+    content=sizes,
+    styles=st.lists(sizes, min_size=1, max_size=3),
+    size=st.none() | st.integers(16, 3000),
+    style_size=st.none() | st.integers(16, 3000),
+    least=st.integers(16, 400),
+    factor=st.floats(1.2, 5),
+    evaluations=st.lists(st.integers(1, 500), min_size=1, max_size=5),
+    steps=st.none() | st.integers(1, 3000),
+)
+def test_any_schedule(content, styles, size, style_size, least, factor, evaluations, steps):
+    scales = Scales(least=least, factor=factor, evaluations=tuple(evaluations), steps=steps)
+
+    def make():
+        return make_schedule(content, styles, scales, size, style_size)
+
+    longest = max(content) if size is None else size
+    number = 1
+    while longest / factor**number >= least * (1 + 1e-9):
+        number += 1
+    if steps is not None and steps < number:
+        with pytest.raises(ValueError, match=f"steps is {steps}"):
+            make()
+        return
+    schedule = make()
+    assert max(schedule.size) == longest and min(schedule.size) >= 1
+    check_sizes(schedule, content, styles, longest if style_size is None else style_size)
+    check_counts(schedule, evaluations, steps)
+
+
+def check_sizes(schedule, content, styles, style_size):
+    short = min(schedule.size) - 1, min(schedule.size) + 1
+    assert short[0] <= max(schedule.size) * min(content) / max(content) <= short[1]
+    longest = [max(scale.inner) for scale in schedule.scales]
+    assert longest == sorted(longest)
+    for scale in schedule.scales:
+        assert all(side % 16 == 0 and side >= 16 for side in scale.inner)
+        assert len(scale.styles) == len(styles)
+        for own, size in zip(styles, scale.styles, strict=True):
+            assert min(size) >= 16 and max(size) <= max(16, min(style_size, max(own)))
+    final = schedule.scales[-1].inner
+    for inner, exact in zip(final, schedule.size, strict=True):
+        assert abs(inner - exact) <= 8 or (inner == 16 and exact < 8)
+
+
+def check_counts(schedule, evaluations, steps):
+    found = counts(schedule)
+    wanted = (evaluations + [evaluations[-1]] * len(found))[: len(found)]
+    if steps is None:
+        assert found == wanted
+        return
+    assert sum(found) == steps and min(found) >= 1
+    for count, share in zip(found, wanted, strict=True):
+        exact = 1 + Fraction((steps - len(found)) * share, sum(wanted))
+        assert abs(count - exact) < 1

@@ -1,0 +1,458 @@
+"""Whole runs on small pictures, with random networks."""
+
+import dataclasses
+import threading
+import time
+
+import helpers
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from jaxnst import transfer
+from jaxnst.config import Content, Scales, Solver, Style, TotalVariation
+from jaxnst.image import resize
+from jaxnst.networks import PREPROCESSING, init_network, make_network
+from jaxnst.objective import TERMS
+from jaxnst.optimize import advance
+from jaxnst.transfer import Progress, StylizeResult, stylize
+
+CONTENT = helpers.picture(50, 64, seed=1)
+STYLE = helpers.picture(40, 72, seed=2)
+OTHER_STYLE = helpers.picture(64, 33, seed=3)
+TWO_SCALES = helpers.tiny_recipe(scales=Scales(least=32, evaluations=(5, 4)))
+ONE_SCALE = helpers.tiny_recipe(scales=Scales(least=64, evaluations=(6,)))
+
+
+@pytest.fixture(scope="module")
+def network():
+    return helpers.tiny_network(PREPROCESSING["imagenet"])
+
+
+def run(network, *, content=CONTENT, styles=STYLE, recipe=TWO_SCALES, **more):
+    return stylize(content, styles, network=network, recipe=recipe, **more)
+
+
+def with_init(recipe, init):
+    return dataclasses.replace(recipe, init=init)
+
+
+def only_looking(recipe):
+    """One evaluation per scale: L-BFGS looks at the start and stays there."""
+    return dataclasses.replace(recipe, scales=dataclasses.replace(recipe.scales, evaluations=(1,)))
+
+
+# Results.
+
+
+def test_a_run_gives_a_picture_its_losses_and_its_counts(network):
+    result = run(network)
+    assert isinstance(result, StylizeResult)
+    assert result.image.shape == CONTENT.shape and result.image.dtype == np.float32
+    assert result.image.min() >= 0 and result.image.max() <= 1
+    assert result.evaluations == 9 and result.restarts == 0
+    assert tuple(result.losses) == TERMS
+    for values in result.losses.values():
+        assert values.shape == (9,) and np.all(np.isfinite(values))
+    parts = sum(result.losses[name] for name in TERMS[1:])
+    np.testing.assert_allclose(result.losses["total"], parts, rtol=1e-5)
+    for first, last in ((0, 4), (5, 8)):
+        assert result.losses["total"][last] < result.losses["total"][first]
+    assert result.compile_seconds >= 0 and result.run_seconds > 0
+
+
+def test_the_first_loss_of_a_run_equals_float64(network):
+    """Resizing, encoding, targets and loss together."""
+    result = run(network, styles=[STYLE, OTHER_STYLE], recipe=ONE_SCALE)
+    inner = resize(CONTENT, (48, 64))
+    styles = [resize(STYLE, (36, 64)), OTHER_STYLE]
+    expected = helpers.total_loss(inner, network, ONE_SCALE, inner, styles)
+    found = [result.losses[name][0] for name in TERMS]
+    np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-9)
+
+
+def test_the_bundled_architecture_runs_the_default_recipe_as_it_is():
+    recipe = dataclasses.replace(
+        transfer.get_recipe("default"), scales=Scales(least=32, evaluations=(3,))
+    )
+    result = stylize(CONTENT, STYLE, network=init_network("vgg19-lite"), recipe=recipe, size=48)
+    assert result.image.shape == (38, 48, 3)
+    assert result.evaluations == 3 and np.all(np.isfinite(result.losses["total"]))
+
+
+@pytest.mark.parametrize(
+    ("size", "shape"),
+    [(None, (50, 64, 3)), (64, (50, 64, 3)), (40, (31, 40, 3)), (33, (26, 33, 3))],
+)
+def test_the_picture_has_exactly_the_size_asked_for(network, size, shape):
+    result = run(network, recipe=only_looking(ONE_SCALE), size=size)
+    assert result.image.shape == shape
+
+
+def test_the_content_may_be_enlarged(network):
+    small = helpers.picture(16, 20)
+    result = run(network, content=small, recipe=only_looking(ONE_SCALE), size=64)
+    assert result.image.shape == (51, 64, 3)
+
+
+# Starts.
+
+
+def test_a_run_starts_from_the_content(network):
+    whole = helpers.picture(48, 64)
+    result = run(network, content=whole, recipe=only_looking(ONE_SCALE))
+    np.testing.assert_allclose(result.image, whole, atol=1e-6)
+
+
+def test_a_run_may_start_from_the_first_style(network):
+    recipe = with_init(only_looking(ONE_SCALE), "style")
+    result = run(network, recipe=recipe, styles=[STYLE, OTHER_STYLE])
+    expected = np.clip(resize(resize(STYLE, (48, 64)), (50, 64)), 0, 1)
+    np.testing.assert_allclose(result.image, expected, atol=1e-6)
+
+
+def test_a_run_may_start_from_a_picture_of_one_s_own(network):
+    own = helpers.picture(30, 30, seed=5)
+    result = run(network, recipe=only_looking(ONE_SCALE), init=own)
+    expected = np.clip(resize(resize(own, (48, 64)), (50, 64)), 0, 1)
+    np.testing.assert_allclose(result.image, expected, atol=1e-6)
+
+
+def test_noise_is_grey_with_the_recipe_s_deviation_in_the_recipe_s_space(network):
+    space = PREPROCESSING["caffe"]
+    recipe = dataclasses.replace(
+        with_init(only_looking(ONE_SCALE), "noise"), noise=10.0, space=space
+    )
+    shown = []
+    run(
+        network,
+        recipe=recipe,
+        size=64,
+        content=helpers.picture(64, 64),
+        callback=lambda progress: shown.append(progress.image()),
+    )
+    start = helpers.encode(shown[0], space)
+    grey = helpers.encode(np.full((1, 1, 3), 0.5), space)[0, 0]
+    np.testing.assert_allclose(start.mean((0, 1)), grey, atol=4 * 10 / 64)
+    np.testing.assert_allclose(start.std((0, 1)), 10, rtol=0.1)
+
+
+def test_the_same_seed_gives_the_same_bytes_and_another_one_other_noise(network):
+    recipe = with_init(TWO_SCALES, "noise")
+    one, same, other = (run(network, recipe=recipe, seed=s).image for s in (0, 0, 1))
+    assert one.tobytes() == same.tobytes()
+    assert np.abs(one - other).max() > 0.01
+
+
+def test_where_chunks_end_does_not_reach_the_picture(network, monkeypatch):
+    usual = run(network)
+    for seconds in (0.0, 1e9):
+        monkeypatch.setattr(transfer, "CHUNK_SECONDS", seconds)
+        changed = run(network)
+        assert changed.image.tobytes() == usual.image.tobytes()
+        for name in TERMS:
+            np.testing.assert_array_equal(changed.losses[name], usual.losses[name])
+
+
+# Styles.
+
+
+def test_one_style_may_be_given_in_three_ways(network):
+    ways = [STYLE, [STYLE], STYLE[None]]
+    images = [run(network, styles=styles).image.tobytes() for styles in ways]
+    assert len(set(images)) == 1
+
+
+def test_several_styles_count_equally_in_any_order(network):
+    both = run(network, styles=[STYLE, OTHER_STYLE], recipe=ONE_SCALE)
+    turned = run(network, styles=(OTHER_STYLE, STYLE), recipe=ONE_SCALE)
+    np.testing.assert_allclose(both.losses["total"], turned.losses["total"], rtol=1e-3)
+    for alone in (STYLE, OTHER_STYLE):
+        single = run(network, styles=alone, recipe=ONE_SCALE)
+        assert abs(single.losses["style"][0] / both.losses["style"][0] - 1) > 0.01
+
+
+def test_pictures_of_one_colour_are_valid(network):
+    flat = np.full((48, 64, 3), 0.5, np.float32)
+    for content, style in ((flat, STYLE), (CONTENT, flat), (flat, 0 * flat)):
+        result = run(network, content=content, styles=style)
+        assert np.all(np.isfinite(result.image))
+        assert np.all(np.isfinite(result.losses["total"]))
+
+
+# Other solvers and spaces.
+
+
+def test_adam_with_bounds_and_average_in_another_space(network):
+    space = PREPROCESSING["caffe"]
+    recipe = dataclasses.replace(
+        TWO_SCALES,
+        solver=Solver(kind="adam", learning_rate=2.0, average=0.9),
+        space=space,
+        bounds=(-100.0, 100.0),
+        tv=TotalVariation(weight=1e-5),
+    )
+    result = run(network, recipe=recipe)
+    assert result.evaluations == 9 and result.losses["total"].shape == (9,)
+    # Every decoded value lies within the bounds, resizing at the end apart.
+    low, high = (np.array(space.mean)[::-1] + b for b in (-100, 100))
+    for c in range(3):
+        assert result.image[..., c].min() > low[c] / 255 - 0.05
+        assert result.image[..., c].max() < high[c] / 255 + 0.05
+
+
+def test_zoom_keeps_to_its_evaluations(network):
+    recipe = dataclasses.replace(ONE_SCALE, solver=Solver(line_search="zoom"))
+    result = run(network, recipe=recipe)
+    assert 6 <= result.evaluations <= 6 + 30
+    assert 1 <= len(result.losses["total"]) <= 6
+    assert result.losses["total"][-1] < result.losses["total"][0]
+
+
+def rescaled(network, factor):
+    """The network with all parameters multiplied."""
+    flat = {f"{k}/{p}": factor * v for k, d in network.params.items() for p, v in d.items()}
+    return make_network(network.name, network.module, network.preprocessing, flat)
+
+
+def test_a_loss_of_exactly_zero_is_recorded_like_any_other(network):
+    recipe = dataclasses.replace(TWO_SCALES, tv=TotalVariation(weight=0.0))
+    result = run(rescaled(network, 0.0), recipe=recipe)
+    assert result.evaluations == 9
+    np.testing.assert_array_equal(result.losses["total"], np.zeros(9))
+
+
+def test_a_loss_that_overflows_leaves_the_picture_and_is_counted(network):
+    whole = helpers.picture(48, 64)
+    result = run(rescaled(network, 1e15), content=whole, recipe=ONE_SCALE)
+    assert result.restarts == result.evaluations == 6
+    np.testing.assert_allclose(result.image, whole, atol=1e-6)
+    assert result.losses["total"].shape == (6,)
+
+
+# Callbacks.
+
+
+def test_a_callback_hears_of_every_phase_in_order(network, monkeypatch):
+    monkeypatch.setattr(transfer, "CHUNK_SECONDS", 0.0)  # one step, one call
+    heard = []
+    run(network, callback=heard.append)
+    assert all(isinstance(p, Progress) for p in heard)
+    assert [(p.phase, p.scale, p.evaluations, p.total_done) for p in heard] == [
+        ("compile", 0, 0, 0),
+        *(("optimize", 0, i, i) for i in range(1, 6)),
+        ("compile", 1, 0, 5),
+        *(("optimize", 1, i, 5 + i) for i in range(1, 5)),
+    ]
+    assert {(p.scales, p.total) for p in heard} == {(2, 9)}
+    assert [(p.size, p.scale_evaluations) for p in heard] == [((32, 32), 5)] * 6 + [
+        ((48, 64), 4)
+    ] * 5
+    seconds = [p.seconds for p in heard]
+    assert seconds == sorted(seconds) and seconds[0] >= 0
+
+
+def test_a_callback_is_given_the_losses_and_the_picture_so_far(network, monkeypatch):
+    monkeypatch.setattr(transfer, "CHUNK_SECONDS", 0.0)
+    heard = []
+    result = run(network, callback=lambda p: heard.append((p, p.image())))
+    for progress, image in heard:
+        assert image.shape == CONTENT.shape and image.dtype == np.float32
+        assert image.min() >= 0 and image.max() <= 1
+        assert tuple(progress.losses) == (() if progress.phase == "compile" else TERMS)
+    totals = [p.losses["total"] for p, _ in heard if p.losses]
+    np.testing.assert_array_equal(np.float32(totals), result.losses["total"])
+    last, shown = heard[-1]
+    assert shown.tobytes() == result.image.tobytes() == last.image().tobytes()
+    # A picture asked for later is still the one of its time.
+    early, at_the_time = heard[2]
+    assert early.image().tobytes() == at_the_time.tobytes()
+
+
+class Stop(Exception):
+    pass
+
+
+@pytest.mark.parametrize("phase", ["compile", "optimize"])
+@pytest.mark.parametrize("scale", [0, 1])
+def test_a_callback_that_raises_stops_the_run(network, phase, scale):
+    heard = []
+
+    def stop(progress):
+        heard.append(progress)
+        if (progress.phase, progress.scale) == (phase, scale):
+            raise Stop
+
+    with pytest.raises(Stop):
+        run(network, callback=stop)
+    assert (heard[-1].phase, heard[-1].scale) == (phase, scale)
+    assert sum((p.phase, p.scale) == (phase, scale) for p in heard) == 1
+
+
+def test_stopping_does_not_wait_for_what_is_being_compiled(network, monkeypatch):
+    slow, plain = threading.Event(), transfer._Run.prepare
+
+    def prepare(self, scale):
+        if scale.inner != (32, 32):
+            slow.wait(20)
+        return plain(self, scale)
+
+    def stop(progress):
+        if progress.phase == "optimize":
+            raise Stop
+
+    monkeypatch.setattr(transfer._Run, "prepare", prepare)
+    begin = time.perf_counter()
+    try:
+        with pytest.raises(Stop):
+            run(network, callback=stop)
+        assert time.perf_counter() - begin < 15
+    finally:
+        slow.set()
+
+
+def test_an_error_while_preparing_a_scale_reaches_the_caller(network, monkeypatch):
+    def prepare(self, scale):
+        raise MemoryError("no room")
+
+    monkeypatch.setattr(transfer._Run, "prepare", prepare)
+    with pytest.raises(MemoryError, match="no room"):
+        run(network)
+
+
+# Compilation.
+
+
+def compilations():
+    """A list that grows with every program that XLA compiles."""
+    events = []
+
+    def listen(event, duration, **_):
+        if event == "/jax/core/compile/backend_compile_duration":
+            events.append(duration)
+
+    jax.monitoring.register_event_duration_secs_listener(listen)
+    return events
+
+
+def test_a_second_run_compiles_nothing(network):
+    run(network)
+    programs = advance._cache_size(), transfer._targets._cache_size()
+    events = compilations()
+    jax.jit(lambda x: x + 1)(jnp.zeros(1))
+    assert events, "the listener was not told of a compilation"
+    events.clear()
+    recipe = dataclasses.replace(
+        TWO_SCALES,
+        style=dataclasses.replace(TWO_SCALES.style, weight=2.0),
+        content=dataclasses.replace(TWO_SCALES.content, weight=0.5),
+        solver=Solver(learning_rate=0.7),
+        scales=Scales(least=32, evaluations=(2, 7)),
+    )
+    retrained = helpers.tiny_network(PREPROCESSING["imagenet"], seed=7)
+    run(retrained, recipe=recipe, content=CONTENT[::-1], seed=3)
+    assert (advance._cache_size(), transfer._targets._cache_size()) == programs
+    assert not events
+
+
+def test_a_run_compiles_one_loop_and_one_target_program_per_scale(network):
+    before = advance._cache_size(), transfer._targets._cache_size()
+    run(dataclasses.replace(network, name="another, that no program was compiled for"))
+    after = advance._cache_size(), transfer._targets._cache_size()
+    assert after == (before[0] + 2, before[1] + 2)
+
+
+# Doors.
+
+GOOD = np.full((32, 32, 3), 0.5, np.float32)
+
+BAD_PICTURES = [
+    (np.zeros((32, 32)), ValueError, r"image has shape \(32, 32\), expected \(height, width, 3\)"),
+    (np.zeros((32, 32, 4)), ValueError, r"image has shape \(32, 32, 4\)"),
+    (np.zeros((32, 32, 3), np.uint8), TypeError, "image is uint8, expected floats"),
+    (np.zeros((15, 32, 3)), ValueError, "image is 32x15, expected at least 16 pixels"),
+    (np.zeros((0, 32, 3)), ValueError, "image is 32x0, expected at least 16 pixels"),
+    (2 * GOOD + 1, ValueError, r"image has values outside \[0, 1\]"),
+    (-GOOD, ValueError, r"image has values outside \[0, 1\]"),
+    (np.nan * GOOD, ValueError, "image has "),
+]
+
+
+@pytest.mark.parametrize(("picture", "kind", "message"), BAD_PICTURES, ids=lambda v: str(v)[-30:])
+def test_a_bad_picture_is_refused_by_name_before_any_work(network, picture, kind, message):
+    called = []
+    for name, arguments in (
+        ("content", {"content": picture}),
+        ("style", {"styles": picture}),
+        ("style 2", {"styles": [GOOD, picture]}),
+        ("init", {"init": picture}),
+    ):
+        if name == "style" and picture.ndim == 2:
+            continue  # an array of two axes is a sequence of rows
+        with pytest.raises(kind, match=f"^{name} {message}") as raised:
+            run(network, **{"content": GOOD, "styles": GOOD, **arguments}, callback=called.append)
+        assert "\n" not in str(raised.value)
+    assert not called
+
+
+def test_no_style_at_all_is_refused(network):
+    for styles in ([], np.zeros((0, 32, 32, 3))):
+        with pytest.raises(ValueError, match="styles is empty"):
+            run(network, styles=styles)
+
+
+@pytest.mark.parametrize(
+    ("more", "kind", "message"),
+    [
+        ({"size": 0}, ValueError, "size is 0"),
+        ({"size": -5}, ValueError, "size is -5"),
+        ({"style_size": 3}, ValueError, "style size is 3"),
+        ({"recipe": "defualt"}, KeyError, "unknown recipe 'defualt': did you mean 'default'"),
+        ({"recipe": with_init(TWO_SCALES, "nosie")}, ValueError, "init is 'nosie', expected"),
+        (
+            {"recipe": helpers.tiny_recipe(content=Content(layers=(("relu3_9", 1.0),)))},
+            KeyError,
+            "unknown layer 'relu3_9'",
+        ),
+        (
+            {"recipe": helpers.tiny_recipe(style=Style(layers=(("relu2_1", 1.0),), statistic="x"))},
+            ValueError,
+            "unknown style statistic 'x'",
+        ),
+        (
+            {"recipe": helpers.tiny_recipe(solver=Solver(kind="sgd"))},
+            ValueError,
+            "unknown optimizer 'sgd'",
+        ),
+        (
+            {"recipe": dataclasses.replace(TWO_SCALES, scales=Scales(least=32, steps=1))},
+            ValueError,
+            "steps is 1, expected at least 2",
+        ),
+        ({"network": "vgg99"}, KeyError, "unknown network 'vgg99': did you mean 'vgg"),
+        ({"network": "vgg19"}, ValueError, "vgg19 does not ship"),
+    ],
+    ids=lambda v: str(v)[:40],
+)
+def test_what_does_not_exist_is_refused_before_any_work(network, more, kind, message):
+    called = []
+    given = {"network": network, "recipe": TWO_SCALES, **more, "callback": called.append}
+    with pytest.raises(kind) as raised:
+        stylize(CONTENT, STYLE, **given)
+    assert message in raised.value.args[0] and "\n" not in raised.value.args[0]
+    assert not called
+
+
+def test_jax_arrays_lists_of_floats_and_float64_are_pictures_too(network):
+    recipe = only_looking(ONE_SCALE)
+    usual = run(network, recipe=recipe).image
+    for content in (jnp.asarray(CONTENT), CONTENT.astype(np.float64), CONTENT.tolist()):
+        np.testing.assert_array_equal(run(network, recipe=recipe, content=content).image, usual)
+
+
+def test_the_caller_s_arrays_are_left_alone(network):
+    content, style = CONTENT.copy(), STYLE.copy()
+    run(network, content=content, styles=style)
+    np.testing.assert_array_equal(content, CONTENT)
+    np.testing.assert_array_equal(style, STYLE)
