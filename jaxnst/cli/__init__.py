@@ -1,0 +1,71 @@
+"""The command line: ``jaxnst`` and its commands.
+
+The only place that prints, reads flags, handles signals, changes JAX's settings and exits. A
+command is a row of :data:`COMMANDS` and a module with ``main(arguments, prog) -> int``, which is
+imported when the command is called: asking for help waits for nothing.
+"""
+
+import argparse
+import difflib
+import importlib
+import sys
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from jaxnst._version import __version__
+from jaxnst.cli.errors import USAGE, complain
+
+
+class Command(NamedTuple):
+    """A command: its name, what it does in a few words, and the module that does it."""
+
+    name: str
+    summary: str
+    module: str
+
+
+COMMANDS = (Command("run", "paint a picture in the manner of others", "jaxnst.cli.run"),)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run ``jaxnst COMMAND ...`` and return its exit status."""
+    given = list(sys.argv[1:] if arguments is None else arguments)
+    if given and not given[0].startswith("-"):
+        for command in COMMANDS:
+            if command.name == given[0]:
+                return _call(command, given[1:], f"jaxnst {command.name}")
+        names = [command.name for command in COMMANDS]
+        near = difflib.get_close_matches(given[0], names, 1, 0.4)
+        hint = f"did you mean {near[0]!r}? " if near else ""
+        return complain(
+            "jaxnst", f"unknown command {given[0]!r}: {hint}known are {', '.join(names)}", USAGE
+        )
+    _parser().parse_args(given)  # --help and --version end here
+    return complain("jaxnst", "no command given: jaxnst --help lists them", USAGE)
+
+
+def main_run(arguments: Sequence[str] | None = None) -> int:
+    """Run ``jaxnst-run ...``, which is ``jaxnst run ...``, and return its exit status."""
+    given = list(sys.argv[1:] if arguments is None else arguments)
+    return _call(COMMANDS[0], given, "jaxnst-run")
+
+
+def _call(command: Command, arguments: list[str], prog: str) -> int:
+    status: int = importlib.import_module(command.module).main(arguments, prog)
+    return status
+
+
+def _parser() -> argparse.ArgumentParser:
+    width = max(len(command.name) for command in COMMANDS)
+    parser = argparse.ArgumentParser(
+        prog="jaxnst",
+        usage="jaxnst COMMAND ...",
+        description="Neural style transfer in JAX.",
+        epilog="commands:\n"
+        + "\n".join(f"  {c.name:<{width}}  {c.summary}" for c in COMMANDS)
+        + "\n\njaxnst COMMAND --help tells more.",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    parser.add_argument("--version", action="version", version=f"jaxnst {__version__}")
+    return parser

@@ -1,0 +1,119 @@
+"""What a run computes on: devices, their memory, compiled programs kept from earlier runs.
+
+JAX's settings are changed here and nowhere else, before it is first used.
+"""
+
+import contextlib
+import os
+from pathlib import Path
+
+import jax
+import platformdirs
+
+from jaxnst._files import reason
+from jaxnst.cli.errors import UsageError
+
+
+def use_device(wanted: tuple[str, int] | None) -> jax.Device:
+    """Make JAX compute on a device.
+
+    Args:
+      wanted: Kind and index; None: what JAX would take by itself.
+
+    Raises:
+      UsageError: There is no such device.
+    """
+    if wanted is None:
+        return jax.devices()[0]
+    kind, index = wanted
+    if kind == "cpu":
+        # Or an accelerator would be started, and its memory taken, for nothing.
+        _set("jax_platforms", "cpu")
+    try:
+        devices = jax.devices(kind)
+    except RuntimeError:
+        devices = []
+    if index >= len(devices):
+        raise UsageError(_no_device(kind, index))
+    _set("jax_default_device", devices[index])
+    return devices[index]
+
+
+def _set(name: str, value: object) -> None:
+    jax.config.update(name, value)  # type: ignore[no-untyped-call]
+
+
+def _no_device(kind: str, index: int) -> str:
+    there = []
+    for name in ("cpu", "gpu", "tpu"):
+        with contextlib.suppress(RuntimeError):
+            there += [f"{name}:{i}" for i, _ in enumerate(jax.devices(name))]
+    text = f"--device: there is no {kind}:{index}, JAX finds {', '.join(there) or 'none at all'}"
+    chosen = os.environ.get("JAX_PLATFORMS")
+    if chosen:
+        return text + f" (JAX_PLATFORMS is {chosen})"
+    if kind != "cpu" and not any(name.startswith(kind) for name in there):
+        extra = "tpu" if kind == "tpu" else "cuda13"
+        return text + f": a {kind} needs its driver and pip install 'jaxnst[{extra}]'"
+    return text
+
+
+def describe(device: jax.Device) -> str:
+    """Name a device for people."""
+    if device.platform == "cpu":
+        return f"cpu ({os.cpu_count()} cores)"
+    return f"{device.platform}:{device.id} ({device.device_kind})"
+
+
+def keep_programs() -> str | None:
+    """Keep compiled programs in the user's cache folder, and use those that are there.
+
+    Returns:
+      None, or why that cannot be done.
+    """
+    if jax.config.jax_compilation_cache_dir:  # type: ignore[attr-defined]
+        return None  # JAX_COMPILATION_CACHE_DIR: a folder of the user's choice
+    folder = Path(platformdirs.user_cache_dir("jaxnst", appauthor=False))
+    folder = folder / f"jax-{jax.__version__}"
+    try:
+        # Private: whoever can write there can make JAX run what they like.
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        probe = folder / f".jaxnst-{os.getpid()}"
+        probe.touch()
+        probe.unlink()
+    except OSError as error:
+        return f"compiled programs are not kept for the next run: {folder}: {reason(error)}"
+    _set("jax_compilation_cache_dir", str(folder))
+    _set("jax_persistent_cache_min_compile_time_secs", 0)
+    _set("jax_persistent_cache_min_entry_size_bytes", -1)
+    return None
+
+
+def available_memory(device: jax.Device) -> int | None:
+    """Return how many bytes can still be had on a device, or None where nobody says."""
+    if device.platform != "cpu":
+        stats = device.memory_stats() or {}
+        if "bytes_limit" not in stats:
+            return None
+        return int(stats["bytes_limit"] - stats.get("bytes_in_use", 0))
+    return _available_on_host()
+
+
+def _available_on_host(
+    proc: Path = Path("/proc"), cgroup: Path = Path("/sys/fs/cgroup")
+) -> int | None:
+    """Ask Linux, and the limit of the container if there is one; elsewhere take all there is."""
+    found: list[int] = []
+    with contextlib.suppress(OSError, ValueError, IndexError):
+        for line in (proc / "meminfo").read_text().splitlines():
+            if line.startswith("MemAvailable:"):
+                found.append(int(line.split()[1]) * 1024)
+    with contextlib.suppress(OSError, ValueError, IndexError):
+        limit = int((cgroup / "memory.max").read_text())  # "max" where there is none
+        stat = (line.split() for line in (cgroup / "memory.stat").read_text().splitlines())
+        used = sum(int(value) for name, value in stat if name == "anon")
+        found.append(max(0, limit - used))
+    if not found:
+        with contextlib.suppress(OSError, ValueError, AttributeError):
+            found.append(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"))
+    return min(found, default=None)

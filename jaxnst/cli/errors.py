@@ -1,0 +1,66 @@
+"""What goes wrong becomes one clear line and an exit status; no traceback unless asked for."""
+
+import contextlib
+import os
+import sys
+import traceback
+from collections.abc import Callable
+from typing import NoReturn
+
+from jaxnst._files import name_of, reason
+
+FAILED, USAGE, STOPPED = 1, 2, 130
+"""Exit statuses: files and everything else; flags and values; Ctrl-C."""
+
+
+class UsageError(ValueError):
+    """A flag, or its value, cannot be used."""
+
+
+def guarded(prog: str, work: Callable[[], int], *, debug: bool) -> int:
+    """Run a command; turn what it raises into a line on stderr and an exit status.
+
+    Args:
+      prog: What the command is called, at the beginning of the line.
+      work: The command; returns its exit status.
+      debug: Whether to show the traceback too.
+    """
+    try:
+        return work()
+    except KeyboardInterrupt:
+        leave(complain(prog, "stopped", STOPPED))
+    except Exception as error:
+        if debug:
+            traceback.print_exc()
+        status = USAGE if isinstance(error, UsageError) else FAILED
+        return complain(prog, explain(error), status)
+
+
+def leave(status: int) -> NoReturn:
+    """End the process at once, without waiting for other threads or compilations."""
+    for stream in (sys.stdout, sys.stderr):
+        with contextlib.suppress(OSError, ValueError):
+            stream.flush()
+    os._exit(status)
+
+
+def complain(prog: str, text: str, status: int) -> int:
+    """Print one line on stderr and return ``status``."""
+    line = "".join(c if c.isprintable() else " " for c in text)
+    print(f"{prog}: error: {' '.join(line.split())}", file=sys.stderr, flush=True)
+    return status
+
+
+def explain(error: Exception) -> str:
+    """Say what an exception means to a person."""
+    text = reason(error)
+    if isinstance(error, KeyError):
+        return str(error.args[0]) if error.args else "a name is missing"
+    if isinstance(error, MemoryError) or "RESOURCE_EXHAUSTED" in text:
+        return "there was not enough memory: try a smaller --size"
+    if isinstance(error, OSError) and error.filename is not None:
+        return f"{name_of(os.fspath(error.filename))}: {text}"
+    # The library's own complaints are of these kinds, and say what to do.
+    if isinstance(error, OSError | ValueError | TypeError):
+        return text
+    return f"{type(error).__name__}: {text} (--debug shows where)"

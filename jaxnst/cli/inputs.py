@@ -1,0 +1,105 @@
+"""The door: flags that do not go together, and picture files, before anything slow is imported."""
+
+import argparse
+import difflib
+import os
+from dataclasses import dataclass
+
+from jaxnst._files import name_of
+from jaxnst.cli.errors import UsageError
+from jaxnst.cli.messages import Messages, shape
+from jaxnst.config import Recipe
+from jaxnst.image import Pixels, check_output, check_side, load_image
+from jaxnst.schedule import Schedule, make_schedule
+
+STARTS = ("content", "noise", "style")
+
+
+@dataclass(frozen=True)
+class Pictures:
+    """What was read of a run's picture files."""
+
+    content: Pixels
+    styles: list[Pixels]
+    init: Pixels | None
+
+    @property
+    def pixels(self) -> int:
+        """How many pixels they have together."""
+        several = [self.content, *self.styles, *([] if self.init is None else [self.init])]
+        return sum(picture.shape[0] * picture.shape[1] for picture in several)
+
+    def schedule(self, recipe: Recipe, size: int, style_size: int | None) -> Schedule:
+        """Lay out a run at a size."""
+        content, *styles = (p.shape[:2] for p in (self.content, *self.styles))
+        return make_schedule(content, styles, recipe.scales, size=size, style_size=style_size)
+
+
+def check_flags(flags: argparse.Namespace, recipe: Recipe) -> None:
+    """Refuse flags that do not go together, and an output that cannot be written.
+
+    Raises:
+      UsageError: What the flags ask for makes no sense.
+      OSError: As :func:`jaxnst.image.check_output`.
+      ValueError: As :func:`jaxnst.image.check_output`.
+    """
+    if flags.output is None and not flags.dry_run:
+        raise UsageError("say where the result is to be written: -o OUT")
+    try:
+        make_schedule((flags.size, flags.size), (), recipe.scales, size=flags.size)
+    except ValueError as error:
+        raise UsageError(str(error)) from error
+    near = difflib.get_close_matches(recipe.init, STARTS, 1)
+    if near and recipe.init not in STARTS and not os.path.exists(recipe.init):
+        raise UsageError(
+            f"--init: there is no file {recipe.init}, did you mean {near[0]!r}? expected "
+            f"{', '.join(STARTS)} or a picture's path"
+        )
+    if flags.output is not None:
+        check_output(flags.output)
+        for path in (flags.content, *flags.styles, recipe.init):
+            if os.path.exists(path) and os.path.exists(flags.output):
+                _check_other(flags.output, path)
+
+
+def _check_other(output: str, source: str) -> None:
+    if os.path.samefile(output, source):
+        raise UsageError(f"-o {name_of(output)} would overwrite a picture given: use another name")
+
+
+def read_pictures(flags: argparse.Namespace, recipe: Recipe) -> Pictures:
+    """Load all pictures that the flags name.
+
+    Raises:
+      OSError: As :func:`jaxnst.image.load_image`.
+      ValueError: As it, or a picture is too small.
+    """
+    return Pictures(
+        content=_read(flags.content),
+        styles=[_read(path) for path in flags.styles],
+        init=None if recipe.init in STARTS else _read(recipe.init),
+    )
+
+
+def _read(path: str) -> Pixels:
+    picture = load_image(path)
+    check_side(picture, path)
+    return picture
+
+
+def tell_of_sizes(flags: argparse.Namespace, pictures: Pictures, messages: Messages) -> None:
+    """Give notice of pictures that are smaller than what is asked for."""
+    height, width = pictures.content.shape[:2]
+    if max(height, width) < flags.size:
+        messages.notice(
+            f"{name_of(flags.content)} is {shape((height, width))}, smaller than the "
+            f"{flags.size} pixels asked for: it is enlarged"
+        )
+    wanted = flags.style_size or flags.size
+    for path, style in zip(flags.styles, pictures.styles, strict=True):
+        height, width = style.shape[:2]
+        if max(height, width) < wanted:
+            messages.notice(
+                f"{name_of(path)} is {shape((height, width))}, smaller than {wanted} pixels: it "
+                "is used as it is, since a style is never enlarged"
+            )

@@ -1,0 +1,73 @@
+"""What a run says beside its result: everything on stderr, and nothing at all when quiet."""
+
+import sys
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+
+class Messages:
+    """Prints lines for people.
+
+    Attributes:
+      quiet: Whether to keep silent.
+    """
+
+    def __init__(self, prog: str, *, quiet: bool) -> None:
+        self.prog, self.quiet = prog, quiet
+
+    def say(self, text: str) -> None:
+        """Print a line."""
+        if not self.quiet:
+            print(text, file=sys.stderr, flush=True)
+
+    def notice(self, text: str) -> None:
+        """Print a line that a person should heed."""
+        self.say(f"{self.prog}: notice: {' '.join(text.split())}")
+
+    @contextmanager
+    def warnings_as_notices(self) -> Iterator[None]:
+        """Show warnings of Python libraries as notices, in one line each."""
+
+        def show(message: Warning | str, *_: Any, **__: Any) -> None:
+            self.notice(str(message))
+
+        with warnings.catch_warnings():
+            warnings.showwarning = show
+            yield
+
+
+def length(seconds: float) -> str:
+    """Write a duration for people.
+
+    Example:
+      >>> length(7.2), length(75), length(7260)
+      ('7 s', '1 min 15 s', '2 h 1 min')
+    """
+    whole = round(seconds)
+    if whole < 60:
+        return f"{whole} s"
+    if whole < 3600:
+        return f"{whole // 60} min {whole % 60} s"
+    return f"{whole // 3600} h {whole % 3600 // 60} min"
+
+
+def amount(count: float) -> str:
+    """Write a number of bytes for people.
+
+    Example:
+      >>> amount(1.5 * 2**30), amount(300 * 2**20)
+      ('1.5 GiB', '300 MiB')
+    """
+    return f"{count / 2**30:.1f} GiB" if count >= 2**30 else f"{count / 2**20:.0f} MiB"
+
+
+def shape(size: tuple[int, int]) -> str:
+    """Write a size ``(height, width)`` as people do, width first.
+
+    Example:
+      >>> shape((384, 512))
+      '512x384'
+    """
+    return f"{size[1]}x{size[0]}"

@@ -1,0 +1,142 @@
+"""Paint: run the transfer, show how far it is, save what comes out, also of a run cut short."""
+
+import os
+import tempfile
+from contextlib import closing
+from pathlib import Path
+from typing import NoReturn
+
+from jaxnst import lbfgs
+from jaxnst._files import name_of
+from jaxnst._version import __version__
+from jaxnst.cli.device import keep_programs
+from jaxnst.cli.errors import FAILED, STOPPED, complain, explain, leave
+from jaxnst.cli.job import Job
+from jaxnst.cli.messages import Messages, length, shape
+from jaxnst.cli.progress import Display, make_display
+from jaxnst.cli.stopping import Stopped, stoppable
+from jaxnst.image import Pixels, save_image
+from jaxnst.transfer import Progress, StylizeResult, stylize
+
+
+class Watch:
+    """Listens to a run: shows its progress, saves pictures on the way, remembers the last news."""
+
+    def __init__(self, display: Display, output: str, every: int | None) -> None:
+        self.display, self.output, self.every = display, output, every
+        self.last: Progress | None = None
+        self.saved = 0
+
+    def __call__(self, progress: Progress) -> None:
+        """Take in the news."""
+        self.last = progress
+        self.display(progress)
+        count = progress.total_done
+        if self.every and count // self.every > self.saved // self.every:
+            save_image(numbered(self.output, count), progress.image())
+            self.saved = count
+
+
+def numbered(path: str, count: int) -> str:
+    """Put a number before the ending.
+
+    Example:
+      >>> numbered("folder/out.png", 50)
+      'folder/out-0050.png'
+    """
+    stem, ending = os.path.splitext(path)
+    return f"{stem}-{count:04d}{ending}"
+
+
+def paint(job: Job, messages: Messages) -> int:
+    """Run a job, save its picture and print the picture's path."""
+    _greet(job, messages)
+    flags, schedule = job.flags, job.plan().schedule
+    with closing(make_display(schedule, messages)) as display:
+        watch = Watch(display, flags.output, flags.save_every)
+
+        def work() -> StylizeResult:
+            return stylize(
+                job.pictures.content,
+                job.pictures.styles,
+                network=job.network,
+                recipe=job.recipe,
+                size=flags.size,
+                style_size=flags.style_size,
+                init=job.pictures.init,
+                seed=flags.seed,
+                callback=watch,
+            )
+
+        try:
+            result = stoppable(work)
+        except Stopped as stop:
+            display.close()
+            _end_early(stop, watch, messages)
+    _save(flags.output, result.image)
+    messages.say(_summary(result))
+    print(flags.output, flush=True)
+    return 0
+
+
+def _greet(job: Job, messages: Messages) -> None:
+    messages.say(f"jaxnst {__version__}: {job}")
+    if not job.flags.no_cache:
+        trouble = keep_programs()
+        if trouble:
+            messages.notice(trouble)
+    if job.recipe.solver.kind == "lbfgs" and lbfgs.jaxopt() is None:
+        messages.notice("jaxopt cannot be imported, so L-BFGS runs on optax")
+    schedule = job.plan().schedule
+    total = sum(scale.evaluations for scale in schedule.scales)
+    sizes = ", ".join(shape(scale.inner) for scale in schedule.scales)
+    messages.say(
+        f"{shape(schedule.size)} pixels, {total} evaluations at {sizes}; compiling takes a moment, "
+        "most of all the first time"
+    )
+
+
+def _summary(result: StylizeResult) -> str:
+    text = (
+        f"{result.evaluations} evaluations in {length(result.run_seconds)}, waited "
+        f"{length(result.compile_seconds)} for programs"
+    )
+    return text + (f", {result.restarts} steps taken back" if result.restarts else "")
+
+
+def _save(path: str, image: Pixels) -> None:
+    """Save the result; if that fails, rather elsewhere than not at all.
+
+    Raises:
+      OSError: It could not be saved where it should; the message says where it is instead.
+    """
+    try:
+        save_image(path, image)
+    except OSError as error:
+        refuge = Path(tempfile.mkdtemp(prefix="jaxnst-")) / Path(path).name
+        try:
+            save_image(refuge, image)
+        except OSError:
+            refuge.parent.rmdir()
+            raise error from None
+        raise OSError(f"{explain(error)}; the picture is in {name_of(refuge)}") from error
+
+
+def _end_early(stop: Stopped, watch: Watch, messages: Messages) -> NoReturn:
+    """Save the picture so far and end the process."""
+    last = watch.last
+    try:
+        if last is None or last.total_done == 0:
+            messages.say(f"{messages.prog}: stopped before the first step, nothing is saved")
+        else:
+            messages.say(
+                f"{messages.prog}: stopped after {last.total_done} of {last.total} evaluations, "
+                "saving the picture so far"
+            )
+            _save(watch.output, last.image())
+            print(watch.output, flush=True)
+        leave(stop.status)
+    except KeyboardInterrupt:
+        leave(complain(messages.prog, "stopped again, the picture so far is not saved", STOPPED))
+    except Exception as error:
+        leave(complain(messages.prog, explain(error), FAILED))

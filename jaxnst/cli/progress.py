@@ -1,0 +1,129 @@
+"""How far a run is: a bar where stderr is a terminal, plain lines elsewhere."""
+
+import os
+import sys
+from typing import Any
+
+from jaxnst.cli.messages import Messages, length, shape
+from jaxnst.schedule import Schedule
+from jaxnst.transfer import Progress
+
+LINE_SECONDS = 5.0
+
+
+class Display:
+    """Shows nothing; what the others share.
+
+    The work of a run is counted in evaluations times pixels, since that is what takes time.
+    """
+
+    def __init__(self, schedule: Schedule) -> None:
+        self.works = [s.evaluations * s.inner[0] * s.inner[1] for s in schedule.scales]
+        self.first: tuple[float, float] | None = None
+        self.closed = False
+
+    def __call__(self, progress: Progress) -> None:
+        """Take in the news of a run."""
+        done = self.done(progress)
+        if self.first is None and progress.phase == "optimize":
+            self.first = done, progress.seconds
+        if not self.closed:
+            self.show(progress, done)
+
+    def done(self, progress: Progress) -> float:
+        """Return the share of the run that is done, 0 to 1."""
+        share = progress.evaluations / progress.scale_evaluations
+        done = sum(self.works[: progress.scale]) + share * self.works[progress.scale]
+        return done / sum(self.works)
+
+    def left(self, progress: Progress, done: float) -> str:
+        """Write the time left, "" while nothing is known about it."""
+        if self.first is None or done <= self.first[0] or done >= 1:
+            return ""
+        share, begin = self.first
+        return length((progress.seconds - begin) * (1 - done) / (done - share)) + " left"
+
+    def show(self, progress: Progress, done: float) -> None:
+        """Show it."""
+
+    def close(self) -> None:
+        """Show nothing any more."""
+        self.closed = True
+
+
+class Lines(Display):
+    """Prints a line when a scale begins, and another every few seconds."""
+
+    def __init__(self, schedule: Schedule, messages: Messages) -> None:
+        super().__init__(schedule)
+        self.messages, self.last = messages, 0.0
+
+    def show(self, progress: Progress, done: float) -> None:
+        """Print a line, if it is time."""
+        text = f"scale {progress.scale + 1}/{progress.scales}, {shape(progress.size)}: "
+        over = progress.total_done == progress.total
+        if progress.phase == "compile":
+            self.messages.say(text + "compiling")
+        elif over or progress.seconds - self.last >= LINE_SECONDS:
+            text += f"{progress.evaluations}/{progress.scale_evaluations} evaluations"
+            words = text, _losses(progress), self.left(progress, done)
+            self.messages.say(", ".join(filter(None, words)))
+        else:
+            return
+        self.last = progress.seconds
+
+
+class Bar(Display):
+    """Draws a bar over the whole run."""
+
+    def __init__(self, schedule: Schedule) -> None:
+        super().__init__(schedule)
+        # Takes a tenth of a second to import: not for those who cannot see it.
+        from rich.console import Console
+        from rich.progress import BarColumn, TextColumn
+        from rich.progress import Progress as Bars
+
+        self.bars = Bars(
+            TextColumn("{task.description}", markup=False),
+            BarColumn(bar_width=None),
+            TextColumn("{task.fields[text]}", markup=False),
+            console=Console(stderr=True),
+            expand=True,
+        )
+        self.task = self.bars.add_task("", total=1, text="")
+        self.bars.start()
+
+    def show(self, progress: Progress, done: float) -> None:
+        """Redraw the bar."""
+        words = [f"{progress.evaluations}/{progress.scale_evaluations}"]
+        if progress.phase == "compile":
+            words.append("compiling")
+        words += [_losses(progress), self.left(progress, done)]
+        self.bars.update(
+            self.task,
+            description=f"{progress.scale + 1}/{progress.scales} {shape(progress.size)}",
+            completed=done,
+            text="  ".join(filter(None, words)),
+        )
+
+    def close(self) -> None:
+        """Leave the bar as it stands."""
+        super().close()
+        self.bars.stop()
+
+
+def make_display(schedule: Schedule, messages: Messages) -> Display:
+    """Choose what fits where stderr goes to."""
+    if messages.quiet:
+        return Display(schedule)
+    dumb = os.environ.get("TERM", "").lower() in ("dumb", "unknown")
+    return Bar(schedule) if sys.stderr.isatty() and not dumb else Lines(schedule, messages)
+
+
+def _losses(progress: Progress) -> str:
+    """Write the loss and its terms."""
+    terms: dict[str, Any] = dict(progress.losses)
+    if not terms:
+        return ""
+    total = terms.pop("total")
+    return f"loss {total:.3g} = " + " + ".join(f"{name} {v:.3g}" for name, v in terms.items())

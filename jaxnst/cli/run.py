@@ -1,0 +1,46 @@
+"""``jaxnst run``: from picture files to a picture file.
+
+What can be found wrong is found wrong early: flags first, then files, and only then is JAX
+imported, and anything compiled.
+"""
+
+import argparse
+import os
+import time
+from collections.abc import Sequence
+
+from jaxnst.cli.errors import guarded
+from jaxnst.cli.messages import Messages
+from jaxnst.cli.parser import parse
+from jaxnst.config import Recipe
+
+BEGIN = time.perf_counter()
+
+
+def main(arguments: Sequence[str], prog: str) -> int:
+    """Run the command and return its exit status."""
+    flags, recipe = parse(arguments, prog)
+    messages = Messages(prog, quiet=flags.quiet)
+    with messages.warnings_as_notices():
+        return guarded(prog, lambda: _run(flags, recipe, messages), debug=flags.debug)
+
+
+def _run(flags: argparse.Namespace, recipe: Recipe, messages: Messages) -> int:
+    from jaxnst.cli.inputs import check_flags, read_pictures, tell_of_sizes
+
+    check_flags(flags, recipe)
+    pictures = read_pictures(flags, recipe)
+    tell_of_sizes(flags, pictures, messages)
+    if not flags.debug:
+        # XLA's own log: alarms about slow compilation, and what JAX raises anyway.
+        os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+
+    from jaxnst.cli.job import make_job
+    from jaxnst.cli.outlook import refuse_if_too_large, report
+    from jaxnst.cli.paint import paint
+
+    job = make_job(flags, recipe, pictures)
+    if flags.dry_run:
+        print(report(job, startup=time.perf_counter() - BEGIN), flush=True)
+    refuse_if_too_large(job)
+    return 0 if flags.dry_run else paint(job, messages)

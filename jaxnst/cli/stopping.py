@@ -1,0 +1,82 @@
+"""Ctrl-C and SIGTERM: a run is left where it is, so that its picture so far can be saved.
+
+The work goes on in a thread of its own while the main thread listens. The main thread answers at
+once, however long a compilation or a step takes, and nothing has to be unwound: after a stop the
+process saves what it has and ends.
+"""
+
+import contextlib
+import signal
+import threading
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future, wait
+from types import FrameType
+from typing import NoReturn, TypeVar
+
+from jaxnst.cli.errors import STOPPED
+
+T = TypeVar("T")
+
+SIGNALS = (signal.SIGINT, signal.SIGTERM)
+
+
+class Stopped(Exception):
+    """The user wants no more of it.
+
+    Attributes:
+      status: The exit status that tells so.
+    """
+
+    def __init__(self, number: int) -> None:
+        super().__init__(signal.Signals(number).name)
+        self.status = STOPPED if number == signal.SIGINT else 128 + number
+
+
+def stoppable(work: Callable[[], T]) -> T:
+    """Do ``work`` in another thread.
+
+    Returns:
+      What it returns.
+
+    Raises:
+      Stopped: On a first Ctrl-C or SIGTERM; the work goes on until the process ends. A second
+        one raises KeyboardInterrupt, wherever the main thread is by then.
+      Exception: What the work raised.
+    """
+    future: Future[T] = Future()
+
+    def target() -> None:
+        try:
+            future.set_result(work())
+        except BaseException as error:
+            future.set_exception(error)
+
+    with _listening():
+        threading.Thread(target=target, name="jaxnst-run", daemon=True).start()
+        # On Windows a signal is seen only between two waits.
+        while not wait([future], timeout=0.5).done:
+            pass
+    return future.result()
+
+
+@contextlib.contextmanager
+def _listening() -> Iterator[None]:
+    """Raise Stopped on the first signal; afterwards signals stay as the handler left them."""
+    if threading.current_thread() is not threading.main_thread():
+        yield  # Signals are the main thread's alone.
+        return
+
+    def handle(number: int, _: FrameType | None) -> NoReturn:
+        for each in SIGNALS:
+            signal.signal(each, signal.default_int_handler)
+        raise Stopped(number)
+
+    before = {each: signal.signal(each, handle) for each in SIGNALS}
+    try:
+        yield
+    except Stopped:
+        raise
+    finally:
+        if all(signal.getsignal(each) is handle for each in SIGNALS):
+            for each, old in before.items():
+                signal.signal(each, old)

@@ -1,0 +1,230 @@
+"""What a run will take, told before anything of it is compiled: arithmetic, memory and time.
+
+Arithmetic and memory follow from shapes, those of the network's feature maps and of the solver's
+state, and grow with the number of pixels. Time needs a measurement: :func:`measure_pace` runs the
+very loop for a moment at a small size. The constants were fitted to runs at 128 to 1024 pixels
+with two networks and both solvers (docs/performance.md).
+"""
+
+import math
+import os
+import time
+from collections.abc import Callable
+from functools import lru_cache, partial
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from jaxnst.config import Recipe
+from jaxnst.image import fit
+from jaxnst.networks.registry import LossNetwork
+from jaxnst.objective import (
+    TERMS,
+    Targets,
+    content_targets,
+    make_numbers,
+    make_objective,
+    style_moments,
+    style_targets,
+)
+from jaxnst.optimize import advance, make_method, start
+from jaxnst.schedule import MULTIPLE, Schedule, Size
+
+MIB = 2**20
+
+PROCESS_BYTES = 340 * MIB
+"""Python, JAX and what they load."""
+
+PROGRAM_BYTES = 270 * MIB
+"""What compiling one scale's programs takes, most of which is not given back, at 40 steps of
+network (convolution, ReLU, pooling)."""
+
+PICTURE_BYTES = 24
+"""A picture is kept as it was loaded and as it was checked, three float32 values each."""
+
+MAP_COPIES = 2
+"""Every convolution's output is kept for the backward pass; as much again goes to gradients and
+to gaps between XLA's buffers."""
+
+STATE_COPIES = 2.5
+"""The solver's state as it goes into the loop and as it comes out, and part of it on the way."""
+
+NOMINAL = 256
+"""Side of the picture whose shapes are asked for."""
+
+
+class Cost(NamedTuple):
+    """What one scale takes.
+
+    Attributes:
+      multiply_adds: Of one evaluation (loss and gradient), per pixel.
+      loop_bytes: While the loop runs, per pixel of the scale.
+      target_bytes: While targets are computed, per pixel of the largest picture.
+      fixed_bytes: Whatever the size: parameters.
+    """
+
+    multiply_adds: float
+    loop_bytes: float
+    target_bytes: float
+    fixed_bytes: float
+
+
+class Plan(NamedTuple):
+    """What a run goes through and takes.
+
+    Attributes:
+      schedule: Sizes and evaluations.
+      multiply_adds: Of one evaluation, by scale.
+      bytes: Memory at the peak.
+    """
+
+    schedule: Schedule
+    multiply_adds: tuple[float, ...]
+    bytes: int
+
+
+class Pace(NamedTuple):
+    """How fast this machine is.
+
+    Attributes:
+      multiply_adds: Per second of an evaluation, all its other work counted in.
+      compile_seconds: For one loop.
+    """
+
+    multiply_adds: float
+    compile_seconds: float
+
+
+class Seconds(NamedTuple):
+    """How long a run takes: waiting for compilation, and running."""
+
+    compile: float
+    run: float
+
+
+def make_plan(
+    schedule: Schedule,
+    recipe: Recipe,
+    network: LossNetwork,
+    *,
+    pictures: int = 0,
+    host: bool = True,
+) -> Plan:
+    """Work out what a run takes.
+
+    Args:
+      schedule: Sizes and evaluations.
+      recipe: The method.
+      network: Its loss network.
+      pictures: Pixels of all pictures that were loaded for it.
+      host: Whether the memory is the host's, where the process and its compiler live too; else
+        an accelerator's own.
+
+    Raises:
+      KeyError: If the network lacks a layer of the recipe.
+    """
+    cost = cost_of(recipe, network)
+    areas = [math.prod(scale.inner) for scale in schedule.scales]
+    looked_at = max(math.prod(s) for scale in schedule.scales for s in (scale.inner, *scale.styles))
+    memory = max(max(areas) * cost.loop_bytes, looked_at * cost.target_bytes) + cost.fixed_bytes
+    if host:
+        memory += PROCESS_BYTES + PROGRAM_BYTES * len(areas) + PICTURE_BYTES * pictures
+    return Plan(schedule, tuple(area * cost.multiply_adds for area in areas), round(memory))
+
+
+@lru_cache
+def cost_of(recipe: Recipe, network: LossNetwork) -> Cost:
+    """Work out what one scale takes, from shapes alone."""
+    objective = make_objective(recipe, network)
+    depth = max(network.layers.index(name) for name in objective.layers) + 1
+    image = jax.ShapeDtypeStruct((NOMINAL, NOMINAL, 3), jnp.float32)  # type: ignore[no-untyped-call]
+    see = partial(objective.network.features, layers=network.layers[:depth])
+    maps = jax.eval_shape(see, network.params, image)
+    method, _ = make_method(recipe)
+    state = jax.eval_shape(lambda x: start(method, x, len(TERMS)), image)
+
+    adds = values = patches = parameters = 0.0
+    for name, arrays in network.params.items():
+        if name not in maps:
+            continue  # deeper than the loss looks
+        kernel, found = arrays["kernel"], maps[name]
+        adds += kernel.size * found.size / found.shape[-1]
+        values += found.size
+        parameters += kernel.size
+        if kernel.shape[2] == image.shape[-1]:
+            patches += kernel.size / kernel.shape[-1] * NOMINAL**2  # of shifted copies
+    adds += sum(maps[name].size * maps[name].shape[-1] for name in objective.style_layers)
+    area = NOMINAL**2
+    state_bytes = sum(leaf.size * leaf.dtype.itemsize for leaf in jax.tree.leaves(state))
+    return Cost(
+        multiply_adds=2 * adds / area,  # as much again for the gradient
+        loop_bytes=(4 * (MAP_COPIES * values + patches) + STATE_COPIES * state_bytes) / area,
+        target_bytes=4 * (values + patches) / area,
+        fixed_bytes=2 * 4 * parameters,  # and flipped, for the gradient
+    )
+
+
+def largest_size(needed: Callable[[int], int], available: int, size: int) -> int | None:
+    """Find the largest size, a multiple of 16 below ``size``, that fits; None: none does.
+
+    Args:
+      needed: From a size to the bytes that it takes.
+      available: Bytes.
+      size: One that does not fit.
+    """
+    least, beyond = 0, math.ceil(size / MULTIPLE)
+    while beyond - least > 1:
+        middle = (least + beyond) // 2
+        if needed(middle * MULTIPLE) <= available:
+            least = middle
+        else:
+            beyond = middle
+    return least * MULTIPLE or None
+
+
+def measure_pace(recipe: Recipe, network: LossNetwork, content: Size, *, longest: int = 192) -> Pace:
+    """Compile the loop at a small size and run it for a moment, some seconds in all.
+
+    Args:
+      recipe: The method.
+      network: Its loss network.
+      content: Size of the content picture, for its shape.
+      longest: Longest side at which it is run, pixels.
+    """
+    objective = make_objective(recipe, network)
+    method, rates = make_method(recipe)
+    height, width = (max(1, round(s / MULTIPLE)) * MULTIPLE for s in fit(content, longest))
+    image = jnp.full((height, width, 3), 0.5)
+
+    def zero_targets(image: jax.Array) -> Targets:
+        styles = style_targets(objective, [style_moments(objective, network.params, image)])
+        return Targets(content_targets(objective, network.params, image), styles)
+
+    shapes = jax.eval_shape(zero_targets, image)
+    # Whatever the numbers are, they take the same time.
+    targets = jax.tree.map(lambda leaf: jnp.ones(leaf.shape, leaf.dtype), shapes)
+    args = (network.params, targets, make_numbers(recipe))
+    state = start(method, image, len(TERMS))
+
+    def seconds(steps: int) -> float:
+        begin = time.perf_counter()
+        budget = jnp.asarray(2**20)
+        result = advance(objective, method, args, rates, state, jnp.asarray(steps), budget)
+        jax.block_until_ready(result)  # type: ignore[no-untyped-call]
+        return time.perf_counter() - begin
+
+    compiling = seconds(0)
+    seconds(1)
+    step = min(seconds(2) for _ in range(3)) / 2
+    adds = cost_of(recipe, network).multiply_adds * height * width
+    return Pace(adds / step, compiling)
+
+
+def estimate_seconds(plan: Plan, pace: Pace) -> Seconds:
+    """Estimate how long a run takes whose programs were never compiled before."""
+    scales = plan.schedule.scales
+    work = sum(s.evaluations * a for s, a in zip(scales, plan.multiply_adds, strict=True))
+    # Two programs are compiled at once, each in one thread for most of the time.
+    together = min(2, len(scales), os.cpu_count() or 1)
+    return Seconds(pace.compile_seconds * len(scales) / together, work / pace.multiply_adds)

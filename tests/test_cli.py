@@ -1,0 +1,619 @@
+"""The command line: in this process with a stand-in for the transfer, and as a process."""
+
+import dataclasses
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+import warnings
+from pathlib import Path
+
+import helpers
+import jax
+import numpy as np
+import pytest
+
+import jaxnst
+from jaxnst import cli
+from jaxnst.cli import device, errors, messages, paint, parser, progress, stopping
+from jaxnst.config import options
+from jaxnst.image import ENDINGS, load_image, save_image
+from jaxnst.recipes import get_recipe
+from jaxnst.schedule import MULTIPLE, make_schedule
+from jaxnst.transfer import Progress, StylizeResult
+
+ROOT = Path(jaxnst.__file__).parents[1]
+
+
+@pytest.fixture
+def folder(tmp_path, monkeypatch):
+    """A content and two styles in a folder that is the current one."""
+    save_image(tmp_path / "content.png", helpers.picture(60, 80))
+    save_image(tmp_path / "style.png", helpers.picture(90, 70, seed=1))
+    save_image(tmp_path / "other.png", helpers.picture(70, 70, seed=2))
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+@pytest.fixture
+def run(capsys):
+    """Call ``jaxnst-run`` in this process: status, stdout, stderr."""
+
+    def call(*arguments):
+        try:
+            status = cli.main_run([str(argument) for argument in arguments])
+        except SystemExit as stop:
+            status = stop.code
+        return status, *capsys.readouterr()
+
+    return call
+
+
+def refused(outcome, status, *words):
+    """One line on stderr that holds the words, nothing on stdout."""
+    found, out, err = outcome
+    assert (found, out) == (status, "")
+    assert re.fullmatch(r"jaxnst-run: error: .+\n", err)
+    for word in words:
+        assert word in err
+    return err
+
+
+# Commands.
+
+
+def test_help_lists_the_commands(capsys):
+    with pytest.raises(SystemExit) as stop:
+        cli.main(["--help"])
+    assert stop.value.code == 0
+    out = capsys.readouterr().out
+    for command in cli.COMMANDS:
+        assert f"  {command.name} " in out and command.summary in out
+
+
+def test_commands_have_modules_and_an_unknown_one_is_refused(capsys):
+    assert cli.main(["rum"]) == 2
+    err = capsys.readouterr().err
+    assert err == "jaxnst: error: unknown command 'rum': did you mean 'run'? known are run\n"
+    assert cli.main([]) == 2
+    assert "--help" in capsys.readouterr().err
+
+
+def test_jaxnst_run_is_jaxnst_run(capsys, run):
+    with pytest.raises(SystemExit) as stop:
+        cli.main(["run", "--size", "0", "a", "b"])
+    assert stop.value.code == 2
+    long = capsys.readouterr().err
+    short = refused(run("--size", "0", "a", "b"), 2)
+    assert long.replace("jaxnst run", "jaxnst-run") == short
+
+
+# Flags.
+
+
+def value_for(field, value):
+    """Another value of a field."""
+    choices = field.metadata.get("choices")
+    if choices:
+        return next(choice for choice in choices if choice != value)
+    if isinstance(value, str):
+        return "noise"
+    return 7 if field.type == int | None else 0.25
+
+
+@pytest.mark.parametrize("flag", options(get_recipe("default")))
+def test_every_field_with_a_flag_can_be_set_and_is_explained(flag, run):
+    path, field, value = options(get_recipe("default"))[flag]
+    wanted = value_for(field, value)
+    _, recipe = parser.parse(["a", "b", flag, str(wanted)], "jaxnst-run")
+    found = recipe
+    for name in path:
+        found = getattr(found, name)
+    assert found == wanted and found != value
+    status, out, _ = run("--help")
+    assert status == 0 and flag in out
+    assert field.metadata["help"].split()[0] in out
+
+
+def test_what_is_not_said_stays_as_the_recipe_has_it():
+    flags, recipe = parser.parse(["a", "b"], "jaxnst-run")
+    assert recipe == get_recipe("default")
+    assert (flags.size, flags.seed, flags.style_size, flags.output) == (512, 0, None, None)
+
+
+def test_defaults_in_the_help_are_those_of_the_recipe_named(run, monkeypatch):
+    other = dataclasses.replace(get_recipe("default"), name="other", summary="Another one.")
+    other = dataclasses.replace(other, style=dataclasses.replace(other.style, weight=12.5))
+    monkeypatch.setitem(parser.RECIPES, "other", other)
+    assert "12.5" in run("--recipe", "other", "--help")[1]
+    assert "12.5" not in run("--help")[1]
+    assert re.search(r"^other +Another one\.$", run("--list-recipes")[1], re.MULTILINE)
+
+
+def test_flags_may_stand_between_the_pictures():
+    flags, _ = parser.parse(["a", "-o", "o.png", "b", "--seed", "3", "c"], "jaxnst-run")
+    assert (flags.content, flags.styles, flags.output, flags.seed) == ("a", ["b", "c"], "o.png", 3)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        ((), ("CONTENT", "STYLE")),
+        (("a", "b"), ("-o OUT",)),
+        (("a", "b", "--size", "0"), ("--size", "0 is out of range", "16 to")),
+        (("a", "b", "--size", "-5"), ("--size", "-5")),
+        (("a", "b", "--size", "100000"), ("--size", "100000")),
+        (("a", "b", "--size", "5.5"), ("--size", "'5.5' is no whole number")),
+        (("a", "b", "--style-size", "15"), ("--style-size",)),
+        (("a", "b", "--save-every", "0"), ("--save-every", "at least 1")),
+        (("a", "b", "--seed", "-1"), ("--seed",)),
+        (("a", "b", "--steps", "0"), ("steps is 0",)),
+        (("a", "b", "-o", "o.png", "--steps", "2"), ("steps is 2", "3 scales")),
+        (("a", "b", "--style-weight", "-1"), ("style weight is -1.0",)),
+        (("a", "b", "--style-weight", "nan"), ("style weight is nan",)),
+        (("a", "b", "--style-weight", "x"), ("--style-weight", "'x' is no number")),
+        (("a", "b", "--optimizer", "sgd"), ("--optimizer", "sgd", "lbfgs", "adam")),
+        (("a", "b", "--recipe", "defualt"), ("defualt", "did you mean 'default'")),
+        (("a", "b", "--stylesize", "64"), ("--stylesize", "did you mean --style-size?")),
+        (("a", "b", "--style-siz", "64"), ("did you mean --style-size?",)),
+        (("a", "b", "--device", "gpuu"), ("--device", "gpuu", "gpu:1")),
+        (("a", "b", "--device", "gpu:"), ("--device",)),
+        (("a", "b", "-o", "o.png", "--init", "contnet"), ("contnet", "did you mean 'content'?")),
+    ],
+)
+def test_wrong_flags(run, arguments, words):
+    refused(run(*arguments), 2, *words)
+
+
+def test_least_size_is_that_of_a_schedule():
+    assert parser.SIZES[0] == MULTIPLE
+
+
+# Files, networks, devices.
+
+
+def test_wrong_files(folder, run):
+    (folder / "words.jpg").write_text("This is no picture.")
+    save_image("small.png", helpers.picture(15, 40))
+    save_image("content.png", before := helpers.picture(60, 80))
+    cases = [
+        (("missing.jpg", "style.png", "-o", "out.png"), ("missing.jpg does not exist",)),
+        (("content.png", "words.jpg", "-o", "out.png"), ("words.jpg",)),
+        (("content.png", "small.png", "-o", "out.png"), ("small.png is 40x15", "16")),
+        (("content.png", ".", "-o", "out.png"), (". is a folder",)),
+        (("content.png", "style.png", "-o", "out.pgn"), (".pgn", ".png")),
+        (("content.png", "style.png", "-o", "no/out.png"), ("does not exist",)),
+        (("content.png", "style.png", "-o", "out.png", "--init", "no.png"), ("no.png",)),
+        (("content.png", "style.png", "-o", "out.png", "--weights", "no"), ("no does not exist",)),
+    ]
+    there = sorted(os.listdir())
+    for arguments, words in cases:
+        refused(run(*arguments, "--quiet"), 1, *words)
+    refused(run("content.png", "style.png", "-o", "./content.png"), 2, "overwrite")
+    assert sorted(os.listdir()) == there
+    np.testing.assert_allclose(load_image("content.png"), before, atol=0.5 / 255 + 1e-6)
+
+
+def test_unknown_network_and_network_without_parameters(folder, run):
+    given = "content.png", "style.png", "-o", "out.png", "--quiet"
+    refused(run(*given, "--network", "vgg19-light"), 2, "did you mean 'vgg19-lite'?")
+    refused(run(*given, "--network", "vgg19"), 2, "--weights FILE")
+
+
+def test_a_device_that_is_not_there(folder, run, monkeypatch):
+    monkeypatch.setattr(jax, "devices", fake_devices({"cpu": 1, "gpu": 2}))
+    given = "content.png", "style.png", "-o", "out.png", "--quiet"
+    err = refused(run(*given, "--device", "gpu:2"), 2, "there is no gpu:2")
+    assert "cpu:0, gpu:0, gpu:1" in err
+    monkeypatch.setattr(jax, "devices", fake_devices({"cpu": 1}))
+    monkeypatch.delenv("JAX_PLATFORMS", raising=False)
+    refused(run(*given, "--device", "tpu"), 2, "there is no tpu:0", "jaxnst[tpu]")
+
+
+def fake_devices(counts):
+    """``jax.devices`` of another machine."""
+
+    def devices(kind="cpu"):
+        if kind not in counts:
+            raise RuntimeError(f"Unknown backend {kind}\nand more")
+        return [object()] * counts[kind]
+
+    return devices
+
+
+def test_memory_of_linux_and_of_a_container(tmp_path):
+    (tmp_path / "meminfo").write_text("MemTotal: 8 kB\nMemAvailable:   4000 kB\n")
+    assert device._available_on_host(tmp_path, tmp_path / "none") == 4000 * 1024
+    (tmp_path / "memory.max").write_text("3000000\n")
+    (tmp_path / "memory.stat").write_text("anon 1000000\nfile 5\n")
+    assert device._available_on_host(tmp_path, tmp_path) == 2000000
+    (tmp_path / "memory.max").write_text("max\n")
+    assert device._available_on_host(tmp_path, tmp_path) == 4000 * 1024
+
+
+def test_more_memory_than_there_is(folder, run, monkeypatch):
+    monkeypatch.setattr("jaxnst.cli.job.available_memory", lambda _: 3 * 2**30)
+    given = "content.png", "style.png", "-o", "out.png", "--quiet"
+    err = refused(run(*given, "--size", 8192), 1, "3.0 GiB are available")
+    largest = int(re.search(r"the largest that fits is --size (\d+)", err)[1])
+    monkeypatch.setattr(paint, "stylize", lambda *_, **more: stand_in(more))
+    assert run(*given, "--no-cache", "--size", largest)[0] == 0
+    refused(run(*given, "--size", largest + 16), 1, f"--size {largest}\n")
+    monkeypatch.setattr("jaxnst.cli.job.available_memory", lambda _: 2**20)
+    refused(run(*given), 1, "no size fits")
+
+
+# Errors.
+
+
+@pytest.mark.parametrize(
+    ("error", "text"),
+    [
+        (KeyError("unknown layer 'relu9_9'"), "unknown layer 'relu9_9'"),
+        (ValueError("one\n  two"), "one two"),
+        (FileNotFoundError(2, "No such file or directory", "a.png"), "a.png: No such file"),
+        (OSError("out.png could not be saved"), "out.png could not be saved"),
+        (MemoryError(), "smaller --size"),
+        (RuntimeError("RESOURCE_EXHAUSTED: Out of memory allocating"), "smaller --size"),
+        (ZeroDivisionError("division by zero"), "ZeroDivisionError: division by zero (--debug"),
+    ],
+)
+def test_errors_are_one_line_without_traceback(capsys, error, text):
+    def work():
+        raise error
+
+    assert errors.guarded("jaxnst-run", work, debug=False) == 1
+    out, err = capsys.readouterr()
+    assert out == "" and re.fullmatch(r"jaxnst-run: error: .+\n", err)
+    assert text in err and "Traceback" not in err
+
+
+def test_debug_shows_the_traceback_and_keeps_status_and_last_line(capsys):
+    def work():
+        raise errors.UsageError("no such thing")
+
+    assert errors.guarded("jaxnst-run", work, debug=True) == 2
+    err = capsys.readouterr().err
+    assert "Traceback" in err and err.endswith("jaxnst-run: error: no such thing\n")
+
+
+# A run, with a stand-in for the transfer.
+
+
+def stand_in(more, size=(48, 64)):
+    """Behave as ``stylize`` does towards who listens: two scales, a number at every pixel."""
+    picture = np.full((*size, 3), 0.5, np.float32)
+    news = [("compile", 0, 0), ("optimize", 0, 1), ("optimize", 0, 10), ("compile", 1, 0)]
+    news += [("optimize", 1, 5), ("optimize", 1, 6)]
+    for i, (phase, scale, count) in enumerate(news):
+        more["callback"](
+            Progress(
+                phase=phase,
+                scale=scale,
+                scales=2,
+                size=(24 * (scale + 1), 32 * (scale + 1)),
+                evaluations=count,
+                scale_evaluations=(10, 6)[scale],
+                total_done=10 * scale + count,
+                total=16,
+                losses={} if count == 0 else {"total": 3.0, "content": 2.0, "style": 1.0},
+                image=lambda: picture,
+                seconds=10.0 * i,
+            )
+        )
+    return StylizeResult(picture, {}, 16, 1, 2.0, 30.0)
+
+
+@pytest.fixture
+def painted(folder, run, monkeypatch):
+    """Call ``jaxnst-run`` with the stand-in; also gives what the transfer was asked for."""
+    asked = {}
+
+    def stylize(content, styles, **more):
+        asked.update(more, content=content, styles=styles)
+        return stand_in(more)
+
+    monkeypatch.setattr(paint, "stylize", stylize)
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: False, raising=False)
+
+    def call(*arguments):
+        given = "content.png", "style.png", "--size", 64, "--steps", 16, "--no-cache"
+        return *run(*given, *arguments), asked
+
+    return call
+
+
+def test_a_run_ends_with_the_path_and_reports_on_stderr(painted, folder):
+    status, out, err, asked = painted("-o", "out.png", "--style-weight", "20", "--seed", "4")
+    assert (status, out) == (0, "out.png\n")
+    assert load_image("out.png").shape == (48, 64, 3)
+    assert asked["recipe"].style.weight == 20 and asked["seed"] == 4
+    assert asked["network"].name == "vgg19-lite" and asked["size"] == 64
+    assert len(asked["styles"]) == 1 and asked["init"] is None
+    first, second, *rest = err.splitlines()
+    assert "vgg19-lite on " in first and jax.devices()[0].platform in first
+    assert "64x48" in second and "16 evaluations" in second and "compiling takes" in second
+    assert "scale 1/2, 32x24: compiling" in rest
+    assert "1 steps taken back" in rest[-1]
+
+
+def test_quiet_prints_the_path_alone(painted):
+    assert painted("-o", "out.png", "--quiet")[:3] == (0, "out.png\n", "")
+
+
+def test_pictures_on_the_way_are_numbered(painted, folder):
+    painted("-o", "out.png", "--save-every", "5", "--quiet")
+    # The stand-in reports after 1, 10, 15 and 16 evaluations.
+    assert sorted(p.name for p in folder.glob("out*")) == [
+        "out-0010.png",
+        "out-0015.png",
+        "out.png",
+    ]
+
+
+def test_a_picture_to_start_from_is_loaded(painted):
+    asked = painted("-o", "out.png", "--init", "other.png")[3]
+    np.testing.assert_array_equal(asked["init"], load_image("other.png"))
+
+
+def test_small_pictures_are_given_notice_of(painted):
+    err = painted("-o", "out.png", "--size", "100", "--style-size", "90")[2]
+    notices = [line for line in err.splitlines() if line.startswith("jaxnst-run: notice: ")]
+    assert ["content.png is 80x60, smaller than the 100" in line for line in notices] == [True]
+    err = painted("-o", "out.png", "--style-size", "91")[2]
+    assert "style.png is 70x90, smaller than 91 pixels" in err and "never enlarged" in err
+
+
+def test_a_missing_jaxopt_is_said(painted, monkeypatch):
+    monkeypatch.setattr("jaxnst.lbfgs.jaxopt", lambda: None)
+    assert "runs on optax" in painted("-o", "out.png")[2]
+    assert "optax" not in painted("-o", "out.png", "--optimizer", "adam")[2]
+
+
+def test_warnings_of_libraries_become_notices(painted, monkeypatch):
+    def stylize(*_, **more):
+        warnings.warn("two\nlines", stacklevel=1)
+        return stand_in(more)
+
+    monkeypatch.setattr(paint, "stylize", stylize)
+    with warnings.catch_warnings():
+        warnings.simplefilter("default")
+        err = painted("-o", "out.png")[2]
+    assert "jaxnst-run: notice: two lines\n" in err
+
+
+def test_a_result_that_cannot_be_saved_is_saved_elsewhere(painted, tmp_path, monkeypatch):
+    def full(path, image):
+        if Path(path).parent == Path():
+            raise OSError(28, "No space left on device", str(path))
+        save_image(path, image)
+
+    monkeypatch.setattr(paint, "save_image", full)
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    status, out, err, _ = painted("-o", "out.png", "--quiet")
+    assert (status, out) == (1, "") and "No space left" in err
+    (refuge,) = tmp_path.glob("jaxnst-*/out.png")
+    assert str(refuge) in err and load_image(refuge).shape == (48, 64, 3)
+
+
+def test_a_full_disk_is_one_line_and_leaves_nothing(painted, folder, tmp_path, monkeypatch):
+    def full(*_):
+        raise OSError(28, "No space left on device", "out.png")
+
+    monkeypatch.setattr("os.fsync", full)
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    there = sorted(os.listdir())
+    status, out, err, _ = painted("-o", "out.png", "--quiet")
+    assert (status, out) == (1, "") and err.count("\n") == 1 and "No space left" in err
+    assert sorted(os.listdir()) == there
+
+
+def test_an_error_inside_the_transfer_is_one_line(painted, monkeypatch):
+    def stylize(*_, **__):
+        raise ValueError("style 1 image is odd")
+
+    monkeypatch.setattr(paint, "stylize", stylize)
+    status, out, err, _ = painted("-o", "out.png", "--quiet")
+    assert (status, out, err) == (1, "", "jaxnst-run: error: style 1 image is odd\n")
+
+
+def test_dry_run_says_what_a_run_takes_and_paints_nothing(painted, folder, monkeypatch):
+    pace = "jaxnst.cli.outlook.measure_pace"
+    monkeypatch.setattr(pace, lambda *_: jaxnst.planning.Pace(1e9, 10.0))
+    status, out, _, asked = painted("--dry-run", "--size", "300", "--steps", "30")
+    assert status == 0 and not asked
+    facts = dict(line.split(None, 1) for line in out.splitlines() if "scale" not in line)
+    assert facts["size"] == "300x225 pixels" and facts["evaluations"].startswith("30 ")
+    assert "scale 1     144x112, 17 evaluations" in out and "scale 2     304x224, 13" in out
+    assert re.search(r"about [\d.]+ [MG]iB of ", facts["memory"])
+    assert "10 s compiling" in facts["time"] or "20 s compiling" in facts["time"]
+    assert not list(folder.glob("out*"))
+
+
+# Progress.
+
+
+def test_time_left_follows_from_pixels():
+    schedule = make_schedule((64, 64), [], get_recipe("default").scales, size=256)
+    assert [s.inner for s in schedule.scales] == [(128, 128), (256, 256)]
+    display = progress.Display(schedule)
+    # 100 and 80 evaluations, the latter of four times the pixels: 100 + 320 units.
+    news = Progress("optimize", 0, 2, (128, 128), 10, 100, 10, 180, {}, lambda: None, 1.0)
+    display(news)
+    assert display.left(news, display.done(news)) == ""
+    news = news._replace(evaluations=52, total_done=52, seconds=43.0)
+    assert display.done(news) == pytest.approx(52 / 420)
+    assert display.left(news, display.done(news)) == messages.length(420 - 52) + " left"
+
+
+def test_plain_lines_come_every_few_seconds(capsys):
+    schedule = make_schedule((64, 64), [], get_recipe("default").scales, size=128)
+    lines = progress.Lines(schedule, messages.Messages("jaxnst-run", quiet=False))
+    news = Progress("compile", 0, 1, (128, 128), 0, 100, 0, 100, {}, lambda: None, 0.0)
+    lines(news)
+    for i in range(1, 101):
+        lines(news._replace(phase="optimize", evaluations=i, total_done=i, seconds=i / 10))
+    found = capsys.readouterr().err.splitlines()
+    assert len(found) == 1 + 2 and found[0].endswith("compiling")
+    assert "50/100 evaluations" in found[1] and "100/100" in found[2] and "left" not in found[2]
+
+
+def test_lengths_amounts_and_shapes():
+    assert [messages.length(s) for s in (0.4, 59.4, 75, 7260)] == [
+        *("0 s", "59 s", "1 min 15 s", "2 h 1 min"),
+    ]
+    assert (messages.amount(2**29), messages.amount(3 * 2**29)) == ("512 MiB", "1.5 GiB")
+    assert messages.shape((384, 512)) == "512x384"
+
+
+# Stopping.
+
+
+def test_work_that_nobody_stops_returns_or_raises_and_signals_are_as_before():
+    before = [signal.getsignal(each) for each in stopping.SIGNALS]
+    assert stopping.stoppable(lambda: 5) == 5
+    with pytest.raises(ValueError, match="why"):
+        stopping.stoppable(lambda: (_ for _ in ()).throw(ValueError("why")))
+    assert [signal.getsignal(each) for each in stopping.SIGNALS] == before
+
+
+@pytest.mark.parametrize(("number", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_a_signal_interrupts_the_wait_and_a_second_one_everything(number, status):
+    before = [signal.getsignal(each) for each in stopping.SIGNALS]
+
+    def work():
+        time.sleep(0.1)
+        os.kill(os.getpid(), number)
+        time.sleep(5)
+
+    try:
+        begin = time.perf_counter()
+        with pytest.raises(stopping.Stopped) as stop:
+            stopping.stoppable(work)
+        assert stop.value.status == status and time.perf_counter() - begin < 4
+        with pytest.raises(KeyboardInterrupt):
+            signal.raise_signal(number)
+    finally:
+        for each, old in zip(stopping.SIGNALS, before, strict=True):
+            signal.signal(each, old)
+
+
+# As a process.
+
+
+def environment(folder):
+    """A clean one: an empty home, its own cache folder, this checkout."""
+    return {
+        **{"HOME": str(folder), "XDG_CACHE_HOME": str(folder / "cache"), "PATH": ""},
+        **{"PYTHONPATH": str(ROOT), "PYTHONDONTWRITEBYTECODE": "1", "JAX_PLATFORMS": "cpu"},
+    }
+
+
+def process(folder, *arguments, **more):
+    return subprocess.run(
+        [sys.executable, "-W", "error", "-m", "jaxnst", *arguments],
+        capture_output=True,
+        text=True,
+        cwd=folder,
+        env=environment(folder),
+        check=False,
+        **more,
+    )
+
+
+def test_help_and_wrong_flags_do_not_wait_for_jax(tmp_path):
+    code = """
+import contextlib, json, sys
+from jaxnst.cli import main, main_run
+calls = ["--help"], ["--version"], ["a", "b", "--size", "0"], ["a.png", "b.png", "-o", "o.png"]
+for call in calls:
+    with contextlib.suppress(SystemExit):
+        main_run(call)
+slow = {"jax", "flax", "optax", "jaxopt", "rich", "h5py"} & set(sys.modules)
+sys.exit(json.dumps(sorted(slow)))
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        capture_output=True,
+        text=True,
+        cwd=tmp_path,
+        env=environment(tmp_path),
+        check=False,
+    )
+    assert json.loads(done.stderr.splitlines()[-1]) == []
+    assert "a.png does not exist" in done.stderr
+
+
+def test_a_wrong_file_as_a_process(folder):
+    done = process(folder, "run", "no.jpg", "style.png", "-o", "out.png")
+    assert (done.returncode, done.stdout) == (1, "")
+    assert done.stderr == (
+        "jaxnst run: error: no.jpg does not exist: check the name and the folder\n"
+    )
+
+
+def test_two_runs_a_stop_and_a_terminal(folder):
+    """One program for all of them, compiled once: the number of steps is not part of it."""
+    given = "run", "content.png", "style.png", "-o", "out.jpg", "--size", "61"
+    first = process(folder, *given, "--steps", "4")
+    assert (first.returncode, first.stdout) == (0, "out.jpg\n"), first.stderr
+    assert load_image(folder / "out.jpg").shape == (46, 61, 3)
+    assert "vgg19-lite on cpu" in first.stderr and "compiling takes" in first.stderr
+    picture = (folder / "out.jpg").read_bytes()
+
+    cache = folder / "cache" / "jaxnst" / f"jax-{jax.__version__}"
+    kept = {path.name for path in cache.iterdir()}
+    assert any("advance" in name for name in kept) and cache.stat().st_mode & 0o77 == 0
+
+    second = process(folder, *given, "--steps", "4", "--quiet")
+    assert (second.returncode, second.stdout, second.stderr) == (0, "out.jpg\n", "")
+    assert (folder / "out.jpg").read_bytes() == picture
+    assert {path.name for path in cache.iterdir()} == kept, "a program was compiled again"
+    stop(folder, given, picture)
+
+
+def stop(folder, given, picture):
+    """Stop a long run on a terminal: it saves what it has, at once."""
+    pty = pytest.importorskip("pty", reason="needs pseudo-terminals")
+    ours, theirs = pty.openpty()
+    child = subprocess.Popen(
+        [sys.executable, "-m", "jaxnst", *given, "--steps", "100000"],
+        stdout=subprocess.PIPE,
+        stderr=theirs,
+        cwd=folder,
+        env=environment(folder) | {"TERM": "xterm", "COLUMNS": "110"},
+    )
+    os.close(theirs)
+    shown = b""
+    while b"tv " not in shown:
+        shown += os.read(ours, 4096)
+    child.send_signal(signal.SIGINT)
+    while child.poll() is None or b"saving" not in shown:
+        try:
+            shown += os.read(ours, 4096)
+        except OSError:  # the other end is closed
+            break
+    out, _ = child.communicate(timeout=60)
+    os.close(ours)
+    assert child.returncode == 130 and out == b"out.jpg\n"
+    assert "━".encode() in shown and b"1/1 64x48" in shown and b"/100000" in shown
+    assert b"saving the picture so far" in shown
+    assert (folder / "out.jpg").read_bytes() != picture
+    assert load_image(folder / "out.jpg").shape == (46, 61, 3)
+    assert not list(folder.glob(".jaxnst*"))
+
+
+def test_an_unwritable_cache_is_a_notice(monkeypatch, tmp_path):
+    (tmp_path / "jaxnst").write_text("in the way")
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    monkeypatch.setattr(device, "_set", lambda *_: pytest.fail("changed a setting"))
+    if sys.platform.startswith("linux"):
+        assert "are not kept for the next run" in device.keep_programs()
+
+
+def test_endings_are_all_offered(run, folder):
+    err = refused(run("content.png", "style.png", "-o", "out"), 1)
+    assert all(ending in err for ending in ENDINGS)
