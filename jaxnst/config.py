@@ -34,6 +34,11 @@ def _among(name: str, value: str, choices: tuple[str, ...]) -> None:
         raise ValueError(f"{name} is {value!r}, expected one of {', '.join(choices)}")
 
 
+def _finite(name: str, value: float) -> None:
+    if not math.isfinite(value):
+        raise ValueError(f"{name} is {value}, expected a finite number")
+
+
 def _positive(name: str, value: float) -> None:
     if not (value > 0 and math.isfinite(value)):
         raise ValueError(f"{name} is {value}, expected a finite number above 0")
@@ -76,6 +81,8 @@ class Space:
     def __post_init__(self) -> None:
         _among("order", self.order, get_args(ChannelOrder))
         _positive("scale", self.scale)
+        for value in self.mean:
+            _finite("mean", value)
         for value in self.deviation:
             _positive("deviation", value)
 
@@ -114,7 +121,7 @@ class Style:
         the style's own statistic).
     """
 
-    weight: float = option(12.0, "--style-weight", "factor of the style loss")
+    weight: float = option(10.0, "--style-weight", "factor of the style loss")
     layers: LayerWeights = tuple((f"relu{b}_1", 0.2) for b in range(1, 6))
     statistic: str = "covariance"
     normalization: StyleNormalization = "target"

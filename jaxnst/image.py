@@ -1,4 +1,4 @@
-"""Files <-> arrays: load, save and resize pictures. The only importer of PIL.
+"""Files <-> arrays: load, save and resize pictures. With ``srgb.py``, the only importer of PIL.
 
 An image is a float32 array ``(H, W, 3)``: sRGB in [0, 1], RGB order, first row at the top.
 Sizes are ``(height, width)``. Only JPEG, PNG, WebP, TIFF and BMP are ever handed to a decoder
@@ -12,17 +12,16 @@ import io
 import os
 import threading
 import warnings
-from collections.abc import Iterator, Mapping
-from typing import Any, TypeAlias
+from collections.abc import Iterator
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from PIL import ExifTags, Image, ImageCms, UnidentifiedImageError
+from PIL import ExifTags, Image, UnidentifiedImageError
 
 from jaxnst import _files
 from jaxnst._files import AnyPath
-
-Pixels: TypeAlias = npt.NDArray[np.float32]
+from jaxnst.srgb import Pixels, to_rgb
 
 MAX_PIXELS = 2**27
 """Most pixels that are read: about 134 million. Decoding takes 25 to 50 bytes for each."""
@@ -57,9 +56,6 @@ _TURNS = {
 # Silencing warnings changes the state of the whole process until Python 3.14: one at a time.
 _QUIET = threading.Lock()
 
-_BITS, _PHOTOMETRIC, _SAMPLE_FORMAT = 258, 262, 339  # TIFF tags
-_WHITE_IS_ZERO, _SIGNED = 0, 2
-
 
 def load_image(source: AnyPath) -> Pixels:
     """Read a JPEG, PNG, WebP, TIFF or BMP file as sRGB.
@@ -92,10 +88,10 @@ def load_image(source: AnyPath) -> Pixels:
         tags = getattr(picture, "tag_v2", {})
         picture.load()
         # Not before load(): PNG may state it after the pixels, and TIFF's reader applies it.
-        return _to_rgb(_upright(picture), tags)
+        return to_rgb(_upright(picture), tags)
 
 
-def check_side(image: npt.ArrayLike, path: AnyPath, least: int = 16) -> None:
+def check_side(image: npt.ArrayLike, path: AnyPath, *, least: int = 16) -> None:
     """Refuse a picture that is too small to take statistics from.
 
     Args:
@@ -246,103 +242,6 @@ def _upright(picture: Image.Image) -> Image.Image:
     except Exception:  # Damaged metadata say nothing about the pixels.
         turn = None
     return picture if turn is None else picture.transpose(turn)
-
-
-def _to_rgb(picture: Image.Image, tags: Mapping[int, Any]) -> Pixels:
-    """Convert a loaded picture of any mode to float32 sRGB on white."""
-    profile = picture.info.get("icc_profile")
-    alpha = None
-    if picture.mode.startswith(("I", "F")):
-        grey, alpha = _deep_grey(picture, tags)
-        image = _tint(grey, profile)
-    else:
-        is_grey = picture.mode in ("1", "L", "LA")
-        if picture.has_transparency_data:
-            picture = picture.convert("LA" if is_grey else "RGBA")
-            alpha = _unit(picture.getchannel("A"))
-        if is_grey:
-            image = _tint(_unit(picture.convert("L")), profile)
-        else:
-            image = _unit(_to_srgb(picture, profile))
-    if alpha is not None:
-        image *= alpha[..., None]
-        image += 1 - alpha[..., None]
-    return image
-
-
-def _unit(picture: Image.Image) -> Pixels:
-    """Scale 8-bit values to [0, 1]."""
-    values = np.asarray(picture, np.float32)
-    values /= 255  # in place: pictures can be large
-    return values
-
-
-def _deep_grey(picture: Image.Image, tags: Mapping[int, Any]) -> tuple[Pixels, Pixels | None]:
-    """Scale grey of 12 to 32 bits to [0, 1] (TIFF's tags say how many, of what kind); and alpha."""
-    stored = np.asarray(picture)
-    bits, signed = tags.get(_BITS, (16,))[0], tags.get(_SAMPLE_FORMAT) == (_SIGNED,)
-    if picture.mode == "I" and bits == 32 and not signed:
-        stored = stored.view(np.uint32)  # Pillow has no such mode
-    grey = stored.astype(np.float32)
-    if not np.isfinite(grey).all():
-        raise ValueError("it holds values that are not finite numbers")
-    if picture.mode == "F":
-        grey /= max(1.0, float(grey.max()))
-    else:
-        # Files of 32 bits mostly hold numbers of 16, and would come out black otherwise.
-        grey /= 2.0 ** (16 if bits == 32 and grey.max() < 2**16 else bits - signed) - 1
-    np.clip(grey, 0, 1, out=grey)
-    if tags.get(_PHOTOMETRIC) == _WHITE_IS_ZERO:
-        grey = 1 - grey
-    clear = picture.info.get("transparency")  # PNG: the one value that stands for transparent
-    return grey, None if clear is None else (stored != clear).astype(np.float32)
-
-
-def _tint(grey: Pixels, profile: object) -> Pixels:
-    """Convert grey in [0, 1] to RGB, by way of a table of what the profile makes of 256 levels."""
-    if not isinstance(profile, bytes):
-        return np.repeat(grey[..., None], 3, axis=-1)
-    levels = np.arange(256, dtype=np.uint8)
-    table = np.asarray(_to_srgb(Image.fromarray(levels[None]), profile))[0]
-    image = np.empty((*grey.shape, 3), np.float32)
-    for c in range(3):  # one by one, as interp works in float64
-        image[..., c] = np.interp(grey, levels / 255, table[:, c] / 255)
-    return image
-
-
-def _to_srgb(picture: Image.Image, profile: object) -> Image.Image:
-    """Convert an 8-bit picture to RGB without alpha, by its profile if that can be used."""
-    if picture.mode == "LAB":
-        profile = ImageCms.ImageCmsProfile(ImageCms.createProfile("LAB")).tobytes()
-    if isinstance(profile, bytes):
-        # A profile that is damaged, or for another kind of picture, is worth less than the
-        # picture: without it then.
-        with contextlib.suppress(ImageCms.PyCMSError, OSError, ValueError):
-            embedded = ImageCms.ImageCmsProfile(io.BytesIO(profile))
-            mode = _profile_mode(picture.mode, embedded.profile.xcolor_space.strip())
-            converted = ImageCms.profileToProfile(
-                picture.convert(mode),
-                embedded,
-                ImageCms.createProfile("sRGB"),
-                outputMode="RGB",
-                # LittleCMS' short cut for grey is up to 10 levels out where it is dark. Exact is
-                # slow, but grey is a mere table here.
-                flags=ImageCms.Flags.NOOPTIMIZE if mode == "L" else ImageCms.Flags.NONE,
-            )
-            if converted is not None:
-                return converted
-    return picture.convert("RGB")
-
-
-def _profile_mode(mode: str, space: str) -> str:
-    """Name the mode in which a picture's values are those a profile of a colour space speaks of."""
-    if space == "RGB" and mode not in ("CMYK", "LAB"):
-        return "RGB"
-    if space == "GRAY" and mode == "L":
-        return "L"
-    if space.upper() == mode:  # CMYK, LAB
-        return mode
-    raise ValueError(f"a profile for {space} says nothing about {mode}")
 
 
 def _kind(path: AnyPath) -> str:

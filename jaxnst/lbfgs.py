@@ -5,7 +5,7 @@ these losses, but nothing stops a bad step. Two guards decide inside the compile
 
 * a pair of differences without positive curvature leaves the memory as it was;
 * a step that raises the loss far, or whose loss or gradient is not finite, is taken back, the
-  memory cleared and the step scale halved. After a good step the scale doubles again, up to one.
+  memory cleared and the step scale halved. With good steps the scale grows back, up to one.
 
 References:
   Nocedal, Wright: Numerical Optimization, second edition, 2006, algorithms 7.4 and 7.5.
@@ -27,6 +27,10 @@ from jaxnst._types import Image, Scalar
 
 RISE = 0.5
 """Share of its last value by which a step may raise the loss before it is taken back."""
+
+RECOVERY = 1.1
+"""Factor by which the step scale grows back, up to one, with every good step. Slower than it is
+halved: otherwise the first long step after a restart would be taken back again and again."""
 
 CURVATURE = 1e-6
 """Least cosine between a step and its change of gradient for the pair to be kept."""
@@ -138,7 +142,7 @@ def _judge(x: Image, aux: Any, state: LbfgsState, trial: Trial) -> Outcome:
         rho=jnp.where(good, keep(state.rho, trial.rho), 0),
         gamma=jnp.where(good, jnp.where(curved, trial.gamma, state.gamma), 1),
         pairs=jnp.where(good, state.pairs + curved, 0),
-        scale=jnp.where(good, jnp.minimum(1, 2 * state.scale), state.scale / 2),
+        scale=jnp.where(good, jnp.minimum(1, RECOVERY * state.scale), state.scale / 2),
         line_search_step=jnp.where(good, trial.line_search_step, 1),
     )
 
@@ -231,9 +235,16 @@ def _on_optax(
     )
 
 
-def _evaluated(fun: Function, x: Image, state: LbfgsState, _: Any) -> tuple[LbfgsState, Any]:
-    (value, aux), grad = jax.value_and_grad(fun, has_aux=True)(x)
-    return state._replace(value=value, grad=grad), aux
+def _evaluated(fun: Function, x: Image, state: LbfgsState, aux: Any) -> tuple[LbfgsState, Any]:
+    """Evaluate the starting point; where it has no finite loss, leave everything as it was."""
+    (value, found), grad = jax.value_and_grad(fun, has_aux=True)(x)
+    good = jnp.isfinite(value) & jnp.all(jnp.isfinite(grad))
+
+    def pick(new: Array, old: Array) -> Array:
+        return jnp.where(good, new, old)
+
+    evaluated = state._replace(value=pick(value, state.value), grad=pick(grad, state.grad))
+    return evaluated, jax.tree.map(pick, found, aux)
 
 
 @cache

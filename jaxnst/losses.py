@@ -70,7 +70,7 @@ def moments(features: FeatureMap) -> Moments:
     return Moments(mean, _products(features) / (h * w))
 
 
-def mix_moments(several: Sequence[Moments], weights: Sequence[float] | None = None) -> Moments:
+def mix_moments(several: Sequence[Moments], *, weights: Sequence[float] | None = None) -> Moments:
     """Average the moments of several styles; equal weights by default, normalised to sum 1."""
     shares = jnp.ones(len(several)) if weights is None else jnp.asarray(weights)
     shares = shares / jnp.sum(shares)

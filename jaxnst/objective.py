@@ -143,8 +143,8 @@ def make_numbers(recipe: Recipe) -> Numbers:
     content = [recipe.content.weight * weight for _, weight in recipe.content.layers]
     style = [recipe.style.weight * weight for _, weight in recipe.style.layers]
     return Numbers(
-        content=jnp.asarray(content),
-        style=jnp.asarray(style),
+        content=jnp.asarray(content, float),
+        style=jnp.asarray(style, float),
         tv=jnp.asarray(recipe.tv.weight, float),
         tv_chroma=jnp.asarray(recipe.tv.chroma, float),
     )
@@ -164,11 +164,12 @@ def style_moments(objective: Objective, params: Params, style: Image) -> dict[st
 def style_targets(
     objective: Objective,
     styles: Sequence[dict[str, Moments]],
+    *,
     weights: Sequence[float] | None = None,
 ) -> dict[str, Float[Array, "_ _"]]:
     """Mix the moments of all styles and form the statistics that the style term aims at."""
     statistic = STATISTICS[objective.statistic]
     return {
-        name: statistic(mix_moments([s[name] for s in styles], weights))
+        name: statistic(mix_moments([s[name] for s in styles], weights=weights))
         for name in objective.style_layers
     }

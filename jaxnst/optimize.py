@@ -88,6 +88,8 @@ def make_method(recipe: Recipe) -> tuple[Method, Rates]:
     s = recipe.solver
     if s.kind not in SOLVERS:
         raise ValueError(f"unknown optimizer {s.kind!r}: known are {', '.join(SOLVERS)}")
+    if s.kind == "lbfgs" and s.line_search != "fixed" and lbfgs.jaxopt() is None:
+        raise ValueError(f"line search {s.line_search!r} needs jaxopt: install it or use 'fixed'")
     rate = LEARNING_RATES[s.kind] if s.learning_rate is None else s.learning_rate
     bounds = recipe.bounds or (-float("inf"), float("inf"))
     method = Method(
@@ -208,7 +210,7 @@ def _adam_step(fun: Callable[..., Any], method: Method, rates: Rates, state: Sta
         solver=AdamState(
             moments=jax.tree.map(pick, moments, fresh),
             last=pick(state.image, solver.last),
-            scale=pick(jnp.minimum(1, 2 * solver.scale), solver.scale / 2),
+            scale=pick(jnp.minimum(1, lbfgs.RECOVERY * solver.scale), solver.scale / 2),
             total=pick(keep * solver.total + (1 - keep) * moved, solver.total),
             share=pick(keep * solver.share + (1 - keep), solver.share),
         ),

@@ -33,12 +33,17 @@ from jaxnst.schedule import MULTIPLE, Schedule, Size
 
 MIB = 2**20
 
-PROCESS_BYTES = 340 * MIB
+PROCESS_BYTES = 275 * MIB
 """Python, JAX and what they load."""
 
-PROGRAM_BYTES = 270 * MIB
-"""What compiling one scale's programs takes, most of which is not given back, at 40 steps of
-network (convolution, ReLU, pooling)."""
+PROGRAM_BYTES = 115 * MIB
+"""One scale's compiled programs, and what it takes to run them besides their buffers."""
+
+COMPILER_BYTES = 220 * MIB
+"""One compilation, most of which is not given back."""
+
+COMPILERS = 2
+"""Compilations at a time."""
 
 PICTURE_BYTES = 24
 """A picture is kept as it was loaded and as it was checked, three float32 values each."""
@@ -77,11 +82,13 @@ class Plan(NamedTuple):
       schedule: Sizes and evaluations.
       multiply_adds: Of one evaluation, by scale.
       bytes: Memory at the peak.
+      bytes_again: The same once all programs have been compiled in an earlier run.
     """
 
     schedule: Schedule
     multiply_adds: tuple[float, ...]
     bytes: int
+    bytes_again: int
 
 
 class Pace(NamedTuple):
@@ -128,9 +135,12 @@ def make_plan(
     areas = [math.prod(scale.inner) for scale in schedule.scales]
     looked_at = max(math.prod(s) for scale in schedule.scales for s in (scale.inner, *scale.styles))
     memory = max(max(areas) * cost.loop_bytes, looked_at * cost.target_bytes) + cost.fixed_bytes
+    compilers = 0
     if host:
         memory += PROCESS_BYTES + PROGRAM_BYTES * len(areas) + PICTURE_BYTES * pictures
-    return Plan(schedule, tuple(area * cost.multiply_adds for area in areas), round(memory))
+        compilers = COMPILER_BYTES * min(COMPILERS, len(areas))
+    adds = tuple(area * cost.multiply_adds for area in areas)
+    return Plan(schedule, adds, round(memory) + compilers, round(memory))
 
 
 @lru_cache
@@ -183,7 +193,9 @@ def largest_size(needed: Callable[[int], int], available: int, size: int) -> int
     return least * MULTIPLE or None
 
 
-def measure_pace(recipe: Recipe, network: LossNetwork, content: Size, *, longest: int = 192) -> Pace:
+def measure_pace(
+    recipe: Recipe, network: LossNetwork, content: Size, *, longest: int = 192
+) -> Pace:
     """Compile the loop at a small size and run it for a moment, some seconds in all.
 
     Args:
@@ -225,6 +237,6 @@ def estimate_seconds(plan: Plan, pace: Pace) -> Seconds:
     """Estimate how long a run takes whose programs were never compiled before."""
     scales = plan.schedule.scales
     work = sum(s.evaluations * a for s, a in zip(scales, plan.multiply_adds, strict=True))
-    # Two programs are compiled at once, each in one thread for most of the time.
-    together = min(2, len(scales), os.cpu_count() or 1)
+    # Each is compiled in one thread for most of the time.
+    together = min(COMPILERS, len(scales), os.cpu_count() or 1)
     return Seconds(pace.compile_seconds * len(scales) / together, work / pace.multiply_adds)

@@ -32,6 +32,7 @@ def make_schedule(
     content: Size,
     styles: Sequence[Size],
     scales: Scales,
+    *,
     size: int | None = None,
     style_size: int | None = None,
 ) -> Schedule:

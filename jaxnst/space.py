@@ -4,23 +4,30 @@ A loss network's preprocessing and the space in which a recipe optimises are the
 thing, a :class:`~jaxnst.config.Space`, and these two functions are the only place it is applied.
 """
 
-import jax.numpy as jnp
+from typing import TypeAlias
 
-from jaxnst._types import Image
+import jax.numpy as jnp
+from jaxtyping import Array, Float
+
 from jaxnst.config import Space
 
+Pixels: TypeAlias = Float[Array, "*batch _ _ 3"]
+"""An image, or a batch of them: networks are trained on batches."""
 
-def encode(image: Image, space: Space) -> Image:
+
+def encode(image: Pixels, space: Space) -> Pixels:
     """Take an RGB image in [0, 1] into ``space``: ``(scale * image - mean) / deviation``."""
     ordered = image[..., ::-1] if space.order == "bgr" else image
-    mean = jnp.asarray(space.mean, ordered.dtype)
-    deviation = jnp.asarray(space.deviation, ordered.dtype)
-    return (ordered * space.scale - mean) / deviation
+    return (ordered * space.scale - _like(ordered, space.mean)) / _like(ordered, space.deviation)
 
 
-def decode(variable: Image, space: Space) -> Image:
+def decode(variable: Pixels, space: Space) -> Pixels:
     """Take a point of ``space`` back to RGB; nothing is clipped to [0, 1]."""
-    mean = jnp.asarray(space.mean, variable.dtype)
-    deviation = jnp.asarray(space.deviation, variable.dtype)
-    ordered = (variable * deviation + mean) / space.scale
+    scaled = variable * _like(variable, space.deviation) + _like(variable, space.mean)
+    ordered = scaled / space.scale
     return ordered[..., ::-1] if space.order == "bgr" else ordered
+
+
+def _like(image: Pixels, channels: tuple[float, float, float]) -> Array:
+    """Shape one value per channel for arithmetic with an image, or with a batch of them."""
+    return jnp.asarray(channels, image.dtype).reshape((1,) * (image.ndim - 1) + (3,))

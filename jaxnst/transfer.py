@@ -152,7 +152,11 @@ class _Run:
         self.objective, self.numbers = make_objective(recipe, network), make_numbers(recipe)
         self.method, self.rates = make_method(recipe)
         self.schedule = make_schedule(
-            content.shape[:2], [s.shape[:2] for s in styles], recipe.scales, size, style_size
+            content.shape[:2],
+            [s.shape[:2] for s in styles],
+            recipe.scales,
+            size=size,
+            style_size=style_size,
         )
         self.total = sum(scale.evaluations for scale in self.schedule.scales)
         self.done = self.restarts = 0

@@ -374,7 +374,7 @@ def export(student: Student, scales: dict[str, torch.Tensor], folder: Path) -> N
         kernel = (probe.weight.detach()[:, :, 0, 0] * scale[:, None]).cpu().numpy().T
         probes[f"{name}/kernel"] = np.ascontiguousarray(kernel, dtype=np.float32)
         probes[f"{name}/bias"] = (probe.bias.detach() * scale).cpu().numpy()
-    write_parameters(folder / "vgg19-lite.safetensors", network, {"network": "vgg19-lite"})
+    write_parameters(folder / "vgg19-lite.safetensors", network, metadata={"network": "vgg19-lite"})
     write_parameters(folder / "vgg19-lite-probes.safetensors", probes)
 
 

@@ -19,7 +19,7 @@ import pytest
 import jaxnst
 from jaxnst import cli
 from jaxnst.cli import device, errors, messages, paint, parser, progress, stopping
-from jaxnst.config import options
+from jaxnst.config import Scales, options
 from jaxnst.image import ENDINGS, load_image, save_image
 from jaxnst.recipes import get_recipe
 from jaxnst.schedule import MULTIPLE, make_schedule
@@ -151,7 +151,7 @@ def test_flags_may_stand_between_the_pictures():
         (("a", "b", "--save-every", "0"), ("--save-every", "at least 1")),
         (("a", "b", "--seed", "-1"), ("--seed",)),
         (("a", "b", "--steps", "0"), ("steps is 0",)),
-        (("a", "b", "-o", "o.png", "--steps", "2"), ("steps is 2", "3 scales")),
+        (("a", "b", "-o", "o.png", "--steps", "1"), ("steps is 1", "one for each of")),
         (("a", "b", "--style-weight", "-1"), ("style weight is -1.0",)),
         (("a", "b", "--style-weight", "nan"), ("style weight is nan",)),
         (("a", "b", "--style-weight", "x"), ("--style-weight", "'x' is no number")),
@@ -310,7 +310,9 @@ def stand_in(more, size=(48, 64)):
 @pytest.fixture
 def painted(folder, run, monkeypatch):
     """Call ``jaxnst-run`` with the stand-in; also gives what the transfer was asked for."""
-    asked = {}
+    asked, recipe = {}, get_recipe("default")
+    two = dataclasses.replace(recipe, name="two", scales=Scales(least=32, evaluations=(10, 6)))
+    monkeypatch.setitem(parser.RECIPES, "two", two)
 
     def stylize(content, styles, **more):
         asked.update(more, content=content, styles=styles)
@@ -320,7 +322,7 @@ def painted(folder, run, monkeypatch):
     monkeypatch.setattr(sys.stderr, "isatty", lambda: False, raising=False)
 
     def call(*arguments):
-        given = "content.png", "style.png", "--size", 64, "--steps", 16, "--no-cache"
+        given = "content.png", "style.png", "--size", 64, "--recipe", "two", "--no-cache"
         return *run(*given, *arguments), asked
 
     return call
@@ -423,13 +425,17 @@ def test_an_error_inside_the_transfer_is_one_line(painted, monkeypatch):
 def test_dry_run_says_what_a_run_takes_and_paints_nothing(painted, folder, monkeypatch):
     pace = "jaxnst.cli.outlook.measure_pace"
     monkeypatch.setattr(pace, lambda *_: jaxnst.planning.Pace(1e9, 10.0))
-    status, out, _, asked = painted("--dry-run", "--size", "300", "--steps", "30")
+    status, out, _, asked = painted("--dry-run", "--size", "128", "--steps", "44")
     assert status == 0 and not asked
     facts = dict(line.split(None, 1) for line in out.splitlines() if "scale" not in line)
-    assert facts["size"] == "300x225 pixels" and facts["evaluations"].startswith("30 ")
-    assert "scale 1     144x112, 17 evaluations" in out and "scale 2     304x224, 13" in out
-    assert re.search(r"about [\d.]+ [MG]iB of ", facts["memory"])
-    assert "10 s compiling" in facts["time"] or "20 s compiling" in facts["time"]
+    assert facts["size"] == "128x96 pixels" and facts["evaluations"].startswith("44 ")
+    assert "scale 1     32x32, 20 evaluations" in out and "scale 3     128x96, 12 " in out
+    first, again = map(
+        float, re.search(r"about ([\d.]+) .iB, and ([\d.]+)", facts["memory"]).groups()
+    )
+    assert first != again and facts["memory"].endswith(" available")
+    first, again = map(int, re.search(r"about (\d+) s, and (\d+) s once", facts["time"]).groups())
+    assert first >= again + 10
     assert not list(folder.glob("out*"))
 
 
@@ -437,7 +443,8 @@ def test_dry_run_says_what_a_run_takes_and_paints_nothing(painted, folder, monke
 
 
 def test_time_left_follows_from_pixels():
-    schedule = make_schedule((64, 64), [], get_recipe("default").scales, size=256)
+    scales = Scales(least=128, evaluations=(100, 80))
+    schedule = make_schedule((64, 64), [], scales, size=256)
     assert [s.inner for s in schedule.scales] == [(128, 128), (256, 256)]
     display = progress.Display(schedule)
     # 100 and 80 evaluations, the latter of four times the pixels: 100 + 320 units.
@@ -446,11 +453,11 @@ def test_time_left_follows_from_pixels():
     assert display.left(news, display.done(news)) == ""
     news = news._replace(evaluations=52, total_done=52, seconds=43.0)
     assert display.done(news) == pytest.approx(52 / 420)
-    assert display.left(news, display.done(news)) == messages.length(420 - 52) + " left"
+    assert display.left(news, display.done(news)) == "6:08 left"
 
 
 def test_plain_lines_come_every_few_seconds(capsys):
-    schedule = make_schedule((64, 64), [], get_recipe("default").scales, size=128)
+    schedule = make_schedule((64, 64), [], Scales(evaluations=(100,)), size=128)
     lines = progress.Lines(schedule, messages.Messages("jaxnst-run", quiet=False))
     news = Progress("compile", 0, 1, (128, 128), 0, 100, 0, 100, {}, lambda: None, 0.0)
     lines(news)

@@ -1,5 +1,6 @@
 """Convolution and pooling, and their gradients, alone, in compiled loops and under vmap."""
 
+import itertools
 from functools import partial
 
 import helpers
@@ -40,9 +41,10 @@ def plain_conv(x, kernel, bias, padding):
 # Convolution, forward.
 
 
-@pytest.mark.parametrize("padding", PADDINGS)
-@pytest.mark.parametrize("side", [1, 3, 5])
-@pytest.mark.parametrize("channels", [3, 4, 5, 32])
+@pytest.mark.parametrize(
+    ("channels", "side", "padding"),
+    [*itertools.product([3, 8], [1, 3, 5], PADDINGS), *((c, 3, "zero") for c in (1, 4, 5, 32))],
+)
 def test_conv_equals_a_float64_sum(rng, channels, side, padding):
     x, kernel, bias = data(rng, channels, side)
     expected = helpers.conv2d(x, kernel, bias, padding)

@@ -187,9 +187,9 @@ def test_zoom_without_a_loss_still_uses_up_its_budget(args, image):
 
 
 def test_lbfgs_finds_the_exact_solution(args, image):
-    state, record = follow(bowl, METHODS["lbfgs"], args, image, [20])
-    assert state.restarts == 0
-    assert record[-1, 0] < 1e-4 * record[0, 0]
+    state, record = follow(bowl, METHODS["lbfgs"], args, image, [13])
+    assert state.restarts == 0  # nothing is guarded that needs no guard
+    assert record[-1, 0] < 1e-6 * record[0, 0]
     state, record = follow(bowl, METHODS["lbfgs"], args, image, [40])
     np.testing.assert_allclose(state.image, args[1], atol=1e-5)
     assert record[-1, 0] < 1e-8 * record[0, 0]
@@ -356,7 +356,7 @@ def raw_sums():
     """The literature's scale: features of hundreds, losses of 1e10 and more."""
     return helpers.tiny_recipe(
         init="noise",
-        content=Content(weight=1.0, layers=(("relu3_1", 1.0),), normalization="sum"),
+        content=Content(weight=1.0, layers=(("relu2_1", 1.0),), normalization="sum"),
         style=Style(
             weight=1e9,
             layers=(("relu1_1", 0.5), ("relu2_1", 0.5)),

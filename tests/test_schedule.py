@@ -132,7 +132,7 @@ def test_any_schedule(content, styles, size, style_size, least, factor, evaluati
     scales = Scales(least=least, factor=factor, evaluations=tuple(evaluations), steps=steps)
 
     def make():
-        return make_schedule(content, styles, scales, size, style_size)
+        return make_schedule(content, styles, scales, size=size, style_size=style_size)
 
     longest = max(content) if size is None else size
     number = 1

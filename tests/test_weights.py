@@ -30,7 +30,7 @@ from jaxnst.weights import check_parameters, digest, native, read_parameters, wr
 @pytest.mark.parametrize("dtype", [np.float16, np.float32, np.float64, ml_dtypes.bfloat16])
 def test_native_round_trip_keeps_every_value(tmp_path, dtype):
     params = random_parameters(dtype)
-    write_parameters(tmp_path / "a.safetensors", params, {"network": "small"})
+    write_parameters(tmp_path / "a.safetensors", params, metadata={"network": "small"})
     found, metadata = read_parameters(tmp_path / "a.safetensors")
     assert_same(found, params)
     assert metadata == {"format": "jaxnst-1", "network": "small"}
@@ -39,7 +39,7 @@ def test_native_round_trip_keeps_every_value(tmp_path, dtype):
 @pytest.mark.parametrize("dtype", [np.float16, np.float32])
 def test_native_file_is_what_the_safetensors_library_reads_and_writes(tmp_path, dtype):
     params = random_parameters(dtype)
-    write_parameters(tmp_path / "a.safetensors", params, {"é": "\n"})
+    write_parameters(tmp_path / "a.safetensors", params, metadata={"é": "\n"})
     theirs = safetensors.numpy.load_file(tmp_path / "a.safetensors")
     assert theirs["conv1_1/kernel"].dtype == dtype
     assert_same({name: theirs[name].astype(np.float32) for name in params}, params)
@@ -58,8 +58,8 @@ def test_memory_layout_and_byte_order_do_not_reach_the_file(tmp_path):
 
 def test_the_same_parameters_give_the_same_bytes(tmp_path):
     words = {key: key for key in "abcdefgh"}
-    write_parameters(tmp_path / "a", random_parameters(), words)
-    write_parameters(tmp_path / "b", random_parameters(), dict(reversed(words.items())))
+    write_parameters(tmp_path / "a", random_parameters(), metadata=words)
+    write_parameters(tmp_path / "b", random_parameters(), metadata=dict(reversed(words.items())))
     assert digest(tmp_path / "a") == digest(tmp_path / "b")
 
 
@@ -154,7 +154,7 @@ def test_a_file_too_large_for_a_loss_network_is_not_read(tmp_path, monkeypatch):
 @pytest.fixture(scope="module")
 def native_file(tmp_path_factory):
     path = tmp_path_factory.mktemp("fuzz") / "a.safetensors"
-    write_parameters(path, random_parameters(np.float16), {"network": "small"})
+    write_parameters(path, random_parameters(np.float16), metadata={"network": "small"})
     return path.read_bytes()
 
 

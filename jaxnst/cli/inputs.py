@@ -9,8 +9,9 @@ from jaxnst._files import name_of
 from jaxnst.cli.errors import UsageError
 from jaxnst.cli.messages import Messages, shape
 from jaxnst.config import Recipe
-from jaxnst.image import Pixels, check_output, check_side, load_image
+from jaxnst.image import check_output, check_side, load_image
 from jaxnst.schedule import Schedule, make_schedule
+from jaxnst.srgb import Pixels
 
 STARTS = ("content", "noise", "style")
 

@@ -38,7 +38,7 @@ class Messages:
             yield
 
 
-def length(seconds: float) -> str:
+def length(seconds: int | float) -> str:
     """Write a duration for people.
 
     Example:
@@ -53,7 +53,7 @@ def length(seconds: float) -> str:
     return f"{whole // 3600} h {whole % 3600 // 60} min"
 
 
-def amount(count: float) -> str:
+def amount(count: int | float) -> str:
     """Write a number of bytes for people.
 
     Example:

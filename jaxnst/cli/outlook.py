@@ -47,13 +47,13 @@ def report(job: Job, *, startup: float) -> str:
         ("evaluations", f"{sum(scale.evaluations for scale in schedule.scales)} in all"),
         (
             "memory",
-            f"about {amount(plan.bytes)}"
-            + ("" if available is None else f" of {amount(available)} available"),
+            f"about {amount(plan.bytes)}, and {amount(plan.bytes_again)} once these sizes have "
+            "been compiled" + ("" if available is None else f"; {amount(available)} available"),
         ),
         (
             "time",
-            f"about {length(again + seconds.compile)}, of which {length(seconds.compile)} "
-            f"compiling; about {length(again)} once these sizes have been compiled",
+            f"about {length(again + seconds.compile)}, and {length(again)} once these sizes have "
+            "been compiled",
         ),
     ]
     return "\n".join(f"{name:<12}{text}" for name, text in facts)

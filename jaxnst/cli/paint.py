@@ -1,6 +1,8 @@
 """Paint: run the transfer, show how far it is, save what comes out, also of a run cut short."""
 
+import io
 import os
+import sys
 import tempfile
 from contextlib import closing
 from pathlib import Path
@@ -15,7 +17,8 @@ from jaxnst.cli.job import Job
 from jaxnst.cli.messages import Messages, length, shape
 from jaxnst.cli.progress import Display, make_display
 from jaxnst.cli.stopping import Stopped, stoppable
-from jaxnst.image import Pixels, save_image
+from jaxnst.image import save_image
+from jaxnst.srgb import Pixels
 from jaxnst.transfer import Progress, StylizeResult, stylize
 
 
@@ -75,7 +78,7 @@ def paint(job: Job, messages: Messages) -> int:
             _end_early(stop, watch, messages)
     _save(flags.output, result.image)
     messages.say(_summary(result))
-    print(flags.output, flush=True)
+    _print_path(flags.output)
     return 0
 
 
@@ -102,6 +105,13 @@ def _summary(result: StylizeResult) -> str:
         f"{length(result.compile_seconds)} for programs"
     )
     return text + (f", {result.restarts} steps taken back" if result.restarts else "")
+
+
+def _print_path(path: str) -> None:
+    # A name that is no valid text comes out as the bytes that it is.
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="surrogateescape")
+    print(path, flush=True)
 
 
 def _save(path: str, image: Pixels) -> None:
@@ -134,7 +144,7 @@ def _end_early(stop: Stopped, watch: Watch, messages: Messages) -> NoReturn:
                 "saving the picture so far"
             )
             _save(watch.output, last.image())
-            print(watch.output, flush=True)
+            _print_path(watch.output)
         leave(stop.status)
     except KeyboardInterrupt:
         leave(complain(messages.prog, "stopped again, the picture so far is not saved", STOPPED))

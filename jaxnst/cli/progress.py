@@ -4,7 +4,7 @@ import os
 import sys
 from typing import Any
 
-from jaxnst.cli.messages import Messages, length, shape
+from jaxnst.cli.messages import Messages, shape
 from jaxnst.schedule import Schedule
 from jaxnst.transfer import Progress
 
@@ -41,7 +41,8 @@ class Display:
         if self.first is None or done <= self.first[0] or done >= 1:
             return ""
         share, begin = self.first
-        return length((progress.seconds - begin) * (1 - done) / (done - share)) + " left"
+        seconds = round((progress.seconds - begin) * (1 - done) / (done - share))
+        return f"{seconds // 60}:{seconds % 60:02d} left"
 
     def show(self, progress: Progress, done: float) -> None:
         """Show it."""
@@ -82,9 +83,11 @@ class Bar(Display):
         from rich.console import Console
         from rich.progress import BarColumn, TextColumn
         from rich.progress import Progress as Bars
+        from rich.table import Column
 
         self.bars = Bars(
-            TextColumn("{task.description}", markup=False),
+            # What does not fit is cut off at the end of the line, not here.
+            TextColumn("{task.description}", markup=False, table_column=Column(min_width=11)),
             BarColumn(bar_width=None),
             TextColumn("{task.fields[text]}", markup=False),
             console=Console(stderr=True),
@@ -98,7 +101,7 @@ class Bar(Display):
         words = [f"{progress.evaluations}/{progress.scale_evaluations}"]
         if progress.phase == "compile":
             words.append("compiling")
-        words += [_losses(progress), self.left(progress, done)]
+        words += [self.left(progress, done), _losses(progress)]
         self.bars.update(
             self.task,
             description=f"{progress.scale + 1}/{progress.scales} {shape(progress.size)}",
@@ -126,4 +129,4 @@ def _losses(progress: Progress) -> str:
     if not terms:
         return ""
     total = terms.pop("total")
-    return f"loss {total:.3g} = " + " + ".join(f"{name} {v:.3g}" for name, v in terms.items())
+    return f"loss {total:.3g} = " + " + ".join(f"{name} {v:.2g}" for name, v in terms.items())

@@ -58,7 +58,7 @@ def conv(
         x = jnp.pad(x, [(0, 0)] * (x.ndim - 1) + [(0, missing)])
         kernel = jnp.pad(kernel, [(0, 0), (0, 0), (0, missing), (0, 0)])
     out = _conv(margin, x if x.ndim == 4 else x[None], kernel)
-    return (out if x.ndim == 4 else out[0]) + bias
+    return (out if x.ndim == 4 else out[0]) + bias.reshape((1,) * (x.ndim - 1) + (-1,))
 
 
 def pad(

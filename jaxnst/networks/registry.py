@@ -11,6 +11,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jaxtyping import Array, Float
 
 from jaxnst._types import Features, Image
 from jaxnst.config import Padding, Pooling, Space
@@ -63,12 +64,15 @@ class LossNetwork:
     layers: tuple[str, ...]
     params: Params = field(compare=False, repr=False)
 
-    def features(self, params: Params, image: Image, layers: tuple[str, ...]) -> Features:
+    def features(
+        self, params: Params, image: Float[Array, "*batch h w 3"], layers: tuple[str, ...]
+    ) -> dict[str, Float[Array, "*batch _ _ _"]]:
         """Compute the feature maps of ``layers``, and nothing deeper than the deepest.
 
         Args:
           params: ``self.params``, or traced values in their place.
-          image: RGB in [0, 1]; the preprocessing happens here. ``B H W 3`` is understood too.
+          image: RGB in [0, 1]; the preprocessing happens here. A batch ``B H W 3`` is understood
+            too.
           layers: Names from ``self.layers`` or Keras' names for them.
 
         Returns:

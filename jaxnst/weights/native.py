@@ -47,7 +47,7 @@ def read(path: str | os.PathLike[str]) -> tuple[Parameters, dict[str, str]]:
             )
         data = file.read(MAX_BYTES)
     try:
-        found = dict(safetensors.deserialize(data))  # type: ignore[no-untyped-call]
+        found = dict(safetensors.deserialize(data))
         names, metadata = _header(data)
         tensors = {key: found[key] for key in names}
     except Exception as error:  # the library promises no particular kinds
@@ -92,6 +92,7 @@ def _array(file: str, key: str, tensor: dict[str, Any]) -> NDArray[np.float32]:
 def write_parameters(
     path: str | os.PathLike[str],
     params: Mapping[str, NDArray[Any]],
+    *,
     metadata: Mapping[str, str] | None = None,
 ) -> None:
     """Write parameters as safetensors, at once or not at all.

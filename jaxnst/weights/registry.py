@@ -59,7 +59,7 @@ def known_files() -> tuple[KnownFile, ...]:
         return tuple(KnownFile(**entry) for entry in tomllib.load(file)["file"])
 
 
-def digest(path: str | os.PathLike[str], algorithm: Literal["md5", "sha256"] = "sha256") -> str:
+def digest(path: str | os.PathLike[str], *, algorithm: Literal["md5", "sha256"] = "sha256") -> str:
     """Return the hexadecimal digest of a file's content.
 
     Raises:
@@ -87,7 +87,7 @@ def find_known(path: str | os.PathLike[str]) -> KnownFile | None:
         size = os.fstat(file.fileno()).st_size
     candidates = [known for known in known_files() if known.size in (None, size)]
     sha256 = digest(path) if any(k.sha256 or k.sha256_prefix for k in candidates) else ""
-    md5 = digest(path, "md5") if any(k.md5 for k in candidates) else ""
+    md5 = digest(path, algorithm="md5") if any(k.md5 for k in candidates) else ""
     for known in candidates:
         if (
             (known.sha256 and known.sha256 == sha256)

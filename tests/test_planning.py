@@ -1,0 +1,146 @@
+"""Estimates: against counting by hand, against XLA's own account, and against the clock."""
+
+import dataclasses
+import math
+
+import helpers
+import jax
+import jax.numpy as jnp
+import pytest
+
+from jaxnst import planning
+from jaxnst.config import Scales, Solver, Space
+from jaxnst.networks.registry import init_network
+from jaxnst.objective import TERMS, Targets, make_numbers, make_objective
+from jaxnst.optimize import advance, make_method, start
+from jaxnst.recipes import get_recipe
+from jaxnst.schedule import make_schedule
+
+MIB = 2**20
+
+
+@pytest.fixture(scope="module")
+def tiny():
+    return helpers.tiny_network(Space())
+
+
+def plan(network, recipe, size, **more):
+    schedule = make_schedule((300, 400), [(200, 200)], recipe.scales, size=size)
+    return planning.make_plan(schedule, recipe, network, **more)
+
+
+def test_arithmetic_is_that_of_counting_by_hand(tiny):
+    # Blocks 4, 4 | 6 | 8, 8 at strides 1, 2, 4; inputs 3, 4, 4, 6, 8.
+    convolutions = 9 * (3 * 4 + 4 * 4 + 4 * 6 / 4 + (6 * 8 + 8 * 8) / 16)
+    products = 4 * 4 + 6 * 6 / 4 + 8 * 8 / 16  # of the maps at relu1_1, relu2_1, relu3_2
+    cost = planning.cost_of(helpers.tiny_recipe(), tiny)
+    assert cost.multiply_adds == pytest.approx(2 * (convolutions + products))
+
+
+def test_layers_that_the_loss_does_not_look_at_cost_nothing(tiny):
+    recipe = helpers.tiny_recipe()
+    shallow = dataclasses.replace(
+        recipe,
+        content=dataclasses.replace(recipe.content, layers=(("relu1_1", 1.0),)),
+        style=dataclasses.replace(recipe.style, layers=(("relu1_1", 1.0),)),
+    )
+    cost = planning.cost_of(shallow, tiny)
+    assert cost.multiply_adds == pytest.approx(2 * (9 * 3 * 4 + 4 * 4))
+    assert cost.fixed_bytes == 8 * 9 * 3 * 4
+
+
+def test_plan_follows_the_schedule(tiny):
+    recipe = helpers.tiny_recipe()
+    found = plan(tiny, recipe, 128)
+    assert [s.inner for s in found.schedule.scales] == [(32, 32), (48, 64), (96, 128)]
+    areas = [math.prod(s.inner) for s in found.schedule.scales]
+    ratios = [adds / area for adds, area in zip(found.multiply_adds, areas, strict=True)]
+    assert ratios == pytest.approx([planning.cost_of(recipe, tiny).multiply_adds] * 3)
+
+
+def test_memory_counts_pictures_programs_and_history(tiny):
+    recipe = helpers.tiny_recipe()
+    here = plan(tiny, recipe, 128).bytes
+    there = plan(tiny, recipe, 128, host=False).bytes
+    process = planning.PROCESS_BYTES + 3 * planning.PROGRAM_BYTES
+    assert here - there == process + 2 * planning.COMPILER_BYTES
+    assert plan(tiny, recipe, 128).bytes_again - there == process
+    assert plan(tiny, recipe, 128, pictures=10**6).bytes - here == 24 * 10**6
+    longer = dataclasses.replace(recipe, solver=Solver(memory=20))
+    history = 2 * 10 * (96 * 128 * 3 * 4)
+    # The rest are the ten reciprocals of curvature that go with it.
+    grown = plan(tiny, longer, 128, host=False).bytes - there
+    assert grown == pytest.approx(planning.STATE_COPIES * history, rel=1e-3)
+
+
+def test_a_large_style_counts(tiny):
+    recipe = helpers.tiny_recipe(scales=Scales(evaluations=(1,)))
+    schedule = make_schedule((64, 64), [(4000, 4000)], recipe.scales, size=64, style_size=4000)
+    cost = planning.cost_of(recipe, tiny)
+    found = planning.make_plan(schedule, recipe, tiny, host=False)
+    assert found.bytes == pytest.approx(4000**2 * cost.target_bytes, rel=0.01)
+
+
+@pytest.mark.parametrize("limit", [15, 16, 17, 400, 1007, 1008, 5000])
+def test_largest_size_is_the_largest(limit):
+    found = planning.largest_size(lambda size: size**2, limit**2, 1024)
+    expected = [size for size in range(16, 1024, 16) if size <= limit]
+    assert found == (expected[-1] if expected else None)
+
+
+@pytest.mark.parametrize("kind", ["lbfgs", "adam"])
+def test_memory_of_the_loop_is_what_xla_accounts_for(kind):
+    """Within 15 % of the arguments, results and buffers of the compiled program."""
+    recipe = dataclasses.replace(get_recipe("default"), solver=Solver(kind=kind))
+    network, size = init_network("vgg19-lite"), (128, 128)
+    objective, (method, rates) = make_objective(recipe, network), make_method(recipe)
+    image = jnp.zeros((*size, 3))
+    features = objective.network.features(network.params, image, objective.layers)
+    targets = Targets(
+        {name: features[name] for name in objective.content_layers},
+        {
+            name: jnp.zeros((features[name].shape[-1] + 1, features[name].shape[-1]))
+            for name in objective.style_layers
+        },
+    )
+    lowered = advance.lower(
+        objective,
+        method,
+        (network.params, targets, make_numbers(recipe)),
+        rates,
+        start(method, image, len(TERMS)),
+        jnp.asarray(1),
+        jnp.asarray(1),
+    )
+    account = lowered.compile().memory_analysis()
+    found = (
+        account.argument_size_in_bytes + account.output_size_in_bytes + account.temp_size_in_bytes
+    )
+    cost = planning.cost_of(recipe, network)
+    assert math.prod(size) * cost.loop_bytes + cost.fixed_bytes == pytest.approx(found, rel=0.15)
+
+
+def test_pace_is_measured_and_adds_up(tiny):
+    recipe = helpers.tiny_recipe()
+    pace = planning.measure_pace(recipe, tiny, (300, 400), longest=32)
+    assert pace.compile_seconds > 0 and pace.multiply_adds > 0
+    found = plan(tiny, recipe, 128)
+    seconds = planning.estimate_seconds(found, planning.Pace(1e6, 3.0))
+    work = sum(
+        scale.evaluations * adds
+        for scale, adds in zip(found.schedule.scales, found.multiply_adds, strict=True)
+    )
+    assert seconds.run == pytest.approx(work / 1e6)
+    assert 3.0 <= seconds.compile <= 9.0
+
+
+def test_a_missing_layer_is_named(tiny):
+    with pytest.raises(KeyError, match="relu4_2"):
+        planning.cost_of(get_recipe("default"), tiny)
+
+
+def test_estimates_compile_nothing(tiny):
+    jax.clear_caches()
+    planning.cost_of.cache_clear()
+    plan(tiny, helpers.tiny_recipe(), 4096)
+    assert advance._cache_size() == 0
