@@ -1,0 +1,1 @@
+"""How fast it is: one module per question, run by ``python -m benchmarks``."""
