@@ -77,7 +77,7 @@ def _rounded(size: Size) -> Size:
 
 def _style(own: Size, longest: float) -> Size:
     """Shrink a style to ``longest``, never enlarge it; a very long one keeps 16 pixels across."""
-    height, width = fit(own, min(round(longest), max(own)))
+    height, width = fit(own, min(max(1, round(longest)), max(own)))
     return max(MULTIPLE, height), max(MULTIPLE, width)
 
 

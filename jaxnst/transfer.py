@@ -167,14 +167,15 @@ class _Run:
     def through_all_scales(self, started: Picture | None) -> StylizeResult:
         image = started if started is not None else self.start_image()
         scales = self.schedule.scales
-        # Two workers: while one scale runs, the next is compiled; at the start two are.
-        with ThreadPoolExecutor(2, "jaxnst-compile") as pool:
+        # Two workers: while one scale runs, the next is compiled; at the start two are. A run that
+        # is stopped does not wait for them.
+        pool = ThreadPoolExecutor(2, "jaxnst-compile")
+        try:
             prepared = [pool.submit(self.prepare, scale) for scale in scales]
-            try:
-                for index, scale in enumerate(scales):
-                    image = self.one_scale(index, scale, prepared[index], image)
-            finally:
-                pool.shutdown(wait=False, cancel_futures=True)
+            for index, scale in enumerate(scales):
+                image = self.one_scale(index, scale, prepared[index], image)
+        finally:
+            pool.shutdown(wait=False, cancel_futures=True)
         losses = np.concatenate(self.records)
         return StylizeResult(
             image=self.finish(image),

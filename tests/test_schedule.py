@@ -88,6 +88,14 @@ def test_style_size_scales_the_styles_alone():
     assert [s.styles[0] for s in schedule.scales] == [(64, 64), (128, 128), (256, 256)]
 
 
+def test_a_small_style_size_keeps_sixteen_pixels_at_coarse_scales():
+    schedule = make_schedule((512, 512), [(600, 800)], DEFAULT, style_size=16)
+    assert [scale.styles[0] for scale in schedule.scales] == [(16, 16)] * 3
+    tiny = Scales(least=16, evaluations=(1,))
+    schedule = make_schedule((512, 512), [(16, 16)], tiny, style_size=16)
+    assert {scale.styles[0] for scale in schedule.scales} == {(16, 16)}
+
+
 def test_a_long_thin_picture_keeps_sixteen_pixels_inside():
     schedule = make_schedule((16, 1600), [(1600, 16)], DEFAULT, size=160)
     assert schedule.size == (2, 160)

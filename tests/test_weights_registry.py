@@ -116,9 +116,10 @@ def test_a_real_keras_file_reads():
 
 
 def run_copy(folder, code):
-    """Run code on a copy of the package, alone in a folder, without the rest of jaxnst."""
+    """Run code on a copy of the package, alone in a folder but for what it imports of jaxnst."""
     (folder / "jaxnst").mkdir(parents=True)
     (folder / "jaxnst/__init__.py").touch()
+    shutil.copy(CHECKOUT / "jaxnst/_files.py", folder / "jaxnst")
     ignored = shutil.ignore_patterns("__pycache__", "data")
     shutil.copytree(CHECKOUT / "jaxnst/weights", folder / "jaxnst/weights", ignore=ignored)
     (folder / "weights").mkdir()
