@@ -11,7 +11,7 @@ No parameter of a teacher enters the result. The student starts from random valu
 by layer to unit variance on a batch; without that it learns nothing for a long time.
 
 Why PyTorch, in a JAX project: the teachers are PyTorch files, and on a CPU the gradient with
-respect to the kernels, which style transfer itself never needs, is five times faster there
+respect to the kernels, which style transfer itself never needs, is many times faster there
 (docs/performance.md). ``scripts/explained_variance.py`` measures the result with jaxnst itself.
 
     python scripts/distill.py --data DIR --steps 24000 --out runs/lite
