@@ -1,7 +1,7 @@
 """Style transfer from arrays to an array: scales, targets, the loop, the result.
 
 The image is made coarse to fine. Each scale has its own targets and one compiled loop; both are
-prepared in the background while the scale before runs.
+prepared in the background, side by side, while the scale before runs.
 """
 
 import time
@@ -167,11 +167,14 @@ class _Run:
     def through_all_scales(self, started: Picture | None) -> StylizeResult:
         image = started if started is not None else self.start_image()
         scales = self.schedule.scales
-        # Two workers: while one scale runs, the next is compiled; at the start two are. A run that
-        # is stopped does not wait for them.
+        # Two workers: at the start they share the first scale's programs, later they compile the
+        # next scale's while one runs. A run that is stopped does not wait for them.
         pool = ThreadPoolExecutor(2, "jaxnst-compile")
         try:
-            prepared = [pool.submit(self.prepare, scale) for scale in scales]
+            prepared = [
+                (pool.submit(self.compile_loop, scale), pool.submit(self.targets, scale))
+                for scale in scales
+            ]
             for index, scale in enumerate(scales):
                 image = self.one_scale(index, scale, prepared[index], image)
         finally:
@@ -186,14 +189,23 @@ class _Run:
             run_seconds=self.run_seconds,
         )
 
-    def prepare(self, scale: Scale) -> Targets:
-        """Compute a scale's targets and compile its loop."""
-        content = resize(self.content, scale.inner)
-        styles = [resize(s, z) for s, z in zip(self.styles, scale.styles, strict=True)]
-        targets = _targets(self.objective, self.params, content, tuple(styles))
-        state = start(self.method, jnp.zeros((*scale.inner, 3)), len(TERMS))
-        self.advance(targets, state, 0, 0)
-        return targets
+    def pictures(self, scale: Scale) -> tuple[Picture, tuple[Picture, ...]]:
+        """Bring content and styles to the sizes of a scale."""
+        styles = zip(self.styles, scale.styles, strict=True)
+        return resize(self.content, scale.inner), tuple(resize(s, size) for s, size in styles)
+
+    def targets(self, scale: Scale) -> Targets:
+        """Compute a scale's targets."""
+        return _targets(self.objective, self.params, *self.pictures(scale))
+
+    def compile_loop(self, scale: Scale) -> None:
+        """Compile a scale's loop by taking no step with it."""
+        content, *styles = (
+            jnp.zeros((*size, 3), jnp.float32) for size in (scale.inner, *scale.styles)
+        )
+        shapes = _targets.eval_shape(self.objective, self.params, content, tuple(styles))
+        targets = jax.tree.map(lambda s: jnp.zeros(s.shape, s.dtype), shapes)
+        self.advance(targets, start(self.method, content, len(TERMS)), 0, 0)
 
     def advance(
         self, targets: Targets, state: State, steps: int, budget: int
@@ -203,11 +215,17 @@ class _Run:
         return advance(self.objective, self.method, args, self.rates, state, *counts)
 
     def one_scale(
-        self, index: int, scale: Scale, prepared: "Future[Targets]", image: Picture
+        self,
+        index: int,
+        scale: Scale,
+        prepared: "tuple[Future[None], Future[Targets]]",
+        image: Picture,
     ) -> Picture:
         self.report("compile", index, 0, {}, lambda: image)
         waiting = time.perf_counter()
-        targets = prepared.result()
+        compiled, computed = prepared
+        compiled.result()
+        targets = computed.result()
         variable = encode(jnp.asarray(resize(image, scale.inner)), self.objective.space)
         state = start(self.method, variable, len(TERMS))
         running = time.perf_counter()
