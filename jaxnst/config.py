@@ -121,7 +121,7 @@ class Style:
         the style's own statistic).
     """
 
-    weight: float = option(10.0, "--style-weight", "factor of the style loss")
+    weight: float = option(5.0, "--style-weight", "factor of the style loss")
     layers: LayerWeights = tuple((f"relu{b}_1", 0.2) for b in range(1, 6))
     statistic: str = "covariance"
     normalization: StyleNormalization = "target"
@@ -163,6 +163,8 @@ class Solver:
       learning_rate: Step scale. For L-BFGS, 1 is the plain quasi-Newton step.
       memory: Curvature pairs that L-BFGS keeps.
       line_search: ``fixed`` (one evaluation per step) or ``zoom``.
+      precondition: For L-BFGS: power of their size by which forms larger than a pixel are
+        amplified in its steps (``jaxnst.precondition``); 0: steps in plain pixels.
       betas: Adam's decay rates.
       average: Decay of the running average of iterates that is shown and handed on; 0: none.
     """
@@ -173,6 +175,7 @@ class Solver:
     )
     memory: int = 10
     line_search: Literal["fixed", "zoom"] = "fixed"
+    precondition: float = 0.5
     betas: tuple[float, float] = (0.9, 0.99)
     average: float = 0.0
 
@@ -182,6 +185,8 @@ class Solver:
         if self.memory < 1:
             raise ValueError(f"memory is {self.memory}, expected at least 1 curvature pair")
         _among("line search", self.line_search, ("fixed", "zoom"))
+        if not 0 <= self.precondition <= 2:
+            raise ValueError(f"precondition is {self.precondition}, expected 0 (none) to 2")
         for value in (*self.betas, self.average):
             if not 0 <= value < 1:
                 raise ValueError(f"decay rate is {value}, expected 0 <= rate < 1")
@@ -200,7 +205,7 @@ class Scales:
 
     least: int = 128
     factor: float = 2.0
-    evaluations: tuple[int, ...] = (100, 60, 40)
+    evaluations: tuple[int, ...] = (80, 60, 30)
     steps: int | None = option(
         None, "--steps", "total loss evaluations, shared over the scales (default: the recipe's)"
     )

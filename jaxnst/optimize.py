@@ -20,6 +20,7 @@ from jaxtyping import Array, Float, Int
 from jaxnst import lbfgs
 from jaxnst._types import Image, Scalar
 from jaxnst.config import Recipe
+from jaxnst.precondition import amplify_coarse
 
 CHUNK = 64
 """Greatest number of steps in one call: the size of the record that comes back."""
@@ -29,11 +30,12 @@ LEARNING_RATES = {"lbfgs": 1.0, "adam": 0.02}
 
 @dataclass(frozen=True)
 class Method:
-    """What decides the program of a solver: everything but its numbers."""
+    """What decides the program of a solver, and the coordinates in which it moves."""
 
     kind: str
     memory: int
     line_search: str
+    precondition: float
     bounded: bool
     averaged: bool
 
@@ -50,15 +52,17 @@ class Rates(NamedTuple):
 class State(NamedTuple):
     """Where a run stands.
 
-    ``image`` is the last accepted point and ``terms`` its losses, infinite before the first
+    ``point`` is the last accepted one: the image, or where steps are preconditioned what S makes
+    into its difference from ``origin``. ``terms`` are its losses, infinite before the first
     evaluation. ``evaluations`` counts evaluations of the loss, ``restarts`` steps taken back.
     """
 
-    image: Image
+    point: Image
     terms: Float[Array, " terms"]
     solver: Any
     evaluations: Int[Array, ""]
     restarts: Int[Array, ""]
+    origin: Image | None
 
 
 class AdamState(NamedTuple):
@@ -96,6 +100,7 @@ def make_method(recipe: Recipe) -> tuple[Method, Rates]:
         kind=s.kind,
         memory=s.memory,
         line_search=s.line_search,
+        precondition=s.precondition if s.kind == "lbfgs" else 0.0,
         bounded=recipe.bounds is not None,
         averaged=s.average > 0,
     )
@@ -109,12 +114,14 @@ def make_method(recipe: Recipe) -> tuple[Method, Rates]:
 
 def start(method: Method, image: Image, terms: int) -> State:
     """Make the state before the first evaluation; ``terms`` is the length of the loss record."""
+    point = jnp.zeros_like(image) if method.precondition else image
     return State(
-        image=image,
+        point=point,
         terms=jnp.full(terms, jnp.inf, jnp.float32),
-        solver=SOLVERS[method.kind].init(method, image),
+        solver=SOLVERS[method.kind].init(method, point),
         evaluations=jnp.zeros((), int),
         restarts=jnp.zeros((), int),
+        origin=image if method.precondition else None,
     )
 
 
@@ -153,7 +160,7 @@ def advance(
 
     def body(carry: tuple[Array, State, Array]) -> tuple[Array, State, Array]:
         i, state, record = carry
-        state = take(lambda x: fun(x, *args), method, rates, state)
+        state = take(lambda x: fun(_image(method, state, x), *args), method, rates, state)
         return i + 1, state, record.at[i].set(state.terms)
 
     _, state, record = lax.while_loop(proceed, body, (jnp.zeros_like(steps), state, record))
@@ -162,7 +169,14 @@ def advance(
 
 def picture(method: Method, state: State) -> Image:
     """Return the image to show and hand on: the averaged iterate where the method has one."""
-    return SOLVERS[method.kind].picture(method, state)
+    return _image(method, state, SOLVERS[method.kind].picture(method, state))
+
+
+def _image(method: Method, state: State, point: Image) -> Image:
+    """Take a point to the image that it stands for."""
+    if state.origin is None:
+        return point
+    return state.origin + amplify_coarse(point, method.precondition)
 
 
 def _lbfgs_init(method: Method, image: Image) -> lbfgs.LbfgsState:
@@ -171,10 +185,10 @@ def _lbfgs_init(method: Method, image: Image) -> lbfgs.LbfgsState:
 
 def _lbfgs_step(fun: Callable[..., Any], method: Method, rates: Rates, state: State) -> State:
     outcome = lbfgs.step(
-        fun, state.image, state.terms, state.solver, rates.learning_rate, method.line_search
+        fun, state.point, state.terms, state.solver, rates.learning_rate, method.line_search
     )
-    return State(
-        image=outcome.x,
+    return state._replace(
+        point=outcome.x,
         terms=outcome.aux,
         solver=outcome.state,
         evaluations=state.evaluations + outcome.evaluations,
@@ -191,11 +205,11 @@ def _adam_init(method: Method, image: Image) -> AdamState:
 def _adam_step(fun: Callable[..., Any], method: Method, rates: Rates, state: State) -> State:
     """Evaluate at the current image, then move; a point without finite loss is taken back."""
     solver: AdamState = state.solver
-    (value, terms), grad = jax.value_and_grad(fun, has_aux=True)(state.image)
+    (value, terms), grad = jax.value_and_grad(fun, has_aux=True)(state.point)
     good = jnp.isfinite(value) & jnp.all(jnp.isfinite(grad))
     update = optax.scale_by_adam(b1=rates.betas[0], b2=rates.betas[1]).update
     direction, moments = update(grad, solver.moments)
-    moved = state.image - rates.learning_rate * solver.scale * direction
+    moved = state.point - rates.learning_rate * solver.scale * direction
     if method.bounded:
         moved = jnp.clip(moved, rates.bounds[0], rates.bounds[1])
 
@@ -203,13 +217,13 @@ def _adam_step(fun: Callable[..., Any], method: Method, rates: Rates, state: Sta
         return jnp.where(good, new, old)
 
     keep = rates.average
-    fresh = optax.scale_by_adam().init(state.image)
-    return State(
-        image=pick(moved, solver.last),
+    fresh = optax.scale_by_adam().init(state.point)
+    return state._replace(
+        point=pick(moved, solver.last),
         terms=pick(terms, state.terms),
         solver=AdamState(
             moments=jax.tree.map(pick, moments, fresh),
-            last=pick(state.image, solver.last),
+            last=pick(state.point, solver.last),
             scale=pick(jnp.minimum(1, lbfgs.RECOVERY * solver.scale), solver.scale / 2),
             total=pick(keep * solver.total + (1 - keep) * moved, solver.total),
             share=pick(keep * solver.share + (1 - keep), solver.share),
@@ -222,12 +236,12 @@ def _adam_step(fun: Callable[..., Any], method: Method, rates: Rates, state: Sta
 def _adam_picture(method: Method, state: State) -> Image:
     solver: AdamState = state.solver
     if not method.averaged:
-        return state.image
-    return jnp.where(solver.share > 0, solver.total / jnp.maximum(solver.share, 1e-30), state.image)
+        return state.point
+    return jnp.where(solver.share > 0, solver.total / jnp.maximum(solver.share, 1e-30), state.point)
 
 
 SOLVERS = {
-    "lbfgs": Solver(_lbfgs_init, _lbfgs_step, lambda method, state: state.image),
+    "lbfgs": Solver(_lbfgs_init, _lbfgs_step, lambda method, state: state.point),
     "adam": Solver(_adam_init, _adam_step, _adam_picture),
 }
 """Solvers by name; a recipe's ``solver.kind`` is looked up here."""

@@ -199,13 +199,15 @@ class _Run:
         return _targets(self.objective, self.params, *self.pictures(scale))
 
     def compile_loop(self, scale: Scale) -> None:
-        """Compile a scale's loop by taking no step with it."""
+        """Compile a scale's loop, and what shows its picture, by taking no step with it."""
         content, *styles = (
             jnp.zeros((*size, 3), jnp.float32) for size in (scale.inner, *scale.styles)
         )
-        shapes = _targets.eval_shape(self.objective, self.params, content, tuple(styles))
+        of_scale = partial(_targets, self.objective, self.params)
+        shapes = jax.eval_shape(of_scale, content, tuple(styles))
         targets = jax.tree.map(lambda s: jnp.zeros(s.shape, s.dtype), shapes)
-        self.advance(targets, start(self.method, content, len(TERMS)), 0, 0)
+        state, _ = self.advance(targets, start(self.method, content, len(TERMS)), 0, 0)
+        self.shown(state)
 
     def advance(
         self, targets: Targets, state: State, steps: int, budget: int

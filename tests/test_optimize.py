@@ -21,12 +21,15 @@ from jaxnst.objective import (
     style_targets,
 )
 from jaxnst.optimize import CHUNK, SOLVERS, advance, make_method, picture, start
+from jaxnst.precondition import amplify_coarse
 
 SHAPE = (4, 5, 3)
+PLAIN = Solver(precondition=0.0)
 ADAM = Solver(kind="adam", learning_rate=0.1)
 METHODS = {
-    "lbfgs": Recipe(),
-    "zoom": Recipe(solver=Solver(line_search="zoom")),
+    "lbfgs": Recipe(solver=PLAIN),
+    "preconditioned": Recipe(solver=dataclasses.replace(PLAIN, precondition=0.5)),
+    "zoom": Recipe(solver=dataclasses.replace(PLAIN, line_search="zoom")),
     "adam": Recipe(solver=ADAM),
     "bounded average": Recipe(solver=dataclasses.replace(ADAM, average=0.9), bounds=(-0.5, 0.5)),
 }
@@ -128,9 +131,9 @@ def test_no_steps_leave_everything_as_it_was(name, args, image):
 
 
 def test_one_program_serves_any_number_of_steps_and_any_numbers(args, image):
-    recipe, programs = Recipe(solver=Solver(memory=2)), advance._cache_size()
+    recipe, programs = Recipe(solver=dataclasses.replace(PLAIN, memory=2)), advance._cache_size()
     follow(bowl, recipe, args, image, [1, 5, 64, 0])
-    slower = Recipe(solver=Solver(memory=2, learning_rate=0.5))
+    slower = Recipe(solver=dataclasses.replace(PLAIN, memory=2, learning_rate=0.5))
     follow(bowl, slower, tuple(2 * a for a in args), image + 1, [3], budget=7)
     assert advance._cache_size() == programs + 1
 
@@ -140,7 +143,7 @@ def test_the_record_holds_the_accepted_terms_of_every_step(args, image):
     np.testing.assert_array_equal(record[-1], state.terms)
     np.testing.assert_allclose(record[:, 1:].sum(1), record[:, 0], rtol=1e-5)
     np.testing.assert_allclose(record[0, 1:], bowl(image, *args), rtol=1e-5)
-    np.testing.assert_allclose(state.terms[1:], bowl(state.image, *args), rtol=1e-3, atol=1e-6)
+    np.testing.assert_allclose(state.terms[1:], bowl(state.point, *args), rtol=1e-3, atol=1e-6)
 
 
 # Evaluations.
@@ -179,7 +182,7 @@ def test_zoom_obeys_the_budget_wherever_chunks_end(args, image):
 def test_zoom_without_a_loss_still_uses_up_its_budget(args, image):
     state, _ = follow(nothing, METHODS["zoom"], args, image, [64], budget=20)
     assert state.evaluations >= 20
-    np.testing.assert_array_equal(state.image, image)
+    np.testing.assert_array_equal(state.point, image)
     assert np.all(np.isinf(state.terms))
 
 
@@ -191,7 +194,7 @@ def test_lbfgs_finds_the_exact_solution(args, image):
     assert state.restarts == 0  # nothing is guarded that needs no guard
     assert record[-1, 0] < 1e-6 * record[0, 0]
     state, record = follow(bowl, METHODS["lbfgs"], args, image, [40])
-    np.testing.assert_allclose(state.image, args[1], atol=1e-5)
+    np.testing.assert_allclose(state.point, args[1], atol=1e-5)
     assert record[-1, 0] < 1e-8 * record[0, 0]
 
 
@@ -203,11 +206,37 @@ def test_lbfgs_on_optax_equals_jaxopt(monkeypatch, args, image):
         return problem(x, 0, *args)
 
     found, _ = follow(fresh, METHODS["lbfgs"], args, image, [10])
-    np.testing.assert_allclose(found.image, expected.image, atol=1e-4)
+    np.testing.assert_allclose(found.point, expected.point, atol=1e-4)
+
+
+def test_preconditioned_steps_are_plain_steps_in_other_coordinates(args, rng):
+    image = jnp.asarray(rng.normal(size=(16, 24, 3)), jnp.float32)
+
+    def below(x, where, lowest):
+        total = jnp.sum((x - lowest) ** 2 * where)
+        return total, total[None]
+
+    def elsewhere(u, *args):
+        return below(image + amplify_coarse(u, 0.5), *args)
+
+    args = (jnp.asarray(rng.uniform(0.5, 5, image.shape)), 2 * image[::-1])
+    found, record = follow(below, METHODS["preconditioned"], args, image, [12])
+    expected, records = follow(elsewhere, METHODS["lbfgs"], args, 0 * image, [12])
+    np.testing.assert_allclose(found.point, expected.point, atol=1e-5)
+    np.testing.assert_allclose(record, records, rtol=1e-4)
+    method, _ = make_method(METHODS["preconditioned"])
+    shown = image + amplify_coarse(expected.point, 0.5)
+    np.testing.assert_allclose(picture(method, found), shown, atol=1e-5)
+
+
+def test_adam_and_no_precondition_move_in_pixels(image):
+    for solver in (PLAIN, dataclasses.replace(ADAM, precondition=0.5)):
+        state = start(make_method(Recipe(solver=solver))[0], image, 3)
+        assert state.point is image and state.origin is None
 
 
 def test_memory_is_part_of_the_program_and_matters(args, image):
-    short = Recipe(solver=Solver(memory=2))
+    short = Recipe(solver=dataclasses.replace(PLAIN, memory=2))
     _, little = follow(bowl, short, args, image, [15])
     _, much = follow(bowl, METHODS["lbfgs"], args, image, [15])
     assert much[-1, 0] < little[-1, 0]
@@ -216,7 +245,7 @@ def test_memory_is_part_of_the_program_and_matters(args, image):
 @pytest.mark.parametrize("name", ["lbfgs", "adam"])
 def test_no_loss_at_the_start_leaves_the_image_as_it_was(name, args, image):
     state, record = follow(nothing, METHODS[name], args, image, [5])
-    np.testing.assert_array_equal(state.image, image)
+    np.testing.assert_array_equal(state.point, image)
     np.testing.assert_array_equal(picture(make_method(METHODS[name])[0], state), image)
     assert state.restarts == state.evaluations == 5
     assert np.all(np.isinf(record))
@@ -226,7 +255,7 @@ def test_no_loss_at_the_start_leaves_the_image_as_it_was(name, args, image):
 def test_beyond_the_wall_there_is_no_way(name, args, image):
     state, record = follow(wall, METHODS[name], args, 0 * image, [60])
     assert state.restarts > 0
-    assert np.all(np.isfinite(record)) and np.all(np.isfinite(state.image))
+    assert np.all(np.isfinite(record)) and np.all(np.isfinite(state.point))
     assert record[-1, 0] < record[0, 0]
     inner = jax.tree.leaves(state.solver)
     assert all(np.all(np.isfinite(leaf)) for leaf in inner)
@@ -247,7 +276,7 @@ def test_adam_equals_float64(args, image, bounds, betas, rate):
     state, _ = follow(bowl, Recipe(solver=solver, bounds=bounds), args, image, [20])
     expected, _ = helpers.adam(gradient(args), image, 20, rate, *betas, bounds=bounds)
     # Where a gradient passes through zero float32 decides late which way it goes.
-    np.testing.assert_allclose(state.image, expected, atol=1e-4)
+    np.testing.assert_allclose(state.point, expected, atol=1e-4)
 
 
 @pytest.mark.parametrize("steps", [1, 2, 30])
@@ -256,7 +285,7 @@ def test_the_average_is_debiased(args, image, steps):
     method, _ = make_method(recipe)
     state, _ = follow(bowl, recipe, args, image, [steps])
     last, mean = helpers.adam(gradient(args), image, steps, 0.1, 0.9, 0.99, average=0.9)
-    np.testing.assert_allclose(state.image, last, atol=1e-4)
+    np.testing.assert_allclose(state.point, last, atol=1e-4)
     np.testing.assert_allclose(picture(method, state), mean, atol=1e-4)
 
 
@@ -265,7 +294,7 @@ def test_bounds_hold_at_every_step(args, image):
     method, _ = make_method(recipe)
     for steps in (1, 10):
         state, _ = follow(bowl, recipe, args, 10 * image, [steps])
-        for shown in (state.image, picture(method, state)):
+        for shown in (state.point, picture(method, state)):
             assert np.min(shown) >= -0.5 - 1e-6 and np.max(shown) <= 0.5 + 1e-6
 
 
@@ -273,7 +302,7 @@ def test_adam_s_terms_are_those_of_the_point_it_came_from(args, image):
     _, record = follow(bowl, METHODS["adam"], args, image, [2])
     np.testing.assert_allclose(record[0, 1:], bowl(image, *args), rtol=1e-5)
     once, _ = follow(bowl, METHODS["adam"], args, image, [1])
-    np.testing.assert_allclose(record[1, 1:], bowl(once.image, *args), rtol=1e-5)
+    np.testing.assert_allclose(record[1, 1:], bowl(once.point, *args), rtol=1e-5)
 
 
 def test_default_learning_rates():
@@ -328,7 +357,7 @@ def test_many_runs_at_once_equal_single_runs_and_float64(rng):
     weights = rng.uniform(0.5, 3, (runs, size))
     targets = rng.normal(size=(runs, size)) * 0.05
     images = np.float32(rng.normal(size=(runs, *shape)) * 0.05)
-    method, rates = make_method(Recipe())
+    method, rates = make_method(METHODS["lbfgs"])
     counts = (jnp.asarray(steps), jnp.asarray(10**6))
 
     def one(image, *args):
@@ -343,10 +372,10 @@ def test_many_runs_at_once_equal_single_runs_and_float64(rng):
             ridge_reference(weights[i], targets[i]), images[i], steps - 1, 10
         )
         assert values[-1] < 0.2 * values[0]
-        for found, rows in ((states.image[i], records[i]), (alone.image, record)):
+        for found, rows in ((states.point[i], records[i]), (alone.point, record)):
             np.testing.assert_allclose(found, points[-1], atol=1e-4)
             np.testing.assert_allclose(rows[:steps, 0], values, rtol=1e-3)
-        np.testing.assert_allclose(states.image[i], alone.image, atol=1e-5)
+        np.testing.assert_allclose(states.point[i], alone.point, atol=1e-5)
 
 
 # A recipe with raw sums, from white noise.
@@ -382,7 +411,7 @@ def test_raw_sums_from_white_noise_do_not_blow_up(rng, solver):
     args = (network.params, targets, make_numbers(recipe))
     noise = jnp.asarray(rng.normal(0, 60, (32, 32, 3)), jnp.float32)
     state, record = follow(objective, recipe, args, noise, [60, 60])
-    assert np.all(np.isfinite(record)) and np.all(np.isfinite(state.image))
+    assert np.all(np.isfinite(record)) and np.all(np.isfinite(state.point))
     total = record[:, 0]
     assert total[0] > 1e9  # the scale this is about
     assert total[-1] < 0.1 * total[0]

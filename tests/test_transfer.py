@@ -309,9 +309,9 @@ def test_a_callback_that_raises_stops_the_run(network, phase, scale):
 
 
 def test_stopping_does_not_wait_for_what_is_being_compiled(network, monkeypatch):
-    slow, plain = threading.Event(), transfer._Run.prepare
+    slow, plain = threading.Event(), transfer._Run.compile_loop
 
-    def prepare(self, scale):
+    def compile_loop(self, scale):
         if scale.inner != (32, 32):
             slow.wait(8)
         return plain(self, scale)
@@ -320,7 +320,7 @@ def test_stopping_does_not_wait_for_what_is_being_compiled(network, monkeypatch)
         if progress.phase == "optimize":
             raise Stop
 
-    monkeypatch.setattr(transfer._Run, "prepare", prepare)
+    monkeypatch.setattr(transfer._Run, "compile_loop", compile_loop)
     begin = time.perf_counter()
     try:
         with pytest.raises(Stop):
@@ -330,11 +330,12 @@ def test_stopping_does_not_wait_for_what_is_being_compiled(network, monkeypatch)
         slow.set()
 
 
-def test_an_error_while_preparing_a_scale_reaches_the_caller(network, monkeypatch):
-    def prepare(self, scale):
+@pytest.mark.parametrize("task", ["compile_loop", "targets"])
+def test_an_error_while_preparing_a_scale_reaches_the_caller(network, monkeypatch, task):
+    def fail(self, scale):
         raise MemoryError("no room")
 
-    monkeypatch.setattr(transfer._Run, "prepare", prepare)
+    monkeypatch.setattr(transfer._Run, task, fail)
     with pytest.raises(MemoryError, match="no room"):
         run(network)
 
