@@ -26,8 +26,8 @@ MODULES = sorted(
 # The order in which data flows: a room imports from rooms before it only.
 ROOMS = [
     *("_version", "_types", "_files", "config", "space", "srgb", "image", "weights", "networks"),
-    *("losses", "objective", "lbfgs", "optimize", "recipes", "schedule", "transfer"),
-    *("planning", "batch", "cli", "__main__"),
+    *("losses", "objective", "precondition", "lbfgs", "optimize", "recipes", "schedule"),
+    *("transfer", "planning", "batch", "cli", "__main__"),
 ]
 
 PUBLIC = {"load_image", "save_image", "load_network", "stylize", "extract_features"}
