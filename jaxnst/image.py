@@ -248,7 +248,7 @@ def _kind(path: AnyPath) -> str:
     """Look up the format of a file that is to be written."""
     ending = os.path.splitext(path)[1].lower()
     if ending not in ENDINGS:
-        near = difflib.get_close_matches(ending, ENDINGS, n=1, cutoff=0.5)
+        near = difflib.get_close_matches(ending, ENDINGS, n=1, cutoff=0.8)
         raise ValueError(
             f"{_files.name_of(path)} has the ending {_files.name_of(ending)}, expected one of "
             f"{', '.join(ENDINGS)}: try {near[0] if near else '.png'}"
