@@ -154,7 +154,7 @@ def cost_of(recipe: Recipe, network: LossNetwork) -> Cost:
     method, _ = make_method(recipe)
     state = jax.eval_shape(lambda x: start(method, x, len(TERMS)), image)
 
-    adds = values = patches = parameters = 0.0
+    adds = values = parameters = 0.0
     for name, arrays in network.params.items():
         if name not in maps:
             continue  # deeper than the loss looks
@@ -162,15 +162,13 @@ def cost_of(recipe: Recipe, network: LossNetwork) -> Cost:
         adds += kernel.size * found.size / found.shape[-1]
         values += found.size
         parameters += kernel.size
-        if kernel.shape[2] == image.shape[-1]:
-            patches += kernel.size / kernel.shape[-1] * NOMINAL**2  # of shifted copies
     adds += sum(maps[name].size * maps[name].shape[-1] for name in objective.style_layers)
     area = NOMINAL**2
     state_bytes = sum(leaf.size * leaf.dtype.itemsize for leaf in jax.tree.leaves(state))
     return Cost(
         multiply_adds=2 * adds / area,  # as much again for the gradient
-        loop_bytes=(4 * (MAP_COPIES * values + patches) + STATE_COPIES * state_bytes) / area,
-        target_bytes=4 * (values + patches) / area,
+        loop_bytes=(4 * MAP_COPIES * values + STATE_COPIES * state_bytes) / area,
+        target_bytes=4 * values / area,
         fixed_bytes=2 * 4 * parameters,  # and flipped, for the gradient
     )
 
