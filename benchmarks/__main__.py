@@ -3,6 +3,7 @@
 import argparse
 import json
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,7 @@ from rich.console import Console
 from rich.table import Table
 
 from benchmarks import compile, iteration, step
-from benchmarks.measure import COLUMNS, Row, load, load_warning, machine
+from benchmarks.measure import COLUMNS, Row, load, load_warning, machine, stolen
 
 BENCHMARKS = {"step": step, "iteration": iteration, "compile": compile}
 RESULTS = Path(__file__).parent / "results"
@@ -25,11 +26,16 @@ def main() -> None:
     if warning := load_warning(about["load_before"]):
         print(warning, file=sys.stderr, flush=True)
 
+    stolen_before, begin = stolen(), time.perf_counter()
     rows: dict[str, list[Row]] = {}
     for name in arguments.only or BENCHMARKS:
         print(f"{name} ...", flush=True)
         rows[name] = BENCHMARKS[name].run(quick=arguments.quick)
     about["load_after"] = load()
+    if stolen_before is not None and (stolen_after := stolen()) is not None:
+        seconds = (time.perf_counter() - begin) * (about["cores"] or 1)
+        about["stolen"] = (stolen_after - stolen_before) / seconds
+        print(f"the machine's host gave {about['stolen']:.0%} of the cores' time to others")
     _print_table([row for several in rows.values() for row in several])
 
     records = {name: [row.record() for row in several] for name, several in rows.items()}

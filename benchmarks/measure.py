@@ -136,6 +136,15 @@ def load_warning(before: float | None) -> str:
     )
 
 
+def stolen() -> float | None:
+    """Return the seconds, of all cores, that a virtual machine's host gave to others so far."""
+    try:
+        fields = Path("/proc/stat").read_text(encoding="utf-8").split("\n", 1)[0].split()
+        return int(fields[8]) / os.sysconf("SC_CLK_TCK")
+    except (OSError, IndexError, ValueError):
+        return None
+
+
 def _cpu_name() -> str:
     try:
         lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
