@@ -37,10 +37,10 @@ import torch.nn.functional as F
 from PIL import Image
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
+from jaxnst.networks.vgg import EDGE_WHERE_IT_SHOWS, VGG19_LITE
 from jaxnst.weights import write_parameters
 
 LAYERS = ("relu1_1", "relu2_1", "relu3_1", "relu4_1", "relu4_2", "relu5_1")
-STUDENT = ((32, 32), (64, 64), (128, 128), (128, 128), (128,))
 VGG19_TO_RELU3_1 = ((64, 64), (128, 128), (256,))
 ENCODER_5SE = ((16, 16), (32, 32), (64,) * 4, (128,) * 4, (128,))
 CAFFE_MEAN_BGR = (103.939, 116.779, 123.68)
@@ -72,9 +72,14 @@ class Settings:
 class VGG(torch.nn.Module):
     """The plain VGG of all three networks: 3x3 convolutions, ReLU, 2x2 max pooling."""
 
-    def __init__(self, blocks: tuple[tuple[int, ...], ...], padding: str, first_padding: str):
+    def __init__(
+        self,
+        blocks: tuple[tuple[int, ...], ...],
+        padding: str,
+        exceptions: tuple[tuple[str, str], ...] = (),
+    ):
         super().__init__()
-        self.padding, self.first_padding = padding, first_padding
+        self.padding, self.exceptions = padding, dict(exceptions)
         self.convs = torch.nn.ModuleDict()
         channels = 3
         for b, widths in enumerate(blocks, 1):
@@ -87,11 +92,11 @@ class VGG(torch.nn.Module):
         for name, conv in self.convs.items():
             if name.endswith("_1") and name != "conv1_1":
                 x = F.max_pool2d(x, 2)
-            mode = self.first_padding if name == "conv1_1" else self.padding
-            if mode == "constant":
+            mode = self.exceptions.get(name, self.padding)
+            if mode == "zero":
                 x = F.conv2d(x, conv.weight, conv.bias, padding=1)
             else:
-                x = conv(F.pad(x, (1, 1, 1, 1), mode=mode))
+                x = conv(F.pad(x, (1, 1, 1, 1), mode={"edge": "replicate"}.get(mode, mode)))
             x = F.relu(x)
             features["relu" + name.removeprefix("conv")] = x
         return {name: features[name] for name in LAYERS if name in features}
@@ -101,7 +106,7 @@ class Teachers:
     """The two teachers, from RGB in [0, 1] to their raw feature maps."""
 
     def __init__(self, weights: Path, device: torch.device):
-        genuine = VGG(VGG19_TO_RELU3_1, "constant", "constant")
+        genuine = VGG(VGG19_TO_RELU3_1, "zero")
         arrays = np.load(
             weights / "vgg19-conv1-3/vgg19_caffe_bgr_conv1_1-conv3_4_HWIO.npz", allow_pickle=False
         )
@@ -112,7 +117,7 @@ class Teachers:
             state[f"convs.{name}.bias"] = torch.from_numpy(arrays[f"{name}/bias"])
         genuine.load_state_dict(state)
 
-        encoder = VGG(ENCODER_5SE, "reflect", "reflect")
+        encoder = VGG(ENCODER_5SE, "reflect")
         file = torch.load(
             weights / "vgg19-distilled-16x/5SE.pth", map_location="cpu", weights_only=True
         )["model"]
@@ -139,7 +144,7 @@ class Student(torch.nn.Module):
 
     def __init__(self, target_widths: dict[str, int]):
         super().__init__()
-        self.vgg = VGG(STUDENT, "constant", "replicate")
+        self.vgg = VGG(VGG19_LITE, "zero", EDGE_WHERE_IT_SHOWS)
         self.probes = torch.nn.ModuleDict()
         for name, width in target_widths.items():
             conv = self.vgg.convs["conv" + name.removeprefix("relu")]

@@ -46,16 +46,16 @@ def pool2d(x, kind):
     return out
 
 
-def vgg_features(x, parameters, padding="zero", first_padding=None, pooling="max"):
+def vgg_features(x, parameters, padding="zero", exceptions=(), pooling="max"):
     """Compute every layer that the flat ``parameters`` reach; ``x`` is preprocessed."""
     found, block = {}, 1
     convolutions = [key.split("/")[0] for key in parameters if key.endswith("kernel")]
-    for n, name in enumerate(convolutions):
+    for name in convolutions:
         b = int(name[4])
         if b > block:
             x = found[f"pool{block}"] = pool2d(x, pooling)
             block = b
-        here = first_padding if n == 0 and first_padding else padding
+        here = dict(exceptions).get(name, padding)
         x = conv2d(x, parameters[f"{name}/kernel"], parameters[f"{name}/bias"], here)
         found[name] = x
         x = found[name.replace("conv", "relu")] = np.maximum(x, 0)
@@ -173,7 +173,7 @@ def total_loss(variable, network, recipe, content, styles):
             encode(image, network.preprocessing),
             parameters,
             recipe.padding or module.padding,
-            None if recipe.padding else module.first_padding,
+            () if recipe.padding else module.exceptions,
             recipe.pooling or module.pooling,
         )
 

@@ -205,12 +205,14 @@ def test_odd_sizes_drop_the_last_row_or_column_in_pooling(tiny, shape):
     assert_features(found, expected_features(tiny, odd), tiny.layers)
 
 
-def test_the_first_convolution_may_pad_otherwise(image):
-    network = helpers.tiny_network(SKEWED, first_padding="edge")
-    expected = expected_features(network, image, first_padding="edge")
+def test_some_convolutions_may_pad_otherwise(image):
+    exceptions = (("conv1_1", "edge"), ("conv3_1", "reflect"))
+    network = helpers.tiny_network(SKEWED, exceptions=exceptions)
+    expected = expected_features(network, image, exceptions=exceptions)
     assert_features(extract_features(network, image, network.layers), expected, network.layers)
-    plain = extract_features(helpers.tiny_network(SKEWED), image, ["relu1_1"])["relu1_1"]
-    assert np.abs(plain[0] - expected["relu1_1"][0]).max() > 0.01
+    without = expected_features(network, image)
+    for name in ("relu1_1", "conv3_1"):
+        assert np.abs(without[name][0] - expected[name][0]).max() > 0.01
 
 
 @pytest.mark.parametrize("name", TABLES)
@@ -226,7 +228,7 @@ def test_the_real_tables_equal_float64(name):
     expected = helpers.vgg_features(
         helpers.encode(tiny_image, network.preprocessing),
         parameters,
-        first_padding="edge" if name == "vgg19-lite" else None,
+        exceptions=NETWORKS[name].module.exceptions,
     )
     names = ("relu1_1", "pool1", "relu3_1", "conv4_2", "relu4_2", "relu5_1")
     # Up to 13 layers of sums of 4608 products.
@@ -302,8 +304,8 @@ def test_configure_keeps_what_it_is_not_told(tiny):
     assert average.module.pooling == "avg" and average.module.padding == tiny.module.padding
     assert average.layers == tiny.layers and average.params is tiny.params
     edge = init_network("vgg19-lite").configure(pooling="avg")
-    assert edge.module.first_padding == "edge"
-    assert edge.configure(padding="zero").module.first_padding is None
+    assert dict(edge.module.exceptions)["conv1_1"] == "edge"
+    assert edge.configure(padding="zero").module.exceptions == ()
     assert tiny.module.pooling == "max"  # the original is untouched
 
 

@@ -35,7 +35,9 @@ class _Entry:
 
 NETWORKS = {
     "vgg19-lite": _Entry(
-        vgg.VGG(vgg.VGG19_LITE, first_padding="edge"), "imagenet", "vgg19-lite.safetensors"
+        vgg.VGG(vgg.VGG19_LITE, exceptions=vgg.EDGE_WHERE_IT_SHOWS),
+        "imagenet",
+        "vgg19-lite.safetensors",
     ),
     "vgg19": _Entry(vgg.VGG(vgg.VGG19), "caffe"),
     "vgg16": _Entry(vgg.VGG(vgg.VGG16), "caffe"),
@@ -107,12 +109,15 @@ class LossNetwork:
     def configure(
         self, *, pooling: Pooling | None = None, padding: Padding | None = None
     ) -> "LossNetwork":
-        """Return the network with another pooling or padding; None keeps what it has."""
+        """Return the network with another pooling or padding; None keeps what it has.
+
+        A padding is that of every convolution, without exceptions.
+        """
         module = self.module
         if pooling is not None:
             module = module.clone(pooling=pooling)
         if padding is not None:
-            module = module.clone(padding=padding, first_padding=None)
+            module = module.clone(padding=padding, exceptions=())
         return dataclasses.replace(self, module=module)
 
 

@@ -22,6 +22,15 @@ VGG19: Blocks = ((64,) * 2, (128,) * 2, (256,) * 4, (512,) * 4, (512,) * 4)
 # Widths are multiples of 32: on a CPU 24 channels cost more than 32 (docs/performance.md).
 VGG19_LITE: Blocks = ((32,) * 2, (64,) * 2, (128,) * 2, (128,) * 2, (128,))
 
+EDGE_WHERE_IT_SHOWS: tuple[tuple[str, Padding], ...] = (
+    ("conv1_1", "edge"),
+    ("conv4_1", "edge"),
+    ("conv4_2", "edge"),
+    ("conv5_1", "edge"),
+)
+"""Zeros around the picture and around the deepest maps become a coloured frame in the stylised
+picture; around the large maps between them they do not, and there another padding costs most."""
+
 
 class Conv(nn.Module):
     """A 3x3 convolution with its parameters, ``kernel`` (HWIO) and ``bias``."""
@@ -43,14 +52,14 @@ class VGG(nn.Module):
 
     Attributes:
       blocks: Output channels of every convolution, by block.
-      padding: What every convolution finds beyond the border.
-      first_padding: The same for the first convolution, which sees the picture, or None.
+      padding: What a convolution finds beyond the border.
+      exceptions: Convolutions by name, with a padding of their own.
       pooling: ``max``, as the networks were trained, or ``avg`` (Gatys et al. 2016, section 2).
     """
 
     blocks: Blocks
     padding: Padding = "zero"
-    first_padding: Padding | None = None
+    exceptions: tuple[tuple[str, Padding], ...] = ()
     pooling: Pooling = "max"
 
     @nn.compact
@@ -59,12 +68,11 @@ class VGG(nn.Module):
     ) -> dict[str, Float[Array, "*batch _ _ _"]]:
         """Compute the layers asked for, by name, and nothing deeper than the deepest."""
         pool = {"max": max_pool, "avg": avg_pool}[self.pooling]
-        padding = self.first_padding or self.padding
+        exceptions = dict(self.exceptions)
         features = {}
         for name, width in steps(self.blocks):
             if name.startswith("conv"):
-                x = Conv(width, padding, name=name)(x)
-                padding = self.padding
+                x = Conv(width, exceptions.get(name, self.padding), name=name)(x)
             elif name.startswith("relu"):
                 x = nn.relu(x)
             else:
