@@ -200,12 +200,15 @@ class Scales:
       least: Longest side of the coarsest scale, pixels; smaller scales are left out.
       factor: Ratio of one scale's side to the next coarser one's.
       evaluations: Loss evaluations per scale, coarsest first; the last repeats for further ones.
+      margin: Width of the border that is painted around the picture and cut off at the end, as a
+        share of the picture's longest side: a loss network is less sure of itself at a border.
       steps: Total loss evaluations, shared over the scales in that proportion, or None.
     """
 
     least: int = 128
     factor: float = 2.0
     evaluations: tuple[int, ...] = (80, 60, 30)
+    margin: float = 1 / 64
     steps: int | None = option(
         None, "--steps", "total loss evaluations, shared over the scales (default: the recipe's)"
     )
@@ -215,6 +218,8 @@ class Scales:
             raise ValueError(f"least scale is {self.least}, expected at least 16 pixels")
         if not self.factor > 1:
             raise ValueError(f"scale factor is {self.factor}, expected more than 1")
+        if not 0 <= self.margin <= 0.25:
+            raise ValueError(f"margin is {self.margin}, expected 0 to 0.25 of the longest side")
         if not self.evaluations or min(self.evaluations) < 1:
             raise ValueError(f"evaluations is {self.evaluations}, expected at least 1 per scale")
         if self.steps is not None and self.steps < 1:

@@ -9,6 +9,7 @@ memory is taken for its pixels.
 import contextlib
 import difflib
 import io
+import math
 import os
 import threading
 import warnings
@@ -22,6 +23,9 @@ from PIL import ExifTags, Image, UnidentifiedImageError
 from jaxnst import _files
 from jaxnst._files import AnyPath
 from jaxnst.srgb import Pixels, to_rgb
+
+Box = tuple[float, float, float, float]
+"""Part of an image: top, left, bottom and right, pixels from its upper left corner."""
 
 MAX_PIXELS = 2**27
 """Most pixels that are read: about 134 million. Decoding takes 25 to 50 bytes for each."""
@@ -154,7 +158,7 @@ def check_output(path: AnyPath) -> None:
     _kind(path)
 
 
-def resize(image: npt.ArrayLike, size: tuple[int, int]) -> Pixels:
+def resize(image: npt.ArrayLike, size: tuple[int, int], *, box: Box | None = None) -> Pixels:
     """Resample bicubically (a = -0.5), with the kernel widened when shrinking (antialiased).
 
     Values are not clipped: beside strong edges they may overshoot the range of the input.
@@ -162,12 +166,15 @@ def resize(image: npt.ArrayLike, size: tuple[int, int]) -> Pixels:
     Args:
       image: ``(H, W, C)``, any range.
       size: ``(height, width)`` of the result, pixels.
+      box: What of the image to take: ``(top, left, bottom, right)``, pixels and parts of pixels;
+        beyond its borders the image is mirrored. None: all of it.
 
     Returns:
-      float32 ``(height, width, C)``; a copy of the same values if the size is the same.
+      float32 ``(height, width, C)``; a copy of the same values if nothing is to be done.
 
     Raises:
-      ValueError: The image has another number of axes or no pixels, or a side is less than 1.
+      ValueError: The image has another number of axes or no pixels, a side is less than 1, or
+        the box is empty.
     """
     values = np.asarray(image, np.float32)
     if values.ndim != 3 or 0 in values.shape:
@@ -175,9 +182,18 @@ def resize(image: npt.ArrayLike, size: tuple[int, int]) -> Pixels:
     height, width = size
     if min(height, width) < 1:
         raise ValueError(f"size is {height} x {width}, expected at least 1 pixel per side")
+    top, left, bottom, right = (0, 0, *values.shape[:2]) if box is None else box
+    if not (top < bottom and left < right):
+        raise ValueError(f"box is {box}, expected top above bottom and left before right")
+    outside = (top, bottom - values.shape[0]), (left, right - values.shape[1])
+    (above, below), (before, after) = (
+        (max(0, math.ceil(-first)), max(0, math.ceil(last))) for first, last in outside
+    )
+    values = np.pad(values, [(above, below), (before, after), (0, 0)], mode="symmetric")
+    taken = (left + before, top + above, right + before, bottom + above)
     # Pillow resamples floating point one channel at a time only.
     channels = [Image.fromarray(np.ascontiguousarray(c)) for c in np.moveaxis(values, -1, 0)]
-    resized = [c.resize((width, height), Image.Resampling.BICUBIC) for c in channels]
+    resized = [c.resize((width, height), Image.Resampling.BICUBIC, taken) for c in channels]
     return np.stack([np.asarray(c) for c in resized], axis=-1)
 
 

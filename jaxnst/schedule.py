@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from jaxnst.config import Scales
-from jaxnst.image import fit
+from jaxnst.image import Box, fit
 
 MULTIPLE = 16
 """Sides inside are multiples of this, the stride of relu5_1, so that no pooling drops a row."""
@@ -22,10 +22,27 @@ class Scale(NamedTuple):
 
 
 class Schedule(NamedTuple):
-    """All scales, coarsest first, and the exact size of the result."""
+    """All scales, coarsest first, the exact size of the result, and the margin around it.
+
+    The margin is in pixels of the result. Every scale's inner size contains it.
+    """
 
     size: Size
     scales: tuple[Scale, ...]
+    margin: float
+
+    def with_margin(self, own: Size) -> Box:
+        """Return which part of a whole picture of some size a scale shows: it and around it."""
+        (height, width), (h, w) = own, self.size
+        above, before = self.margin * height / h, self.margin * width / w
+        return -above, -before, height + above, width + before
+
+    def without_margin(self, inner: Size) -> Box:
+        """Return which part of a scale's picture is left when the margin is cut off."""
+        (height, width), (h, w) = inner, self.size
+        above = height * self.margin / (h + 2 * self.margin)
+        before = width * self.margin / (w + 2 * self.margin)
+        return above, before, height - above, width - before
 
 
 def make_schedule(
@@ -61,17 +78,19 @@ def make_schedule(
         size=fit(content, size),
         scales=tuple(
             Scale(
-                inner=_rounded(fit(content, round(side))),
+                inner=_rounded(fit(content, round(side)), scales.margin * side),
                 styles=tuple(_style(own, side * style_size / size) for own in styles),
                 evaluations=count,
             )
             for side, count in zip(sides, planned, strict=True)
         ),
+        margin=scales.margin * size,
     )
 
 
-def _rounded(size: Size) -> Size:
-    height, width = (max(MULTIPLE, round(side / MULTIPLE) * MULTIPLE) for side in size)
+def _rounded(size: Size, margin: float) -> Size:
+    sides = (side + 2 * margin for side in size)
+    height, width = (max(MULTIPLE, round(side / MULTIPLE) * MULTIPLE) for side in sides)
     return height, width
 
 

@@ -165,8 +165,8 @@ class _Run:
         self.begin = time.perf_counter()
 
     def through_all_scales(self, started: Picture | None) -> StylizeResult:
-        image = started if started is not None else self.start_image()
         scales = self.schedule.scales
+        image = self.start_image() if started is None else self.with_margin(started, scales[0])
         # Two workers: at the start they share the first scale's programs, later they compile the
         # next scale's while one runs. A run that is stopped does not wait for them.
         pool = ThreadPoolExecutor(2, "jaxnst-compile")
@@ -192,7 +192,12 @@ class _Run:
     def pictures(self, scale: Scale) -> tuple[Picture, tuple[Picture, ...]]:
         """Bring content and styles to the sizes of a scale."""
         styles = zip(self.styles, scale.styles, strict=True)
-        return resize(self.content, scale.inner), tuple(resize(s, size) for s, size in styles)
+        content = self.with_margin(self.content, scale)
+        return content, tuple(resize(s, size) for s, size in styles)
+
+    def with_margin(self, whole: Picture, scale: Scale) -> Picture:
+        """Bring a picture to the size of a scale, mirrored into the margin around it."""
+        return resize(whole, scale.inner, box=self.schedule.with_margin(whole.shape[:2]))
 
     def targets(self, scale: Scale) -> Targets:
         """Compute a scale's targets."""
@@ -251,9 +256,10 @@ class _Run:
 
     def start_image(self) -> Picture:
         """Make the picture that the coarsest scale starts from, as RGB."""
-        size = self.schedule.scales[0].inner
+        coarsest = self.schedule.scales[0]
+        size = coarsest.inner
         if self.recipe.init == "content":
-            return self.content
+            return self.with_margin(self.content, coarsest)
         if self.recipe.init == "style":
             return resize(self.styles[0], size)
         if self.recipe.init == "noise":
@@ -270,8 +276,9 @@ class _Run:
         return np.asarray(decode(picture(self.method, state), self.objective.space))
 
     def finish(self, image: Picture) -> Picture:
-        """Bring a picture to the size asked for and into [0, 1]."""
-        return np.clip(resize(image, self.schedule.size), 0, 1)
+        """Bring a picture to the size asked for, without its margin, and into [0, 1]."""
+        box = self.schedule.without_margin(image.shape[:2])
+        return np.clip(resize(image, self.schedule.size, box=box), 0, 1)
 
     def report(
         self,

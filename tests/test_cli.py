@@ -445,7 +445,7 @@ def test_dry_run_says_what_a_run_takes_and_paints_nothing(painted, folder, monke
 
 
 def test_time_left_follows_from_pixels():
-    scales = Scales(least=128, evaluations=(100, 80))
+    scales = Scales(least=128, evaluations=(100, 80), margin=0.0)
     schedule = make_schedule((64, 64), [], scales, size=256)
     assert [s.inner for s in schedule.scales] == [(128, 128), (256, 256)]
     display = progress.Display(schedule)

@@ -51,6 +51,8 @@ REFUSED = [
     (Scales, {"factor": NAN}, "scale factor is nan"),
     (Scales, {"evaluations": ()}, "evaluations is (), expected at least 1"),
     (Scales, {"evaluations": (5, 0)}, "evaluations is (5, 0), expected at least 1"),
+    (Scales, {"margin": -0.1}, "margin is -0.1, expected 0 to 0.25"),
+    (Scales, {"margin": float("nan")}, "margin is nan, expected 0 to 0.25"),
     (Scales, {"steps": 0}, "steps is 0, expected at least 1"),
     (Recipe, {"noise": 0.0}, "noise is 0.0"),
     (Recipe, {"bounds": (1.0, 0.0)}, "bounds is (1.0, 0.0), expected (least, greatest)"),

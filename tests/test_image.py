@@ -232,6 +232,32 @@ def test_resize_agrees_with_float64(size):
     np.testing.assert_allclose(found, expected, atol=2e-6)  # float32 sums of some 100 terms
 
 
+@pytest.mark.parametrize("size", [(20, 24), (41, 50), (7, 9)])
+def test_resize_takes_a_part_of_the_image(size):
+    image = smooth()[:20, :24]
+    whole = jim.resize(image[4:17, 3:19], size)
+    np.testing.assert_allclose(
+        jim.resize(image, size, box=(4.0, 3.0, 17.0, 19.0))[2:-2, 2:-2],
+        whole[2:-2, 2:-2],
+        atol=0.02,
+    )
+    quarter = jim.resize(jim.resize(image, (80, 96)), size, box=(10.0, 13.0, 70.0, 83.0))
+    part = jim.resize(image, size, box=(2.5, 3.25, 17.5, 20.75))
+    np.testing.assert_allclose(part, quarter, atol=0.02)
+
+
+def test_resize_mirrors_an_image_beyond_its_borders():
+    image = smooth()
+    height, width = image.shape[:2]
+    mirrored = np.pad(image, [(3, 5), (2, width + 1), (0, 0)], mode="symmetric")
+    box = (-3.0, -2.0, height + 5.0, 2.0 * width + 1)
+    np.testing.assert_array_equal(jim.resize(image, mirrored.shape[:2], box=box), mirrored)
+    half = jim.resize(image, (height, width), box=(-0.5, -0.5, height - 0.5, width - 0.5))
+    one = np.pad(image, [(1, 0), (1, 0), (0, 0)], mode="symmetric")
+    between = (one[:-1, :-1] + one[1:, :-1] + one[:-1, 1:] + one[1:, 1:]) / 4
+    np.testing.assert_allclose(half, between, atol=0.02)
+
+
 def test_resize_to_the_same_size_is_a_copy():
     image = smooth()
     found = jim.resize(image, image.shape[:2])
@@ -268,6 +294,11 @@ def test_resize_keeps_constants(height, width, new_height, new_width, value):
 def test_resize_refuses(shape, size, says):
     with pytest.raises(ValueError, match=says):
         jim.resize(np.zeros(shape, np.float32), size)
+
+
+def test_resize_refuses_an_empty_box():
+    with pytest.raises(ValueError, match="expected top above bottom"):
+        jim.resize(np.zeros((4, 4, 3), np.float32), (2, 2), box=(3.0, 0.0, 3.0, 4.0))
 
 
 @given(st.integers(1, 20_000), st.integers(1, 20_000), st.integers(1, 4096))

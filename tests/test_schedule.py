@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from jaxnst.config import Scales
 from jaxnst.schedule import make_schedule
 
-DEFAULT = Scales(least=128, factor=2.0, evaluations=(100, 80, 60))
+DEFAULT = Scales(least=128, factor=2.0, evaluations=(100, 80, 60), margin=0.0)
 
 
 def layout(schedule):
@@ -42,6 +42,27 @@ def test_the_default_at_512_pixels():
 def test_scales_shrink_by_the_factor_down_to_the_least(size, sides):
     schedule = make_schedule((size, size), [(64, 64)], DEFAULT, size=size)
     assert [max(inner) for inner in layout(schedule)] == [round(s / 16) * 16 for s in sides]
+
+
+def test_a_margin_is_painted_around_every_scale():
+    scales = Scales(least=128, evaluations=(100, 80, 60), margin=1 / 64)
+    schedule = make_schedule((600, 800), [(1000, 700)], scales, size=512)
+    assert schedule.size == (384, 512) and schedule.margin == 8
+    assert layout(schedule) == [(96, 128), (192, 256), (400, 528)]  # 100x132, 200x264, 400x528
+    assert [scale.styles for scale in schedule.scales] == [
+        ((128, 90),),
+        ((256, 179),),
+        ((512, 358),),
+    ]
+
+
+def test_what_a_margin_adds_to_a_picture_is_cut_off_its_scale():
+    schedule = make_schedule((300, 400), [], Scales(margin=0.125), size=200)
+    assert schedule.margin == 25
+    assert schedule.with_margin((300, 400)) == (-50, -50, 350, 450)
+    assert schedule.with_margin((150, 200)) == (-25, -25, 175, 225)
+    assert schedule.without_margin((200, 250)) == (25, 25, 175, 225)
+    assert schedule.without_margin((400, 500)) == (50, 50, 350, 450)
 
 
 def test_further_scales_repeat_the_last_count():
@@ -135,9 +156,12 @@ sizes = st.tuples(sides, sides)
     factor=st.floats(1.2, 5),
     evaluations=st.lists(st.integers(1, 500), min_size=1, max_size=5),
     steps=st.none() | st.integers(1, 3000),
+    margin=st.floats(0, 0.25),
 )
-def test_any_schedule(content, styles, size, style_size, least, factor, evaluations, steps):
-    scales = Scales(least=least, factor=factor, evaluations=tuple(evaluations), steps=steps)
+def test_any_schedule(content, styles, size, style_size, least, factor, evaluations, steps, margin):
+    scales = Scales(
+        least=least, factor=factor, evaluations=tuple(evaluations), steps=steps, margin=margin
+    )
 
     def make():
         return make_schedule(content, styles, scales, size=size, style_size=style_size)
@@ -168,7 +192,8 @@ def check_sizes(schedule, content, styles, style_size):
             assert min(size) >= 16 and max(size) <= max(16, min(style_size, max(own)))
     final = schedule.scales[-1].inner
     for inner, exact in zip(final, schedule.size, strict=True):
-        assert abs(inner - exact) <= 8 or (inner == 16 and exact < 8)
+        with_margin = exact + 2 * schedule.margin
+        assert abs(inner - with_margin) <= 8 or (inner == 16 and with_margin < 8)
 
 
 def check_counts(schedule, evaluations, steps):

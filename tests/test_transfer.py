@@ -21,8 +21,8 @@ from jaxnst.transfer import Progress, StylizeResult, stylize
 CONTENT = helpers.picture(50, 64, seed=1)
 STYLE = helpers.picture(40, 72, seed=2)
 OTHER_STYLE = helpers.picture(64, 33, seed=3)
-TWO_SCALES = helpers.tiny_recipe(scales=Scales(least=32, evaluations=(5, 4)))
-ONE_SCALE = helpers.tiny_recipe(scales=Scales(least=64, evaluations=(6,)))
+TWO_SCALES = helpers.tiny_recipe(scales=Scales(least=32, evaluations=(5, 4), margin=0.0))
+ONE_SCALE = helpers.tiny_recipe(scales=Scales(least=64, evaluations=(6,), margin=0.0))
 
 
 # Adam in another space, from noise: one program for two tests.
@@ -128,6 +128,16 @@ def test_a_run_starts_from_the_content(network):
     whole = helpers.picture(48, 64)
     result = run(network, content=whole, recipe=only_looking(ONE_SCALE))
     np.testing.assert_allclose(result.image, whole, atol=1e-6)
+
+
+def test_a_margin_leaves_the_picture_where_it_was(network):
+    whole = helpers.picture(48, 80)
+    for least, tolerance in ((64, 1e-6), (32, 0.01)):  # one scale of 64x96, then another before it
+        recipe = only_looking(helpers.tiny_recipe(scales=Scales(least=least, margin=0.1)))
+        for init in (None, whole):
+            content = whole if init is None else np.ascontiguousarray(whole[::-1])
+            result = run(network, content=content, recipe=recipe, init=init)
+            assert np.abs(result.image - whole).mean() < tolerance
 
 
 def test_a_run_may_start_from_the_first_style(network):
@@ -372,7 +382,7 @@ def test_a_second_run_compiles_nothing(network, first):
         style=dataclasses.replace(TWO_SCALES.style, weight=2.0),
         content=dataclasses.replace(TWO_SCALES.content, weight=0.5),
         solver=Solver(learning_rate=0.7),
-        scales=Scales(least=32, evaluations=(2, 7)),
+        scales=Scales(least=32, evaluations=(2, 7), margin=0.0),
     )
     retrained = helpers.tiny_network(network.preprocessing, seed=7, name=network.name)
     run(retrained, recipe=recipe, content=CONTENT[::-1], seed=3)
