@@ -7,7 +7,6 @@ with two networks and both solvers (docs/performance.md).
 """
 
 import math
-import os
 import time
 from collections.abc import Callable
 from functools import lru_cache, partial
@@ -54,6 +53,17 @@ to gaps between XLA's buffers."""
 
 STATE_COPIES = 2.5
 """The solver's state as it goes into the loop and as it comes out, and part of it on the way."""
+
+FIRST_WAIT = 2.0
+"""Times one loop's compilation that a run waits before its first step, as it computes targets too;
+further scales are prepared while others run."""
+
+WAIT_AGAIN = 0.6
+"""The same where all programs have been compiled in an earlier run: they are traced and loaded."""
+
+SLOWER = 1.25
+"""How much longer a run's evaluations take than those of the bare loop that is measured: other
+scales are being compiled, arrays outgrow the caches, and the picture is looked at."""
 
 NOMINAL = 256
 """Side of the picture whose shapes are asked for."""
@@ -104,9 +114,16 @@ class Pace(NamedTuple):
 
 
 class Seconds(NamedTuple):
-    """How long a run takes: waiting for compilation, and running."""
+    """How long a run takes.
 
-    compile: float
+    Attributes:
+      wait: For programs, if none was compiled before.
+      wait_again: For programs, if all were compiled in an earlier run.
+      run: Optimising.
+    """
+
+    wait: float
+    wait_again: float
     run: float
 
 

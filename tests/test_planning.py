@@ -130,8 +130,8 @@ def test_pace_is_measured_and_adds_up(tiny):
         scale.evaluations * adds
         for scale, adds in zip(found.schedule.scales, found.multiply_adds, strict=True)
     )
-    assert seconds.run == pytest.approx(work / 1e6)
-    assert 3.0 <= seconds.compile <= 9.0
+    assert work / 1e6 <= seconds.run <= 1.5 * work / 1e6
+    assert 0 < seconds.wait_again < 3.0 <= seconds.wait <= 9.0
 
 
 def test_a_missing_layer_is_named(tiny):

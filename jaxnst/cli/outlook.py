@@ -33,7 +33,7 @@ def report(job: Job, *, startup: float) -> str:
     plan, available = job.plan(), job.available
     schedule = plan.schedule
     seconds = estimate_seconds(plan, measure_pace(job.recipe, job.network, schedule.size))
-    again = startup + seconds.run
+    first, again = (startup + w + seconds.run for w in (seconds.wait, seconds.wait_again))
     facts = [
         ("size", f"{shape(schedule.size)} pixels"),
         ("recipe", f"{job.recipe.name}: {job.recipe.solver.kind}, starts from {job.recipe.init}"),
@@ -54,8 +54,7 @@ def report(job: Job, *, startup: float) -> str:
         ),
         (
             "time",
-            f"about {length(again + seconds.compile)}, and {length(again)} once these sizes have "
-            "been compiled",
+            f"about {length(first)}, and {length(again)} once these sizes have been compiled",
         ),
     ]
     return "\n".join(f"{name:<12}{text}" for name, text in facts)
