@@ -66,18 +66,19 @@ class TorchLoss:
         """Run the network as deep as the loss looks."""
         module, wanted = self.objective.network.module, self.objective.layers
         x = _encode(x, self.objective.network.preprocessing).contiguous(memory_format=self.format)
-        padding = module.first_padding or module.padding
+        exceptions = dict(module.exceptions)
         found: dict[str, torch.Tensor] = {}
         for block, widths in enumerate(module.blocks, 1):
             if block > 1:
                 x = F.max_pool2d(x, 2) if module.pooling == "max" else F.avg_pool2d(x, 2)
             for i in range(1, len(widths) + 1):
-                kernel, bias = self.convs[f"conv{block}_{i}"]
+                name = f"conv{block}_{i}"
+                kernel, bias = self.convs[name]
+                padding = exceptions.get(name, module.padding)
                 if padding == "zero":
                     x = F.conv2d(x, kernel, bias, padding=1)
                 else:
                     x = F.conv2d(F.pad(x, (1, 1, 1, 1), mode=PADDING[padding]), kernel, bias)
-                padding = module.padding
                 x = F.relu(x, inplace=True)
                 if f"relu{block}_{i}" in wanted:
                     found[f"relu{block}_{i}"] = x
