@@ -175,10 +175,11 @@ def cost_of(recipe: Recipe, network: LossNetwork) -> Cost:
     for name, arrays in network.params.items():
         if name not in maps:
             continue  # deeper than the loss looks
-        kernel, found = arrays["kernel"], maps[name]
-        adds += kernel.size * found.size / found.shape[-1]
+        found = maps[name]
         values += found.size
-        parameters += kernel.size
+        if "kernel" in arrays:
+            adds += arrays["kernel"].size * found.size / found.shape[-1]
+            parameters += arrays["kernel"].size
     adds += sum(maps[name].size * maps[name].shape[-1] for name in objective.style_layers)
     area = NOMINAL**2
     state_bytes = sum(leaf.size * leaf.dtype.itemsize for leaf in jax.tree.leaves(state))
@@ -249,9 +250,11 @@ def measure_pace(
 
 
 def estimate_seconds(plan: Plan, pace: Pace) -> Seconds:
-    """Estimate how long a run takes whose programs were never compiled before."""
+    """Estimate how long a run takes, from the end of its preparations to its last step."""
     scales = plan.schedule.scales
     work = sum(s.evaluations * a for s, a in zip(scales, plan.multiply_adds, strict=True))
-    # Each is compiled in one thread for most of the time.
-    together = min(COMPILERS, len(scales), os.cpu_count() or 1)
-    return Seconds(pace.compile_seconds * len(scales) / together, work / pace.multiply_adds)
+    return Seconds(
+        wait=FIRST_WAIT * pace.compile_seconds,
+        wait_again=WAIT_AGAIN * pace.compile_seconds,
+        run=SLOWER * work / pace.multiply_adds,
+    )
