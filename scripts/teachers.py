@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from jaxnst.networks import PREPROCESSING, LossNetwork, make_network
-from jaxnst.networks.vgg import VGG, VGG19, parameter_shapes
+from jaxnst.networks.vgg import VGG, VGG19
 
 ENCODER_5SE = ((16, 16), (32, 32), (64,) * 4, (128,) * 4, (128,))
 
@@ -33,7 +33,8 @@ def encoder_5se(data: Path) -> LossNetwork:
     state = torch.load(path, map_location="cpu", weights_only=True)["model"]
     arrays = {key: value.numpy().astype(np.float64) for key, value in state.items()}
     parameters = {}
-    for name in parameter_shapes(ENCODER_5SE):
+    module = VGG(ENCODER_5SE, padding="reflect")
+    for name in module.shapes():
         layer, part = name.split("/")
         source = f"conv{layer[4]}{layer[6]}"
         if part == "kernel":
@@ -44,5 +45,4 @@ def encoder_5se(data: Path) -> LossNetwork:
     kernel = parameters["conv1_1/kernel"]
     parameters["conv1_1/bias"] = parameters["conv1_1/bias"] + np.einsum("hwio,i->o", kernel, offset)
     parameters["conv1_1/kernel"] = np.einsum("hwio,ij->hwjo", kernel, mixing)
-    module = VGG(ENCODER_5SE, padding="reflect")
     return make_network("5SE", module, PREPROCESSING["identity"], parameters)

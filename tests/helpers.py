@@ -63,6 +63,83 @@ def vgg_features(x, parameters, padding="zero", exceptions=(), pooling="max"):
     return found
 
 
+def sliding(x, side, margin, function):
+    """Apply a function to every second square of a map with zeros around it."""
+    x = np.pad(np.asarray(x, np.float64), [(margin, margin), (margin, margin), (0, 0)])
+    rows, columns = ((n - side) // 2 + 1 for n in x.shape[:2])
+    squares = [
+        [function(x[2 * i : 2 * i + side, 2 * j : 2 * j + side]) for j in range(columns)]
+        for i in range(rows)
+    ]
+    return np.array(squares)
+
+
+def halving_conv2d(x, kernel, margin, bias=0.0):
+    """Convolve at stride 2, square by square."""
+    kernel = np.asarray(kernel, np.float64)
+    return sliding(x, len(kernel), margin, lambda s: np.tensordot(s, kernel, 3)) + bias
+
+
+def densenet_features(x, parameters, blocks, epsilon):
+    """Every layer of a DenseNet, from the paper's figure 2 and table 1; ``x`` is preprocessed."""
+    found = {}
+
+    def norm(name, x):
+        gamma, beta, mean, variance = (
+            np.asarray(parameters[f"{name}/{part}"], np.float64)
+            for part in ("gamma", "beta", "mean", "variance")
+        )
+        return gamma * (x - mean) / np.sqrt(variance + epsilon) + beta
+
+    def normalised(prefix, x):
+        found[f"{prefix}bn"] = x = norm(f"{prefix}bn", x)
+        found[f"{prefix}relu"] = x = np.maximum(x, 0)
+        return x
+
+    found["conv1_conv"] = x = halving_conv2d(x, parameters["conv1_conv/kernel"], 3)
+    x = normalised("conv1_", x)
+    found["pool1"] = x = sliding(x, 3, 1, lambda square: square.max((0, 1)))
+    for b, depth in enumerate(blocks, 2):
+        for i in range(1, depth + 1):
+            name = f"conv{b}_block{i}"
+            y = normalised(f"{name}_0_", x)
+            found[f"{name}_1_conv"] = y = conv2d(y, parameters[f"{name}_1_conv/kernel"], 0.0)
+            y = normalised(f"{name}_1_", y)
+            found[f"{name}_2_conv"] = y = conv2d(y, parameters[f"{name}_2_conv/kernel"], 0.0)
+            found[f"{name}_concat"] = x = np.concatenate([x, y], axis=-1)
+        if b <= len(blocks):
+            y = normalised(f"pool{b}_", x)
+            found[f"pool{b}_conv"] = y = conv2d(y, parameters[f"pool{b}_conv/kernel"], 0.0)
+            found[f"pool{b}_pool"] = x = pool2d(y, "avg")
+    normalised("", x)
+    return found
+
+
+def squeezenet_features(x, parameters, fires, pooled):
+    """Every layer of SqueezeNet 1.1, as its authors' prototxt lists them."""
+    found = {}
+
+    def largest(x):
+        return sliding(x, 3, 0, lambda square: square.max((0, 1)))
+
+    found["conv1"] = halving_conv2d(x, parameters["conv1/kernel"], 0, parameters["conv1/bias"])
+    found["relu_conv1"] = x = np.maximum(found["conv1"], 0)
+    found["pool1"] = x = largest(x)
+    for i in fires:
+        several = {}
+        for part in ("squeeze1x1", "expand1x1", "expand3x3"):
+            name = f"fire{i}_{part}"
+            source = x if part == "squeeze1x1" else several["squeeze1x1"]
+            y = conv2d(source, parameters[f"{name}/kernel"], parameters[f"{name}/bias"])
+            found[name] = y
+            found[f"fire{i}_relu_{part}"] = several[part] = np.maximum(y, 0)
+        x = np.concatenate([several["expand1x1"], several["expand3x3"]], axis=-1)
+        found[f"fire{i}_concat"] = x
+        if i in pooled:
+            found[f"pool{i}"] = x = largest(x)
+    return found
+
+
 def encode(image, space):
     """Apply a colour space channel by channel."""
     channels = {"rgb": (0, 1, 2), "bgr": (2, 1, 0)}[space.order]

@@ -10,7 +10,14 @@ import numpy as np
 import pytest
 from jax import lax
 
-from jaxnst.networks.layers import avg_pool, conv, max_pool, pad
+from jaxnst.networks.layers import (
+    avg_pool,
+    conv,
+    halving_conv,
+    max_pool,
+    overlapping_pool,
+    pad,
+)
 
 PADDINGS = ["zero", "edge", "reflect"]
 # Sums of up to 800 products of normal values in float32; the references are float64.
@@ -249,3 +256,75 @@ def test_pooling_gradient_equals_finite_differences(rng, pool, kind, shape):
 def test_pooling_shares_out_the_gradient_of_equal_values(pool):
     grad = jax.grad(lambda x: pool(x).sum())(jnp.ones((4, 4, 2)))
     np.testing.assert_array_equal(grad, np.full((4, 4, 2), 0.25))
+
+
+# Strides.
+
+
+def plain_halving_conv(x, kernel, bias, margin):
+    """The same by JAX's own strided convolution, differentiated by JAX."""
+    dimensions = ("NHWC", "HWIO", "NHWC")
+    margins = [(margin, margin)] * 2
+    out = lax.conv_general_dilated(x[None], kernel, (2, 2), margins, dimension_numbers=dimensions)[
+        0
+    ]
+    return out + jnp.broadcast_to(bias, out.shape)
+
+
+# Kernel side and margin of DenseNet's stem, of SqueezeNet's, and of others.
+STRIDED = [(7, 3), (3, 0), (3, 1), (4, 1), (1, 0)]
+
+
+@pytest.mark.parametrize("shape", [(11, 14), (12, 13), (7, 7)])
+@pytest.mark.parametrize(("side", "margin"), STRIDED)
+def test_halving_conv_equals_a_float64_sum(rng, side, margin, shape):
+    x, kernel, bias = data(rng, 3, side, shape)
+    for padding in PADDINGS if margin else ["zero"]:
+        out = jax.jit(partial(halving_conv, margin=margin, padding=padding))(x, kernel, bias)
+        mode = helpers.PAD_MODES[padding]
+        padded = np.pad(np.asarray(x), [(margin, margin), (margin, margin), (0, 0)], mode=mode)
+        expected = helpers.halving_conv2d(padded, kernel, 0, np.asarray(bias))
+        assert out.shape == expected.shape
+        np.testing.assert_allclose(out, expected, **CLOSE)
+
+
+@pytest.mark.parametrize(("side", "margin"), STRIDED)
+def test_halving_conv_gradients_equal_jax_s_own(rng, side, margin):
+    x, kernel, bias = data(rng, 3, side, (10, 13))
+    out = plain_halving_conv(x, kernel, bias, margin)
+    weights = rng.normal(size=out.shape).astype(np.float32)
+    ours = weighted(lambda *args: halving_conv(*args, margin=margin), weights)
+    plain = weighted(lambda *args: plain_halving_conv(*args, margin), weights)
+    found = jax.jit(jax.grad(ours, (0, 1, 2)))(x, kernel, bias)
+    expected = jax.jit(jax.grad(plain, (0, 1, 2)))(x, kernel, bias)
+    for f, e in zip(found, expected, strict=True):
+        np.testing.assert_allclose(f, e, rtol=1e-3, atol=1e-4)
+
+
+def test_halving_conv_of_a_batch_equals_the_images_one_by_one(rng):
+    x, kernel, bias = data(rng, 3, 7, (4, 9, 10))
+    one_by_one = [halving_conv(image, kernel, bias, margin=3) for image in x]
+    np.testing.assert_allclose(halving_conv(x, kernel, bias, margin=3), one_by_one, **CLOSE)
+
+
+@pytest.mark.parametrize("pooling", ["max", "avg"])
+@pytest.mark.parametrize("margin", [0, 1])
+@pytest.mark.parametrize("shape", [(9, 12), (8, 7), (3, 3)])
+def test_overlapping_pool_looks_at_every_second_square(rng, shape, margin, pooling):
+    x = np.abs(rng.normal(size=(*shape, 5))).astype(np.float32)
+    reduce = {"max": np.max, "avg": np.mean}[pooling]
+    expected = helpers.sliding(x, 3, margin, lambda square: reduce(square, axis=(0, 1)))
+    out = jax.jit(partial(overlapping_pool, pooling=pooling, margin=margin))(x)
+    np.testing.assert_allclose(out, expected, rtol=1e-6)
+
+
+def test_overlapping_pool_s_gradient_equals_that_of_jax_s_own(rng):
+    x = jnp.asarray(rng.normal(size=(11, 14, 5)), jnp.float32)  # no two values alike
+    weights = rng.normal(size=(5, 6, 5)).astype(np.float32)
+
+    def plain(x):
+        return lax.reduce_window(x, -jnp.inf, lax.max, (3, 3, 1), (2, 2, 1), "VALID")
+
+    found = jax.grad(lambda x: jnp.sum(weights * overlapping_pool(x, "max")))(x)
+    expected = jax.grad(lambda x: jnp.sum(weights * plain(x)))(x)
+    np.testing.assert_allclose(found, expected, atol=1e-6)

@@ -20,7 +20,8 @@ from jaxnst.networks import (
     make_network,
 )
 from jaxnst.networks import registry as networks_registry
-from jaxnst.networks.vgg import VGG, VGG16, VGG19, VGG19_LITE, parameter_shapes, steps, stride
+from jaxnst.networks.densenet import DenseNet
+from jaxnst.networks.vgg import VGG, VGG16, VGG19, VGG19_LITE
 
 SKEWED = Space(order="bgr", scale=2.0, mean=(0.1, 0.2, 0.3), deviation=(1.0, 0.5, 2.0))
 
@@ -78,7 +79,7 @@ def convolutions(network, layers):
 def test_widths_are_those_of_the_paper(name):
     blocks = tuple(tuple(map(int, b.split())) for b in TABLES[name].split("|"))
     assert NETWORKS[name].module.blocks == blocks
-    shapes = parameter_shapes(blocks)
+    shapes = VGG(blocks).shapes()
     widths = [3, *(w for block in blocks for w in block)]
     kernels = [shape for key, shape in shapes.items() if key.endswith("kernel")]
     assert kernels == [(3, 3, a, b) for a, b in pairwise(widths)]
@@ -90,7 +91,7 @@ def test_layer_names_are_those_of_the_literature(tiny):
         *("conv2_1", "relu2_1", "pool2"),
         *("conv3_1", "relu3_1", "conv3_2", "relu3_2", "pool3"),
     )
-    names = [name for name, _ in steps(VGG19)]
+    names = list(VGG(VGG19).table())
     assert len(names) == 16 * 2 + 5 and names[-3:] == ["conv5_4", "relu5_4", "pool5"]
 
 
@@ -104,10 +105,10 @@ def test_the_bundled_network_costs_at_most_an_eighth_of_vgg19():
 
     def cost(blocks):
         total, channels = 0.0, 3
-        for name, width in steps(blocks):
+        for name, layer in VGG(blocks).table().items():
             if name.startswith("conv"):
-                total += 9 * channels * width / stride(name) ** 2
-                channels = width
+                total += 9 * channels * layer.channels / layer.stride**2
+                channels = layer.channels
             if name == "relu5_1":
                 return total
         raise AssertionError("no relu5_1")
@@ -178,7 +179,7 @@ def test_networks_that_do_not_ship_ask_for_a_file():
     ("size", "layer"), [((1, 8), "relu2_1"), ((8, 3), "relu3_1"), ((7, 8), "pool3")]
 )
 def test_an_image_too_small_for_a_layer_is_refused(tiny, size, layer):
-    least = stride(layer)
+    least = tiny.stride(layer)
     message = f"image is {size[1]}x{size[0]} but {layer} needs at least {least} pixels per side"
     with pytest.raises(ValueError, match=message):
         tiny.features(tiny.params, jnp.zeros((*size, 3)), ("relu1_1", layer))
@@ -233,6 +234,66 @@ def test_the_real_tables_equal_float64(name):
     names = ("relu1_1", "pool1", "relu3_1", "conv4_2", "relu4_2", "relu5_1")
     # Up to 13 layers of sums of 4608 products.
     assert_features(extract_features(network, tiny_image, names), expected, names, 1e-4)
+
+
+@pytest.mark.parametrize("shape", [(37, 46), (29, 29)])
+def test_a_densenet_equals_float64(shape):
+    """Every layer, at an odd size and at the least that reaches the last layer."""
+    blocks = (2, 1, 1, 1)
+    module = DenseNet(blocks, epsilon=1e-3)  # large, to be seen
+    rng = np.random.default_rng(0)
+    parameters = {}
+    for name, sizes in module.shapes().items():
+        parameters[name] = rng.normal(0, np.sqrt(2 / np.prod(sizes[:-1])), sizes)
+        if len(sizes) == 1:
+            parameters[name] = rng.uniform(0.01 if "variance" in name else -0.5, 1, sizes)
+    network = make_network("small", module, SKEWED, parameters)
+    picture = helpers.picture(*shape)
+    expected = helpers.densenet_features(
+        helpers.encode(picture, SKEWED), parameters, blocks, module.epsilon
+    )
+    assert list(expected) == list(network.layers)
+    found = extract_features(network, jnp.asarray(picture), network.layers)
+    assert_features(found, expected, network.layers, 1e-4)
+
+
+@pytest.mark.parametrize("shape", [(50, 39), (31, 31)])
+def test_squeezenet_equals_float64(shape):
+    network = init_network("squeezenet1.1")
+    picture = helpers.picture(*shape)
+    encoded = helpers.encode(picture, network.preprocessing)
+    expected = helpers.squeezenet_features(
+        encoded, helpers.flat(network.params), range(2, 10), (3, 5)
+    )
+    assert set(expected) == set(network.layers)
+    found = extract_features(network, jnp.asarray(picture), network.layers)
+    assert_features(found, expected, network.layers, 1e-4)
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+def test_the_table_tells_shapes_strides_and_least_sizes(name):
+    """Of every layer of every network, against what JAX says of the computation itself."""
+    network = init_network(name)
+    shapes = network.module.shapes()
+    assert {
+        f"{k}/{p}": v.shape for k, ps in network.params.items() for p, v in ps.items()
+    } == shapes
+
+    def sizes(side, layers):
+        image = jax.ShapeDtypeStruct((side, side, 3), jnp.float32)
+        run = partial(network.module.apply, {"params": network.params}, layers=layers)
+        return {name: found.shape for name, found in jax.eval_shape(run, image).items()}
+
+    large = sizes(1024, network.layers)
+    for layer, (channels, stride, _) in network.table.items():
+        assert large[layer][2] == channels
+        assert abs(large[layer][0] - 1024 / stride) <= 1
+    for least in {layer.least for layer in network.table.values()}:
+        fits = tuple(n for n, layer in network.table.items() if layer.least == least)
+        assert min(size[0] for size in sizes(least, fits).values()) == 1
+        for layer in (fits[0], fits[-1]) if least > 1 else ():
+            with pytest.raises((ValueError, TypeError, AssertionError)):  # as padding a map of 0
+                assert sizes(least - 1, (layer,))[layer][0] > 0
 
 
 def test_preprocessing_of_the_networks():
@@ -336,7 +397,7 @@ def test_parameters_are_an_argument_of_the_program_and_not_part_of_it(image):
 
 
 def test_a_network_whose_parameters_end_early_ends_there(image):
-    shapes = parameter_shapes(VGG16)
+    shapes = VGG(VGG16).shapes()
     first = [key for key in shapes if key.split("/")[0] <= "conv2_1"]
     parameters = {key: np.zeros(shapes[key]) for key in first}
     network = make_network("cut", VGG(VGG16), Space(), parameters)

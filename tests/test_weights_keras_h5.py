@@ -77,7 +77,7 @@ def refuse_closed(file, pattern):
 def test_keras_official_layout(h5):
     found, metadata = read_parameters(closed(h5))
     assert_same(found, random_parameters())
-    assert metadata == {"format": "keras-h5", "preprocessing": "caffe"}
+    assert metadata == {"format": "keras-h5"}
     assert found["conv1_1/kernel"].flags.writeable
 
 
@@ -272,7 +272,7 @@ def keras_files(tmp_path_factory):
 @pytest.mark.parametrize(("network", "layers"), [("VGG16", 13), ("VGG19", 16)])
 def test_files_written_by_keras_itself(keras_files, network, layers, form):
     found, metadata = read_parameters(keras_files / f"{network}{form}")
-    assert metadata["preprocessing"] == "caffe"
+    assert metadata == {"format": "keras-h5"}
     with np.load(keras_files / f"{network}.npz") as expected:
         names = {re.sub(r"block(\d)_conv(\d)", r"conv\1_\2", name): name for name in expected}
         assert_same(found, {ours: expected[theirs] for ours, theirs in names.items()})

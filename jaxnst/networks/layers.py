@@ -18,7 +18,7 @@ import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array, Float
 
-from jaxnst.config import Padding
+from jaxnst.config import Padding, Pooling
 
 # XLA's fast path for convolutions on a CPU wants the input channels in whole vectors of this
 # many: a picture's three, filled up with zeros, cost a fifth of what three cost.
@@ -28,7 +28,7 @@ _VECTOR = 4
 def conv(
     x: Float[Array, "*batch h w c"],
     kernel: Float[Array, "kh kw c d"],
-    bias: Float[Array, " d"],
+    bias: Float[Array, " d"] | None = None,
     *,
     padding: Padding = "zero",
 ) -> Float[Array, "*batch h w d"]:
@@ -37,7 +37,7 @@ def conv(
     Args:
       x: Feature map, with or without one batch axis.
       kernel: Odd height and width.
-      bias: One value per output channel.
+      bias: One value per output channel, or None.
       padding: What lies beyond the border. Zeros are padded inside the convolution; ``edge`` and
         ``reflect`` (without repeating the border) cost a copy of the feature map.
 
@@ -57,8 +57,60 @@ def conv(
     if missing := -x.shape[-1] % _VECTOR:
         x = jnp.pad(x, [(0, 0)] * (x.ndim - 1) + [(0, missing)])
         kernel = jnp.pad(kernel, [(0, 0), (0, 0), (0, missing), (0, 0)])
-    out = _conv(margin, x if x.ndim == 4 else x[None], kernel)
-    return (out if x.ndim == 4 else out[0]) + bias.reshape((1,) * (x.ndim - 1) + (-1,))
+    return _add_bias(_conv_any(margin, x, kernel), bias)
+
+
+def halving_conv(
+    x: Float[Array, "*batch h w c"],
+    kernel: Float[Array, "k k c d"],
+    bias: Float[Array, " d"] | None = None,
+    *,
+    margin: int,
+    padding: Padding = "zero",
+) -> Float[Array, "*batch h2 w2 d"]:
+    """Convolve at stride 2, explicitly padded; a last row or column that does not fit is dropped.
+
+    Computed as a convolution at stride 1 over squares of 2x2 pixels, whose gradient stays a
+    convolution in canonical layout too.
+
+    Args:
+      x: Feature map, with or without one batch axis.
+      kernel: Square.
+      bias: One value per output channel, or None.
+      margin: Rows and columns added on every side.
+      padding: What they hold.
+
+    Returns:
+      ``(h + 2 * margin - k) // 2 + 1`` rows, and columns alike.
+    """
+    k = kernel.shape[0]
+    x = pad(x, (margin, margin), padding)
+    height, width = ((side - k) // 2 + 1 for side in x.shape[-3:-1])
+    even = -(-k // 2)  # side of the kernel in squares
+    # As many rows and columns as the squares take: one may be missing, or be left over.
+    fits = ((side + even - 1) * 2 for side in (height, width))
+    missing = [fit - side for fit, side in zip(fits, x.shape[-3:-1], strict=True)]
+    x = jnp.pad(x, [(0, 0)] * (x.ndim - 3) + [(0, max(0, m)) for m in missing] + [(0, 0)])
+    x = x[..., : (height + even - 1) * 2, : (width + even - 1) * 2, :]
+    kernel = jnp.pad(kernel, [(0, 2 * even - k)] * 2 + [(0, 0)] * 2)
+    squares = kernel.reshape(even, 2, even, 2, *kernel.shape[2:])
+    squares = squares.transpose(0, 2, 1, 3, 4, 5).reshape(even, even, -1, kernel.shape[-1])
+    return _add_bias(_conv_any((0, 0), _as_squares(x), squares), bias)
+
+
+def _as_squares(x: Array) -> Array:
+    """Put the four pixels of every 2x2 square beside each other in the channels."""
+    *batch, h, w, c = x.shape
+    x = x.reshape(*batch, h // 2, 2, w // 2, 2, c)
+    return jnp.moveaxis(x, -4, -3).reshape(*batch, h // 2, w // 2, 4 * c)
+
+
+def _conv_any(margin: tuple[int, int], x: Array, kernel: Array) -> Array:
+    return _conv(margin, x, kernel) if x.ndim == 4 else _conv(margin, x[None], kernel)[0]
+
+
+def _add_bias(x: Array, bias: Array | None) -> Array:
+    return x if bias is None else x + bias.reshape((1,) * (x.ndim - 1) + (-1,))
 
 
 def pad(
@@ -80,6 +132,32 @@ def avg_pool(x: Float[Array, "*batch h w c"]) -> Float[Array, "*batch h2 w2 c"]:
     """Take the mean of each 2x2 square; an odd last row or column is dropped."""
     (a, b), (c, d) = _squares(x)
     return 0.25 * (a + b + (c + d))
+
+
+def overlapping_pool(
+    x: Float[Array, "*batch h w c"], pooling: Pooling, *, margin: int = 0
+) -> Float[Array, "*batch h2 w2 c"]:
+    """Take the maximum or the mean of every second 3x3 square.
+
+    Args:
+      x: Feature map after a ReLU, or any without negative values if there is a margin.
+      pooling: Which of the two.
+      margin: Rows and columns of zeros added on every side.
+
+    Returns:
+      ``(h + 2 * margin - 3) // 2 + 1`` rows, and columns alike.
+    """
+    x = pad(x, (margin, margin), "zero")
+    for axis in (x.ndim - 3, x.ndim - 2):
+        count = (x.shape[axis] - 3) // 2 + 1
+        first, second, third = (
+            lax.slice_in_dim(x, start, start + 2 * count - 1, 2, axis) for start in range(3)
+        )
+        if pooling == "max":
+            x = jnp.maximum(jnp.maximum(first, second), third)
+        else:
+            x = (first + second + third) / 3
+    return x
 
 
 def _squares(x: Array) -> tuple[tuple[Array, Array], tuple[Array, Array]]:

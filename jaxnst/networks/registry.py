@@ -15,11 +15,13 @@ from jaxtyping import Array, Float
 
 from jaxnst._types import Features, Image
 from jaxnst.config import Padding, Pooling, Space
-from jaxnst.networks import vgg
+from jaxnst.networks import densenet, squeezenet, vgg
+from jaxnst.networks.table import Layer, layers_of
 from jaxnst.space import encode
 from jaxnst.weights import bundled, check_parameters, read_parameters
 
 Params = dict[str, dict[str, jax.Array]]
+Module = vgg.VGG | densenet.DenseNet | squeezenet.SqueezeNet
 
 CAFFE = Space(order="bgr", scale=255.0, mean=(103.939, 116.779, 123.68))
 IMAGENET = Space(mean=(0.485, 0.456, 0.406), deviation=(0.229, 0.224, 0.225))
@@ -28,7 +30,7 @@ PREPROCESSING = {"caffe": CAFFE, "imagenet": IMAGENET, "identity": Space()}
 
 @dataclass(frozen=True)
 class _Entry:
-    module: vgg.VGG
+    module: Module
     preprocessing: str
     file: str | None = None
 
@@ -41,6 +43,10 @@ NETWORKS = {
     ),
     "vgg19": _Entry(vgg.VGG(vgg.VGG19), "caffe"),
     "vgg16": _Entry(vgg.VGG(vgg.VGG16), "caffe"),
+    "densenet121": _Entry(densenet.DenseNet(densenet.DENSENET121), "imagenet"),
+    "densenet169": _Entry(densenet.DenseNet(densenet.DENSENET169), "imagenet"),
+    "densenet201": _Entry(densenet.DenseNet(densenet.DENSENET201), "imagenet"),
+    "squeezenet1.1": _Entry(squeezenet.SqueezeNet(), "caffe"),
 }
 
 
@@ -54,14 +60,14 @@ class LossNetwork:
 
     Attributes:
       name: Name it was loaded by.
-      module: The Flax module.
+      module: The Flax module, of any family.
       preprocessing: Space that the module expects its input in.
       layers: Names of the layers that can be asked for, shallow to deep.
-      params: Parameters by convolution: ``{"conv1_1": {"kernel": ..., "bias": ...}, ...}``.
+      params: Parameters by layer: ``{"conv1_1": {"kernel": ..., "bias": ...}, ...}``.
     """
 
     name: str
-    module: vgg.VGG
+    module: Module
     preprocessing: Space
     layers: tuple[str, ...]
     params: Params = field(compare=False, repr=False)
@@ -86,10 +92,10 @@ class LossNetwork:
         """
         names = {layer: self.resolve(layer) for layer in layers}
         for layer, name in names.items():
-            if min(image.shape[-3:-1]) < vgg.stride(name):
+            if min(image.shape[-3:-1]) < (least := self.table[name].least):
                 raise ValueError(
                     f"image is {image.shape[-2]}x{image.shape[-3]} but {layer} needs at least "
-                    f"{vgg.stride(name)} pixels per side: enlarge it or drop the layer"
+                    f"{least} pixels per side: enlarge it or drop the layer"
                 )
         x = encode(image, self.preprocessing)
         found: Any = self.module.apply({"params": params}, x, tuple(dict.fromkeys(names.values())))
@@ -97,14 +103,19 @@ class LossNetwork:
 
     def resolve(self, layer: str) -> str:
         """Return this network's own name for a layer, or raise KeyError with what there is."""
-        name = vgg.keras_alias(layer)
+        name = self.module.alias(layer)
         if name not in self.layers:
             raise KeyError(_unknown("layer", layer, self.layers, f" of {self.name}"))
         return name
 
+    @property
+    def table(self) -> dict[str, Layer]:
+        """Channels, stride and least size of every layer of the family, by name."""
+        return self.module.table()
+
     def stride(self, layer: str) -> int:
         """Return how many pixels one position of a layer stands for."""
-        return vgg.stride(self.resolve(layer))
+        return self.table[self.resolve(layer)].stride
 
     def configure(
         self, *, pooling: Pooling | None = None, padding: Padding | None = None
@@ -117,7 +128,9 @@ class LossNetwork:
         if pooling is not None:
             module = module.clone(pooling=pooling)
         if padding is not None:
-            module = module.clone(padding=padding, exceptions=())
+            module = module.clone(padding=padding)
+            if isinstance(module, vgg.VGG):
+                module = module.clone(exceptions=())
         return dataclasses.replace(self, module=module)
 
 
@@ -125,7 +138,8 @@ def load_network(name: str, *, weights: str | os.PathLike[str] | None = None) ->
     """Load a loss network by name.
 
     Args:
-      name: ``vgg19-lite`` (ships with the package), ``vgg19`` or ``vgg16``.
+      name: ``vgg19-lite`` (ships with the package), ``vgg16``, ``vgg19``, ``densenet121``,
+        ``densenet169``, ``densenet201`` or ``squeezenet1.1``.
       weights: Parameter file, safetensors or Keras HDF5. A file that ends at a whole layer
         gives a network that ends there.
 
@@ -146,7 +160,7 @@ def load_network(name: str, *, weights: str | os.PathLike[str] | None = None) ->
             raise ValueError(f"{name} does not ship with jaxnst: give its parameter file (weights)")
         weights = bundled(entry.file)
     found, metadata = read_parameters(weights)
-    check_parameters(found, vgg.parameter_shapes(entry.module.blocks), weights)
+    check_parameters(found, entry.module.shapes(), weights)
     preprocessing = metadata.get("preprocessing", entry.preprocessing)
     if preprocessing not in PREPROCESSING:
         known = tuple(PREPROCESSING)
@@ -155,16 +169,17 @@ def load_network(name: str, *, weights: str | os.PathLike[str] | None = None) ->
 
 
 def make_network(
-    name: str, module: vgg.VGG, preprocessing: Space, parameters: dict[str, Any]
+    name: str, module: Module, preprocessing: Space, parameters: dict[str, Any]
 ) -> LossNetwork:
-    """Assemble a loss network from flat parameters (``conv1_1/kernel`` in HWIO, ``/bias``)."""
+    """Assemble a loss network from a module and flat parameters (``conv1_1/kernel`` in HWIO)."""
     params: Params = {}
     for key, value in parameters.items():
         layer, part = key.split("/")
         params.setdefault(layer, {})[part] = jnp.asarray(np.asarray(value, np.float32))
     layers = []
-    for layer, _ in vgg.steps(module.blocks):
-        if layer.startswith("conv") and layer not in params:
+    with_parameters = layers_of(module.shapes())
+    for layer in module.table():
+        if layer in with_parameters and layer not in params:
             break
         layers.append(layer)
     return LossNetwork(name, module, preprocessing, tuple(layers), params)
@@ -203,9 +218,11 @@ def init_network(name: str, *, seed: int = 0) -> LossNetwork:
     entry = NETWORKS[name]
     rng = np.random.default_rng(seed)
     parameters = {}
-    for key, shape in vgg.parameter_shapes(entry.module.blocks).items():
+    for key, shape in entry.module.shapes().items():
         deviation = np.sqrt(2 / np.prod(shape[:-1])) if len(shape) > 1 else 0.1
         parameters[key] = rng.normal(0, deviation, shape)
+        if key.endswith(("/gamma", "/variance")):
+            parameters[key] = 1 + np.abs(parameters[key])
     return make_network(name, entry.module, PREPROCESSING[entry.preprocessing], parameters)
 
 

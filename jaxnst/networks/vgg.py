@@ -13,6 +13,7 @@ from jaxtyping import Array, Float
 
 from jaxnst.config import Padding, Pooling
 from jaxnst.networks.layers import avg_pool, conv, max_pool
+from jaxnst.networks.table import FeatureMaps, Layer, Shapes, take
 
 Blocks = tuple[tuple[int, ...], ...]
 """Output channels of every convolution, by block."""
@@ -63,58 +64,53 @@ class VGG(nn.Module):
     pooling: Pooling = "max"
 
     @nn.compact
-    def __call__(
-        self, x: Float[Array, "*batch h w c"], layers: tuple[str, ...]
-    ) -> dict[str, Float[Array, "*batch _ _ _"]]:
+    def __call__(self, x: Float[Array, "*batch h w c"], layers: tuple[str, ...]) -> FeatureMaps:
         """Compute the layers asked for, by name, and nothing deeper than the deepest."""
+        return take(self._computed(x), layers)
+
+    @nn.nowrap
+    def _computed(self, x: Array) -> Iterator[tuple[str, Array]]:
         pool = {"max": max_pool, "avg": avg_pool}[self.pooling]
         exceptions = dict(self.exceptions)
-        features = {}
-        for name, width in steps(self.blocks):
+        for name, layer in self.table().items():
             if name.startswith("conv"):
-                x = Conv(width, exceptions.get(name, self.padding), name=name)(x)
+                padding = exceptions.get(name, self.padding)
+                x = Conv(layer.channels, padding, name=name)(x)
             elif name.startswith("relu"):
                 x = nn.relu(x)
             else:
                 x = pool(x)
-            if name in layers:
-                features[name] = x
-            if len(features) == len(layers):
-                break
-        return features
+            yield name, x
 
+    @nn.nowrap
+    def table(self) -> dict[str, Layer]:
+        """List all layers, from shallow to deep."""
+        found: dict[str, Layer] = {}
+        for b, widths in enumerate(self.blocks, 1):
+            stride = 2 ** (b - 1)
+            for i, width in enumerate(widths, 1):
+                for kind in ("conv", "relu"):
+                    found[f"{kind}{b}_{i}"] = Layer(width, stride, stride)
+            found[f"pool{b}"] = Layer(widths[-1], 2 * stride, 2 * stride)
+        return found
 
-def steps(blocks: Blocks) -> Iterator[tuple[str, int]]:
-    """Yield the name and width of every layer in the order in which they are computed."""
-    for b, widths in enumerate(blocks, 1):
-        for i, width in enumerate(widths, 1):
-            yield f"conv{b}_{i}", width
-            yield f"relu{b}_{i}", width
-        yield f"pool{b}", widths[-1]
+    @nn.nowrap
+    def shapes(self) -> Shapes:
+        """List the parameters, from shallow to deep."""
+        found: Shapes = {}
+        width = 3
+        for name, layer in self.table().items():
+            if name.startswith("conv"):
+                found[f"{name}/kernel"] = (3, 3, width, layer.channels)
+                found[f"{name}/bias"] = (layer.channels,)
+                width = layer.channels
+        return found
 
-
-def stride(layer: str) -> int:
-    """Return how many pixels one position of a layer stands for."""
-    block = int(layer.removeprefix("pool").split("_")[0][-1])
-    return int(2 ** (block if layer.startswith("pool") else block - 1))
-
-
-def keras_alias(layer: str) -> str:
-    """Translate Keras' name of a layer: ``block4_conv2`` is taken after the ReLU."""
-    if match := re.fullmatch(r"block(\d)_conv(\d)", layer):
-        return f"relu{match[1]}_{match[2]}"
-    if match := re.fullmatch(r"block(\d)_pool", layer):
-        return f"pool{match[1]}"
-    return layer
-
-
-def parameter_shapes(blocks: Blocks) -> dict[str, tuple[int, ...]]:
-    """List the parameters of a network, shallow to deep, by their flat names."""
-    shapes: dict[str, tuple[int, ...]] = {}
-    channels = 3
-    for name, width in steps(blocks):
-        if name.startswith("conv"):
-            shapes[f"{name}/kernel"] = (3, 3, channels, width)
-            shapes[f"{name}/bias"] = (width,)
-            channels = width
-    return shapes
+    @nn.nowrap
+    def alias(self, layer: str) -> str:
+        """Translate Keras' name of a layer: ``block4_conv2`` is taken after the ReLU."""
+        if match := re.fullmatch(r"block(\d)_conv(\d)", layer):
+            return f"relu{match[1]}_{match[2]}"
+        if match := re.fullmatch(r"block(\d)_pool", layer):
+            return f"pool{match[1]}"
+        return layer

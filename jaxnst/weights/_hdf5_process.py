@@ -22,7 +22,7 @@ MAX_VALUES = 2**26
 MAX_MEMORY = 4 * 2**30
 
 # The classifier on top: large, and of no use here.
-_TOP = {"fc1", "fc2", "predictions"}
+_TOP = {"fc1", "fc2", "fc1000", "predictions"}
 
 
 class Refused(Exception):

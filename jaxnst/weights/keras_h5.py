@@ -1,4 +1,4 @@
-"""Read VGG16 and VGG19 from the HDF5 files that Keras writes.
+"""Read loss networks from the HDF5 files that Keras writes.
 
 Understood are the official ``*_notop.h5`` files and others of that layout, whole models
 (``model.save("x.h5")``) and Keras 3's ``.weights.h5``. The classifier's dense layers are left out.
@@ -31,6 +31,13 @@ _PROGRAM = Path(__file__).with_name("_hdf5_process.py")
 # Convolutions per block, by their total: early versions of Keras 3 count layers, naming none.
 _BLOCKS = {13: (2, 2, 3, 3, 3), 16: (2, 2, 4, 4, 4)}
 
+# What a layer's arrays are, by their number: a convolution's, or batch normalisation's.
+_PARTS = {
+    1: ("kernel",),
+    2: ("kernel", "bias"),
+    4: ("gamma", "beta", "mean", "variance"),
+}
+
 Layers = dict[str, list[NDArray[np.float32]]]
 
 
@@ -42,24 +49,29 @@ def matches(head: bytes) -> bool:
 def read(path: str | os.PathLike[str]) -> tuple[Parameters, dict[str, str]]:
     """Read a Keras HDF5 file; see :func:`jaxnst.weights.read_parameters`.
 
-    Layers that are not VGG's keep their names, so that a check against VGG lists them.
+    Layers that no family of ours has keep their names, so that a check lists them.
     """
     layers = _layers(os.fspath(path))
-    names = _vgg_names(list(layers))
+    names = _names(list(layers))
     params: Parameters = {}
     for layer, values in layers.items():
-        parts = ("kernel", "bias") if len(values) <= 2 else map(str, range(len(values)))
-        for part, value in zip(parts, values, strict=False):
+        parts = _PARTS.get(len(values), tuple(map(str, range(len(values)))))
+        for part, value in zip(parts, values, strict=True):
             params[f"{names[layer]}/{part}"] = value
-    return params, {"format": FORMAT, "preprocessing": "caffe"}
+    return params, {"format": FORMAT}
 
 
-def _vgg_names(layers: list[str]) -> dict[str, str]:
+def _names(layers: list[str]) -> dict[str, str]:
     blocks = _BLOCKS.get(len(layers), ())
     if blocks and all(re.fullmatch(r"conv2d(_\d+)?", layer) for layer in layers):
         ours = [f"conv{b}_{i}" for b, n in enumerate(blocks, 1) for i in range(1, n + 1)]
         return dict(zip(layers, ours, strict=True))
-    return {layer: re.sub(r"^block(\d)_conv(\d)$", r"conv\1_\2", layer) for layer in layers}
+    return {layer: _name(layer) for layer in layers}
+
+
+def _name(layer: str) -> str:
+    """Translate VGG's names; early DenseNets and SqueezeNet have ``/`` where ours have ``_``."""
+    return re.sub(r"^block(\d)_conv(\d)$", r"conv\1_\2", layer).replace("/", "_")
 
 
 def _layers(path: str) -> Layers:
