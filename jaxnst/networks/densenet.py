@@ -42,8 +42,8 @@ class Convolution(nn.Module):
         shape = (self.side, self.side, x.shape[-1], self.width)
         kernel = self.param("kernel", nn.initializers.he_normal(), shape)
         if self.halving:
-            return halving_conv(x, kernel, margin=self.side // 2, padding=self.padding)
-        return conv(x, kernel, padding=self.padding)
+            return halving_conv(x, kernel, None, margin=self.side // 2, padding=self.padding)
+        return conv(x, kernel, None, padding=self.padding)
 
 
 class FrozenNorm(nn.Module):

@@ -28,7 +28,7 @@ _VECTOR = 4
 def conv(
     x: Float[Array, "*batch h w c"],
     kernel: Float[Array, "kh kw c d"],
-    bias: Float[Array, " d"] | None = None,
+    bias: Float[Array, " d"] | None,
     *,
     padding: Padding = "zero",
 ) -> Float[Array, "*batch h w d"]:
@@ -63,7 +63,7 @@ def conv(
 def halving_conv(
     x: Float[Array, "*batch h w c"],
     kernel: Float[Array, "k k c d"],
-    bias: Float[Array, " d"] | None = None,
+    bias: Float[Array, " d"] | None,
     *,
     margin: int,
     padding: Padding = "zero",
