@@ -59,7 +59,7 @@ def make_job(flags: argparse.Namespace, recipe: Recipe, pictures: Pictures) -> J
     if name in NETWORKS and NETWORKS[name].file is None and flags.weights is None:
         raise UsageError(f"{name} does not ship with jaxnst: give its parameters by --weights FILE")
     try:
-        network = load_network(name, weights=flags.weights)
+        network = load_network(name, weights=flags.weights, preprocessing=flags.preprocessing)
         make_objective(recipe, network)  # its layers and statistic have to exist
     except KeyError as error:
         raise UsageError(str(error.args[0])) from error

@@ -129,7 +129,12 @@ def _add_method(parser: Parser, recipe: Recipe) -> None:
     group.add_argument(
         "--weights",
         metavar="FILE",
-        help="the network's parameters: safetensors, or Keras HDF5 for VGG",
+        help="the network's parameters: safetensors, Keras HDF5, NumPy .npz, or PyTorch's .pth",
+    )
+    group.add_argument(
+        "--preprocessing",
+        choices=("caffe", "torchvision", "matconvnet"),
+        help="what they were trained with, where the file does not tell",
     )
     for flag, (_, field, value) in options(recipe).items():
         group.add_argument(flag, **_keywords(flag, field, value))

@@ -18,14 +18,27 @@ from jaxnst.config import Padding, Pooling, Space
 from jaxnst.networks import densenet, squeezenet, vgg
 from jaxnst.networks.table import Layer, layers_of
 from jaxnst.space import encode
-from jaxnst.weights import bundled, check_parameters, read_parameters
+from jaxnst.weights import bundled, check_parameters, find_known, read_parameters
+from jaxnst.weights.native import FORMAT
+from jaxnst.weights.state_dict import UNSAID
 
 Params = dict[str, dict[str, jax.Array]]
 Module = vgg.VGG | densenet.DenseNet | squeezenet.SqueezeNet
 
 CAFFE = Space(order="bgr", scale=255.0, mean=(103.939, 116.779, 123.68))
 IMAGENET = Space(mean=(0.485, 0.456, 0.406), deviation=(0.229, 0.224, 0.225))
-PREPROCESSING = {"caffe": CAFFE, "imagenet": IMAGENET, "identity": Space()}
+MATCONVNET = Space(scale=255.0, mean=(123.68, 116.779, 103.939))
+PREPROCESSING = {
+    "caffe": CAFFE,
+    "imagenet": IMAGENET,
+    "torchvision": IMAGENET,
+    "matconvnet": MATCONVNET,
+    "identity": Space(),
+}
+
+
+LISTED = 40
+"""Most names that a message lists."""
 
 
 @dataclass(frozen=True)
@@ -134,14 +147,23 @@ class LossNetwork:
         return dataclasses.replace(self, module=module)
 
 
-def load_network(name: str, *, weights: str | os.PathLike[str] | None = None) -> LossNetwork:
+def load_network(
+    name: str,
+    *,
+    weights: str | os.PathLike[str] | None = None,
+    preprocessing: str | None = None,
+) -> LossNetwork:
     """Load a loss network by name.
 
     Args:
       name: ``vgg19-lite`` (ships with the package), ``vgg16``, ``vgg19``, ``densenet121``,
         ``densenet169``, ``densenet201`` or ``squeezenet1.1``.
-      weights: Parameter file, safetensors or Keras HDF5. A file that ends at a whole layer
-        gives a network that ends there.
+      weights: Parameter file of any format that :func:`jaxnst.weights.read_parameters` knows.
+        One that ends at a whole layer gives a network that ends there.
+      preprocessing: What the parameters were trained with: ``caffe`` (BGR, 0 to 255, without the
+        mean), ``torchvision`` (RGB by ImageNet's mean and deviation; also called ``imagenet``),
+        ``matconvnet`` or ``identity``. None: as the table of known files says of this file, else
+        as it says itself, else as its format implies.
 
     Returns:
       The network with its parameters on JAX's default device.
@@ -150,7 +172,7 @@ def load_network(name: str, *, weights: str | os.PathLike[str] | None = None) ->
       KeyError: If there is no network of that name.
       FileNotFoundError: If the parameter file is not there.
       ValueError: If the file cannot be read, belongs to another network, or the network has no
-        parameters of its own and ``weights`` is missing.
+        parameters of its own and ``weights`` is missing, or its preprocessing cannot be told.
     """
     if name not in NETWORKS:
         raise KeyError(_unknown("network", name, tuple(NETWORKS)))
@@ -161,11 +183,44 @@ def load_network(name: str, *, weights: str | os.PathLike[str] | None = None) ->
         weights = bundled(entry.file)
     found, metadata = read_parameters(weights)
     check_parameters(found, entry.module.shapes(), weights)
-    preprocessing = metadata.get("preprocessing", entry.preprocessing)
+    if preprocessing is None:
+        preprocessing = _preprocessing(name, weights, metadata)
     if preprocessing not in PREPROCESSING:
         known = tuple(PREPROCESSING)
         raise ValueError(f"{weights}: {_unknown('preprocessing', preprocessing, known)}")
-    return make_network(name, entry.module, PREPROCESSING[preprocessing], found)
+    module = entry.module
+    if isinstance(module, densenet.DenseNet) and "epsilon" in metadata:
+        module = module.clone(epsilon=_epsilon(weights, metadata["epsilon"]))
+    return make_network(name, module, PREPROCESSING[preprocessing], found)
+
+
+def _preprocessing(name: str, weights: str | os.PathLike[str], metadata: dict[str, str]) -> str:
+    """Tell what a file's parameters were trained with."""
+    said = metadata.get("preprocessing", NETWORKS[name].preprocessing)
+    if metadata.get("format") == FORMAT:  # ours says so itself, or is the network's own
+        return said
+    known = find_known(weights)
+    if known is not None:
+        return known.preprocessing
+    if said == UNSAID:
+        raise ValueError(
+            f"{os.fspath(weights)} does not say which preprocessing its parameters expect: give "
+            "--preprocessing caffe (as of jcjohnson's files) or torchvision"
+        )
+    return said
+
+
+def _epsilon(weights: str | os.PathLike[str], text: str) -> float:
+    try:
+        value = float(text)
+    except ValueError:
+        value = 0.0
+    if not 0 < value < 1:
+        raise ValueError(
+            f"{os.fspath(weights)} has epsilon {text!r}, expected a number above 0 and below 1: "
+            "convert the file again"
+        )
+    return value
 
 
 def make_network(
@@ -229,4 +284,6 @@ def init_network(name: str, *, seed: int = 0) -> LossNetwork:
 def _unknown(kind: str, name: str, known: tuple[str, ...], of: str = "") -> str:
     near = difflib.get_close_matches(name, known, 1, 0.4)
     hint = f"did you mean {near[0]!r}? " if near else ""
+    if len(known) > LISTED:
+        known = (*known[: LISTED // 2], "...", *known[-LISTED // 2 :])
     return f"unknown {kind} {name!r}{of}: {hint}known are {', '.join(known)}"

@@ -10,6 +10,9 @@ from numpy.typing import NDArray
 Parameters: TypeAlias = dict[str, NDArray[np.float32]]
 """Arrays by flat name: ``conv1_1/kernel`` (HWIO), ``conv1_1/bias``."""
 
+MAX_BYTES = 2**30
+"""Largest file: twice that of any network read here (the whole VGG19, in float32)."""
+
 DAMAGED = "is cut short or damaged"
 AGAIN = "copy or download it again"
 

@@ -15,12 +15,10 @@ import safetensors
 from numpy.typing import NDArray
 
 from jaxnst._files import replace_file
-from jaxnst.weights._files import AGAIN, DAMAGED, Parameters, one_line, open_weights
+from jaxnst.weights import state_dict
+from jaxnst.weights._files import AGAIN, DAMAGED, MAX_BYTES, Parameters, one_line, open_weights
 
 FORMAT = "jaxnst-1"
-
-# Twice the largest file of any network read here (the whole VGG19, in float32).
-MAX_BYTES = 2**30
 
 _TYPES: dict[str, Any] = {
     "F64": np.float64,
@@ -60,7 +58,11 @@ def read(path: str | os.PathLike[str]) -> tuple[Parameters, dict[str, str]]:
             f"{name} has format {one_line(version, 20)}, expected {FORMAT}: "
             "install the newest jaxnst"
         )
-    return {one_line(key): _array(name, key, value) for key, value in tensors.items()}, metadata
+    arrays = {one_line(key): _array(name, key, value) for key, value in tensors.items()}
+    if state_dict.matches(arrays):  # a state dict, saved as safetensors
+        arrays, said = state_dict.convert(arrays)
+        metadata = said | metadata
+    return arrays, metadata
 
 
 def _header(data: bytes) -> tuple[list[str], dict[str, str]]:

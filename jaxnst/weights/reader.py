@@ -1,29 +1,33 @@
-"""Read any parameter file: the format is told by the first bytes, never by the name's ending."""
+"""Read any parameter file: the format is told by its content, never by the name's ending."""
 
 import os
+import zipfile
 
-from jaxnst.weights import keras_h5, native
-from jaxnst.weights._files import Parameters, open_weights
+from jaxnst.weights import keras_h5, native, npz, torch_file
+from jaxnst.weights._files import AGAIN, DAMAGED, Parameters, one_line, open_weights
+
+_ZIP = b"PK\x03\x04"
 
 # Files that people are likely to try, with what to do instead.
 _FOREIGN = (
-    (b"PK\x03\x04", "a ZIP archive (as .npz, .keras and .pth files are)"),
-    (b"\x80\x02", "a Python pickle (as old .pth files are)"),
     (b"MATLAB", "a MATLAB file"),
     (b"version https://git-lfs", "a Git LFS pointer instead of the file it stands for"),
     (b"<", "a web page instead of the file it led to"),
 )
+_EXPECTED = "expected safetensors, Keras HDF5, NumPy .npz or a PyTorch state dict"
 
 
 def read_parameters(path: str | os.PathLike[str]) -> tuple[Parameters, dict[str, str]]:
     """Read the parameters of a network from a file of any known format.
 
     Args:
-      path: A safetensors file with jaxnst's names, or a Keras HDF5 file of VGG16 or VGG19.
+      path: A safetensors file or ``.npz`` archive with jaxnst's names, a Keras HDF5 file, or a
+        PyTorch state dict (``.pth``, or safetensors with PyTorch's names).
 
     Returns:
       Float32 arrays by flat name, and what the file says of itself: ``format``, and where known
-      ``network`` and ``preprocessing``.
+      ``network``, ``preprocessing`` and ``epsilon``. A preprocessing ``unsaid`` means that files
+      of this form were trained with different ones.
 
     Raises:
       FileNotFoundError: If there is no such file.
@@ -35,10 +39,28 @@ def read_parameters(path: str | os.PathLike[str]) -> tuple[Parameters, dict[str,
         head = file.read(32)
     if keras_h5.matches(head):
         return keras_h5.read(path)
+    if head.startswith(_ZIP):
+        return _read_archive(path)
+    if torch_file.matches(head):
+        return torch_file.read(path)
     if not native.matches(head):
         for start, what in _FOREIGN:
             if head.startswith(start):
-                raise ValueError(
-                    f"{os.fspath(path)} is {what}: expected safetensors or a Keras HDF5 file"
-                )
+                raise ValueError(f"{os.fspath(path)} is {what}: {_EXPECTED}")
     return native.read(path)
+
+
+def _read_archive(path: str | os.PathLike[str]) -> tuple[Parameters, dict[str, str]]:
+    try:
+        with zipfile.ZipFile(path) as archive:
+            names = archive.namelist()
+    except Exception as error:  # the library promises no particular kinds
+        raise ValueError(f"{os.fspath(path)} {DAMAGED} ({one_line(str(error))}): {AGAIN}") from None
+    if npz.matches(names):
+        return npz.read(path)
+    if torch_file.matches_archive(names):
+        return torch_file.read(path)
+    raise ValueError(
+        f"{os.fspath(path)} is a ZIP archive of {one_line(', '.join(names[:2]), 60)}...: "
+        f"{_EXPECTED} (of a .keras file, save the weights as .weights.h5)"
+    )

@@ -1,0 +1,134 @@
+"""Translate PyTorch's names and layout into ours.
+
+Understood are state dicts of torchvision and jcjohnson (VGG: ``features.0.weight``), torchvision's
+DenseNets in both their spellings (``norm1`` and ``norm.1``), Gatys' ``vgg_conv.pth``
+(``conv1_1.weight``), and the normalised VGG, whose first module is a 1x1 convolution from RGB to
+the Caffe network's input (``0.weight``). Classifiers are left out. Kernels go from OIHW to HWIO.
+"""
+
+import re
+from collections.abc import Iterable, Mapping
+from itertools import zip_longest
+
+import numpy as np
+from numpy.typing import NDArray
+
+from jaxnst.weights._files import Parameters
+
+Tensors = Mapping[str, NDArray[np.float32]]
+
+UNSAID = "unsaid"
+"""Preprocessing of files that share names and shapes but not what they were trained with."""
+
+_BLOCKS = {"vgg16": (2, 2, 3, 3, 3), "vgg19": (2, 2, 4, 4, 4)}
+_NORM = {"weight": "gamma", "bias": "beta", "running_mean": "mean", "running_var": "variance"}
+_CAFFE = np.array([[0, 0, 255], [0, 255, 0], [255, 0, 0]], np.float32)
+_CAFFE_MEAN = np.array([-103.939, -116.779, -123.68], np.float32)
+_DENSE = re.compile(
+    r"features\.(?:(conv0|norm0|norm5)"
+    r"|denseblock(\d)\.denselayer(\d+)\.(norm|conv)\.?(\d)"
+    r"|transition(\d)\.(norm|conv))"
+    r"\.(weight|bias|running_mean|running_var|num_batches_tracked)"
+)
+
+
+def matches(names: Iterable[str]) -> bool:
+    """Tell a state dict by its names."""
+    return any(re.search(r"(^|\.)weight$", name) for name in names)
+
+
+def convert(tensors: Tensors) -> tuple[Parameters, dict[str, str]]:
+    """Return parameters under our names, and what the names say of the file.
+
+    Names that no form has are kept, so that a check against a network lists them.
+    """
+    tensors = {k: v for k, v in tensors.items() if not k.startswith("classifier.")}
+    names = set(tensors)
+    if any(_DENSE.fullmatch(name) for name in names):
+        return _densenet(tensors), {"preprocessing": "imagenet", "epsilon": "1e-05"}
+    if any(re.fullmatch(r"conv\d_\d\.weight", name) for name in names):
+        return _renamed(tensors, {}), {"preprocessing": "caffe"}
+    if any(re.fullmatch(r"features\.\d+\.weight", name) for name in names):
+        plain = {name.removeprefix("features."): value for name, value in tensors.items()}
+        return _renamed(plain, _by_place(plain)), {"preprocessing": UNSAID}
+    if _starts_with_caffe(tensors):
+        rest = {k: v for k, v in tensors.items() if not k.startswith("0.")}
+        return _renamed(rest, _in_order(rest)), {"preprocessing": "caffe"}
+    return _renamed(tensors, {}), {}
+
+
+def _starts_with_caffe(tensors: Tensors) -> bool:
+    kernel, bias = tensors.get("0.weight"), tensors.get("0.bias")
+    if kernel is None or bias is None or kernel.shape != (3, 3, 1, 1):
+        return False
+    return np.array_equal(kernel[:, :, 0, 0], _CAFFE) and np.allclose(bias, _CAFFE_MEAN, atol=1e-3)
+
+
+def _conv_names(network: str) -> list[str]:
+    return [f"conv{b}_{i}" for b, n in enumerate(_BLOCKS[network], 1) for i in range(1, n + 1)]
+
+
+def _kernels(tensors: Tensors) -> list[str]:
+    places = [name.removesuffix(".weight") for name in tensors if name.endswith(".weight")]
+    return sorted((p for p in places if p.isdecimal()), key=int)
+
+
+def _by_place(tensors: Tensors) -> dict[str, str]:
+    """Name convolutions by their places in a Sequential of convolutions, ReLUs and poolings."""
+    found = [int(place) for place in _kernels(tensors)]
+    for network, blocks in _BLOCKS.items():
+        places, place = [], 0
+        for count in blocks:
+            places += [place + 2 * i for i in range(count)]
+            place += 2 * count + 1
+        if found == places[: len(found)]:
+            return dict(zip(map(str, found), _conv_names(network), strict=False))
+    return {}
+
+
+def _in_order(tensors: Tensors) -> dict[str, str]:
+    """Name convolutions by their order, whatever lies between them: the normalised VGG19."""
+    places, names = _kernels(tensors), _conv_names("vgg19")
+    return {p: n for p, n in zip_longest(places, names) if p and n}
+
+
+def _renamed(tensors: Tensors, names: Mapping[str, str]) -> Parameters:
+    parts = {"weight": "kernel", "bias": "bias"}
+    params: Parameters = {}
+    for key, value in tensors.items():
+        layer, _, part = key.rpartition(".")
+        name = f"{names.get(layer, layer)}/{parts.get(part, part)}"
+        params[name] = _layout(value) if part == "weight" else value
+    return params
+
+
+def _densenet(tensors: Tensors) -> Parameters:
+    params: Parameters = {}
+    for key, value in tensors.items():
+        match = _DENSE.fullmatch(key)
+        if match is None:
+            params[key.replace(".", "/")] = value
+        elif match[8] != "num_batches_tracked":
+            layer, is_norm = _densenet_layer(match)
+            part = _NORM[match[8]] if is_norm else "kernel"
+            params[f"{layer}/{part}"] = value if is_norm else _layout(value)
+    return params
+
+
+def _densenet_layer(match: re.Match[str]) -> tuple[str, bool]:
+    """Return our name of a layer, and whether it normalises."""
+    end, block, layer, kind, place, transition, between, _ = match.groups()
+    if end:
+        return {"conv0": "conv1_conv", "norm0": "conv1_bn", "norm5": "bn"}[end], end != "conv0"
+    if transition:
+        kind = {"norm": "bn", "conv": "conv"}[between]
+        return f"pool{int(transition) + 1}_{kind}", kind == "bn"
+    name = f"conv{int(block) + 1}_block{layer}"
+    if kind == "norm":  # before the convolution of the same number
+        return f"{name}_{int(place) - 1}_bn", True
+    return f"{name}_{place}_conv", False
+
+
+def _layout(kernel: NDArray[np.float32]) -> NDArray[np.float32]:
+    """OIHW to HWIO."""
+    return np.ascontiguousarray(kernel.transpose(2, 3, 1, 0)) if kernel.ndim == 4 else kernel

@@ -1,0 +1,76 @@
+"""Read PyTorch's ``.pth`` files, of the ZIP and of the older pickled form.
+
+PyTorch itself does it (extra ``jaxnst[torch]``), with its reader that takes tensors and nothing
+that could run code. Tensors saved on a GPU are read on the CPU.
+"""
+
+import os
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from jaxnst.weights._files import AGAIN, DAMAGED, MAX_BYTES, Parameters, one_line, open_weights
+from jaxnst.weights.state_dict import convert
+
+FORMAT = "torch"
+
+
+def matches(head: bytes) -> bool:
+    """Tell the older form, a pickle, by its first bytes; the other is an archive."""
+    return head.startswith(b"\x80\x02")
+
+
+def matches_archive(names: list[str]) -> bool:
+    """Tell the present form by what is in the archive."""
+    return any(name.endswith("/data.pkl") for name in names)
+
+
+def read(path: str | os.PathLike[str]) -> tuple[Parameters, dict[str, str]]:
+    """Read a state dict; see :func:`jaxnst.weights.read_parameters`."""
+    name = os.fspath(path)
+    try:
+        import torch
+    except ImportError:
+        raise ValueError(
+            f"{name} is a PyTorch file, which takes PyTorch to read: pip install 'jaxnst[torch]', "
+            "or give the same network as safetensors, .npz or Keras HDF5"
+        ) from None
+    with open_weights(path) as file:
+        if os.fstat(file.fileno()).st_size > MAX_BYTES:
+            raise ValueError(
+                f"{name} has more than {MAX_BYTES} bytes: give a file that holds one loss network"
+            )
+        try:
+            found = torch.load(file, map_location="cpu", weights_only=True)
+        except Exception as error:  # whatever it makes of a damaged or hostile file
+            raise ValueError(
+                f"{name} {DAMAGED}, or holds more than tensors ({_reason(error)}): {AGAIN}"
+            ) from None
+    tensors = _tensors(name, found, torch)
+    params, said = convert(tensors)
+    return params, {"format": FORMAT, **said}
+
+
+def _reason(error: Exception) -> str:
+    """Take the first sentence: PyTorch's messages go on with advice to load unsafely."""
+    return one_line(str(error).split("\n", 1)[0].split(". ", 1)[0], 120)
+
+
+def _tensors(file: str, found: Any, torch: Any) -> dict[str, NDArray[np.float32]]:
+    for key in ("state_dict", "model"):  # checkpoints keep it beside other things
+        if isinstance(found, Mapping) and isinstance(found.get(key), Mapping):
+            found = found[key]
+    if not isinstance(found, Mapping):
+        raise ValueError(
+            f"{file} holds a {one_line(type(found).__name__, 40)}, expected a state dict: "
+            "save the network's state_dict()"
+        )
+    tensors = {}
+    for key, value in found.items():
+        if isinstance(value, torch.Tensor) and value.is_floating_point():
+            tensors[one_line(str(key), 80)] = value.detach().to(torch.float32).numpy()
+    if not tensors:
+        raise ValueError(f"{file} holds no tensors: save the network's state_dict()")
+    return tensors
