@@ -65,6 +65,13 @@ def refused(outcome, status, *words):
 # Commands.
 
 
+def test_a_reader_that_goes_away_is_no_error():
+    command = [sys.executable, "-m", "jaxnst", "weights", "list"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+        process.stdout.close()
+        assert process.stderr.read() == b""
+
+
 def test_help_lists_the_commands(capsys):
     with pytest.raises(SystemExit) as stop:
         cli.main(["--help"])
@@ -77,7 +84,9 @@ def test_help_lists_the_commands(capsys):
 def test_commands_have_modules_and_an_unknown_one_is_refused(capsys):
     assert cli.main(["rum"]) == 2
     err = capsys.readouterr().err
-    assert err == "jaxnst: error: unknown command 'rum': did you mean 'run'? known are run\n"
+    assert (
+        err == "jaxnst: error: unknown command 'rum': did you mean 'run'? known are run, weights\n"
+    )
     assert cli.main([]) == 2
     assert "--help" in capsys.readouterr().err
 

@@ -24,7 +24,10 @@ class Command(NamedTuple):
     module: str
 
 
-COMMANDS = (Command("run", "paint a picture in the manner of others", "jaxnst.cli.run"),)
+COMMANDS = (
+    Command("run", "paint a picture in the manner of others", "jaxnst.cli.run"),
+    Command("weights", "list, download, convert and check parameter files", "jaxnst.cli.weights"),
+)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

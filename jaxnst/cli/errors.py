@@ -27,6 +27,9 @@ def guarded(prog: str, work: Callable[[], int], *, debug: bool) -> int:
     """
     try:
         return work()
+    except BrokenPipeError:  # whoever read what was printed has gone, as `head` does
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return FAILED
     except KeyboardInterrupt:
         leave(complain(prog, "stopped", STOPPED))
     except Exception as error:

@@ -1,6 +1,7 @@
 """A run with all that it needs: flags, recipe, pictures, device and network."""
 
 import argparse
+import sys
 from dataclasses import dataclass
 
 import jax
@@ -8,11 +9,14 @@ import jax
 from jaxnst.cli.device import available_memory, describe, use_device
 from jaxnst.cli.errors import UsageError
 from jaxnst.cli.inputs import Pictures
+from jaxnst.cli.messages import amount
+from jaxnst.cli.weights import fetch_with_bar
 from jaxnst.config import Recipe
 from jaxnst.networks import NETWORKS, LossNetwork, load_network
 from jaxnst.objective import make_objective
 from jaxnst.optimize import make_method
 from jaxnst.planning import Plan, make_plan
+from jaxnst.weights.fetch import fetched_path, official_file
 
 
 @dataclass(frozen=True)
@@ -46,6 +50,36 @@ class Job:
         return f"{self.network.name} on {describe(self.device)}, recipe {self.recipe.name}"
 
 
+def _fetch_if_wanted(name: str, *, yes: bool) -> None:
+    """Make sure that a network's parameters are there; download them if the person agrees.
+
+    Raises:
+      UsageError: They are not, and nobody agreed.
+    """
+    if fetched_path(name).is_file():
+        return
+    try:
+        known = official_file(name)
+    except KeyError:
+        raise UsageError(
+            f"{name} does not ship with jaxnst, and no official file of it is published: give its "
+            "parameters by --weights FILE"
+        ) from None
+    size = f", {amount(known.size)}" if known.size else ""
+    if not yes and sys.stdin.isatty() and sys.stderr.isatty():
+        print(
+            f"{name} takes {known.name} ({known.origin}; {known.licence}{size}).", file=sys.stderr
+        )
+        print("Download it? [y/N] ", end="", file=sys.stderr, flush=True)
+        yes = sys.stdin.readline().strip().lower() in ("y", "yes")
+    if not yes:
+        raise UsageError(
+            f"{name} does not ship with jaxnst: --yes downloads {known.name}{size}; without a "
+            f"network, get {known.url} by other means and give it by --weights FILE"
+        )
+    fetch_with_bar(name)
+
+
 def make_job(flags: argparse.Namespace, recipe: Recipe, pictures: Pictures) -> Job:
     """Choose the device and load the network.
 
@@ -57,7 +91,7 @@ def make_job(flags: argparse.Namespace, recipe: Recipe, pictures: Pictures) -> J
     device = use_device(flags.device)
     name = flags.network or recipe.network
     if name in NETWORKS and NETWORKS[name].file is None and flags.weights is None:
-        raise UsageError(f"{name} does not ship with jaxnst: give its parameters by --weights FILE")
+        _fetch_if_wanted(name, yes=flags.yes)
     try:
         network = load_network(name, weights=flags.weights, preprocessing=flags.preprocessing)
         make_objective(recipe, network)  # its layers and statistic have to exist

@@ -60,6 +60,8 @@ def amount(count: int | float) -> str:
       >>> amount(1.5 * 2**30), amount(300 * 2**20)
       ('1.5 GiB', '300 MiB')
     """
+    if count < 2**20:
+        return f"{count / 2**10:.0f} KiB"
     return f"{count / 2**30:.1f} GiB" if count >= 2**30 else f"{count / 2**20:.0f} MiB"
 
 

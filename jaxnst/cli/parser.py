@@ -136,6 +136,9 @@ def _add_method(parser: Parser, recipe: Recipe) -> None:
         choices=("caffe", "torchvision", "matconvnet"),
         help="what they were trained with, where the file does not tell",
     )
+    group.add_argument(
+        "--yes", action="store_true", help="download the network's official parameters unasked"
+    )
     for flag, (_, field, value) in options(recipe).items():
         group.add_argument(flag, **_keywords(flag, field, value))
     group.add_argument(

@@ -19,6 +19,7 @@ from jaxnst.networks import densenet, squeezenet, vgg
 from jaxnst.networks.table import Layer, layers_of
 from jaxnst.space import encode
 from jaxnst.weights import bundled, check_parameters, find_known, read_parameters
+from jaxnst.weights.fetch import fetched_path
 from jaxnst.weights.native import FORMAT
 from jaxnst.weights.state_dict import UNSAID
 
@@ -178,9 +179,12 @@ def load_network(
         raise KeyError(_unknown("network", name, tuple(NETWORKS)))
     entry = NETWORKS[name]
     if weights is None:
-        if entry.file is None:
-            raise ValueError(f"{name} does not ship with jaxnst: give its parameter file (weights)")
-        weights = bundled(entry.file)
+        weights = bundled(entry.file) if entry.file else fetched_path(name)
+        if not os.path.isfile(weights):
+            raise ValueError(
+                f"{name} does not ship with jaxnst: run `jaxnst weights fetch {name}` once, or "
+                "give its parameter file (weights)"
+            )
     found, metadata = read_parameters(weights)
     check_parameters(found, entry.module.shapes(), weights)
     if preprocessing is None:

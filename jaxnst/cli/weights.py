@@ -1,0 +1,169 @@
+"""``jaxnst weights``: the parameter files that networks are loaded from."""
+
+import argparse
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from jaxnst.cli.errors import UsageError, guarded
+from jaxnst.cli.messages import amount
+from jaxnst.cli.parser import Parser
+
+DTYPES = ("float16", "float32")
+
+
+def main(arguments: Sequence[str], prog: str) -> int:
+    """Run the command and return its exit status."""
+    parser = _parser(prog)
+    flags, unknown = parser.parse_known_args(arguments)
+    if unknown:
+        parser.refuse(unknown)
+    return guarded(f"{prog} {flags.action}", lambda: flags.work(flags), debug=flags.debug)
+
+
+def _parser(prog: str) -> Parser:
+    parser = Parser(
+        prog=prog,
+        description="List, download, convert, check and show parameter files.",
+        allow_abbrev=False,
+    )
+    actions = parser.add_subparsers(dest="action", metavar="ACTION", required=True)
+
+    def add(name: str, summary: str, work: object) -> Parser:
+        action = actions.add_parser(name, help=summary, description=summary, allow_abbrev=False)
+        action.add_argument("--debug", action="store_true", help="show where an error comes from")
+        action.set_defaults(work=work)
+        return action
+
+    add("list", "list the files that jaxnst knows", _list)
+    fetch = add("fetch", "download the official parameters of a network", _fetch)
+    fetch.add_argument("network", metavar="NETWORK", help="such as vgg19")
+    convert = add("convert", "write a file of any form as jaxnst's own (safetensors)", _convert)
+    convert.add_argument("file", metavar="FILE")
+    convert.add_argument("-o", "--output", metavar="OUT", required=True)
+    convert.add_argument("--network", metavar="NETWORK", help="check that it fits this one")
+    convert.add_argument(
+        "--preprocessing",
+        choices=("caffe", "torchvision", "matconvnet"),
+        help="what it was trained with, where the file does not tell",
+    )
+    convert.add_argument("--dtype", choices=DTYPES, default="float32", help="default: float32")
+    verify = add("verify", "compare a file, or all fetched ones, with the known digests", _verify)
+    verify.add_argument("file", metavar="FILE", nargs="?")
+    show = add("show", "show what is in a file", _show)
+    show.add_argument("file", metavar="FILE")
+    return parser
+
+
+def _list(flags: argparse.Namespace) -> int:
+    from jaxnst.weights import known_files
+    from jaxnst.weights.fetch import fetched_path, official_file
+
+    for known in known_files():
+        kept = fetched_path(known.network).is_file() if known.url else False
+        if known.format == "jaxnst-1":
+            state = "ships with jaxnst"
+        elif known.url and official_file(known.network) == known:
+            state = "fetched" if kept else f"jaxnst weights fetch {known.network}"
+        else:
+            state = known.url or "not published any more, or on request"
+        print(f"{known.network:<20}{known.preprocessing:<12}{known.name}\n{'':<20}{state}")
+        print(f"{'':<20}{known.origin}; {known.licence}")
+    return 0
+
+
+def _fetch(flags: argparse.Namespace) -> int:
+    from jaxnst.weights.fetch import fetched_path, official_file
+
+    try:
+        known = official_file(flags.network)
+    except KeyError as error:
+        raise UsageError(str(error.args[0])) from error
+    if fetched_path(flags.network).is_file():
+        print(f"{flags.network} is there already", file=sys.stderr)
+    else:
+        print(f"{known.name}: {known.origin}; {known.licence}", file=sys.stderr)
+    print(fetch_with_bar(flags.network))
+    return 0
+
+
+def fetch_with_bar(network: str) -> Path:
+    """Fetch a network's parameters behind a progress bar where stderr is a terminal."""
+    from rich.console import Console
+    from rich.progress import BarColumn, DownloadColumn, Progress, TransferSpeedColumn
+
+    from jaxnst.weights.fetch import fetch
+
+    columns = (BarColumn(), DownloadColumn(), TransferSpeedColumn())
+    console = Console(stderr=True)
+    with Progress(*columns, console=console, disable=not sys.stderr.isatty()) as progress:
+        task = progress.add_task("", total=None)
+
+        def told(done: int, total: int) -> None:
+            progress.update(task, completed=done, total=total or None)
+
+        return fetch(network, told=told)
+
+
+def _convert(flags: argparse.Namespace) -> int:
+    import numpy as np
+
+    from jaxnst.networks import NETWORKS, load_network
+    from jaxnst.weights import find_known, read_parameters, write_parameters
+
+    params, metadata = read_parameters(flags.file)
+    known = find_known(flags.file)
+    network = flags.network or metadata.get("network") or (known.network if known else "")
+    kept = ("epsilon", "origin")
+    said: dict[str, str] = {key: metadata[key] for key in kept if key in metadata}
+    if network:
+        if network not in NETWORKS:
+            raise UsageError(f"unknown network {network!r}: known are {', '.join(NETWORKS)}")
+        # All that a run would ask of it: that it fits, and that its preprocessing is known.
+        load_network(network, weights=flags.file, preprocessing=flags.preprocessing)
+        said["network"] = network
+    preprocessing = flags.preprocessing or (known and known.preprocessing)
+    if preprocessing := preprocessing or metadata.get("preprocessing"):
+        said["preprocessing"] = preprocessing
+    dtype = np.dtype(flags.dtype)
+    write_parameters(flags.output, {k: v.astype(dtype) for k, v in params.items()}, metadata=said)
+    print(flags.output)
+    return 0
+
+
+def _verify(flags: argparse.Namespace) -> int:
+    from jaxnst.networks import NETWORKS, load_network
+    from jaxnst.weights import find_known
+    from jaxnst.weights.fetch import fetched_path
+
+    if flags.file is None:
+        for network in NETWORKS:
+            if fetched_path(network).is_file():
+                load_network(network)
+                print(f"{network}: complete and readable, {fetched_path(network)}")
+        return 0
+    known = find_known(flags.file)
+    if known is None:
+        raise ValueError(
+            f"{flags.file} has the digest of no known file: it may still be good, "
+            "`jaxnst weights show` tells what is in it"
+        )
+    print(f"{known.name} of {known.network}: {known.origin}; {known.licence}")
+    return 0
+
+
+def _show(flags: argparse.Namespace) -> int:
+    from jaxnst.weights import find_known, read_parameters
+
+    params, metadata = read_parameters(flags.file)
+    known = find_known(flags.file)
+    facts = {"known as": known.name if known else "no known file", **metadata}
+    if known:
+        facts["preprocessing"] = known.preprocessing
+    for name, text in facts.items():
+        print(f"{name:<15}{text}")
+    values = sum(value.size for value in params.values())
+    print(f"{'parameters':<15}{values} in {len(params)} arrays, {amount(4 * values)} in float32")
+    for key, value in params.items():
+        print(f"  {key:<40}{' x '.join(map(str, value.shape))}")
+    return 0
