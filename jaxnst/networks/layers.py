@@ -57,7 +57,8 @@ def conv(
     if missing := -x.shape[-1] % _VECTOR:
         x = jnp.pad(x, [(0, 0)] * (x.ndim - 1) + [(0, missing)])
         kernel = jnp.pad(kernel, [(0, 0), (0, 0), (0, missing), (0, 0)])
-    return _add_bias(_conv_any(margin, x, kernel), bias)
+    out = _conv(margin, x, kernel) if x.ndim == 4 else _conv(margin, x[None], kernel)[0]
+    return _add_bias(out, bias)
 
 
 def halving_conv(
@@ -70,8 +71,8 @@ def halving_conv(
 ) -> Float[Array, "*batch h2 w2 d"]:
     """Convolve at stride 2, explicitly padded; a last row or column that does not fit is dropped.
 
-    Computed as a convolution at stride 1 over squares of 2x2 pixels, whose gradient stays a
-    convolution in canonical layout too.
+    Its input gradient is stated as one over squares of 2x2 pixels at stride 1, again in canonical
+    layout.
 
     Args:
       x: Feature map, with or without one batch axis.
@@ -83,19 +84,56 @@ def halving_conv(
     Returns:
       ``(h + 2 * margin - k) // 2 + 1`` rows, and columns alike.
     """
+    if padding != "zero":
+        x = pad(x, (margin, margin), padding)
+        margin = 0
+    if x.ndim == 4:
+        return _add_bias(_halving(margin, x, kernel), bias)
+    return _add_bias(_halving(margin, x[None], kernel)[0], bias)
+
+
+def _plain_halving(margin: int, x: Array, kernel: Array) -> Array:
+    return lax.conv_general_dilated(
+        x,
+        kernel,
+        window_strides=(2, 2),
+        padding=[(margin, margin)] * 2,
+        dimension_numbers=("NHWC", "HWIO", "NHWC"),
+    )
+
+
+_halving = jax.custom_vjp(_plain_halving, nondiff_argnums=(0,))
+
+
+def _halving_forward(margin: int, x: Array, kernel: Array) -> tuple[Array, tuple[Array, Array]]:
+    return _plain_halving(margin, x, kernel), (x, kernel)
+
+
+def _halving_backward(margin: int, saved: tuple[Array, Array], grad: Array) -> tuple[Array, Array]:
+    x, kernel = saved
+    _, x_vjp = jax.vjp(lambda x: _halving_in_squares(margin, x, kernel), x)
+    _, kernel_vjp = jax.vjp(partial(_plain_halving, margin, x), kernel)
+    return x_vjp(grad)[0], kernel_vjp(grad)[0]
+
+
+_halving.defvjp(_halving_forward, _halving_backward)
+
+
+def _halving_in_squares(margin: int, x: Array, kernel: Array) -> Array:
+    """Compute the same at stride 1, from squares of pixels: slower forward, faster backward."""
     k = kernel.shape[0]
-    x = pad(x, (margin, margin), padding)
+    x = pad(x, (margin, margin), "zero")
     height, width = ((side - k) // 2 + 1 for side in x.shape[-3:-1])
     even = -(-k // 2)  # side of the kernel in squares
     # As many rows and columns as the squares take: one may be missing, or be left over.
     fits = ((side + even - 1) * 2 for side in (height, width))
     missing = [fit - side for fit, side in zip(fits, x.shape[-3:-1], strict=True)]
-    x = jnp.pad(x, [(0, 0)] * (x.ndim - 3) + [(0, max(0, m)) for m in missing] + [(0, 0)])
-    x = x[..., : (height + even - 1) * 2, : (width + even - 1) * 2, :]
+    x = jnp.pad(x, [(0, 0), *((0, max(0, m)) for m in missing), (0, 0)])
+    x = x[:, : (height + even - 1) * 2, : (width + even - 1) * 2, :]
     kernel = jnp.pad(kernel, [(0, 2 * even - k)] * 2 + [(0, 0)] * 2)
     squares = kernel.reshape(even, 2, even, 2, *kernel.shape[2:])
     squares = squares.transpose(0, 2, 1, 3, 4, 5).reshape(even, even, -1, kernel.shape[-1])
-    return _add_bias(_conv_any((0, 0), _as_squares(x), squares), bias)
+    return _conv((0, 0), _as_squares(x), squares)
 
 
 def _as_squares(x: Array) -> Array:
@@ -103,10 +141,6 @@ def _as_squares(x: Array) -> Array:
     *batch, h, w, c = x.shape
     x = x.reshape(*batch, h // 2, 2, w // 2, 2, c)
     return jnp.moveaxis(x, -4, -3).reshape(*batch, h // 2, w // 2, 4 * c)
-
-
-def _conv_any(margin: tuple[int, int], x: Array, kernel: Array) -> Array:
-    return _conv(margin, x, kernel) if x.ndim == 4 else _conv(margin, x[None], kernel)[0]
 
 
 def _add_bias(x: Array, bias: Array | None) -> Array:
