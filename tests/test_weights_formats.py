@@ -8,7 +8,6 @@ from pathlib import Path
 import jax.numpy as jnp
 import numpy as np
 import pytest
-import scipy.io
 from hypothesis import given
 from hypothesis import strategies as st
 from numpy.lib import format as npy
@@ -138,99 +137,6 @@ def test_no_truncation_of_an_npz_raises_anything_else(tmp_path, share):
     np.savez(path, **random_parameters())
     data = path.read_bytes()
     refused_or_read(path, data[: max(1, int(share * len(data)))])
-
-
-# MatConvNet.
-
-
-def cell(values):
-    found = np.empty((1, len(values)), object)
-    found[0, :] = values
-    return found
-
-
-def matconvnet_file(path, parameters, *, old=False, compress=False, **more):
-    """A file of a generation, with what stands around convolutions in the real ones."""
-    layers, names = [], list(dict.fromkeys(key.split("/")[0] for key in parameters))
-    fully = {"fc6/kernel": np.ones((2, 2, 5, 6), np.float32), "fc6/bias": np.ones(6, np.float32)}
-    for name in (*names, "fc6"):
-        values = {**parameters, **fully}
-        kernel, bias = values[f"{name}/kernel"], values[f"{name}/bias"][None]
-        kernel = kernel[..., 0] if kernel.shape[-1] == 1 else kernel
-        weights = {"filters": kernel, "biases": bias} if old else {"weights": cell([kernel, bias])}
-        layers.append({"name": name, "type": "conv", "stride": 1.0, "pad": 1.0, **weights})
-        layers.append({"name": f"relu{name[4:]}", "type": "relu"})
-    mean = np.full((2, 2, 3), 120.0)
-    about = {"normalization": {"averageImage": mean}}
-    content = {"layers": cell(layers), **(about if old else {"meta": about}), **more}
-    scipy.io.savemat(path, content, do_compression=compress)
-    return path
-
-
-@pytest.mark.parametrize("old", [False, True])
-@pytest.mark.parametrize("compress", [False, True])
-def test_matconvnet_of_both_generations(tmp_path, old, compress):
-    parameters = random_parameters()
-    parameters["conv9_9/kernel"] = np.ones((3, 3, 4, 1), np.float32)  # MATLAB drops the last axis
-    parameters["conv9_9/bias"] = np.ones(1, np.float32)
-    path = matconvnet_file(tmp_path / "vgg.bin", parameters, old=old, compress=compress)
-    found, metadata = read_parameters(path)
-    assert_same(found, parameters)  # the first index is the row, as ours is
-    assert metadata == {"format": "matconvnet", "preprocessing": "matconvnet"}
-
-
-def test_a_matconvnet_vgg_expects_rgb_without_the_mean(tmp_path):
-    first = {"conv1_1/kernel": np.ones((3, 3, 3, 64), np.float32)}
-    first["conv1_1/bias"] = np.zeros(64, np.float32)
-    network = load_network("vgg19", weights=matconvnet_file(tmp_path / "vgg.mat", first))
-    space = network.preprocessing
-    assert (space.order, space.scale, space.mean) == ("rgb", 255.0, (123.68, 116.779, 103.939))
-
-
-@pytest.mark.parametrize(
-    ("content", "pattern"),
-    [
-        ({"x": np.ones(3)}, "no list of layers"),
-        ({"layers": np.ones(3)}, "no list of layers"),
-        ({"layers": cell([{"type": "conv", "name": "conv1_1"}])}, "cut short or damaged"),
-        (
-            {"layers": cell([{"type": "conv", "name": "c", "filters": "text", "biases": 1.0}])},
-            "no filters of numbers in c",
-        ),
-    ],
-)
-def test_another_matlab_file_is_refused(tmp_path, content, pattern):
-    scipy.io.savemat(tmp_path / "x.mat", content)
-    assert_refused(tmp_path / "x.mat", pattern)
-
-
-def test_matlab_7_3_is_refused_with_advice(tmp_path):
-    (tmp_path / "x.mat").write_bytes(b"MATLAB 7.3 MAT-file, Platform: GLNXA64" + bytes(600))
-    assert_refused(tmp_path / "x.mat", "save it with -v7")
-
-
-@pytest.mark.parametrize("compress", [False, True])
-def test_a_matlab_file_that_unpacks_to_too_much_is_not_read(tmp_path, monkeypatch, compress):
-    path = matconvnet_file(
-        tmp_path / "x.mat", random_parameters(), compress=compress, y=np.zeros(9**6)
-    )
-    monkeypatch.setattr("jaxnst.weights.matconvnet.MAX_BYTES", 10**6)
-    assert_refused(path, "more than|unpacks to")
-
-
-@given(st.lists(st.tuples(st.floats(0, 0.999), st.integers(0, 7)), min_size=1, max_size=4))
-@fuzz
-def test_no_flipped_bits_of_a_matlab_file_raise_anything_else(tmp_path, flips):
-    path = matconvnet_file(tmp_path / "x.mat", random_parameters())
-    refused_or_read(path, flip(path.read_bytes(), flips))
-
-
-@given(st.floats(0.02, 1, exclude_max=True))
-@fuzz
-def test_no_truncation_of_a_matlab_file_raises_anything_else(tmp_path, share):
-    path = matconvnet_file(tmp_path / "x.mat", random_parameters(), compress=True)
-    data = path.read_bytes()
-    refused_or_read(path, data[: int(share * len(data))])
 
 
 # State dicts: names and layout.

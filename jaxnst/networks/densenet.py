@@ -13,7 +13,8 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from jaxnst.config import Padding, Pooling
-from jaxnst.networks.layers import avg_pool, conv, halving_conv, overlapping_pool
+from jaxnst.networks.layers import avg_pool, overlapping_pool
+from jaxnst.networks.modules import Convolution
 from jaxnst.networks.table import FeatureMaps, Layer, Shapes, take
 
 DENSENET121 = (6, 12, 24, 16)
@@ -26,24 +27,6 @@ STEM = 64
 
 KERAS_EPSILON = 1.001e-5
 TORCH_EPSILON = 1e-5
-
-
-class Convolution(nn.Module):
-    """A convolution without bias: 1x1, 3x3, or the stem's 7x7 at stride 2."""
-
-    width: int
-    side: int
-    padding: Padding
-    halving: bool = False
-
-    @nn.compact
-    def __call__(self, x: Float[Array, "*batch h w c"]) -> Float[Array, "*batch _ _ d"]:
-        """Convolve a feature map."""
-        shape = (self.side, self.side, x.shape[-1], self.width)
-        kernel = self.param("kernel", nn.initializers.he_normal(), shape)
-        if self.halving:
-            return halving_conv(x, kernel, None, margin=self.side // 2, padding=self.padding)
-        return conv(x, kernel, None, padding=self.padding)
 
 
 class FrozenNorm(nn.Module):
@@ -94,8 +77,15 @@ class DenseNet(nn.Module):
             elif kind == "relu":
                 x = nn.relu(x)
             elif kind == "conv":
-                halving = name == "conv1_conv"
-                x = Convolution(layer.channels, _side(name), self.padding, halving, name=name)(x)
+                convolution = Convolution(
+                    width=layer.channels,
+                    side=_side(name),
+                    padding=self.padding,
+                    has_bias=False,
+                    halving=3 if name == "conv1_conv" else None,
+                    name=name,
+                )
+                x = convolution(x)
             elif kind == "concat":
                 x = before = jnp.concatenate([before, x], axis=-1)
             elif name == "pool1":

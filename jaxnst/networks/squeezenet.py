@@ -11,7 +11,8 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from jaxnst.config import Padding, Pooling
-from jaxnst.networks.layers import conv, halving_conv, overlapping_pool
+from jaxnst.networks.layers import overlapping_pool
+from jaxnst.networks.modules import Convolution
 from jaxnst.networks.table import FeatureMaps, Layer, Shapes, take
 
 STEM = 64
@@ -21,25 +22,6 @@ FIRES |= {6: (48, 192), 7: (48, 192), 8: (64, 256), 9: (64, 256)}
 
 POOLED = (3, 5)
 """Fire modules that a pooling follows."""
-
-
-class Convolution(nn.Module):
-    """A convolution with bias: 1x1, 3x3, or the stem's 3x3 at stride 2, which pads nothing."""
-
-    width: int
-    side: int
-    padding: Padding
-    halving: bool = False
-
-    @nn.compact
-    def __call__(self, x: Float[Array, "*batch h w c"]) -> Float[Array, "*batch _ _ d"]:
-        """Convolve a feature map."""
-        shape = (self.side, self.side, x.shape[-1], self.width)
-        kernel = self.param("kernel", nn.initializers.he_normal(), shape)
-        bias = self.param("bias", nn.initializers.zeros, (self.width,))
-        if self.halving:
-            return halving_conv(x, kernel, bias, margin=0)
-        return conv(x, kernel, bias, padding=self.padding)
 
 
 class SqueezeNet(nn.Module):
@@ -60,7 +42,7 @@ class SqueezeNet(nn.Module):
 
     @nn.nowrap
     def _computed(self, x: Array) -> Iterator[tuple[str, Array]]:
-        x = Convolution(STEM, 3, self.padding, halving=True, name="conv1")(x)
+        x = Convolution(STEM, halving=0, name="conv1")(x)
         yield "conv1", x
         x = nn.relu(x)
         yield "relu_conv1", x

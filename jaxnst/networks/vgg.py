@@ -12,7 +12,8 @@ import flax.linen as nn
 from jaxtyping import Array, Float
 
 from jaxnst.config import Padding, Pooling
-from jaxnst.networks.layers import avg_pool, conv, max_pool
+from jaxnst.networks.layers import avg_pool, max_pool
+from jaxnst.networks.modules import Convolution
 from jaxnst.networks.table import FeatureMaps, Layer, Shapes, take
 
 Blocks = tuple[tuple[int, ...], ...]
@@ -31,21 +32,6 @@ EDGE_WHERE_IT_SHOWS: tuple[tuple[str, Padding], ...] = (
 )
 """Zeros around the picture and around the deepest maps become a coloured frame in the stylised
 picture; around the large maps between them they do not, and there another padding costs most."""
-
-
-class Conv(nn.Module):
-    """A 3x3 convolution with its parameters, ``kernel`` (HWIO) and ``bias``."""
-
-    width: int
-    padding: Padding
-
-    @nn.compact
-    def __call__(self, x: Float[Array, "*batch h w c"]) -> Float[Array, "*batch h w d"]:
-        """Convolve a feature map, keeping height and width."""
-        shape = (3, 3, x.shape[-1], self.width)
-        kernel = self.param("kernel", nn.initializers.he_normal(), shape)
-        bias = self.param("bias", nn.initializers.zeros, (self.width,))
-        return conv(x, kernel, bias, padding=self.padding)
 
 
 class VGG(nn.Module):
@@ -75,7 +61,7 @@ class VGG(nn.Module):
         for name, layer in self.table().items():
             if name.startswith("conv"):
                 padding = exceptions.get(name, self.padding)
-                x = Conv(layer.channels, padding, name=name)(x)
+                x = Convolution(layer.channels, padding=padding, name=name)(x)
             elif name.startswith("relu"):
                 x = nn.relu(x)
             else:

@@ -14,6 +14,10 @@ from jaxnst.weights._files import AGAIN, DAMAGED, MAX_BYTES, Parameters, one_lin
 FORMAT = "npz"
 
 
+class _Refused(ValueError):
+    """What is wrong, and what to do; follows the file's name."""
+
+
 def matches(names: list[str]) -> bool:
     """Tell by what is in the archive: nothing but ``.npy`` files."""
     return bool(names) and all(name.endswith(".npy") for name in names)
@@ -27,36 +31,33 @@ def read(path: str | os.PathLike[str]) -> tuple[Parameters, dict[str, str]]:
         with zipfile.ZipFile(path) as archive:
             entries = archive.infolist()
             if sum(entry.file_size for entry in entries) > MAX_BYTES:
-                raise ValueError(
-                    f"{name} holds more than {MAX_BYTES} bytes: "
-                    "give a file that holds one loss network"
+                raise _Refused(
+                    f"holds more than {MAX_BYTES} bytes: give a file that holds one loss network"
                 )
             for entry in entries:
                 key = one_line(entry.filename.removesuffix(".npy"), 80)
-                params[key] = _array(name, key, archive.read(entry))
-    except (zipfile.BadZipFile, EOFError, NotImplementedError, RuntimeError, OSError) as error:
-        raise ValueError(f"{name} {DAMAGED} ({one_line(str(error))}): {AGAIN}") from None
-    except Exception as error:
-        if isinstance(error, ValueError) and str(error).startswith(name):
-            raise
+                params[key] = _array(key, archive.read(entry))
+    except _Refused as error:
+        raise ValueError(f"{name} {error}") from None
+    except Exception as error:  # the libraries promise no particular kinds
         raise ValueError(f"{name} {DAMAGED} ({one_line(str(error))}): {AGAIN}") from None
     return params, {"format": FORMAT}
 
 
-def _array(file: str, key: str, data: bytes) -> NDArray[np.float32]:
+def _array(key: str, data: bytes) -> NDArray[np.float32]:
     """Read one array; nothing of the size that its header claims is made before it is checked."""
     stream = io.BytesIO(data)
     version = npy.read_magic(stream)
     read_header = npy.read_array_header_1_0 if version == (1, 0) else npy.read_array_header_2_0
     shape, fortran, kind = read_header(stream)
     if kind.kind != "f":
-        raise ValueError(
-            f"{file} stores {key} as {one_line(str(kind), 40)}, expected floating point numbers: "
+        raise _Refused(
+            f"stores {key} as {one_line(str(kind), 40)}, expected floating point numbers: "
             "give a file of a loss network"
         )
     count = math.prod(shape)
     if count * kind.itemsize != len(data) - stream.tell():
-        raise ValueError(f"{file} {DAMAGED} ({key} is not of its own length): {AGAIN}")
+        raise _Refused(f"{DAMAGED} ({key} is not of its own length): {AGAIN}")
     values = np.frombuffer(data, kind, count, stream.tell())
     values = values.reshape(shape, order="F" if fortran else "C")
     # Whatever does not fit in float32 becomes infinite, and check_parameters reports it.
