@@ -9,10 +9,11 @@ import helpers
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from safetensors.numpy import save_file
 
 from jaxnst import weights
 from jaxnst.cli import main
-from jaxnst.networks import extract_features, init_network, load_network
+from jaxnst.networks import PREPROCESSING, extract_features, init_network, load_network
 from jaxnst.weights import KnownFile, digest, read_parameters, registry
 from jaxnst.weights import fetch as fetching
 from jaxnst.weights.fetch import fetch, fetched_path
@@ -240,6 +241,28 @@ def test_convert_writes_what_loads_the_same(server, official, tmp_path, capsys):
     assert read_parameters(half)[1]["preprocessing"] == "caffe"
 
 
+def test_convert_asks_for_what_a_state_dict_does_not_tell(server, official, tmp_path, capsys):
+    with np.load(official) as arrays:
+        kernel, bias = arrays["conv1_1/kernel"], arrays["conv1_1/bias"]
+    tensors = {"features.0.weight": kernel.transpose(3, 2, 0, 1).copy(), "features.0.bias": bias}
+    source, out = tmp_path / "torch.safetensors", tmp_path / "own.safetensors"
+    save_file(tensors, source)
+    convert = ["weights", "convert", str(source), "-o", str(out)]
+    assert main(convert) == 2 and "give --preprocessing" in capsys.readouterr().err
+    assert not out.exists()
+    assert main([*convert, "--preprocessing", "caffe"]) == 0
+    assert load_network("vgg19", weights=out).preprocessing == PREPROCESSING["caffe"]
+
+
+@pytest.mark.weights
+def test_a_known_file_of_no_network_of_ours_converts(shared, tmp_path):
+    pytest.importorskip("torch", reason="PyTorch is not installed")
+    source = shared / "weights/vgg-normalised/vgg_normalised_conv1_1.pth"
+    out = tmp_path / "own.safetensors"
+    assert main(["weights", "convert", str(source), "-o", str(out)]) == 0
+    assert load_network("vgg19", weights=out).preprocessing == PREPROCESSING["caffe"]
+
+
 @pytest.mark.parametrize(
     ("arguments", "status", "pattern"),
     [
@@ -249,6 +272,7 @@ def test_convert_writes_what_loads_the_same(server, official, tmp_path, capsys):
         (["show", "nothing.pth"], 1, "nothing.pth does not exist"),
         (["convert", "nothing.pth", "-o", "x.safetensors"], 1, "nothing.pth does not exist"),
         (["convert", "nothing.pth"], 2, "-o"),
+        (["convert", "x.pth", "-o", "x.safetensors", "--network", "vgg20"], 2, "unknown network"),
         (["verify", "README.md"], 1, "digest of no known file"),
     ],
 )

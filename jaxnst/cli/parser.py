@@ -17,6 +17,9 @@ SIZES = (16, 16384)
 
 SEEDS = (0, 2**32 - 1)
 
+PREPROCESSINGS = ("caffe", "torchvision", "matconvnet")
+"""What parameters of a file that does not tell may have been trained with."""
+
 
 class Parser(argparse.ArgumentParser):
     """A parser that complains in one line, and names the nearest flag to an unknown one."""
@@ -133,7 +136,7 @@ def _add_method(parser: Parser, recipe: Recipe) -> None:
     )
     group.add_argument(
         "--preprocessing",
-        choices=("caffe", "torchvision", "matconvnet"),
+        choices=PREPROCESSINGS,
         help="what they were trained with, where the file does not tell",
     )
     group.add_argument(

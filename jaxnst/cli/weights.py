@@ -7,7 +7,7 @@ from pathlib import Path
 
 from jaxnst.cli.errors import UsageError, guarded
 from jaxnst.cli.messages import amount
-from jaxnst.cli.parser import Parser
+from jaxnst.cli.parser import PREPROCESSINGS, Parser
 
 DTYPES = ("float16", "float32")
 
@@ -44,11 +44,13 @@ def _parser(prog: str) -> Parser:
     convert.add_argument("--network", metavar="NETWORK", help="check that it fits this one")
     convert.add_argument(
         "--preprocessing",
-        choices=("caffe", "torchvision", "matconvnet"),
+        choices=PREPROCESSINGS,
         help="what it was trained with, where the file does not tell",
     )
     convert.add_argument("--dtype", choices=DTYPES, default="float32", help="default: float32")
-    verify = add("verify", "compare a file, or all fetched ones, with the known digests", _verify)
+    verify = add(
+        "verify", "compare a file with the known digests, or read all that were fetched", _verify
+    )
     verify.add_argument("file", metavar="FILE", nargs="?")
     show = add("show", "show what is in a file", _show)
     show.add_argument("file", metavar="FILE")
@@ -110,20 +112,26 @@ def _convert(flags: argparse.Namespace) -> int:
 
     from jaxnst.networks import NETWORKS, load_network
     from jaxnst.weights import find_known, read_parameters, write_parameters
+    from jaxnst.weights.state_dict import UNSAID
 
+    if flags.network and flags.network not in NETWORKS:
+        raise UsageError(f"unknown network {flags.network!r}: known are {', '.join(NETWORKS)}")
     params, metadata = read_parameters(flags.file)
     known = find_known(flags.file)
     network = flags.network or metadata.get("network") or (known.network if known else "")
     kept = ("epsilon", "origin")
     said: dict[str, str] = {key: metadata[key] for key in kept if key in metadata}
-    if network:
-        if network not in NETWORKS:
-            raise UsageError(f"unknown network {network!r}: known are {', '.join(NETWORKS)}")
+    if network in NETWORKS:
         # All that a run would ask of it: that it fits, and that its preprocessing is known.
         load_network(network, weights=flags.file, preprocessing=flags.preprocessing)
         said["network"] = network
     preprocessing = flags.preprocessing or (known and known.preprocessing)
     if preprocessing := preprocessing or metadata.get("preprocessing"):
+        if preprocessing == UNSAID:
+            raise UsageError(
+                f"{flags.file} does not say what its parameters were trained with: give "
+                f"--preprocessing, one of {', '.join(PREPROCESSINGS)}"
+            )
         said["preprocessing"] = preprocessing
     dtype = np.dtype(flags.dtype)
     write_parameters(flags.output, {k: v.astype(dtype) for k, v in params.items()}, metadata=said)

@@ -26,7 +26,6 @@ BOTTLENECK = 4 * GROWTH
 STEM = 64
 
 KERAS_EPSILON = 1.001e-5
-TORCH_EPSILON = 1e-5
 
 
 class FrozenNorm(nn.Module):

@@ -31,7 +31,8 @@ EDGE_WHERE_IT_SHOWS: tuple[tuple[str, Padding], ...] = (
     ("conv5_1", "edge"),
 )
 """Zeros around the picture and around the deepest maps become a coloured frame in the stylised
-picture; around the large maps between them they do not, and there another padding costs most."""
+picture. Around the large maps between them, where another padding costs most, they spoil three
+pixels only, which the margin of a run (:class:`jaxnst.config.Scales`) cuts off."""
 
 
 class VGG(nn.Module):

@@ -75,14 +75,16 @@ def _old_layout(root: Any) -> Iterator[tuple[str, list[Any]]]:
 def _new_layout(layers: Any) -> Iterator[tuple[str, list[Any]]]:
     """Keras 3, ``.weights.h5``: groups by class and counter, the layer's name in an attribute."""
     if len(layers) > MAX_LAYERS:
-        raise Refused(f"has {len(layers)} layers, expected at most {MAX_LAYERS}: give a VGG file")
+        raise Refused(
+            f"has {len(layers)} layers, expected at most {MAX_LAYERS}: give a loss network"
+        )
     for key in sorted(layers, key=_counter):
         layer = _follow(layers, key)
         if "vars" not in layer:
             continue
         arrays = _follow(layer, "vars")
         if len(arrays) > MAX_ARRAYS:
-            raise Refused(f"has {len(arrays)} arrays in layer {_quote(key)}: give a VGG file")
+            raise Refused(f"has {len(arrays)} arrays in layer {_quote(key)}: give a loss network")
         name = str(arrays.attrs.get("name", key))
         if name not in _TOP and _counter(name)[0] != "dense":
             yield name, [_follow(arrays, str(index)) for index in range(len(arrays))]
@@ -103,7 +105,7 @@ def _texts(item: Any, key: str, most: int) -> Iterator[str]:
     for part in keys:
         total += math.prod(item.attrs.get_id(part).shape)
         if total > most:
-            raise Refused(f"lists {total} {key}, expected at most {most}: give a VGG file")
+            raise Refused(f"lists {total} {key}, expected at most {most}: give a loss network")
         for text in np.ravel(item.attrs[part]):
             yield text.decode() if isinstance(text, bytes) else str(text)
 
@@ -148,7 +150,7 @@ def _count(layer: str, dataset: Any, budget: int) -> int:
     if max(math.prod(dataset.shape), math.prod(dataset.chunks or ())) > budget:
         raise Refused(
             f"has an array of shape {str(dataset.shape)[:60]} in layer {_quote(layer)}, "
-            "which is more than any loss network needs: give a VGG file"
+            "which is more than any loss network needs: give a loss network"
         )
     return math.prod(dataset.shape)
 

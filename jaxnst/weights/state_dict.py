@@ -8,7 +8,6 @@ the Caffe network's input (``0.weight``). Classifiers are left out. Kernels go f
 
 import re
 from collections.abc import Iterable, Mapping
-from itertools import zip_longest
 
 import numpy as np
 from numpy.typing import NDArray
@@ -88,8 +87,7 @@ def _by_place(tensors: Tensors) -> dict[str, str]:
 
 def _in_order(tensors: Tensors) -> dict[str, str]:
     """Name convolutions by their order, whatever lies between them: the normalised VGG19."""
-    places, names = _kernels(tensors), _conv_names("vgg19")
-    return {p: n for p, n in zip_longest(places, names) if p and n}
+    return dict(zip(_kernels(tensors), _conv_names("vgg19"), strict=False))
 
 
 def _renamed(tensors: Tensors, names: Mapping[str, str]) -> Parameters:
