@@ -15,13 +15,15 @@ from dataclasses import dataclass, field
 from typing import Any, Literal, get_args
 
 Normalization = Literal["mean", "sum", "target"]
-StyleNormalization = Literal["gatys", "mean", "target"]
-TotalVariationKind = Literal["squared", "power"]
+TotalVariationKind = Literal["squared", "sum", "power", "diagonal"]
 ChannelOrder = Literal["rgb", "bgr"]
 Padding = Literal["zero", "edge", "reflect"]
 Pooling = Literal["max", "avg"]
+Distribution = Literal["normal", "uniform"]
+Side = Literal["longest", "shortest"]
 
 LayerWeights = tuple[tuple[str, float], ...]
+LayerNames = tuple[tuple[str, str], ...]
 
 
 def option(default: Any, flag: str, help: str, **more: Any) -> Any:
@@ -49,8 +51,8 @@ def _not_negative(name: str, value: float) -> None:
         raise ValueError(f"{name} is {value}, expected a finite number, 0 or above")
 
 
-def _layers(name: str, layers: LayerWeights) -> None:
-    if not layers:
+def _layers(name: str, layers: LayerWeights, weight: float) -> None:
+    if not layers and weight:
         raise ValueError(f"{name} layers is empty, expected at least one (layer, weight)")
     names = [layer for layer, _ in layers]
     if len(set(names)) < len(names):
@@ -93,7 +95,7 @@ class Content:
 
     Attributes:
       weight: Factor of the whole term.
-      layers: Layer names with their weights.
+      layers: Layer names with their weights; there may be none if the weight is 0.
       normalization: ``mean`` over elements, ``sum``, or ``target`` (mean, divided by the mean
         square of the content image's own features).
     """
@@ -104,7 +106,7 @@ class Content:
 
     def __post_init__(self) -> None:
         _not_negative("content weight", self.weight)
-        _layers("content", self.layers)
+        _layers("content", self.layers, self.weight)
         _among("content normalization", self.normalization, get_args(Normalization))
 
 
@@ -114,22 +116,20 @@ class Style:
 
     Attributes:
       weight: Factor of the whole term.
-      layers: Layer names with their weights, applied as they are.
+      layers: Layer names with their weights, applied as they are; none if the weight is 0.
       statistic: Name in ``jaxnst.losses.STATISTICS``: ``gram`` or ``covariance``.
-      normalization: ``gatys`` (sum of squares / 4, of Gram matrices divided by channels and
-        positions), ``mean`` over the matrix, or ``target`` (sum of squares divided by that of
-        the style's own statistic).
+      distance: Name in ``jaxnst.distances.DISTANCES``, such as ``gatys`` or ``target``: how the
+        image's statistic and the style's are compared, and what is divided by.
     """
 
     weight: float = option(5.0, "--style-weight", "factor of the style loss")
     layers: LayerWeights = tuple((f"relu{b}_1", 0.2) for b in range(1, 6))
     statistic: str = "covariance"
-    normalization: StyleNormalization = "target"
+    distance: str = "target"
 
     def __post_init__(self) -> None:
         _not_negative("style weight", self.weight)
-        _layers("style", self.layers)
-        _among("style normalization", self.normalization, get_args(StyleNormalization))
+        _layers("style", self.layers, self.weight)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -138,10 +138,11 @@ class TotalVariation:
 
     Attributes:
       weight: Factor of the whole term.
-      kind: ``squared`` (means of squared differences) or ``power`` (sum of the squared gradient
-        to the power 1.25).
-      chroma: Further factor for differences in colour at equal luminance; 1 treats the three
-        channels alike.
+      kind: ``squared`` (means of squared differences), ``sum`` (half the sum of the squared
+        gradient), ``power`` (sum of the squared gradient to the power 1.25) or ``diagonal`` (means
+        of squared differences with all eight neighbours).
+      chroma: For ``squared``, further factor for differences in colour at equal luminance; 1 treats
+        the three channels alike.
     """
 
     weight: float = option(1.5, "--tv-weight", "factor of the total variation loss")
@@ -165,6 +166,8 @@ class Solver:
       line_search: ``fixed`` (one evaluation per step) or ``zoom``.
       precondition: For L-BFGS: power of their size by which forms larger than a pixel are
         amplified in its steps (``jaxnst.precondition``); 0: steps in plain pixels.
+      round: Evaluations after which L-BFGS begins anew with an empty memory, the image clipped to
+        the recipe's bounds; None: never.
       betas: Adam's decay rates.
       average: Decay of the running average of iterates that is shown and handed on; 0: none.
     """
@@ -176,6 +179,7 @@ class Solver:
     memory: int = 10
     line_search: Literal["fixed", "zoom"] = "fixed"
     precondition: float = 0.5
+    round: int | None = None
     betas: tuple[float, float] = (0.9, 0.99)
     average: float = 0.0
 
@@ -187,6 +191,8 @@ class Solver:
         _among("line search", self.line_search, ("fixed", "zoom"))
         if not 0 <= self.precondition <= 2:
             raise ValueError(f"precondition is {self.precondition}, expected 0 (none) to 2")
+        if self.round is not None and (self.kind != "lbfgs" or self.round < 2):
+            raise ValueError(f"round is {self.round}, expected at least 2, and solver lbfgs")
         for value in (*self.betas, self.average):
             if not 0 <= value < 1:
                 raise ValueError(f"decay rate is {value}, expected 0 <= rate < 1")
@@ -194,9 +200,17 @@ class Solver:
 
 @dataclass(frozen=True, kw_only=True)
 class Scales:
-    """From coarse to fine: sizes shrink by ``factor`` from the final one, down to ``least``.
+    """Sizes, and from coarse to fine: they shrink by ``factor`` from the final one.
 
     Attributes:
+      size: Side of the result in pixels where none is asked for; None: the method leaves it open.
+      side: Which side that is. With ``shortest``, a picture whose longest side is below ``size``
+        gets that length instead.
+      aspect: Width over height of the result, to which pictures are stretched; None: the content's.
+      style_like_content: Whether styles are stretched to the size of the content, in place of
+        keeping their shape.
+      multiple: Sides inside are rounded to a multiple of this.
+      several: Whether there are coarser scales than the final one.
       least: Longest side of the coarsest scale, pixels; smaller scales are left out.
       factor: Ratio of one scale's side to the next coarser one's.
       evaluations: Loss evaluations per scale, coarsest first; the last repeats for further ones.
@@ -205,6 +219,12 @@ class Scales:
       steps: Total loss evaluations, shared over the scales in that proportion, or None.
     """
 
+    size: int | None = None
+    side: Side = "longest"
+    aspect: float | None = None
+    style_like_content: bool = False
+    multiple: int = 16
+    several: bool = True
     least: int = 128
     factor: float = 2.0
     evaluations: tuple[int, ...] = (80, 60, 30)
@@ -214,6 +234,13 @@ class Scales:
     )
 
     def __post_init__(self) -> None:
+        if self.size is not None and self.size < 16:
+            raise ValueError(f"size is {self.size}, expected at least 16 pixels")
+        _among("side", self.side, get_args(Side))
+        if self.aspect is not None:
+            _positive("aspect", self.aspect)
+        if not 1 <= self.multiple <= 256:
+            raise ValueError(f"multiple is {self.multiple}, expected 1 to 256 pixels")
         if self.least < 16:
             raise ValueError(f"least scale is {self.least}, expected at least 16 pixels")
         if not self.factor > 1:
@@ -227,6 +254,56 @@ class Scales:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Noise:
+    """What a start from noise is, in the variable's space.
+
+    Attributes:
+      distribution: ``normal`` or ``uniform``.
+      centre: Its mean, of every channel; None: that of mid-grey.
+      spread: Standard deviation, or half the width of a uniform one.
+      share: Of the noise in the start; the rest is the content picture.
+    """
+
+    distribution: Distribution = "normal"
+    centre: float | None = None
+    spread: float = 0.2
+    share: float = 1.0
+
+    def __post_init__(self) -> None:
+        _among("noise distribution", self.distribution, get_args(Distribution))
+        if self.centre is not None:
+            _finite("noise centre", self.centre)
+        _positive("noise spread", self.spread)
+        if not 0 < self.share <= 1:
+            raise ValueError(f"noise share is {self.share}, expected above 0, up to 1")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Approximation:
+    """How ``vgg19-lite`` stands in for the network that a recipe is meant for.
+
+    Attributes:
+      layers: The recipe's layers, each with the one that stands in for it.
+      scales: Factors by which the feature maps of those layers are multiplied, so that they are as
+        strong as the ones that they stand in for.
+      content: Factor of the content term.
+      style: Factor of the style term.
+      tv: Factor of the smoothness term.
+    """
+
+    layers: LayerNames = ()
+    scales: LayerWeights = ()
+    content: float = 1.0
+    style: float = 1.0
+    tv: float = 1.0
+
+    def __post_init__(self) -> None:
+        for name, value in (*self.scales, ("content", self.content), ("style", self.style)):
+            _positive(f"approximation's {name}", value)
+        _not_negative("approximation's tv", self.tv)
+
+
+@dataclass(frozen=True, kw_only=True)
 class Recipe:
     """A method of style transfer, completely.
 
@@ -235,25 +312,35 @@ class Recipe:
       summary: One line about it.
       network: Loss network it is meant for.
       init: What the image starts from: ``content``, ``noise`` or ``style``.
-      noise: Standard deviation of the noise, in the variable's space.
+      noise: What a start from noise is.
       pooling: The loss network's pooling, or None for the network's own.
       padding: The loss network's padding, or None for the network's own.
+      first_padding: That of its first convolution, or None for the same.
+      preprocessing: What the loss network is fed, or None for what it was trained on.
+      unit_means: Whether each of the loss network's filters is rescaled to a mean activation of 1
+        over the pictures given (a VGG that has been so over ImageNet, as Gatys et al. publish
+        theirs, is left alone).
       space: Where the variable lives.
-      bounds: Least and greatest value, in that space, to which every step is clipped, or None.
+      bounds: Least and greatest value, in that space, or None. Adam's every step is clipped to
+        them, and every round of L-BFGS.
       content: The content term.
       style: The style term.
       tv: The smoothness term.
       solver: How the loss is followed downhill.
       scales: Sizes and evaluations.
+      approximation: How ``vgg19-lite`` stands in for ``network``, or None: it does not.
     """
 
     name: str = "default"
     summary: str = ""
     network: str = "vgg19-lite"
     init: str = option("content", "--init", "start: content, noise, style, or a picture's path")
-    noise: float = 0.2
+    noise: Noise = Noise()
     pooling: Pooling | None = None
     padding: Padding | None = None
+    first_padding: Padding | None = None
+    preprocessing: Space | None = None
+    unit_means: bool = False
     space: Space = Space()
     bounds: tuple[float, float] | None = None
     content: Content = Content()
@@ -261,17 +348,20 @@ class Recipe:
     tv: TotalVariation = TotalVariation()
     solver: Solver = Solver()
     scales: Scales = Scales()
+    approximation: Approximation | None = None
 
     def __post_init__(self) -> None:
-        _positive("noise", self.noise)
         if self.bounds is not None and not self.bounds[0] < self.bounds[1]:
             raise ValueError(f"bounds is {self.bounds}, expected (least, greatest)")
-        if self.solver.kind == "lbfgs" and (self.bounds is not None or self.solver.average > 0):
-            raise ValueError("bounds and averaged iterates are for adam: lbfgs knows neither")
+        if self.solver.kind == "lbfgs" and self.solver.average > 0:
+            raise ValueError("averaged iterates are for adam: lbfgs knows none")
+        if self.solver.kind == "lbfgs" and self.bounds is not None and self.solver.round is None:
+            raise ValueError("lbfgs keeps to bounds between rounds only: give round, or use adam")
         if self.pooling is not None:
             _among("pooling", self.pooling, get_args(Pooling))
-        if self.padding is not None:
-            _among("padding", self.padding, get_args(Padding))
+        for name, padding in (("padding", self.padding), ("first padding", self.first_padding)):
+            if padding is not None:
+                _among(name, padding, get_args(Padding))
         if self.content.weight == self.style.weight == 0:
             raise ValueError("content weight and style weight are both 0: nothing to optimise")
 

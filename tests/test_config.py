@@ -9,7 +9,9 @@ import pytest
 
 from jaxnst import config
 from jaxnst.config import (
+    Approximation,
     Content,
+    Noise,
     Recipe,
     Scales,
     Solver,
@@ -20,7 +22,9 @@ from jaxnst.config import (
     replace,
 )
 
-PARTS = [Space, Content, Style, TotalVariation, Solver, Scales, Recipe]
+PARTS = [
+    *(Space, Content, Style, TotalVariation, Solver, Scales, Noise, Approximation, Recipe),
+]
 NAN, INF = float("nan"), float("inf")
 
 REFUSED = [
@@ -37,7 +41,6 @@ REFUSED = [
     (Content, {"normalization": "gatys"}, "content normalization is 'gatys'"),
     (Style, {"weight": INF}, "style weight is inf"),
     (Style, {"layers": ()}, "style layers is empty"),
-    (Style, {"normalization": "sum"}, "style normalization is 'sum'"),
     (TotalVariation, {"weight": -0.1}, "total variation weight is -0.1"),
     (TotalVariation, {"chroma": -1.0}, "total variation chroma is -1.0"),
     (TotalVariation, {"kind": "l1"}, "total variation kind is 'l1'"),
@@ -54,12 +57,25 @@ REFUSED = [
     (Scales, {"margin": -0.1}, "margin is -0.1, expected 0 to 0.25"),
     (Scales, {"margin": float("nan")}, "margin is nan, expected 0 to 0.25"),
     (Scales, {"steps": 0}, "steps is 0, expected at least 1"),
-    (Recipe, {"noise": 0.0}, "noise is 0.0"),
+    (Scales, {"size": 15}, "size is 15, expected at least 16 pixels"),
+    (Scales, {"side": "middle"}, "side is 'middle', expected one of longest, shortest"),
+    (Scales, {"aspect": 0.0}, "aspect is 0.0"),
+    (Scales, {"multiple": 0}, "multiple is 0, expected 1 to 256"),
+    (Solver, {"round": 1}, "round is 1, expected at least 2"),
+    (Solver, {"round": 20, "kind": "adam"}, "round is 20, expected at least 2, and solver lbfgs"),
+    (Noise, {"distribution": "pink"}, "noise distribution is 'pink', expected one of normal"),
+    (Noise, {"centre": NAN}, "noise centre is nan"),
+    (Noise, {"spread": 0.0}, "noise spread is 0.0"),
+    (Noise, {"share": 0.0}, "noise share is 0.0, expected above 0, up to 1"),
+    (Approximation, {"content": 0.0}, "approximation's content is 0.0"),
+    (Approximation, {"scales": (("relu1_1", -1.0),)}, "approximation's relu1_1 is -1.0"),
+    (Approximation, {"tv": -1.0}, "approximation's tv is -1.0"),
     (Recipe, {"bounds": (1.0, 0.0)}, "bounds is (1.0, 0.0), expected (least, greatest)"),
     (Recipe, {"bounds": (0.0, NAN)}, "bounds is (0.0, nan)"),
-    (Recipe, {"bounds": (0.0, 1.0)}, "bounds and averaged iterates are for adam"),
-    (Recipe, {"solver": Solver(average=0.9)}, "bounds and averaged iterates are for adam"),
+    (Recipe, {"bounds": (0.0, 1.0)}, "lbfgs keeps to bounds between rounds only"),
+    (Recipe, {"solver": Solver(average=0.9)}, "averaged iterates are for adam"),
     (Recipe, {"pooling": "min"}, "pooling is 'min', expected one of max, avg"),
+    (Recipe, {"first_padding": "wrap"}, "first padding is 'wrap', expected one of zero"),
     (Recipe, {"padding": "wrap"}, "padding is 'wrap', expected one of zero, edge, reflect"),
     (
         Recipe,
@@ -95,6 +111,8 @@ def test_a_bad_value_is_refused_in_one_line_that_names_it(part, fields, message)
         Recipe(solver=Solver(kind="adam", average=0.99), bounds=(0.0, 1.0)),
         Recipe(solver=Solver(learning_rate=2.0, memory=1, line_search="zoom")),
         Recipe(pooling="avg", padding="reflect"),
+        Recipe(solver=Solver(round=20), bounds=(0.0, 1.0)),
+        Recipe(style=Style(weight=0.0, layers=())),
     ],
 )
 def test_what_makes_sense_is_accepted(recipe):

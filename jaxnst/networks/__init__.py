@@ -2,13 +2,13 @@
 
 from jaxnst.networks.registry import (
     NETWORKS,
-    PREPROCESSING,
     LossNetwork,
     extract_features,
     init_network,
     load_network,
     make_network,
 )
+from jaxnst.preprocessing import PREPROCESSING
 
 __all__ = [
     "NETWORKS",

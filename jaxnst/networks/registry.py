@@ -17,6 +17,7 @@ from jaxnst._types import Features, Image
 from jaxnst.config import Padding, Pooling, Space
 from jaxnst.networks import densenet, squeezenet, vgg
 from jaxnst.networks.table import Layer, layers_of
+from jaxnst.preprocessing import PREPROCESSING
 from jaxnst.space import encode
 from jaxnst.weights import bundled, check_parameters, find_known, read_parameters
 from jaxnst.weights.fetch import fetched_path
@@ -25,18 +26,6 @@ from jaxnst.weights.state_dict import UNSAID
 
 Params = dict[str, dict[str, jax.Array]]
 Module = vgg.VGG | densenet.DenseNet | squeezenet.SqueezeNet
-
-CAFFE = Space(order="bgr", scale=255.0, mean=(103.939, 116.779, 123.68))
-IMAGENET = Space(mean=(0.485, 0.456, 0.406), deviation=(0.229, 0.224, 0.225))
-MATCONVNET = Space(scale=255.0, mean=(123.68, 116.779, 103.939))
-PREPROCESSING = {
-    "caffe": CAFFE,
-    "imagenet": IMAGENET,
-    "torchvision": IMAGENET,
-    "matconvnet": MATCONVNET,
-    "identity": Space(),
-}
-
 
 LISTED = 40
 """Most names that a message lists."""
@@ -57,6 +46,8 @@ NETWORKS = {
     ),
     "vgg19": _Entry(vgg.VGG(vgg.VGG19), "caffe"),
     "vgg16": _Entry(vgg.VGG(vgg.VGG16), "caffe"),
+    "vgg19-torchvision": _Entry(vgg.VGG(vgg.VGG19), "imagenet"),
+    "vgg16-torchvision": _Entry(vgg.VGG(vgg.VGG16), "imagenet"),
     "densenet121": _Entry(densenet.DenseNet(densenet.DENSENET121), "imagenet"),
     "densenet169": _Entry(densenet.DenseNet(densenet.DENSENET169), "imagenet"),
     "densenet201": _Entry(densenet.DenseNet(densenet.DENSENET201), "imagenet"),
@@ -78,6 +69,7 @@ class LossNetwork:
       preprocessing: Space that the module expects its input in.
       layers: Names of the layers that can be asked for, shallow to deep.
       params: Parameters by layer: ``{"conv1_1": {"kernel": ..., "bias": ...}, ...}``.
+      unit_means: Whether its filters have been rescaled to a mean activation of 1.
     """
 
     name: str
@@ -85,6 +77,7 @@ class LossNetwork:
     preprocessing: Space
     layers: tuple[str, ...]
     params: Params = field(compare=False, repr=False)
+    unit_means: bool = field(default=False, compare=False)
 
     def features(
         self, params: Params, image: Float[Array, "*batch h w 3"], layers: tuple[str, ...]
@@ -132,11 +125,23 @@ class LossNetwork:
         return self.table[self.resolve(layer)].stride
 
     def configure(
-        self, *, pooling: Pooling | None = None, padding: Padding | None = None
+        self,
+        *,
+        pooling: Pooling | None = None,
+        padding: Padding | None = None,
+        first_padding: Padding | None = None,
+        preprocessing: Space | None = None,
     ) -> "LossNetwork":
-        """Return the network with another pooling or padding; None keeps what it has.
+        """Return the network with something else instead of its own; None keeps what it has.
 
-        A padding is that of every convolution, without exceptions.
+        Args:
+          pooling: Of every pooling.
+          padding: Of every convolution, without exceptions.
+          first_padding: Of the first convolution alone.
+          preprocessing: What the module is fed.
+
+        Raises:
+          ValueError: If the first convolution of such a network cannot have its own padding.
         """
         module = self.module
         if pooling is not None:
@@ -145,7 +150,13 @@ class LossNetwork:
             module = module.clone(padding=padding)
             if isinstance(module, vgg.VGG):
                 module = module.clone(exceptions=())
-        return dataclasses.replace(self, module=module)
+        if first_padding is not None:
+            if not isinstance(module, vgg.VGG):
+                raise ValueError(f"{self.name} has one padding for all convolutions: set padding")
+            others = tuple(pair for pair in module.exceptions if pair[0] != "conv1_1")
+            module = module.clone(exceptions=(("conv1_1", first_padding), *others))
+        space = self.preprocessing if preprocessing is None else preprocessing
+        return dataclasses.replace(self, module=module, preprocessing=space)
 
 
 def load_network(
@@ -157,8 +168,9 @@ def load_network(
     """Load a loss network by name.
 
     Args:
-      name: ``vgg19-lite`` (ships with the package), ``vgg16``, ``vgg19``, ``densenet121``,
-        ``densenet169``, ``densenet201`` or ``squeezenet1.1``.
+      name: ``vgg19-lite`` (ships with the package), ``vgg16``, ``vgg19``, ``vgg16-torchvision``,
+        ``vgg19-torchvision`` (trained anew), ``densenet121``, ``densenet169``, ``densenet201`` or
+        ``squeezenet1.1``.
       weights: Parameter file of any format that :func:`jaxnst.weights.read_parameters` knows.
         One that ends at a whole layer gives a network that ends there.
       preprocessing: What the parameters were trained with: ``caffe`` (BGR, 0 to 255, without the
@@ -195,7 +207,8 @@ def load_network(
     module = entry.module
     if isinstance(module, densenet.DenseNet) and "epsilon" in metadata:
         module = module.clone(epsilon=_epsilon(weights, metadata["epsilon"]))
-    return make_network(name, module, PREPROCESSING[preprocessing], found)
+    network = make_network(name, module, PREPROCESSING[preprocessing], found)
+    return dataclasses.replace(network, unit_means=metadata.get("unit_means") == "true")
 
 
 def _preprocessing(name: str, weights: str | os.PathLike[str], metadata: dict[str, str]) -> str:

@@ -52,7 +52,7 @@ def convert(tensors: Tensors) -> tuple[Parameters, dict[str, str]]:
         return _renamed(plain, _by_place(plain)), {"preprocessing": UNSAID}
     if _starts_with_caffe(tensors):
         rest = {k: v for k, v in tensors.items() if not k.startswith("0.")}
-        return _renamed(rest, _in_order(rest)), {"preprocessing": "caffe"}
+        return _renamed(rest, _in_order(rest)), {"preprocessing": "caffe", "unit_means": "true"}
     return _renamed(tensors, {}), {}
 
 

@@ -1,0 +1,86 @@
+"""Multiply the feature maps of a VGG without changing what the deeper layers make of them.
+
+A ReLU and both poolings pass a positive factor on, and the next convolution's kernel takes it back.
+Gatys et al. 2016 (section 2) rescale VGG19 in this way so that every filter's mean activation over
+pictures and positions is 1; layers of different networks are brought to like strength as well.
+"""
+
+from collections.abc import Mapping, Sequence
+from functools import partial
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float
+
+from jaxnst._types import Image
+from jaxnst.networks.registry import LossNetwork, Params
+from jaxnst.networks.vgg import VGG
+
+LEAST_MEAN = 0.3
+"""Least mean activation that a filter is taken to have, as a share of its layer's mean: few
+pictures leave some filters silent, which must not be made infinitely loud."""
+
+
+def rescale(network: LossNetwork, factors: Mapping[str, float | Float[Array, " c"]]) -> Params:
+    """Return parameters with which layers' feature maps are multiplied by factors.
+
+    Args:
+      network: A VGG.
+      factors: By the name of the convolution or of its ReLU; one for all channels, or one each,
+        above 0. The other layers stay as they are.
+
+    Raises:
+      ValueError: If the network is no VGG.
+      KeyError: If it has no such layer.
+    """
+    if not isinstance(network.module, VGG):
+        raise ValueError(f"{network.name} cannot be rescaled: only a VGG can")
+    wanted = {network.resolve(name).replace("relu", "conv"): f for name, f in factors.items()}
+    params: Params = {}
+    before = jnp.ones(3)
+    for name, arrays in network.params.items():
+        factor = jnp.asarray(wanted.get(name, 1.0), jnp.float32)
+        factor = jnp.broadcast_to(factor, arrays["bias"].shape)
+        kernel = arrays["kernel"] / before[None, None, :, None] * factor[None, None, None]
+        params[name] = {"kernel": kernel, "bias": arrays["bias"] * factor}
+        before = factor
+    return params
+
+
+def unit_means(network: LossNetwork, images: Sequence[Image]) -> Params:
+    """Return parameters with which every filter's mean activation over images is 1.
+
+    Gatys et al. 2016, section 2, who take the mean over ImageNet's validation pictures; where their
+    network is not at hand, the pictures of a run are the pictures there are.
+
+    Args:
+      network: A VGG with the padding and pooling that it is going to be used with.
+      images: ``(H, W, 3)`` RGB in [0, 1], of any sizes; each counts alike.
+
+    Raises:
+      ValueError: If the network is no VGG, or there is no image.
+    """
+    if not images:
+        raise ValueError("images is empty, expected at least one picture to take means over")
+    if not isinstance(network.module, VGG):
+        raise ValueError(f"{network.name} cannot be rescaled: only a VGG can")
+    several = [_mean_activations(network, network.params, jnp.asarray(i)) for i in images]
+    factors = {}
+    for name in several[0]:
+        mean = sum(means[name] for means in several) / len(several)
+        factors[name] = 1 / jnp.maximum(mean, LEAST_MEAN * jnp.mean(mean) + 1e-12)
+    return rescale(network, factors)
+
+
+@partial(jax.jit, static_argnums=0)
+def _mean_activations(
+    network: LossNetwork, params: Params, image: Image
+) -> dict[str, Float[Array, " c"]]:
+    height, width, _ = image.shape
+    layers = tuple(
+        name
+        for name in network.layers
+        if name.startswith("relu") and network.table[name].least <= min(height, width)
+    )
+    features = network.features(params, image, layers)
+    return {name: jnp.mean(f, axis=(0, 1)) for name, f in features.items()}
