@@ -140,7 +140,7 @@ def _check_known(problem: Problem) -> None:
     o = problem.objective
     known: Mapping[str, tuple[str, ...]] = {
         "content_normalization": ("target",),
-        "style_normalization": ("target",),
+        "distance": ("target",),
         "statistic": ("covariance", "gram"),
         "tv_kind": ("squared",),
     }

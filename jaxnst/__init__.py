@@ -19,14 +19,9 @@ from jaxnst.config import Recipe
 from jaxnst.recipes import get_recipe
 
 if TYPE_CHECKING:
+    from jaxnst.distances import style_loss
     from jaxnst.image import load_image, resize, save_image
-    from jaxnst.losses import (
-        content_loss,
-        gram_matrix,
-        moments,
-        style_loss,
-        total_variation,
-    )
+    from jaxnst.losses import content_loss, gram_matrix, moments, total_variation
     from jaxnst.networks import LossNetwork, extract_features, load_network
     from jaxnst.transfer import Progress, StylizeResult, stylize
 
@@ -54,8 +49,9 @@ __all__ = [
 # Importing JAX takes a second or two: whoever only asks the command line for help, or loads a
 # picture, does not wait for it. The names are the ones imported above for type checkers.
 _MODULES = {
+    "jaxnst.distances": ("style_loss",),
     "jaxnst.image": ("load_image", "resize", "save_image"),
-    "jaxnst.losses": ("content_loss", "gram_matrix", "moments", "style_loss", "total_variation"),
+    "jaxnst.losses": ("content_loss", "gram_matrix", "moments", "total_variation"),
     "jaxnst.networks": ("LossNetwork", "extract_features", "load_network"),
     "jaxnst.transfer": ("Progress", "StylizeResult", "stylize"),
 }

@@ -17,7 +17,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from jaxnst._types import FeatureMap, GramMatrix, Image, Scalar
-from jaxnst.config import Normalization, StyleNormalization, TotalVariationKind
+from jaxnst.config import Normalization, TotalVariationKind
 
 EPSILON = 1e-4
 """Added to a target's norm before dividing by it, so that a blank picture is a valid target.
@@ -101,30 +101,6 @@ STATISTICS: dict[str, Callable[[Moments], Float[Array, "_ _"]]] = {
 """Style statistics by name; a recipe's ``style.statistic`` is looked up here."""
 
 
-def style_loss(
-    statistic: Float[Array, "r c"],
-    target: Float[Array, "r c"],
-    *,
-    normalization: StyleNormalization = "target",
-) -> Scalar:
-    """Compare two style statistics M and A of one layer.
-
-    Args:
-      statistic: Of the image being made, positions averaged.
-      target: Of the style image or images, positions averaged.
-      normalization: ``gatys``: ``sum (M - A)^2 / (4 C^2)``, which for Gram matrices is Gatys et
-        al. 2016, eq. 4 (their ``1 / (4 N^2 M^2)`` with the N^2 already in M and A, so that
-        images of different sizes compare). ``mean``: ``mean (M - A)^2``. ``target``:
-        ``sum (M - A)^2 / (sum A^2 + EPSILON)``, a relative error that weighs every layer alike.
-    """
-    squared = jnp.sum((statistic - target) ** 2, dtype=jnp.float32)
-    if normalization == "gatys":
-        return squared / (4 * target.shape[1] ** 2)
-    if normalization == "mean":
-        return squared / target.size
-    return squared / (jnp.sum(target**2, dtype=jnp.float32) + EPSILON)
-
-
 def content_loss(
     features: FeatureMap, target: FeatureMap, *, normalization: Normalization = "target"
 ) -> Scalar:
@@ -153,8 +129,11 @@ def total_variation(
     Args:
       image: In the space in which it is optimised.
       kind: ``squared``: mean squared vertical plus mean squared horizontal difference, a squared
-        gradient. ``power``: ``sum (dx^2 + dy^2)^1.25`` over the (H-1) x (W-1) grid, as the Keras
-        example has it (Mahendran and Vedaldi 2015, beta = 2.5).
+        gradient. ``sum``: ``sum (dx^2 + dy^2) / 2`` over the (H-1) x (W-1) grid, whose gradient is
+        neural-style's. ``power``: ``sum (dx^2 + dy^2)^1.25`` over that grid, as the Keras example
+        has it (Mahendran and Vedaldi 2015, beta = 2.5). ``diagonal``: twice the mean squared
+        differences, a third of the vertical and horizontal ones and a twelfth of the two diagonal
+        ones, with the border repeated once (style-transfer-pytorch).
       chroma: For ``squared``: factor of differences in colour, that is, of what is left of a
         difference when the mean of its channels is taken off. Above 1 it thins out coloured
         fringes and keeps edges.
@@ -162,10 +141,13 @@ def total_variation(
     Returns:
       0 for a constant image.
     """
+    if kind == "diagonal":
+        return _nine_points(image)
     down, right = image[1:] - image[:-1], image[:, 1:] - image[:, :-1]
-    if kind == "power":
+    if kind != "squared":
         squares = down[:, :-1] ** 2 + right[:-1] ** 2
-        return jnp.sum(squares**1.25, dtype=jnp.float32)
+        terms = squares / 2 if kind == "sum" else squares**1.25
+        return jnp.sum(terms, dtype=jnp.float32)
     return _weighted_square(down, chroma) + _weighted_square(right, chroma)
 
 
@@ -174,6 +156,17 @@ def _weighted_square(difference: Image, chroma: float | Scalar) -> Scalar:
     whole = jnp.mean(difference**2, dtype=jnp.float32)
     grey = jnp.mean(jnp.mean(difference, axis=-1) ** 2, dtype=jnp.float32)
     return grey + chroma * (whole - grey)
+
+
+def _nine_points(image: Image) -> Scalar:
+    """Mean squared differences with all eight neighbours, by the nine-point stencil's weights."""
+    x = jnp.pad(image, ((1, 1), (1, 1), (0, 0)), mode="edge")
+    straight = x[2:, 1:-1] - image, x[1:-1, 2:] - image
+    diagonal = x[1:, 1:] - x[:-1, :-1], x[1:, :-1] - x[:-1, 1:]
+    thirds, twelfths = (
+        sum(jnp.mean(d**2, dtype=jnp.float32) for d in pair) for pair in (straight, diagonal)
+    )
+    return jnp.asarray(2 * (thirds / 3 + twelfths / 12))
 
 
 @jax.custom_vjp

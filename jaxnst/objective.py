@@ -7,7 +7,7 @@ traced, so that changing one never compiles anything.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax.numpy as jnp
 from jaxtyping import Array, Float
@@ -17,16 +17,15 @@ from jaxnst.config import (
     Normalization,
     Recipe,
     Space,
-    StyleNormalization,
     TotalVariationKind,
 )
+from jaxnst.distances import Extent, get_distance
 from jaxnst.losses import (
     STATISTICS,
     Moments,
     content_loss,
     mix_moments,
     moments,
-    style_loss,
     total_variation,
 )
 from jaxnst.networks.registry import LossNetwork, Params
@@ -49,8 +48,8 @@ class Objective:
     content_layers: tuple[str, ...]
     content_normalization: Normalization
     style_layers: tuple[str, ...]
-    style_normalization: StyleNormalization
     statistic: str
+    distance: str
     tv_kind: TotalVariationKind
 
     @property
@@ -73,29 +72,34 @@ class Objective:
           The total, and the array of :data:`TERMS`.
         """
         features = self.network.features(params, decode(variable, self.space), self.layers)
-        statistic = STATISTICS[self.statistic]
+        statistic, distance = STATISTICS[self.statistic], get_distance(self.distance)
+        pixels = variable.shape[0] * variable.shape[1]
         content = [
             content_loss(features[n], targets.content[n], normalization=self.content_normalization)
             for n in self.content_layers
         ]
         style = [
-            style_loss(
+            distance.compare(
                 statistic(moments(features[n])),
                 targets.style[n],
-                normalization=self.style_normalization,
+                Extent(features[n].shape[0] * features[n].shape[1], pixels),
             )
             for n in self.style_layers
         ]
         tv = total_variation(variable, kind=self.tv_kind, chroma=numbers.tv_chroma)
         terms = jnp.stack(
             [
-                numbers.content @ jnp.stack(content),
-                numbers.style @ jnp.stack(style),
+                _weighted(numbers.content, content),
+                _weighted(numbers.style, style),
                 numbers.tv * tv,
             ]
         )
         total = terms.sum()
         return total, jnp.concatenate([total[None], terms])
+
+
+def _weighted(weights: Float[Array, " layers"], losses: list[Scalar]) -> Scalar:
+    return weights @ jnp.stack(losses) if losses else jnp.zeros(())
 
 
 class Numbers(NamedTuple):
@@ -108,10 +112,10 @@ class Numbers(NamedTuple):
 
 
 class Targets(NamedTuple):
-    """What the image is compared with: content features and style statistics by layer."""
+    """What the image is compared with: content features and prepared style statistics by layer."""
 
     content: Features
-    style: dict[str, Float[Array, "_ _"]]
+    style: dict[str, Any]
 
 
 def make_objective(recipe: Recipe, network: LossNetwork) -> Objective:
@@ -119,21 +123,27 @@ def make_objective(recipe: Recipe, network: LossNetwork) -> Objective:
 
     Raises:
       KeyError: If the network has no such layer.
-      ValueError: If there is no such statistic.
+      ValueError: If there is no such statistic or distance.
     """
     if recipe.style.statistic not in STATISTICS:
         known = ", ".join(STATISTICS)
         raise ValueError(f"unknown style statistic {recipe.style.statistic!r}: known are {known}")
+    get_distance(recipe.style.distance)
     content = tuple(network.resolve(name) for name, _ in recipe.content.layers)
     style = tuple(network.resolve(name) for name, _ in recipe.style.layers)
     return Objective(
-        network=network.configure(pooling=recipe.pooling, padding=recipe.padding),
+        network=network.configure(
+            pooling=recipe.pooling,
+            padding=recipe.padding,
+            first_padding=recipe.first_padding,
+            preprocessing=recipe.preprocessing,
+        ),
         space=recipe.space,
         content_layers=content,
         content_normalization=recipe.content.normalization,
         style_layers=style,
-        style_normalization=recipe.style.normalization,
         statistic=recipe.style.statistic,
+        distance=recipe.style.distance,
         tv_kind=recipe.tv.kind,
     )
 
@@ -166,10 +176,10 @@ def style_targets(
     styles: Sequence[dict[str, Moments]],
     *,
     weights: Sequence[float] | None = None,
-) -> dict[str, Float[Array, "_ _"]]:
-    """Mix the moments of all styles and form the statistics that the style term aims at."""
-    statistic = STATISTICS[objective.statistic]
+) -> dict[str, Any]:
+    """Mix the moments of all styles, form the statistics, and prepare what they are compared by."""
+    statistic, distance = STATISTICS[objective.statistic], get_distance(objective.distance)
     return {
-        name: statistic(mix_moments([s[name] for s in styles], weights=weights))
+        name: distance.prepare(statistic(mix_moments([s[name] for s in styles], weights=weights)))
         for name in objective.style_layers
     }

@@ -204,14 +204,39 @@ def mixed_statistic(several, kind):
     return np.vstack([np.mean([c.T @ c / len(c) for c in centred], axis=0), mean])
 
 
-def style_loss(statistic, target, normalization):
+def style_loss(statistic, target, distance, positions=1, pixels=1):
+    if distance == "wasserstein":
+        return wasserstein(statistic, target)
     squared = np.sum((statistic - target) ** 2)
     channels = target.shape[1]
     return {
         "gatys": squared / (4 * channels**2),
         "mean": np.mean((statistic - target) ** 2),
         "target": squared / (np.sum(target**2) + 1e-4),
-    }[normalization]
+        "elements": squared / channels**4,
+        "sums": positions * squared / channels**3,
+        "rows": squared / channels**3 / pixels,
+        "keras": positions**2 * squared / (36 * pixels**2),
+    }[distance]
+
+
+def newton_schulz(matrix, steps=12):
+    """The root of a symmetric matrix by the coupled iteration (Higham 2008, 6.35)."""
+    norm = np.linalg.norm(matrix)
+    one = np.eye(len(matrix))
+    y, z = matrix / norm, one
+    for _ in range(steps):
+        t = (3 * one - z @ y) / 2
+        y, z = y @ t, t @ z
+    return y * np.sqrt(norm)
+
+
+def wasserstein(statistic, target, root=newton_schulz, ridge=1e-4):
+    """Squared 2-Wasserstein distance of two normal distributions, over the channels."""
+    (k1, m1), (k2, m2) = ((a[:-1] + ridge * np.eye(a.shape[1]), a[-1]) for a in (statistic, target))
+    half = root(k2)
+    bures = np.trace(k1) + np.trace(k2) - 2 * np.trace(root(half @ k1 @ half))
+    return (np.sum((m1 - m2) ** 2) + bures) / len(m1)
 
 
 def content_loss(features, target, normalization):
@@ -226,9 +251,12 @@ def content_loss(features, target, normalization):
 def total_variation(image, kind="squared", chroma=1.0):
     x = np.asarray(image, np.float64)
     down, right = np.diff(x, axis=0), np.diff(x, axis=1)
-    if kind == "power":
+    if kind == "diagonal":
+        return nine_points(x)
+    if kind != "squared":
         return sum(
-            (np.sum(down[i, j, c] ** 2 + right[i, j, c] ** 2)) ** 1.25
+            (down[i, j, c] ** 2 + right[i, j, c] ** 2) ** (1.25 if kind == "power" else 1.0)
+            / (1 if kind == "power" else 2)
             for i in range(x.shape[0] - 1)
             for j in range(x.shape[1] - 1)
             for c in range(x.shape[2])
@@ -240,17 +268,39 @@ def total_variation(image, kind="squared", chroma=1.0):
     return total
 
 
+def nine_points(x):
+    """Twice a third of the straight and a twelfth of the diagonal mean squared differences."""
+    h, w, _ = x.shape
+
+    def at(i, j):
+        return x[min(max(i, 0), h - 1), min(max(j, 0), w - 1)]
+
+    straight = [
+        np.mean([(at(i + a, j + b) - at(i, j)) ** 2 for i in range(h) for j in range(w)])
+        for a, b in ((1, 0), (0, 1))
+    ]
+    corners = [(i, j) for i in range(-1, h) for j in range(-1, w)]
+    diagonal = [
+        np.mean([(at(i + 1, j + 1) - at(i, j)) ** 2 for i, j in corners]),
+        np.mean([(at(i + 1, j) - at(i, j + 1)) ** 2 for i, j in corners]),
+    ]
+    return 2 * (sum(straight) / 3 + sum(diagonal) / 12)
+
+
 def total_loss(variable, network, recipe, content, styles):
     """The whole objective of a recipe, composed of the pieces above: total, content, style, tv."""
     parameters = flat(network.params)
 
     def features(image):
         module = network.module
+        exceptions = () if recipe.padding else module.exceptions
+        if recipe.first_padding:
+            exceptions = (*exceptions, ("conv1_1", recipe.first_padding))
         return vgg_features(
-            encode(image, network.preprocessing),
+            encode(image, recipe.preprocessing or network.preprocessing),
             parameters,
             recipe.padding or module.padding,
-            () if recipe.padding else module.exceptions,
+            exceptions,
             recipe.pooling or module.pooling,
         )
 
@@ -265,7 +315,9 @@ def total_loss(variable, network, recipe, content, styles):
             * style_loss(
                 style_statistic(found[n], s.statistic),
                 mixed_statistic([p[n] for p in painted], s.statistic),
-                s.normalization,
+                s.distance,
+                found[n].shape[0] * found[n].shape[1],
+                variable.shape[0] * variable.shape[1],
             )
             for n, w in s.layers
         ),

@@ -25,8 +25,28 @@ MODULES = sorted(
 
 # The order in which data flows: a room imports from rooms before it only.
 ROOMS = [
-    *("_version", "_types", "_files", "config", "space", "srgb", "image", "weights", "networks"),
-    *("losses", "objective", "precondition", "lbfgs", "optimize", "recipes", "schedule"),
+    *(
+        "_version",
+        "_types",
+        "_files",
+        "config",
+        "preprocessing",
+        "space",
+        "srgb",
+        "image",
+        "weights",
+        "networks",
+    ),
+    *(
+        "losses",
+        "distances",
+        "objective",
+        "precondition",
+        "lbfgs",
+        "optimize",
+        "recipes",
+        "schedule",
+    ),
     *("transfer", "planning", "batch", "cli", "__main__"),
 ]
 

@@ -8,6 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from jaxnst.distances import style_loss
 from jaxnst.losses import (
     STATISTICS,
     Moments,
@@ -15,12 +16,12 @@ from jaxnst.losses import (
     gram_matrix,
     mix_moments,
     moments,
-    style_loss,
     total_variation,
 )
 
 CONTENT = ["mean", "sum", "target"]
-STYLE = ["gatys", "mean", "target"]
+STYLE = ["gatys", "mean", "target", "elements", "sums", "rows", "keras"]
+SIZES = {"positions": 63, "pixels": 252}
 # Sums of some hundred float32 terms against float64.
 CLOSE = {"rtol": 1e-5, "atol": 1e-6}
 
@@ -144,24 +145,22 @@ def test_content_loss_known_values():
     np.testing.assert_allclose(content_loss(f, p), 0.25, rtol=1e-4)
 
 
-@pytest.mark.parametrize("normalization", STYLE)
+@pytest.mark.parametrize("distance", STYLE)
 @pytest.mark.parametrize("kind", list(STATISTICS))
-def test_style_loss_equals_float64(features, target, kind, normalization):
+def test_style_loss_equals_float64(features, target, kind, distance):
     pair = [helpers.style_statistic(f, kind) for f in (features, target)]
-    expected = helpers.style_loss(*pair, normalization)
+    expected = helpers.style_loss(*pair, distance, **SIZES)
     wanted = statistic(target, kind)
-    found = style_loss(statistic(features, kind), wanted, normalization=normalization)
+    found = style_loss(statistic(features, kind), wanted, distance=distance, **SIZES)
     np.testing.assert_allclose(found, expected, **CLOSE)
-    assert style_loss(wanted, wanted, normalization=normalization) == 0
+    assert style_loss(wanted, wanted, distance=distance, **SIZES) == 0
 
 
 def test_style_loss_gatys_is_the_paper_s_equation(features, target):
     """Sum over i, j of (G_ij - A_ij)^2 / (4 N^2 M^2), with N filters and M positions."""
     squared = np.sum((helpers.gram(features) - helpers.gram(target)) ** 2)
     n, m = 5, 7 * 9
-    found = style_loss(
-        statistic(features, "gram"), statistic(target, "gram"), normalization="gatys"
-    )
+    found = style_loss(statistic(features, "gram"), statistic(target, "gram"), distance="gatys")
     np.testing.assert_allclose(found, squared / (4 * n**2 * m**2), rtol=1e-5)
 
 
@@ -183,7 +182,7 @@ def checkerboard(height, width):
     return jnp.asarray(np.repeat(board[..., None], 3, axis=-1), jnp.float32)
 
 
-@pytest.mark.parametrize("kind", ["squared", "power"])
+@pytest.mark.parametrize("kind", ["squared", "sum", "power", "diagonal"])
 def test_tv_of_one_colour_is_zero_and_so_is_its_gradient(kind):
     flat = jnp.full((5, 6, 3), 0.3)
     value, grad = jax.value_and_grad(partial(total_variation, kind=kind))(flat)
@@ -211,10 +210,11 @@ def test_tv_equals_float64(rng, chroma):
     np.testing.assert_allclose(total_variation(image, chroma=chroma), expected, rtol=1e-5)
 
 
-def test_tv_power_equals_float64(rng):
+@pytest.mark.parametrize("kind", ["sum", "power", "diagonal"])
+def test_tv_of_other_kinds_equals_float64(rng, kind):
     image = jnp.asarray(rng.normal(size=(6, 8, 3)), jnp.float32)
-    expected = helpers.total_variation(image, "power")
-    np.testing.assert_allclose(total_variation(image, kind="power"), expected, rtol=1e-5)
+    expected = helpers.total_variation(image, kind)
+    np.testing.assert_allclose(total_variation(image, kind=kind), expected, rtol=1e-5)
 
 
 def test_tv_chroma_of_one_is_plain_and_grey_pictures_have_none(rng):
@@ -230,9 +230,10 @@ def test_tv_chroma_of_one_is_plain_and_grey_pictures_have_none(rng):
 # What holds for every loss: gradients, dtypes, blank pictures, vmap, jit.
 
 
-def _whole(kind, normalization, image, target):
+def _whole(kind, distance, image, target):
     """Style loss of a feature map, for tests that take a function of one array."""
-    return style_loss(statistic(image, kind), statistic(target, kind), normalization=normalization)
+    pair = statistic(image, kind), statistic(target, kind)
+    return style_loss(*pair, distance=distance, **SIZES)
 
 
 LOSSES = {
@@ -247,7 +248,7 @@ LOSSES = {
         f"style-{k}-{n}": (
             partial(_whole, k, n),
             lambda f, t, k=k, n=n: helpers.style_loss(
-                helpers.style_statistic(f, k), helpers.style_statistic(t, k), n
+                helpers.style_statistic(f, k), helpers.style_statistic(t, k), n, **SIZES
             ),
         )
         for k in STATISTICS
@@ -258,7 +259,9 @@ LOSSES = {
             lambda x, _, kind=kind, c=chroma: total_variation(x, kind=kind, chroma=c),
             lambda x, _, kind=kind, c=chroma: helpers.total_variation(x, kind, c),
         )
-        for kind, chroma in (("squared", 1.0), ("squared", 3.0), ("power", 1.0))
+        for kind, chroma in (
+            *(("squared", 1.0), ("squared", 3.0), ("power", 1.0), ("sum", 1.0), ("diagonal", 1.0)),
+        )
     },
 }
 

@@ -35,16 +35,35 @@ RECIPES = {
             weight=1e3,
             layers=(("relu1_2", 0.3), ("pool2", 0.7)),
             statistic="gram",
-            normalization="gatys",
+            distance="gatys",
         ),
         tv=TotalVariation(weight=1e-3, kind="power"),
         space=SKEWED,
         pooling="avg",
         padding="reflect",
     ),
+    "transport": helpers.tiny_recipe(
+        content=Content(layers=(("relu3_1", 1.0),), normalization="mean"),
+        style=Style(
+            layers=(("relu1_1", 1.0), ("relu2_1", 0.5)),
+            statistic="covariance",
+            distance="wasserstein",
+        ),
+        tv=TotalVariation(weight=2.0, kind="diagonal"),
+        padding="zero",
+        first_padding="edge",
+    ),
+    "the picture's size in the style term": helpers.tiny_recipe(
+        style=Style(
+            layers=(("relu1_1", 0.5), ("relu2_1", 0.5)), statistic="gram", distance="keras"
+        ),
+        tv=TotalVariation(weight=1e-3, kind="sum"),
+        space=Space(scale=255.0),
+        preprocessing=Space(scale=255.0),
+    ),
     "means and keras names": helpers.tiny_recipe(
         content=Content(layers=(("block3_conv1", 1.0),), normalization="mean"),
-        style=Style(layers=(("block3_conv1", 1.0),), statistic="gram", normalization="mean"),
+        style=Style(layers=(("block3_conv1", 1.0),), statistic="gram", distance="mean"),
         tv=TotalVariation(weight=2.0, chroma=3.0),
         space=PREPROCESSING["imagenet"],
     ),
@@ -138,7 +157,8 @@ def test_the_terms_are_zero_where_they_aim(network, name):
         elsewhere = jnp.asarray(helpers.encode(picture[::-1] ** 2, recipe.space), jnp.float32)
         values = [evaluate(objective, x, *args)[0][1] for x in (point, elsewhere)]
         there, far = (terms[TERMS.index(term)] for terms in values)
-        assert there < 1e-6 * far
+        # Twelve steps towards a root leave its smallest eigenvalues unresolved.
+        assert there < (1e-4 if name == "transport" else 1e-6) * far
 
 
 @pytest.mark.parametrize("content", [0.0, 0.5])
@@ -212,7 +232,7 @@ def test_an_objective_is_equal_to_another_that_computes_the_same(network):
         ("content", {"normalization": "sum"}),
         ("content", {"layers": (("relu2_1", 1.0),)}),
         ("style", {"statistic": "gram"}),
-        ("style", {"normalization": "mean"}),
+        ("style", {"distance": "mean"}),
         ("tv", {"kind": "power"}),
         ("space", {"scale": 2.0}),
     ):
@@ -263,6 +283,20 @@ def test_an_unknown_layer_is_refused_before_anything_is_computed(network, term):
     recipe = helpers.tiny_recipe(**{term: kind(layers=(("relu9_1", 1.0),))})
     with pytest.raises(KeyError, match="relu9_1"):
         make_objective(recipe, network)
+
+
+def test_an_unknown_distance_is_refused_with_what_there_is(network):
+    recipe = helpers.tiny_recipe(style=Style(layers=(("relu1_1", 1.0),), distance="cosine"))
+    with pytest.raises(ValueError, match=r"'cosine'.*target, mean, gatys"):
+        make_objective(recipe, network)
+
+
+def test_a_term_of_weight_nothing_needs_no_layers(network):
+    recipe = helpers.tiny_recipe(style=Style(weight=0.0, layers=()), tv=TotalVariation(weight=0.0))
+    objective, args = prepare(recipe, network)
+    assert objective.layers == ("relu3_1",)
+    (total, terms), _ = evaluate(objective, start(recipe), *args)
+    assert terms[2] == 0 and total == terms[1] > 0
 
 
 def test_an_unknown_statistic_is_refused_with_what_there_is(network):

@@ -390,7 +390,7 @@ def raw_sums():
             weight=1e9,
             layers=(("relu1_1", 0.5), ("relu2_1", 0.5)),
             statistic="gram",
-            normalization="gatys",
+            distance="gatys",
         ),
         tv=TotalVariation(weight=1.0, kind="power"),
         space=PREPROCESSING["caffe"],
