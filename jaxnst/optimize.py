@@ -36,6 +36,7 @@ class Method:
     memory: int
     line_search: str
     precondition: float
+    round: int | None
     bounded: bool
     averaged: bool
 
@@ -101,6 +102,7 @@ def make_method(recipe: Recipe) -> tuple[Method, Rates]:
         memory=s.memory,
         line_search=s.line_search,
         precondition=s.precondition if s.kind == "lbfgs" else 0.0,
+        round=s.round,
         bounded=recipe.bounds is not None,
         averaged=s.average > 0,
     )
@@ -122,6 +124,16 @@ def start(method: Method, image: Image, terms: int) -> State:
         evaluations=jnp.zeros((), int),
         restarts=jnp.zeros((), int),
         origin=image if method.precondition else None,
+    )
+
+
+def restart(method: Method, rates: Rates, state: State) -> State:
+    """Begin anew where a run stands: with an empty memory, the image clipped to the bounds."""
+    image = picture(method, state)
+    if method.bounded:
+        image = jnp.clip(image, rates.bounds[0], rates.bounds[1])
+    return start(method, image, state.terms.size)._replace(
+        evaluations=state.evaluations, restarts=state.restarts
     )
 
 

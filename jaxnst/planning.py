@@ -28,7 +28,7 @@ from jaxnst.objective import (
     style_targets,
 )
 from jaxnst.optimize import advance, make_method, start
-from jaxnst.schedule import MULTIPLE, Schedule, Size
+from jaxnst.schedule import Schedule, Size
 
 MIB = 2**20
 
@@ -64,6 +64,9 @@ WAIT_AGAIN = 0.6
 SLOWER = 1.25
 """How much longer a run's evaluations take than those of the bare loop that is measured: other
 scales are being compiled, arrays outgrow the caches, and the picture is looked at."""
+
+MULTIPLE = 16
+"""Sizes that are proposed and measured are multiples of this."""
 
 NOMINAL = 256
 """Side of the picture whose shapes are asked for."""

@@ -6,8 +6,11 @@ from typing import NamedTuple
 from jaxnst.config import Scales
 from jaxnst.image import Box, fit
 
-MULTIPLE = 16
-"""Sides inside are multiples of this, the stride of relu5_1, so that no pooling drops a row."""
+LEAST = 16
+"""Least longest side of a result or a style, pixels: the stride of relu5_1."""
+
+ROUNDING = 1e-9
+"""Relative: the root of 2 four times is not quite 4."""
 
 Size = tuple[int, int]
 """Height and width, pixels."""
@@ -59,45 +62,75 @@ def make_schedule(
       content: The content image's own size.
       styles: The style images' own sizes.
       scales: The recipe's.
-      size: Longest side of the result; None: the content's own.
-      style_size: Longest side of the style images at the last scale; None: ``size``.
+      size: Longest side of the result; None: the recipe's side, else the content's own size.
+      style_size: Longest side of the style images at the last scale; None: that of the result.
 
     Raises:
-      ValueError: If a size is not at least 16.
+      ValueError: If a size is not at least 16, or styles cannot have a size of their own.
     """
-    size = max(content) if size is None else size
-    style_size = size if style_size is None else style_size
-    for name, value in (("size", size), ("style size", style_size)):
-        if value < MULTIPLE:
-            raise ValueError(f"{name} is {value}, expected at least {MULTIPLE} pixels")
-    sides = [float(size)]
-    while sides[0] / scales.factor >= scales.least:
+    result = result_size(content, scales, size)
+    longest = max(result)
+    if scales.style_like_content and style_size is not None:
+        raise ValueError(
+            f"style size is {style_size}, but this recipe stretches styles to the content's size: "
+            "leave it out, or set style_like_content to false"
+        )
+    style_size = longest if style_size is None else style_size
+    for name, value in (("size", longest), ("style size", style_size)):
+        if value < LEAST:
+            raise ValueError(f"{name} is {value}, expected at least {LEAST} pixels")
+    sides = [float(longest)]
+    while scales.several and sides[0] / scales.factor >= scales.least * (1 - ROUNDING):
         sides.insert(0, sides[0] / scales.factor)
     planned = _evaluations(scales, len(sides))
+
+    def scale(side: float, count: int) -> Scale:
+        inner = _rounded(fit(result, round(side)), scales.margin * side, scales.multiple)
+        if scales.style_like_content:
+            return Scale(inner, (inner,) * len(styles), count)
+        of_styles = tuple(_style(own, side * style_size / longest) for own in styles)
+        return Scale(inner, of_styles, count)
+
     return Schedule(
-        size=fit(content, size),
-        scales=tuple(
-            Scale(
-                inner=_rounded(fit(content, round(side)), scales.margin * side),
-                styles=tuple(_style(own, side * style_size / size) for own in styles),
-                evaluations=count,
-            )
-            for side, count in zip(sides, planned, strict=True)
-        ),
-        margin=scales.margin * size,
+        size=result,
+        scales=tuple(scale(*pair) for pair in zip(sides, planned, strict=True)),
+        margin=scales.margin * longest,
     )
 
 
-def _rounded(size: Size, margin: float) -> Size:
+def result_size(content: Size, scales: Scales, size: int | None) -> Size:
+    """Work out the size of the result; see :func:`make_schedule`."""
+    shape, aspect = content, scales.aspect
+    if aspect is not None:  # the largest picture of that shape inside the content
+        height, width = content
+        shape = (
+            max(1, round(min(height, width / aspect))),
+            max(1, round(min(width, height * aspect))),
+        )
+    if size is None and scales.size is not None:
+        longest = min(scales.size, max(content)) if scales.side == "shortest" else scales.size
+        shortest = scales.side == "shortest"
+        size = round(longest * max(shape) / min(shape)) if shortest else longest
+    size = max(shape) if size is None else size
+    if size < 1:
+        raise ValueError(f"size is {size}, expected at least {LEAST} pixels")
+    if aspect is None:
+        return fit(shape, size)
+    tall = aspect < 1
+    other = max(1, round(size * aspect if tall else size / aspect))
+    return (size, other) if tall else (other, size)
+
+
+def _rounded(size: Size, margin: float, multiple: int) -> Size:
     sides = (side + 2 * margin for side in size)
-    height, width = (max(MULTIPLE, round(side / MULTIPLE) * MULTIPLE) for side in sides)
+    height, width = (max(LEAST, round(side / multiple) * multiple) for side in sides)
     return height, width
 
 
 def _style(own: Size, longest: float) -> Size:
     """Shrink a style to ``longest``, never enlarge it; a very long one keeps 16 pixels across."""
     height, width = fit(own, min(max(1, round(longest)), max(own)))
-    return max(MULTIPLE, height), max(MULTIPLE, width)
+    return max(LEAST, height), max(LEAST, width)
 
 
 def _evaluations(scales: Scales, count: int) -> list[int]:

@@ -18,6 +18,7 @@ from numpy.typing import ArrayLike, NDArray
 from jaxnst.config import Recipe
 from jaxnst.image import resize
 from jaxnst.networks.registry import LossNetwork, Params, load_network
+from jaxnst.networks.rescale import rescale, unit_means
 from jaxnst.objective import (
     TERMS,
     Objective,
@@ -28,8 +29,8 @@ from jaxnst.objective import (
     style_moments,
     style_targets,
 )
-from jaxnst.optimize import CHUNK, State, advance, make_method, picture, start
-from jaxnst.recipes import get_recipe
+from jaxnst.optimize import CHUNK, State, advance, make_method, picture, restart, start
+from jaxnst.recipes import get_recipe, is_approximation, recipe_on
 from jaxnst.schedule import Scale, make_schedule
 from jaxnst.space import decode, encode
 
@@ -100,36 +101,43 @@ def stylize(
     init: ArrayLike | None = None,
     seed: int = 0,
     callback: Callable[[Progress], None] | None = None,
+    every: int | None = None,
 ) -> StylizeResult:
     """Paint a content image in the manner of one or several style images.
 
     Args:
       content: ``(H, W, 3)`` RGB in [0, 1].
       styles: One such image or several, of any sizes; several count equally.
-      network: A loss network or its name; None: the recipe's.
+      network: A loss network or its name; None: the recipe's. For ``vgg19-lite`` in the place of
+        another, the recipe is adapted (:func:`jaxnst.recipes.recipe_on`).
       recipe: A recipe or its name.
-      size: Longest side of the result, pixels; None: the content's.
+      size: Longest side of the result, pixels; None: the recipe's size, else the content's.
       style_size: Longest side of the style images at the last scale; None: ``size``. A style is
         never enlarged beyond its own size.
       init: Picture to start from, in place of the recipe's start.
       seed: Decides the noise of a start from noise.
-      callback: Called about once a second and whenever a scale begins. It may raise to stop.
+      callback: Called about once a second, after every round of L-BFGS, and whenever a scale
+        begins. It may raise to stop.
+      every: Call it after every so many evaluations as well, counted over all scales.
 
     Returns:
       The picture, its losses over time, and counts.
 
     Raises:
       ValueError: If an image has the wrong shape or values, a side under 16 pixels, or the
-        recipe asks for something that does not exist.
+        recipe asks for something that does not exist, or for what the network cannot do.
       KeyError: If a recipe, network or layer does not exist.
     """
     recipe = get_recipe(recipe) if isinstance(recipe, str) else recipe
     network = recipe.network if network is None else network
     network = load_network(network) if isinstance(network, str) else network
+    recipe = recipe_on(recipe, network.name)
+    if every is not None and every < 1:
+        raise ValueError(f"every is {every}, expected at least 1 evaluation")
     content = _checked("content", content)
     pictures = [_checked(name, style) for name, style in _several(styles)]
     started = None if init is None else _checked("init", init)
-    run = _Run(content, pictures, network, recipe, size, style_size, seed, callback)
+    run = _Run(content, pictures, network, recipe, size, style_size, seed, callback, every)
     return run.through_all_scales(started)
 
 
@@ -146,9 +154,10 @@ class _Run:
         style_size: int | None,
         seed: int,
         callback: Callable[[Progress], None] | None,
+        every: int | None,
     ):
         self.content, self.styles, self.recipe, self.seed = content, styles, recipe, seed
-        self.callback, self.params = callback, network.params
+        self.callback, self.every = callback, every
         self.objective, self.numbers = make_objective(recipe, network), make_numbers(recipe)
         self.method, self.rates = make_method(recipe)
         self.schedule = make_schedule(
@@ -158,6 +167,7 @@ class _Run:
             size=size,
             style_size=style_size,
         )
+        self.params = self.parameters()
         self.total = sum(scale.evaluations for scale in self.schedule.scales)
         self.done = self.restarts = 0
         self.records: list[NDArray[np.float32]] = []
@@ -188,6 +198,17 @@ class _Run:
             compile_seconds=self.compile_seconds,
             run_seconds=self.run_seconds,
         )
+
+    def parameters(self) -> Params:
+        """Return the network's parameters, rescaled where the recipe asks for it."""
+        recipe, network = self.recipe, self.objective.network
+        params = network.params
+        if is_approximation(recipe) and recipe.approximation and recipe.approximation.scales:
+            params = rescale(network, dict(recipe.approximation.scales))
+        if recipe.unit_means and not network.unit_means:
+            content, styles = self.pictures(self.schedule.scales[-1])
+            params = unit_means(network, [jnp.asarray(p) for p in (content, *styles)])
+        return params
 
     def pictures(self, scale: Scale) -> tuple[Picture, tuple[Picture, ...]]:
         """Bring content and styles to the sizes of a scale."""
@@ -241,7 +262,7 @@ class _Run:
         used, steps = 0, 1
         while used < scale.evaluations:
             tick = time.perf_counter()
-            steps = min(steps, CHUNK, scale.evaluations - used)
+            steps = min(steps, CHUNK, scale.evaluations - used, self.until_stop(used))
             state, record = self.advance(targets, state, steps, scale.evaluations)
             used, before = int(state.evaluations), used
             self.records.append(_written(record))
@@ -249,10 +270,21 @@ class _Run:
             self.report("optimize", index, used, terms, partial(self.shown, state))
             per_step = (time.perf_counter() - tick) / max(1, used - before)
             steps = max(1, int(CHUNK_SECONDS / per_step))
+            if self.method.round and used % self.method.round == 0:
+                state = restart(self.method, self.rates, state)
         self.run_seconds += time.perf_counter() - running
         self.done += used
         self.restarts += int(state.restarts)
         return self.shown(state)
+
+    def until_stop(self, used: int) -> int:
+        """Count the evaluations until a round ends or the callback wants to be called."""
+        stops = [CHUNK]
+        if self.method.round:
+            stops.append(self.method.round - used % self.method.round)
+        if self.every:
+            stops.append(self.every - (self.done + used) % self.every)
+        return min(stops)
 
     def start_image(self) -> Picture:
         """Make the picture that the coarsest scale starts from, as RGB."""
@@ -263,14 +295,26 @@ class _Run:
         if self.recipe.init == "style":
             return resize(self.styles[0], size)
         if self.recipe.init == "noise":
-            key = jax.random.key(self.seed)
-            noise = self.recipe.noise * jax.random.normal(key, (*size, 3))
-            grey = encode(jnp.full((*size, 3), 0.5), self.objective.space)
-            return np.asarray(decode(grey + noise, self.objective.space))
+            return self.noise(self.with_margin(self.content, coarsest))
         raise ValueError(
             f"init is {self.recipe.init!r}, expected content, noise or style "
             "(for a picture of your own, pass it as init)"
         )
+
+    def noise(self, content: Picture) -> Picture:
+        """Make the recipe's noise, with its share of the content picture."""
+        noise, space, key = self.recipe.noise, self.objective.space, jax.random.key(self.seed)
+        if noise.centre is None:
+            centre = encode(jnp.full(content.shape, 0.5), space)
+        else:
+            centre = jnp.full(content.shape, noise.centre)
+        if noise.distribution == "uniform":
+            deviation = jax.random.uniform(key, content.shape, minval=-1.0)
+        else:
+            deviation = jax.random.normal(key, content.shape)
+        of_noise = noise.share * (centre + noise.spread * deviation)
+        start = of_noise + (1 - noise.share) * encode(jnp.asarray(content), space)
+        return np.asarray(decode(start, space))
 
     def shown(self, state: State) -> Picture:
         return np.asarray(decode(picture(self.method, state), self.objective.space))

@@ -22,7 +22,7 @@ from jaxnst.cli import device, errors, messages, paint, parser, progress, stoppi
 from jaxnst.config import Scales, options
 from jaxnst.image import ENDINGS, load_image, save_image
 from jaxnst.recipes import get_recipe
-from jaxnst.schedule import MULTIPLE, make_schedule
+from jaxnst.schedule import LEAST, make_schedule
 from jaxnst.transfer import Progress, StylizeResult
 
 ROOT = Path(jaxnst.__file__).parents[1]
@@ -178,7 +178,7 @@ def test_wrong_flags(run, arguments, words):
 
 
 def test_least_size_is_that_of_a_schedule():
-    assert parser.SIZES[0] == MULTIPLE
+    assert parser.SIZES[0] == LEAST
 
 
 # Files, networks, devices.

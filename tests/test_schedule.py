@@ -206,3 +206,63 @@ def check_counts(schedule, evaluations, steps):
     for count, share in zip(found, wanted, strict=True):
         exact = 1 + Fraction((steps - len(found)) * share, sum(wanted))
         assert abs(count - exact) < 1
+
+
+# Sizes of recipes that bring their own.
+
+
+def test_a_recipe_s_size_holds_where_none_is_asked_for():
+    scales = Scales(size=500, several=False, multiple=1, margin=0.0, evaluations=(7,))
+    schedule = make_schedule((600, 800), [(1000, 700)], scales)
+    assert schedule.size == (375, 500) and layout(schedule) == [(375, 500)]
+    assert counts(schedule) == [7]
+    assert make_schedule((600, 800), [], scales, size=200).size == (150, 200)
+
+
+@pytest.mark.parametrize(
+    ("aspect", "size", "expected"),
+    [
+        (500 / 350, 500, (350, 500)),
+        (1.0, 244, (244, 244)),
+        (800 / 600, 800, (600, 800)),
+        (0.5, 100, (100, 50)),
+        (500 / 350, 100, (70, 100)),
+    ],
+)
+def test_an_aspect_stretches_the_content(aspect, size, expected):
+    scales = Scales(aspect=aspect, multiple=1, several=False, margin=0.0)
+    for content in ((600, 800), (800, 600), (64, 64)):
+        schedule = make_schedule(content, [], scales, size=size)
+        assert schedule.size == expected and layout(schedule) == [expected]
+
+
+@pytest.mark.parametrize(
+    ("content", "expected"),
+    [
+        ((600, 800), (400, 533)),
+        ((800, 600), (533, 400)),
+        ((200, 300), (300, 450)),  # 300 is below 400: it becomes the shorter side
+        ((400, 400), (400, 400)),
+    ],
+)
+def test_the_shortest_side_as_torchvision_scales_it(content, expected):
+    scales = Scales(size=400, side="shortest", multiple=1, several=False, margin=0.0)
+    assert make_schedule(content, [], scales).size == expected
+    # What a person asks for is the longest side, whatever the recipe.
+    assert max(make_schedule(content, [], scales, size=256).size) == 256
+
+
+def test_styles_stretched_to_the_content_are_enlarged_too():
+    scales = Scales(style_like_content=True, least=64, evaluations=(2,), margin=0.0)
+    schedule = make_schedule((128, 256), [(20, 20), (999, 30)], scales)
+    for scale in schedule.scales:
+        assert scale.styles == (scale.inner, scale.inner)
+    with pytest.raises(ValueError, match="style size is 64, but this recipe stretches styles"):
+        make_schedule((128, 256), [(20, 20)], scales, style_size=64)
+
+
+def test_sides_are_exact_where_the_multiple_is_one():
+    scales = Scales(multiple=1, least=128, factor=2**0.5, evaluations=(10, 5), margin=0.0)
+    schedule = make_schedule((512, 512), [], scales)
+    assert layout(schedule) == [(s, s) for s in (128, 181, 256, 362, 512)]
+    assert counts(schedule) == [10, 5, 5, 5, 5]

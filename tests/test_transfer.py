@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from jaxnst import transfer
-from jaxnst.config import Content, Scales, Solver, Style, TotalVariation
+from jaxnst.config import Approximation, Content, Noise, Scales, Solver, Style, TotalVariation
 from jaxnst.image import resize
 from jaxnst.networks import PREPROCESSING, init_network, make_network
 from jaxnst.objective import TERMS
@@ -33,7 +33,7 @@ ELSEWHERE = dataclasses.replace(
     bounds=(-100.0, 100.0),
     tv=TotalVariation(weight=1e-5),
     init="noise",
-    noise=10.0,
+    noise=Noise(spread=10.0),
 )
 
 
@@ -167,6 +167,133 @@ def test_noise_is_grey_with_the_recipe_s_deviation_in_the_recipe_s_space(network
     # 3072 independent values in each channel.
     np.testing.assert_allclose(start.mean((0, 1)), grey, atol=4 * 10 / np.sqrt(3072))
     np.testing.assert_allclose(start.std((0, 1)), 10, rtol=0.1)
+
+
+def test_uniform_noise_has_its_centre_and_its_width(network):
+    noise = Noise(distribution="uniform", centre=-5.0, spread=20.0)
+    start = noisy_start(network, dataclasses.replace(ELSEWHERE, noise=noise))
+    np.testing.assert_allclose(start.mean((0, 1)), -5, atol=4 * 20 / np.sqrt(3 * 3072))
+    assert -25 <= start.min() < -24 and 14 < start.max() <= 15
+
+
+def test_noise_leaves_its_share_to_the_content(network):
+    noise = Noise(distribution="uniform", centre=0.0, spread=20.0, share=0.6)
+    content = helpers.picture(48, 64)
+    start = noisy_start(network, dataclasses.replace(ELSEWHERE, noise=noise))
+    rest = start - 0.4 * helpers.encode(content, ELSEWHERE.space)
+    assert np.abs(rest).max() <= 12 + 1e-3 and np.abs(rest).max() > 11.9
+
+
+def noisy_start(network, recipe):
+    """What a run starts from, in its space."""
+    made = transfer._Run(
+        helpers.picture(48, 64), [STYLE], network, recipe, None, None, 0, None, None
+    )
+    return helpers.encode(made.start_image(), recipe.space)
+
+
+# Rounds, and when the callback is called.
+
+ROUNDS = dataclasses.replace(
+    ONE_SCALE,
+    scales=Scales(least=64, evaluations=(12,), margin=0.0),
+    solver=Solver(round=5, precondition=0.0),
+    bounds=(0.2, 0.7),
+)
+
+
+def test_rounds_begin_anew_where_the_last_ended_clipped(network):
+    """The same as runs of one round each, every one from the clipped result of the last."""
+    whole = run(network, recipe=ROUNDS)
+    assert whole.evaluations == 12 and len(whole.losses["total"]) == 12
+    once = dataclasses.replace(ROUNDS, bounds=None, solver=Solver(precondition=0.0))
+    image, losses = resize(CONTENT, (48, 64)), []
+    for count in (5, 5, 2):
+        recipe = dataclasses.replace(
+            once, scales=dataclasses.replace(once.scales, evaluations=(count,))
+        )
+        result = run(network, recipe=recipe, init=image)
+        losses += [*result.losses["total"]]
+        image = np.clip(raw_image(network, recipe, image), 0.2, 0.7)
+    np.testing.assert_allclose(whole.losses["total"], losses, rtol=1e-4)
+
+
+def raw_image(network, recipe, image):
+    """What a run ends with at its inner size, not brought into [0, 1]."""
+    made = transfer._Run(CONTENT, [STYLE], network, recipe, None, None, 0, None, None)
+    shown = []
+    made.finish = lambda picture: shown.append(picture) or picture
+    made.through_all_scales(image)
+    return shown[-1]
+
+
+def test_a_round_s_bounds_hold_at_the_end_only_if_it_is_whole(network):
+    scales = dataclasses.replace(ROUNDS.scales, evaluations=(10,))
+    ended = run(
+        network, content=helpers.picture(48, 64), recipe=dataclasses.replace(ROUNDS, scales=scales)
+    )
+    assert ended.image.min() >= 0.2 - 1e-6 and ended.image.max() <= 0.7 + 1e-6
+
+
+@pytest.mark.parametrize("seconds", [0.0, 1e9])
+def test_the_callback_is_called_after_every_round_and_whenever_asked(network, monkeypatch, seconds):
+    monkeypatch.setattr(transfer, "CHUNK_SECONDS", seconds)
+    seen = []
+    run(network, recipe=ROUNDS, callback=seen.append)
+    counts = [p.evaluations for p in seen if p.phase == "optimize"]
+    assert {5, 10, 12} <= set(counts)
+    seen.clear()
+    run(network, recipe=TWO_SCALES, callback=seen.append, every=2)
+    counts = [p.total_done for p in seen if p.phase == "optimize"]
+    assert {2, 4, 6, 8} <= set(counts)
+    with pytest.raises(ValueError, match="every is 0"):
+        run(network, every=0)
+
+
+# Networks that are rescaled.
+
+
+def test_a_stand_in_is_rescaled_and_the_terms_weighted():
+    lite = helpers.tiny_network(PREPROCESSING["imagenet"], name="vgg19-lite")
+    recipe = dataclasses.replace(
+        only_looking(ONE_SCALE),
+        network="vgg19",
+        init="style",
+        content=Content(layers=(("relu5_2", 1.0),), normalization="sum"),
+        style=Style(layers=(("relu1_1", 1.0),), statistic="gram", distance="gatys"),
+        tv=TotalVariation(weight=1.0),
+        approximation=Approximation(
+            layers=(("relu5_2", "relu3_1"),),
+            scales=(("relu3_1", 10.0), ("relu1_1", 3.0)),
+            content=0.5,
+            tv=2.0,
+        ),
+    )
+    found = run(lite, recipe=recipe)
+    plain = dataclasses.replace(
+        recipe,
+        network="vgg19-lite",
+        approximation=None,
+        content=Content(layers=(("relu3_1", 1.0),), normalization="sum"),
+    )
+    usual = run(lite, recipe=plain)
+    for term, factor in (("content", 0.5 * 10**2), ("style", 3.0**4), ("tv", 2.0)):
+        ratio = found.losses[term][0] / usual.losses[term][0] if usual.losses[term][0] else factor
+        np.testing.assert_allclose(ratio, factor, rtol=1e-4)
+
+
+def test_filters_are_rescaled_to_unit_means_unless_they_have_been(network):
+    recipe = dataclasses.replace(
+        only_looking(ONE_SCALE),
+        init="style",
+        unit_means=True,
+        content=Content(layers=(("relu3_1", 1.0),), normalization="sum"),
+    )
+    rescaled = run(network, recipe=recipe).losses["content"][0]
+    plain = run(network, recipe=dataclasses.replace(recipe, unit_means=False)).losses["content"][0]
+    before = dataclasses.replace(network, unit_means=True)
+    assert run(before, recipe=recipe).losses["content"][0] == plain
+    assert abs(rescaled / plain - 1) > 0.01
 
 
 def test_the_same_seed_gives_the_same_bytes_and_another_one_other_noise(network):

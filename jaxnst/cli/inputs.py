@@ -6,6 +6,7 @@ import os
 from dataclasses import dataclass
 
 from jaxnst._files import name_of
+from jaxnst.cli import parser
 from jaxnst.cli.errors import UsageError
 from jaxnst.cli.messages import Messages, shape
 from jaxnst.config import Recipe
@@ -30,8 +31,8 @@ class Pictures:
         several = [self.content, *self.styles, *([] if self.init is None else [self.init])]
         return sum(picture.shape[0] * picture.shape[1] for picture in several)
 
-    def schedule(self, recipe: Recipe, size: int, style_size: int | None) -> Schedule:
-        """Lay out a run at a size."""
+    def schedule(self, recipe: Recipe, size: int | None, style_size: int | None) -> Schedule:
+        """Lay out a run at a size, or at the recipe's own."""
         content, *styles = (p.shape[:2] for p in (self.content, *self.styles))
         return make_schedule(content, styles, recipe.scales, size=size, style_size=style_size)
 
@@ -47,7 +48,8 @@ def check_flags(flags: argparse.Namespace, recipe: Recipe) -> None:
     if flags.output is None and not flags.dry_run:
         raise UsageError("say where the result is to be written: -o OUT")
     try:
-        make_schedule((flags.size, flags.size), (), recipe.scales, size=flags.size)
+        side = parser.SIZE if flags.size is None else flags.size
+        make_schedule((side, side), (), recipe.scales, size=flags.size, style_size=flags.style_size)
     except ValueError as error:
         raise UsageError(str(error)) from error
     near = difflib.get_close_matches(recipe.init, STARTS, 1)
@@ -88,15 +90,20 @@ def _read(path: str) -> Pixels:
     return picture
 
 
-def tell_of_sizes(flags: argparse.Namespace, pictures: Pictures, messages: Messages) -> None:
+def tell_of_sizes(
+    flags: argparse.Namespace, recipe: Recipe, pictures: Pictures, messages: Messages
+) -> None:
     """Give notice of pictures that are smaller than what is asked for."""
+    size = max(pictures.schedule(recipe, flags.size, flags.style_size).size)
     height, width = pictures.content.shape[:2]
-    if max(height, width) < flags.size:
+    if max(height, width) < size:
         messages.notice(
             f"{name_of(flags.content)} is {shape((height, width))}, smaller than the "
-            f"{flags.size} pixels asked for: it is enlarged"
+            f"{size} pixels asked for: it is enlarged"
         )
-    wanted = flags.style_size or flags.size
+    if recipe.scales.style_like_content:
+        return
+    wanted = flags.style_size or size
     for path, style in zip(flags.styles, pictures.styles, strict=True):
         height, width = style.shape[:2]
         if max(height, width) < wanted:

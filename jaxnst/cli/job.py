@@ -3,6 +3,7 @@
 import argparse
 import sys
 from dataclasses import dataclass
+from importlib.util import find_spec
 
 import jax
 
@@ -16,6 +17,7 @@ from jaxnst.networks import NETWORKS, LossNetwork, load_network
 from jaxnst.objective import make_objective
 from jaxnst.optimize import make_method
 from jaxnst.planning import Plan, make_plan
+from jaxnst.recipes import STAND_IN, is_approximation
 from jaxnst.weights.fetch import fetched_path, official_file
 
 
@@ -46,11 +48,33 @@ class Job:
         """Memory that can still be had on its device, bytes."""
         return available_memory(self.device)
 
+    @property
+    def recipe_name(self) -> str:
+        """What its recipe is called, and whether it is only an approximation of that."""
+        approximates = " (an approximation)" if is_approximation(self.recipe) else ""
+        return self.recipe.name + approximates
+
     def __str__(self) -> str:
-        return f"{self.network.name} on {describe(self.device)}, recipe {self.recipe.name}"
+        return f"{self.network.name} on {describe(self.device)}, recipe {self.recipe_name}"
 
 
-def _fetch_if_wanted(name: str, *, yes: bool) -> None:
+def _check_layers(recipe: Recipe, name: str) -> None:
+    """Refuse a network without the recipe's layers, before its parameters are looked for.
+
+    Raises:
+      UsageError: It lacks one.
+    """
+    module = NETWORKS[name].module
+    wanted = [layer for layer, _ in (*recipe.content.layers, *recipe.style.layers)]
+    missing = [layer for layer in wanted if module.alias(layer) not in module.table()]
+    if missing:
+        raise UsageError(
+            f"{name} has no layer {missing[0]}, which the recipe {recipe.name} looks at: that is "
+            f"for {recipe.network}; --show-recipe {recipe.name} prints a file to change"
+        )
+
+
+def _fetch_if_wanted(recipe: Recipe, name: str, *, yes: bool) -> None:
     """Make sure that a network's parameters are there; download them if the person agrees.
 
     Raises:
@@ -66,6 +90,11 @@ def _fetch_if_wanted(name: str, *, yes: bool) -> None:
             "parameters by --weights FILE"
         ) from None
     size = f", {amount(known.size)}" if known.size else ""
+    if known.format == "torch" and find_spec("torch") is None:
+        raise UsageError(
+            f"{name} takes {known.name}, which PyTorch reads: install it (pip install torch), or "
+            "give parameters in another form by --weights FILE"
+        )
     if not yes and sys.stdin.isatty() and sys.stderr.isatty():
         print(
             f"{name} takes {known.name} ({known.origin}; {known.licence}{size}).", file=sys.stderr
@@ -76,6 +105,7 @@ def _fetch_if_wanted(name: str, *, yes: bool) -> None:
         raise UsageError(
             f"{name} does not ship with jaxnst: --yes downloads {known.name}{size}; without a "
             f"network, get {known.url} by other means and give it by --weights FILE"
+            + (f"; --network {STAND_IN} approximates it" if recipe.approximation else "")
         )
     fetch_with_bar(name)
 
@@ -90,8 +120,10 @@ def make_job(flags: argparse.Namespace, recipe: Recipe, pictures: Pictures) -> J
     """
     device = use_device(flags.device)
     name = flags.network or recipe.network
-    if name in NETWORKS and NETWORKS[name].file is None and flags.weights is None:
-        _fetch_if_wanted(name, yes=flags.yes)
+    if name in NETWORKS:
+        _check_layers(recipe, name)
+        if NETWORKS[name].file is None and flags.weights is None:
+            _fetch_if_wanted(recipe, name, yes=flags.yes)
     try:
         network = load_network(name, weights=flags.weights, preprocessing=flags.preprocessing)
         make_objective(recipe, network)  # its layers and statistic have to exist

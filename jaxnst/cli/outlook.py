@@ -12,7 +12,8 @@ def refuse_if_too_large(job: Job) -> None:
     Raises:
       ValueError: It does; the message names the largest size that fits.
     """
-    needed, available, size = job.plan().bytes, job.available, job.flags.size
+    plan, available = job.plan(), job.available
+    needed, size = plan.bytes, max(plan.schedule.size)
     if available is None or needed <= available:
         return
     largest = largest_size(lambda size: job.plan(size).bytes, available, size)
@@ -36,7 +37,7 @@ def report(job: Job, *, startup: float) -> str:
     first, again = (startup + w + seconds.run for w in (seconds.wait, seconds.wait_again))
     facts = [
         ("size", f"{shape(schedule.size)} pixels"),
-        ("recipe", f"{job.recipe.name}: {job.recipe.solver.kind}, starts from {job.recipe.init}"),
+        ("recipe", f"{job.recipe_name}: {job.recipe.solver.kind}, starts from {job.recipe.init}"),
         ("network", job.network.name),
         ("device", describe(job.device)),
     ]

@@ -18,6 +18,7 @@ from jaxnst.cli.messages import Messages, length, shape
 from jaxnst.cli.progress import Display, make_display
 from jaxnst.cli.stopping import Stopped, stoppable
 from jaxnst.image import save_image
+from jaxnst.recipes import is_approximation
 from jaxnst.srgb import Pixels
 from jaxnst.transfer import Progress, StylizeResult, stylize
 
@@ -69,6 +70,7 @@ def paint(job: Job, messages: Messages) -> int:
                 init=job.pictures.init,
                 seed=flags.seed,
                 callback=watch,
+                every=flags.save_every,
             )
 
         try:
@@ -90,6 +92,16 @@ def _greet(job: Job, messages: Messages) -> None:
             messages.notice(trouble)
     if job.recipe.solver.kind == "lbfgs" and lbfgs.jaxopt() is None:
         messages.notice("jaxopt cannot be imported, so L-BFGS runs on optax")
+    if is_approximation(job.recipe):
+        messages.notice(
+            f"{job.network.name} stands in for the network of {job.recipe.name}: the picture is "
+            "an approximation of what that makes"
+        )
+    if job.recipe.unit_means and not job.network.unit_means:
+        messages.notice(
+            f"each filter of {job.network.name} is rescaled to a mean activation of 1 over your "
+            f"pictures, which the weights of {job.recipe.name} are for"
+        )
     schedule = job.plan().schedule
     total = sum(scale.evaluations for scale in schedule.scales)
     sizes = ", ".join(shape(scale.inner) for scale in schedule.scales)

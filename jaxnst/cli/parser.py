@@ -8,12 +8,15 @@ from collections.abc import Callable, Sequence
 from typing import Any, Literal, NoReturn, get_args, get_origin
 
 from jaxnst._version import __version__
-from jaxnst.cli.errors import USAGE, complain
+from jaxnst.cli.errors import USAGE, complain, explain
 from jaxnst.config import Recipe, options, replace
-from jaxnst.recipes import RECIPES, get_recipe
+from jaxnst.recipes import RECIPES, format_recipe, get_recipe, read_recipe, recipe_on
 
 SIZES = (16, 16384)
 """Longest sides that can be asked for, pixels."""
+
+SIZE = 512
+"""Longest side where neither the person nor the recipe says one."""
 
 SEEDS = (0, 2**32 - 1)
 
@@ -46,16 +49,19 @@ def parse(arguments: Sequence[str], prog: str) -> tuple[argparse.Namespace, Reci
 
     Raises:
       SystemExit: With status 2 and a line on stderr if a flag cannot be used; with status 0
-        after ``--help``, ``--version`` and ``--list-recipes``.
+        after ``--help``, ``--version``, ``--list-recipes`` and ``--show-recipe``.
     """
     first = Parser(prog=prog, add_help=False, allow_abbrev=False)
     first.add_argument("--recipe", default="default")
-    # Which recipe decides what the help calls default.
-    name = first.parse_known_args(arguments)[0].recipe
+    first.add_argument("--network", default="")
+    # Which recipe, on which network, decides what the help calls default.
+    chosen = first.parse_known_args(arguments)[0]
     try:
-        recipe = get_recipe(name)
+        recipe = recipe_on(find_recipe(chosen.recipe), chosen.network)
     except KeyError as error:
         first.error(f"--recipe: {error.args[0]}")
+    except (OSError, ValueError) as error:
+        first.error(f"--recipe: {explain(error)}")
     parser = _parser(prog, recipe)
     # "Intermixed": flags may stand between the style pictures.
     flags, unknown = parser.parse_known_intermixed_args(arguments)
@@ -65,6 +71,19 @@ def parse(arguments: Sequence[str], prog: str) -> tuple[argparse.Namespace, Reci
         return flags, _changed(recipe, flags)
     except ValueError as error:
         parser.error(str(error))
+
+
+def find_recipe(name: str) -> Recipe:
+    """Return a recipe by its name, or from a TOML file.
+
+    Raises:
+      KeyError: If there is none of that name.
+      OSError: If the file cannot be read.
+      ValueError: If it is no recipe.
+    """
+    if name.lower().endswith(".toml"):
+        return read_recipe(name, base=get_recipe)
+    return get_recipe(name)
 
 
 def _changed(recipe: Recipe, flags: argparse.Namespace) -> Recipe:
@@ -88,25 +107,27 @@ def _parser(prog: str, recipe: Recipe) -> Parser:
         "130 stopped by Ctrl-C, the picture so far saved.",
         allow_abbrev=False,
     )
-    _add_pictures(parser)
+    _add_pictures(parser, recipe)
     _add_method(parser, recipe)
     _add_machine(parser)
     return parser
 
 
-def _add_pictures(parser: Parser) -> None:
+def _add_pictures(parser: Parser, recipe: Recipe) -> None:
     parser.add_argument("content", metavar="CONTENT", help="picture to paint")
     parser.add_argument(
         "styles", metavar="STYLE", nargs="+", help="picture to paint like; several count equally"
     )
     group = parser.add_argument_group("pictures")
     group.add_argument("-o", "--output", metavar="OUT", help="where the result is written")
+    own = recipe.scales.size
+    default = f"the recipe's, {own} for the {recipe.scales.side} side" if own else SIZE
     group.add_argument(
         "--size",
         type=_whole(*SIZES),
-        default=512,
+        default=None if own else SIZE,
         metavar="PIXELS",
-        help="longest side of the result (default: 512)",
+        help=f"longest side of the result (default: {default})",
     )
     group.add_argument(
         "--style-size",
@@ -118,14 +139,25 @@ def _add_pictures(parser: Parser) -> None:
         "--save-every",
         type=_whole(1),
         metavar="N",
-        help="also save the picture about every N evaluations, as OUT with their number",
+        help="also save the picture every N evaluations, as OUT with their number",
     )
 
 
 def _add_method(parser: Parser, recipe: Recipe) -> None:
     group = parser.add_argument_group(f"method (defaults are those of the recipe {recipe.name!r})")
-    group.add_argument("--recipe", default=recipe.name, help=f"one of {', '.join(RECIPES)}")
+    group.add_argument(
+        "--recipe",
+        default=recipe.name,
+        metavar="NAME",
+        help=f"a TOML file, or one of {', '.join(RECIPES)}",
+    )
     group.add_argument("--list-recipes", action=_ListRecipes, help="list the recipes and exit")
+    group.add_argument(
+        "--show-recipe",
+        action=_ShowRecipe,
+        metavar="NAME",
+        help="print one as such a file, with all its settings, and exit",
+    )
     group.add_argument(
         "--network", metavar="NAME", help=f"loss network (default: {recipe.network})"
     )
@@ -240,4 +272,15 @@ class _ListRecipes(argparse.Action):
         width = max(map(len, RECIPES))
         for name, recipe in RECIPES.items():
             print(f"{name:<{width}}  {recipe.summary}")
+        parser.exit()
+
+
+class _ShowRecipe(argparse.Action):
+    """Print a recipe as TOML, and exit."""
+
+    def __call__(self, parser: argparse.ArgumentParser, _: Any, name: Any, __: Any = None) -> None:
+        try:
+            print(format_recipe(find_recipe(name)), end="")
+        except (KeyError, OSError, ValueError) as error:
+            parser.error(f"--show-recipe: {explain(error)}")
         parser.exit()

@@ -30,7 +30,7 @@ def _run(flags: argparse.Namespace, recipe: Recipe, messages: Messages) -> int:
 
     check_flags(flags, recipe)
     pictures = read_pictures(flags, recipe)
-    tell_of_sizes(flags, pictures, messages)
+    tell_of_sizes(flags, recipe, pictures, messages)
     if not flags.debug:
         # XLA's own log: alarms about slow compilation, and what JAX raises anyway.
         os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
