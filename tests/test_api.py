@@ -197,6 +197,7 @@ def test_rooms_import_from_the_rooms_before_them_only(path):
         ("flax", {"networks"}),
         ("jaxopt", {"lbfgs"}),
         ("h5py", {"weights"}),
+        ("scipy", {"weights"}),
         ("rich", {"cli"}),
     ],
 )

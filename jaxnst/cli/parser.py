@@ -164,7 +164,8 @@ def _add_method(parser: Parser, recipe: Recipe) -> None:
     group.add_argument(
         "--weights",
         metavar="FILE",
-        help="the network's parameters: safetensors, Keras HDF5, NumPy .npz, or PyTorch's .pth",
+        help="the network's parameters: safetensors, Keras HDF5, NumPy .npz, MatConvNet's .mat, "
+        "or PyTorch's .pth",
     )
     group.add_argument(
         "--preprocessing",

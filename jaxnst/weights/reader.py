@@ -3,26 +3,27 @@
 import os
 import zipfile
 
-from jaxnst.weights import keras_h5, native, npz, torch_file
+from jaxnst.weights import keras_h5, matconvnet, native, npz, torch_file
 from jaxnst.weights._files import AGAIN, DAMAGED, Parameters, one_line, open_weights
 
 _ZIP = b"PK\x03\x04"
 
 # Files that people are likely to try, with what to do instead.
 _FOREIGN = (
-    (b"MATLAB", "a MATLAB file"),
+    (b"MATLAB 7", "a MATLAB file of version 7.3 (save it with -v7)"),
     (b"version https://git-lfs", "a Git LFS pointer instead of the file it stands for"),
     (b"<", "a web page instead of the file it led to"),
 )
-_EXPECTED = "expected safetensors, Keras HDF5, NumPy .npz or a PyTorch state dict"
+_EXPECTED = "expected safetensors, Keras HDF5, NumPy .npz, MatConvNet .mat or a PyTorch state dict"
 
 
 def read_parameters(path: str | os.PathLike[str]) -> tuple[Parameters, dict[str, str]]:
     """Read the parameters of a network from a file of any known format.
 
     Args:
-      path: A safetensors file or ``.npz`` archive with jaxnst's names, a Keras HDF5 file, or a
-        PyTorch state dict (``.pth``, or safetensors with PyTorch's names).
+      path: A safetensors file or ``.npz`` archive with jaxnst's names, a Keras HDF5 file, a
+        MatConvNet ``.mat`` file, or a PyTorch state dict (``.pth``, or safetensors with PyTorch's
+        names).
 
     Returns:
       Float32 arrays by flat name, and what the file says of itself: ``format``, and where known
@@ -41,6 +42,8 @@ def read_parameters(path: str | os.PathLike[str]) -> tuple[Parameters, dict[str,
         return keras_h5.read(path)
     if head.startswith(_ZIP):
         return _read_archive(path)
+    if matconvnet.matches(head):
+        return matconvnet.read(path)
     if torch_file.matches(head):
         return torch_file.read(path)
     if not native.matches(head):

@@ -1,35 +1,25 @@
-"""Read the layers of a Keras HDF5 file, as a program of its own: see keras_h5.py for why.
+"""Read the layers of a Keras HDF5 file, as a program of its own: see keras_h5.py.
 
-``python _hdf5_process.py FILE`` writes MARK, one line of JSON, ``{"layers": [[name, [shape,
-...]], ...]}`` or ``{"error": text}``, then the values of all arrays in that order as float32.
-
-Imports nothing of jaxnst, so that it starts quickly, and h5py only when it runs.
+``h5py`` is imported only when it runs.
 """
 
-import json
 import math
 import sys
 from collections.abc import Iterator
 from itertools import count, takewhile
 from typing import Any
 
-MARK = b"jaxnst-hdf5:"
+from . import MAX_VALUES, Layers, Refused, answer, quote
 
-# All of them far above what a loss network needs: VGG19 has 16 convolutions and 20 million values.
+# Far above what a loss network needs: VGG19 has 16 convolutions, DenseNet201 401 layers.
 MAX_LAYERS = 4096
 MAX_ARRAYS = 16
-MAX_VALUES = 2**26
-MAX_MEMORY = 4 * 2**30
 
 # The classifier on top: large, and of no use here.
 _TOP = {"fc1", "fc2", "fc1000", "predictions"}
 
 
-class Refused(Exception):
-    """What is wrong with the file, and what to do; follows the file's name."""
-
-
-def read_layers(path: str) -> Iterator[tuple[str, list[Any]]]:
+def read_layers(path: str) -> Layers:
     """Yield (name, float32 arrays in Keras' order) of each layer that has any."""
     import h5py
 
@@ -63,7 +53,7 @@ def _old_layout(root: Any) -> Iterator[tuple[str, list[Any]]]:
     seen = set()
     for name in _texts(root, "layer_names", MAX_LAYERS):
         if name in seen:
-            raise Refused(f"lists layer {_quote(name)} twice: save the model again")
+            raise Refused(f"lists layer {quote(name)} twice: save the model again")
         seen.add(name)
         if name not in _TOP:
             layer = _follow(root, name)
@@ -84,7 +74,7 @@ def _new_layout(layers: Any) -> Iterator[tuple[str, list[Any]]]:
             continue
         arrays = _follow(layer, "vars")
         if len(arrays) > MAX_ARRAYS:
-            raise Refused(f"has {len(arrays)} arrays in layer {_quote(key)}: give a loss network")
+            raise Refused(f"has {len(arrays)} arrays in layer {quote(key)}: give a loss network")
         name = str(arrays.attrs.get("name", key))
         if name not in _TOP and _counter(name)[0] != "dense":
             yield name, [_follow(arrays, str(index)) for index in range(len(arrays))]
@@ -110,10 +100,6 @@ def _texts(item: Any, key: str, most: int) -> Iterator[str]:
             yield text.decode() if isinstance(text, bytes) else str(text)
 
 
-def _quote(name: str) -> str:
-    return repr(name if len(name) <= 60 else name[:57] + "...")
-
-
 def _numbered(key: str) -> Iterator[str]:
     return (f"{key}{index}" for index in count())
 
@@ -124,9 +110,9 @@ def _follow(group: Any, name: str) -> Any:
 
     for part in name.split("/"):
         if part not in group:
-            raise Refused(f"has no {_quote(name)}, which it lists: save the model again")
+            raise Refused(f"has no {quote(name)}, which it lists: save the model again")
         if not isinstance(group.get(part, getlink=True), h5py.HardLink):
-            raise Refused(f"refers to another place or file in {_quote(name)}: copy the values in")
+            raise Refused(f"refers to another place or file in {quote(name)}: copy the values in")
         group = group[part]
     return group
 
@@ -136,20 +122,18 @@ def _count(layer: str, dataset: Any, budget: int) -> int:
     import h5py
 
     if not isinstance(dataset, h5py.Dataset):
-        raise Refused(
-            f"has a group where layer {_quote(layer)} should have an array: save it again"
-        )
+        raise Refused(f"has a group where layer {quote(layer)} should have an array: save it again")
     if dataset.is_virtual or dataset.external:
-        raise Refused(f"keeps values of layer {_quote(layer)} in another file: copy the values in")
+        raise Refused(f"keeps values of layer {quote(layer)} in another file: copy the values in")
     if dataset.dtype.kind != "f":
         raise Refused(
-            f"has {str(dataset.dtype)[:40]} values in layer {_quote(layer)}, "
+            f"has {str(dataset.dtype)[:40]} values in layer {quote(layer)}, "
             "expected floating point numbers: save the model in float32"
         )
     # A compressed chunk is unpacked whole, however little of it the array covers.
     if max(math.prod(dataset.shape), math.prod(dataset.chunks or ())) > budget:
         raise Refused(
-            f"has an array of shape {str(dataset.shape)[:60]} in layer {_quote(layer)}, "
+            f"has an array of shape {str(dataset.shape)[:60]} in layer {quote(layer)}, "
             "which is more than any loss network needs: give a loss network"
         )
     return math.prod(dataset.shape)
@@ -163,35 +147,15 @@ def _values(dataset: Any) -> Any:
         return np.asarray(dataset[()], "<f4")
 
 
-def _set_limits() -> None:
-    """Let a damaged size inside the file fail here, not the machine; leave no core file."""
-    try:
-        import resource
-
-        resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-        resource.setrlimit(resource.RLIMIT_AS, (MAX_MEMORY, MAX_MEMORY))
-    except (ImportError, OSError, ValueError):  # not on this system, or already lower
-        pass
+def load() -> None:
+    """Import what reads, before memory is limited."""
+    import h5py  # noqa: F401
 
 
 def main(path: str) -> None:
     """Answer for one file on standard output."""
-    import h5py  # noqa: F401  (before the limit: libraries reserve much and use little)
-
-    _set_limits()
-    try:
-        layers = list(read_layers(path))
-        answer: dict[str, Any] = {"layers": [[n, [v.shape for v in vs]] for n, vs in layers]}
-    except Refused as error:
-        layers, answer = [], {"error": str(error)}
-    except Exception as error:  # whatever the library makes of a damaged file
-        text = f"is cut short or damaged ({str(error)[:200]}): copy or download it again"
-        layers, answer = [], {"error": text}
-    out = sys.stdout.buffer
-    out.write(MARK + json.dumps(answer).encode() + b"\n")
-    for _, values in layers:
-        for value in values:
-            out.write(value.tobytes())
+    load()
+    answer(read_layers, path)
 
 
 if __name__ == "__main__":
