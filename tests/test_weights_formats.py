@@ -111,7 +111,7 @@ def test_a_bad_entry_is_refused(tmp_path, data, pattern):
 def test_an_npz_that_unpacks_to_too_much_is_not_read(tmp_path, monkeypatch):
     path = tmp_path / "x.npz"
     np.savez_compressed(path, x=np.zeros(10**6, np.float32))
-    monkeypatch.setattr("jaxnst.weights.npz.MAX_BYTES", 10**6)
+    monkeypatch.setattr("jaxnst.weights.reader.MAX_BYTES", 10**6)
     assert_refused(path, "more than 1000000 bytes")
 
 
@@ -369,9 +369,9 @@ def test_a_pth_that_would_run_code_runs_nothing(torch, tmp_path):
     for legacy in (False, True):
         path = tmp_path / f"{legacy}.pth"
         torch.save({"x": Trap(trap)}, path, _use_new_zipfile_serialization=not legacy)
-        assert_refused(path, "holds more than tensors")
+        assert_refused(path, "holds more than plain tensors")
     (tmp_path / "plain.pth").write_bytes(pickle.dumps(Trap(trap), protocol=2))
-    assert_refused(tmp_path / "plain.pth", "holds more than tensors")
+    assert_refused(tmp_path / "plain.pth", "holds more than plain tensors")
     assert not trap.exists()
 
 

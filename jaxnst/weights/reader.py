@@ -4,7 +4,7 @@ import os
 import zipfile
 
 from jaxnst.weights import keras_h5, matconvnet, native, npz, torch_file
-from jaxnst.weights._files import AGAIN, DAMAGED, Parameters, one_line, open_weights
+from jaxnst.weights._files import AGAIN, DAMAGED, MAX_BYTES, Parameters, one_line, open_weights
 
 _ZIP = b"PK\x03\x04"
 
@@ -56,9 +56,15 @@ def read_parameters(path: str | os.PathLike[str]) -> tuple[Parameters, dict[str,
 def _read_archive(path: str | os.PathLike[str]) -> tuple[Parameters, dict[str, str]]:
     try:
         with zipfile.ZipFile(path) as archive:
-            names = archive.namelist()
+            entries = archive.infolist()
     except Exception as error:  # the library promises no particular kinds
         raise ValueError(f"{os.fspath(path)} {DAMAGED} ({one_line(str(error))}): {AGAIN}") from None
+    if sum(entry.file_size for entry in entries) > MAX_BYTES:
+        raise ValueError(
+            f"{os.fspath(path)} unpacks to more than {MAX_BYTES} bytes: "
+            "give a file that holds one loss network"
+        )
+    names = [entry.filename for entry in entries]
     if npz.matches(names):
         return npz.read(path)
     if torch_file.matches_archive(names):

@@ -16,6 +16,12 @@ from jaxnst.weights.state_dict import convert
 
 FORMAT = "torch"
 
+_TOO_LARGE = f"has more than {MAX_BYTES} bytes: give a file that holds one loss network"
+
+
+class _Refused(ValueError):
+    """What is wrong, and what to do; follows the file's name."""
+
 
 def matches(head: bytes) -> bool:
     """Tell the older form, a pickle, by its first bytes; the other is an archive."""
@@ -38,39 +44,43 @@ def read(path: str | os.PathLike[str]) -> tuple[Parameters, dict[str, str]]:
             "or give the same network as safetensors, .npz or Keras HDF5"
         ) from None
     with open_weights(path) as file:
-        if os.fstat(file.fileno()).st_size > MAX_BYTES:
-            raise ValueError(
-                f"{name} has more than {MAX_BYTES} bytes: give a file that holds one loss network"
-            )
         try:
-            found = torch.load(file, map_location="cpu", weights_only=True)
+            if os.fstat(file.fileno()).st_size > MAX_BYTES:
+                raise _Refused(_TOO_LARGE)
+            tensors = _tensors(torch.load(file, map_location="cpu", weights_only=True), torch)
+        except _Refused as error:
+            raise ValueError(f"{name} {error}") from None
         except Exception as error:  # whatever it makes of a damaged or hostile file
             raise ValueError(
-                f"{name} {DAMAGED}, or holds more than tensors ({_reason(error)}): {AGAIN}"
+                f"{name} {DAMAGED}, or holds more than plain tensors ({_reason(error)}): {AGAIN}"
             ) from None
-    tensors = _tensors(name, found, torch)
     params, said = convert(tensors)
     return params, {"format": FORMAT, **said}
 
 
 def _reason(error: Exception) -> str:
     """Take the first sentence: PyTorch's messages go on with advice to load unsafely."""
-    return one_line(str(error).split("\n", 1)[0].split(". ", 1)[0], 120)
+    sentence = str(error).split("\n", 1)[0].split(". ", 1)[0]
+    return one_line(sentence or type(error).__name__, 120)
 
 
-def _tensors(file: str, found: Any, torch: Any) -> dict[str, NDArray[np.float32]]:
+def _tensors(found: Any, torch: Any) -> dict[str, NDArray[np.float32]]:
     for key in ("state_dict", "model"):  # checkpoints keep it beside other things
         if isinstance(found, Mapping) and isinstance(found.get(key), Mapping):
             found = found[key]
     if not isinstance(found, Mapping):
-        raise ValueError(
-            f"{file} holds a {one_line(type(found).__name__, 40)}, expected a state dict: "
+        raise _Refused(
+            f"holds a {one_line(type(found).__name__, 40)}, expected a state dict: "
             "save the network's state_dict()"
         )
     tensors = {}
+    left = MAX_BYTES
     for key, value in found.items():
         if isinstance(value, torch.Tensor) and value.is_floating_point():
+            left -= 4 * value.numel()  # strides of zero make much of few bytes
+            if left < 0:
+                raise _Refused(_TOO_LARGE)
             tensors[one_line(str(key), 80)] = value.detach().to(torch.float32).numpy()
     if not tensors:
-        raise ValueError(f"{file} holds no tensors: save the network's state_dict()")
+        raise _Refused("holds no tensors: save the network's state_dict()")
     return tensors
