@@ -22,9 +22,13 @@ from weights_helpers import (
     refused_or_read,
 )
 
+from jaxnst.networks import NETWORKS
 from jaxnst.weights import _process, check_parameters, read_parameters
 from jaxnst.weights._child import Refused
 from jaxnst.weights._child.hdf5 import read_layers
+
+# Convolutions: two in each dense layer, one in the stem and in each of three transitions.
+DENSENETS = {"densenet121": 120, "densenet169": 168, "densenet201": 200}
 
 VGG19 = [f"conv{b}_{i}" for b, n in enumerate((2, 2, 4, 4, 4), 1) for i in range(1, n + 1)]
 
@@ -114,6 +118,43 @@ def test_keras_3_layout_by_class_and_counter(tmp_path, named):
     for i, layer in enumerate(VGG19):
         assert found[f"{layer}/kernel"].shape == (1, 1, 1, 1)
         assert found[f"{layer}/kernel"] == found[f"{layer}/bias"] == i
+
+
+def write_by_class(path, layers):
+    """The layout of early versions of Keras 3, which names no layer."""
+    counts = {"conv2d": 0, "batch_normalization": 0}
+    with h5py.File(path, "w") as file:
+        for arrays in layers:
+            kind = "batch_normalization" if len(arrays) == 4 else "conv2d"
+            number = f"_{counts[kind]}" if counts[kind] else ""
+            counts[kind] += 1
+            for i, values in enumerate(arrays):
+                file[f"layers/{kind}{number}/vars/{i}"] = values
+        file.create_group("layers/input_layer/vars")
+
+
+@pytest.mark.parametrize(("name", "convs"), DENSENETS.items())
+def test_keras_3_densenet_by_class_and_counter(tmp_path, name, convs):
+    layers = {}
+    for key, shape in NETWORKS[name].module.shapes().items():
+        layer, part = key.split("/")
+        value = np.full((1,) * len(shape), len(layers), np.float32)
+        layers.setdefault(layer, {})[part] = value
+    write_by_class(tmp_path / "a.weights.h5", [list(parts.values()) for parts in layers.values()])
+    found, _ = read_parameters(tmp_path / "a.weights.h5")
+    expected = {f"{n}/{part}": v for n, parts in layers.items() for part, v in parts.items()}
+    assert_same(dict(sorted(found.items())), dict(sorted(expected.items())))
+    assert len(found) == convs + 4 * (convs + 1)
+
+
+@pytest.mark.parametrize(("convs", "norms"), [(119, 121), (120, 120), (13, 1), (168, 201)])
+def test_layers_without_names_that_fit_no_network_are_listed(tmp_path, convs, norms):
+    layers = convs * [[np.ones((1, 1, 1, 1))]] + norms * [4 * [np.ones(1)]]
+    write_by_class(tmp_path / "a.weights.h5", layers)
+    found, _ = read_parameters(tmp_path / "a.weights.h5")
+    expected = NETWORKS["densenet121"].module.shapes()
+    with pytest.raises(ValueError, match=r"missing conv1_conv/kernel.*unexpected batch_norm"):
+        check_parameters(found, expected, tmp_path / "a.weights.h5")
 
 
 def test_keras_file_of_another_network_reads_and_does_not_fit(tmp_path):

@@ -3,6 +3,10 @@
 Understood are the official ``*_notop.h5`` files and others of that layout, whole models
 (``model.save("x.h5")``) and Keras 3's ``.weights.h5``. The classifier's dense layers are left out.
 
+Early versions of Keras 3 write layers without their names, as ``conv2d``, ``conv2d_1``, ...,
+``batch_normalization``, ...: counted by class, in the order of the network. How many there are of
+both tells the VGGs and the DenseNets from each other, and a check of shapes from anything else.
+
 The HDF5 library runs in a process of its own: see ``_process.py``.
 """
 
@@ -16,8 +20,9 @@ FORMAT = "keras-h5"
 
 _SIGNATURE = b"\x89HDF\r\n\x1a\n"
 
-# Convolutions per block, by their total: early versions of Keras 3 count layers, naming none.
-_BLOCKS = {13: (2, 2, 3, 3, 3), 16: (2, 2, 4, 4, 4)}
+# Simonyan and Zisserman 2015, table 1 (D and E); Huang et al. 2017, table 1.
+_VGG = ((2, 2, 3, 3, 3), (2, 2, 4, 4, 4))
+_DENSENET = ((6, 12, 24, 16), (6, 12, 32, 32), (6, 12, 48, 32))
 
 # What a layer's arrays are, by their number: a convolution's, or batch normalisation's.
 _PARTS = {
@@ -48,11 +53,31 @@ def read(path: str | os.PathLike[str]) -> tuple[Parameters, dict[str, str]]:
 
 
 def _names(layers: list[str]) -> dict[str, str]:
-    blocks = _BLOCKS.get(len(layers), ())
-    if blocks and all(re.fullmatch(r"conv2d(_\d+)?", layer) for layer in layers):
-        ours = [f"conv{b}_{i}" for b, n in enumerate(blocks, 1) for i in range(1, n + 1)]
-        return dict(zip(layers, ours, strict=True))
+    convs = [layer for layer in layers if re.fullmatch(r"conv2d(_\d+)?", layer)]
+    norms = [layer for layer in layers if re.fullmatch(r"batch_normalization(_\d+)?", layer)]
+    if len(convs) + len(norms) == len(layers):
+        for ours in (*map(_vgg, _VGG), *map(_densenet, _DENSENET)):
+            our_norms = [name for name in ours if name.endswith("bn")]
+            our_convs = [name for name in ours if not name.endswith("bn")]
+            if (len(convs), len(norms)) == (len(our_convs), len(our_norms)):
+                return dict(zip(convs + norms, our_convs + our_norms, strict=True))
     return {layer: _name(layer) for layer in layers}
+
+
+def _vgg(blocks: tuple[int, ...]) -> list[str]:
+    """Name the convolutions, in order."""
+    return [f"conv{b}_{i}" for b, depth in enumerate(blocks, 1) for i in range(1, depth + 1)]
+
+
+def _densenet(blocks: tuple[int, ...]) -> list[str]:
+    """Name the convolutions and normalisations, in order."""
+    names = ["conv1_conv", "conv1_bn"]
+    for b, depth in enumerate(blocks, 2):
+        if b > 2:
+            names += [f"pool{b - 1}_bn", f"pool{b - 1}_conv"]
+        for i in range(1, depth + 1):
+            names += [f"conv{b}_block{i}_{part}" for part in ("0_bn", "1_conv", "1_bn", "2_conv")]
+    return [*names, "bn"]
 
 
 def _name(layer: str) -> str:

@@ -137,3 +137,22 @@ def test_densenet_files_that_keras_writes(keras, tmp_path):
         assert network.layers[-1] == "relu" and network.module.epsilon == 1.001e-5
         for name, value in helpers.flat(network.params).items():
             np.testing.assert_array_equal(value, parameters[name])
+
+
+@pytest.mark.parametrize("name", ["DenseNet121", "DenseNet169", "DenseNet201"])
+def test_densenet_files_of_early_keras_3_have_no_names(keras, tmp_path, name):
+    """As Keras writes them now, but for the names, which it took to writing beside the values."""
+    h5py = pytest.importorskip("h5py")
+    model, parameters = densenet(keras, name)
+    path = tmp_path / "early.weights.h5"
+    model.save_weights(path)
+    with h5py.File(path, "a") as file:
+        for layer in file["layers"].values():
+            if "vars" in layer:
+                layer["vars"].attrs.pop("name", None)
+        assert not any("name" in layer["vars"].attrs for layer in file["layers"].values())
+    network = load_network(name.lower(), weights=path)
+    found = helpers.flat(network.params)
+    assert set(found) == set(parameters)
+    for key, value in found.items():
+        np.testing.assert_array_equal(value, parameters[key])
