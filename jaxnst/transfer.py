@@ -1,93 +1,19 @@
-"""Style transfer from arrays to an array: scales, targets, the loop, the result.
+"""Style transfer from arrays to an array."""
 
-The image is made coarse to fine. Each scale has its own targets and one compiled loop; both are
-prepared in the background, side by side, while the scale before runs.
-"""
-
-import time
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
-from functools import partial
-from typing import Any, Literal, NamedTuple
+from typing import Any
 
-import jax
-import jax.numpy as jnp
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 
 from jaxnst.config import Recipe
-from jaxnst.image import resize
-from jaxnst.networks.registry import LossNetwork, Params, load_network
-from jaxnst.networks.rescale import rescale, unit_means
-from jaxnst.objective import (
-    TERMS,
-    Objective,
-    Targets,
-    content_targets,
-    make_numbers,
-    make_objective,
-    style_moments,
-    style_targets,
-)
-from jaxnst.optimize import CHUNK, State, advance, make_method, picture, restart, start
-from jaxnst.recipes import get_recipe, is_approximation, recipe_on
-from jaxnst.schedule import Scale, make_schedule
-from jaxnst.space import decode, encode
+from jaxnst.networks.registry import LossNetwork, load_network
+from jaxnst.recipes import get_recipe, recipe_on
+from jaxnst.run import Picture, Progress, Run, StylizeResult
 
-CHUNK_SECONDS = 1.0
+__all__ = ["Progress", "StylizeResult", "check_picture", "stylize"]
+
 LEAST_SIDE = 16
-
-Picture = NDArray[np.float32]
-
-
-class Progress(NamedTuple):
-    """What a callback is told between chunks.
-
-    Attributes:
-      phase: ``compile`` while a scale is being prepared, else ``optimize``.
-      scale: Which scale, from 0.
-      scales: How many there are.
-      size: Height and width of the scale, pixels.
-      evaluations: Of the loss, in this scale.
-      scale_evaluations: Planned for this scale.
-      total_done: Evaluations in all scales so far.
-      total: Planned for all scales.
-      losses: The loss and its weighted terms by name; empty before the first evaluation.
-      image: Call it for the picture as it is now, of the size asked for.
-      seconds: Since the run began.
-    """
-
-    phase: Literal["compile", "optimize"]
-    scale: int
-    scales: int
-    size: tuple[int, int]
-    evaluations: int
-    scale_evaluations: int
-    total_done: int
-    total: int
-    losses: dict[str, float]
-    image: Callable[[], Picture]
-    seconds: float
-
-
-class StylizeResult(NamedTuple):
-    """A stylised picture and how it came about.
-
-    Attributes:
-      image: ``(H, W, 3)`` float32 RGB in [0, 1], of the size asked for.
-      losses: The loss (``total``) and its weighted terms after every step of every scale.
-      evaluations: Of the loss, in all scales.
-      restarts: Steps that were taken back because the loss rose far or was not finite.
-      compile_seconds: Spent waiting for programs to be compiled and targets to be computed.
-      run_seconds: Spent optimising.
-    """
-
-    image: Picture
-    losses: dict[str, NDArray[np.float32]]
-    evaluations: int
-    restarts: int
-    compile_seconds: float
-    run_seconds: float
 
 
 def stylize(
@@ -134,237 +60,21 @@ def stylize(
     recipe = recipe_on(recipe, network.name)
     if every is not None and every < 1:
         raise ValueError(f"every is {every}, expected at least 1 evaluation")
-    content = _checked("content", content)
-    pictures = [_checked(name, style) for name, style in _several(styles)]
-    started = None if init is None else _checked("init", init)
-    run = _Run(content, pictures, network, recipe, size, style_size, seed, callback, every)
+    content = check_picture("content", content)
+    pictures = [check_picture(name, style) for name, style in _several(styles)]
+    started = None if init is None else check_picture("init", init)
+    run = Run(
+        content,
+        pictures,
+        network,
+        recipe,
+        size=size,
+        style_size=style_size,
+        seed=seed,
+        callback=callback,
+        every=every,
+    )
     return run.through_all_scales(started)
-
-
-class _Run:
-    """One call of :func:`stylize`: what stays the same over its scales."""
-
-    def __init__(
-        self,
-        content: Picture,
-        styles: list[Picture],
-        network: LossNetwork,
-        recipe: Recipe,
-        size: int | None,
-        style_size: int | None,
-        seed: int,
-        callback: Callable[[Progress], None] | None,
-        every: int | None,
-    ):
-        self.content, self.styles, self.recipe, self.seed = content, styles, recipe, seed
-        self.callback, self.every = callback, every
-        self.objective, self.numbers = make_objective(recipe, network), make_numbers(recipe)
-        self.method, self.rates = make_method(recipe)
-        self.schedule = make_schedule(
-            content.shape[:2],
-            [s.shape[:2] for s in styles],
-            recipe.scales,
-            size=size,
-            style_size=style_size,
-        )
-        self.params = self.parameters()
-        self.total = sum(scale.evaluations for scale in self.schedule.scales)
-        self.done = self.restarts = 0
-        self.records: list[NDArray[np.float32]] = []
-        self.compile_seconds = self.run_seconds = 0.0
-        self.begin = time.perf_counter()
-
-    def through_all_scales(self, started: Picture | None) -> StylizeResult:
-        scales = self.schedule.scales
-        image = self.start_image() if started is None else self.with_margin(started, scales[0])
-        # Two workers: at the start they share the first scale's programs, later they compile the
-        # next scale's while one runs. A run that is stopped does not wait for them.
-        pool = ThreadPoolExecutor(2, "jaxnst-compile")
-        try:
-            prepared = [
-                (pool.submit(self.compile_loop, scale), pool.submit(self.targets, scale))
-                for scale in scales
-            ]
-            for index, scale in enumerate(scales):
-                image = self.one_scale(index, scale, prepared[index], image)
-        finally:
-            pool.shutdown(wait=False, cancel_futures=True)
-        losses = np.concatenate(self.records)
-        return StylizeResult(
-            image=self.finish(image),
-            losses={name: losses[:, i] for i, name in enumerate(TERMS)},
-            evaluations=self.done,
-            restarts=self.restarts,
-            compile_seconds=self.compile_seconds,
-            run_seconds=self.run_seconds,
-        )
-
-    def parameters(self) -> Params:
-        """Return the network's parameters, rescaled where the recipe asks for it."""
-        recipe, network = self.recipe, self.objective.network
-        params = network.params
-        if is_approximation(recipe) and recipe.approximation and recipe.approximation.scales:
-            params = rescale(network, dict(recipe.approximation.scales))
-        if recipe.unit_means and not network.unit_means:
-            content, styles = self.pictures(self.schedule.scales[-1])
-            params = unit_means(network, [jnp.asarray(p) for p in (content, *styles)])
-        return params
-
-    def pictures(self, scale: Scale) -> tuple[Picture, tuple[Picture, ...]]:
-        """Bring content and styles to the sizes of a scale."""
-        styles = zip(self.styles, scale.styles, strict=True)
-        content = self.with_margin(self.content, scale)
-        return content, tuple(resize(s, size) for s, size in styles)
-
-    def with_margin(self, whole: Picture, scale: Scale) -> Picture:
-        """Bring a picture to the size of a scale, mirrored into the margin around it."""
-        return resize(whole, scale.inner, box=self.schedule.with_margin(whole.shape[:2]))
-
-    def targets(self, scale: Scale) -> Targets:
-        """Compute a scale's targets."""
-        return _targets(self.objective, self.params, *self.pictures(scale))
-
-    def compile_loop(self, scale: Scale) -> None:
-        """Compile a scale's loop, and what shows its picture, by taking no step with it."""
-        content, *styles = (
-            jnp.zeros((*size, 3), jnp.float32) for size in (scale.inner, *scale.styles)
-        )
-        of_scale = partial(_targets, self.objective, self.params)
-        shapes = jax.eval_shape(of_scale, content, tuple(styles))
-        targets = jax.tree.map(lambda s: jnp.zeros(s.shape, s.dtype), shapes)
-        state, _ = self.advance(targets, start(self.method, content, len(TERMS)), 0, 0)
-        self.shown(state)
-
-    def advance(
-        self, targets: Targets, state: State, steps: int, budget: int
-    ) -> tuple[State, jax.Array]:
-        args = (self.params, targets, self.numbers)
-        counts = (jnp.asarray(steps), jnp.asarray(budget))
-        return advance(self.objective, self.method, args, self.rates, state, *counts)
-
-    def one_scale(
-        self,
-        index: int,
-        scale: Scale,
-        prepared: "tuple[Future[None], Future[Targets]]",
-        image: Picture,
-    ) -> Picture:
-        self.report("compile", index, 0, {}, lambda: image)
-        waiting = time.perf_counter()
-        compiled, computed = prepared
-        compiled.result()
-        targets = computed.result()
-        variable = encode(jnp.asarray(resize(image, scale.inner)), self.objective.space)
-        state = start(self.method, variable, len(TERMS))
-        running = time.perf_counter()
-        self.compile_seconds += running - waiting
-
-        used, steps = 0, 1
-        while used < scale.evaluations:
-            tick = time.perf_counter()
-            steps = min(steps, CHUNK, scale.evaluations - used, self.until_stop(used))
-            state, record = self.advance(targets, state, steps, scale.evaluations)
-            used, before = int(state.evaluations), used
-            self.records.append(_written(record))
-            terms = dict(zip(TERMS, np.asarray(state.terms).tolist(), strict=True))
-            self.report("optimize", index, used, terms, partial(self.shown, state))
-            per_step = (time.perf_counter() - tick) / max(1, used - before)
-            steps = max(1, int(CHUNK_SECONDS / per_step))
-            if self.method.round and used % self.method.round == 0:
-                state = restart(self.method, self.rates, state)
-        self.run_seconds += time.perf_counter() - running
-        self.done += used
-        self.restarts += int(state.restarts)
-        return self.shown(state)
-
-    def until_stop(self, used: int) -> int:
-        """Count the evaluations until a round ends or the callback wants to be called."""
-        stops = [CHUNK]
-        if self.method.round:
-            stops.append(self.method.round - used % self.method.round)
-        if self.every:
-            stops.append(self.every - (self.done + used) % self.every)
-        return min(stops)
-
-    def start_image(self) -> Picture:
-        """Make the picture that the coarsest scale starts from, as RGB."""
-        coarsest = self.schedule.scales[0]
-        size = coarsest.inner
-        if self.recipe.init == "content":
-            return self.with_margin(self.content, coarsest)
-        if self.recipe.init == "style":
-            return resize(self.styles[0], size)
-        if self.recipe.init == "noise":
-            return self.noise(self.with_margin(self.content, coarsest))
-        raise ValueError(
-            f"init is {self.recipe.init!r}, expected content, noise or style "
-            "(for a picture of your own, pass it as init)"
-        )
-
-    def noise(self, content: Picture) -> Picture:
-        """Make the recipe's noise, with its share of the content picture."""
-        noise, space, key = self.recipe.noise, self.objective.space, jax.random.key(self.seed)
-        if noise.centre is None:
-            centre = encode(jnp.full(content.shape, 0.5), space)
-        else:
-            centre = jnp.full(content.shape, noise.centre)
-        if noise.distribution == "uniform":
-            deviation = jax.random.uniform(key, content.shape, minval=-1.0)
-        else:
-            deviation = jax.random.normal(key, content.shape)
-        of_noise = noise.share * (centre + noise.spread * deviation)
-        start = of_noise + (1 - noise.share) * encode(jnp.asarray(content), space)
-        return np.asarray(decode(start, space))
-
-    def shown(self, state: State) -> Picture:
-        return np.asarray(decode(picture(self.method, state), self.objective.space))
-
-    def finish(self, image: Picture) -> Picture:
-        """Bring a picture to the size asked for, without its margin, and into [0, 1]."""
-        box = self.schedule.without_margin(image.shape[:2])
-        return np.clip(resize(image, self.schedule.size, box=box), 0, 1)
-
-    def report(
-        self,
-        phase: Literal["compile", "optimize"],
-        index: int,
-        used: int,
-        losses: dict[str, float],
-        image: Callable[[], Picture],
-    ) -> None:
-        if self.callback is None:
-            return
-        scale = self.schedule.scales[index]
-        self.callback(
-            Progress(
-                phase=phase,
-                scale=index,
-                scales=len(self.schedule.scales),
-                size=scale.inner,
-                evaluations=used,
-                scale_evaluations=scale.evaluations,
-                total_done=self.done + used,
-                total=self.total,
-                losses=losses,
-                image=lambda: self.finish(image()),
-                seconds=time.perf_counter() - self.begin,
-            )
-        )
-
-
-@partial(jax.jit, static_argnums=0)
-def _targets(
-    objective: Objective, params: Params, content: jax.Array, styles: tuple[jax.Array, ...]
-) -> Targets:
-    """Compute all targets of a scale in one forward-only program."""
-    moments = [style_moments(objective, params, style) for style in styles]
-    return Targets(content_targets(objective, params, content), style_targets(objective, moments))
-
-
-def _written(record: jax.Array) -> NDArray[np.float32]:
-    """Take the rows that a chunk has written; the others are NaN, which no accepted loss is."""
-    rows = np.asarray(record)
-    return rows[~np.isnan(rows[:, 0])]
 
 
 def _several(styles: Any) -> Iterator[tuple[str, ArrayLike]]:
@@ -377,7 +87,17 @@ def _several(styles: Any) -> Iterator[tuple[str, ArrayLike]]:
         yield f"style {i}", style
 
 
-def _checked(name: str, image: ArrayLike) -> Picture:
+def check_picture(name: str, image: ArrayLike) -> Picture:
+    """Return an image as float32.
+
+    Args:
+      name: What it is called in messages.
+      image: ``(H, W, 3)`` RGB in [0, 1].
+
+    Raises:
+      TypeError: If it is none of floats.
+      ValueError: If it has another shape, values outside [0, 1], or a side under 16 pixels.
+    """
     array = np.asarray(image)
     if array.ndim != 3 or array.shape[2] != 3:
         raise ValueError(f"{name} image has shape {array.shape}, expected (height, width, 3)")

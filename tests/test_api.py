@@ -47,7 +47,7 @@ ROOMS = [
         "recipes",
         "schedule",
     ),
-    *("transfer", "planning", "batch", "cli", "__main__"),
+    *("run", "transfer", "planning", "batch", "cli", "__main__"),
 ]
 
 PUBLIC = {"load_image", "save_image", "load_network", "stylize", "extract_features"}

@@ -10,12 +10,13 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jaxnst import transfer
+from jaxnst import run as running
 from jaxnst.config import Approximation, Content, Noise, Scales, Solver, Style, TotalVariation
 from jaxnst.image import resize
 from jaxnst.networks import PREPROCESSING, init_network, make_network
 from jaxnst.objective import TERMS
 from jaxnst.optimize import advance
+from jaxnst.recipes import get_recipe
 from jaxnst.transfer import Progress, StylizeResult, stylize
 
 CONTENT = helpers.picture(50, 64, seed=1)
@@ -45,7 +46,7 @@ def network():
 
 def programs():
     """How many loops and targets there are compiled."""
-    return np.array([advance._cache_size(), transfer._targets._cache_size()])
+    return np.array([advance._cache_size(), running._targets._cache_size()])
 
 
 @pytest.fixture(scope="module")
@@ -98,9 +99,7 @@ def test_the_first_loss_of_a_run_equals_float64(network):
 
 
 def test_the_bundled_architecture_runs_the_default_recipe_as_it_is():
-    recipe = dataclasses.replace(
-        transfer.get_recipe("default"), scales=Scales(least=32, evaluations=(3,))
-    )
+    recipe = dataclasses.replace(get_recipe("default"), scales=Scales(least=32, evaluations=(3,)))
     result = stylize(CONTENT, STYLE, network=init_network("vgg19-lite"), recipe=recipe, size=48)
     assert result.image.shape == (38, 48, 3)
     assert result.evaluations == 3 and np.all(np.isfinite(result.losses["total"]))
@@ -186,9 +185,7 @@ def test_noise_leaves_its_share_to_the_content(network):
 
 def noisy_start(network, recipe):
     """What a run starts from, in its space."""
-    made = transfer._Run(
-        helpers.picture(48, 64), [STYLE], network, recipe, None, None, 0, None, None
-    )
+    made = running.Run(helpers.picture(48, 64), [STYLE], network, recipe)
     return helpers.encode(made.start_image(), recipe.space)
 
 
@@ -220,7 +217,7 @@ def test_rounds_begin_anew_where_the_last_ended_clipped(network):
 
 def raw_image(network, recipe, image):
     """What a run ends with at its inner size, not brought into [0, 1]."""
-    made = transfer._Run(CONTENT, [STYLE], network, recipe, None, None, 0, None, None)
+    made = running.Run(CONTENT, [STYLE], network, recipe)
     shown = []
     made.finish = lambda picture: shown.append(picture) or picture
     made.through_all_scales(image)
@@ -237,7 +234,7 @@ def test_a_round_s_bounds_hold_at_the_end_only_if_it_is_whole(network):
 
 @pytest.mark.parametrize("seconds", [0.0, 1e9])
 def test_the_callback_is_called_after_every_round_and_whenever_asked(network, monkeypatch, seconds):
-    monkeypatch.setattr(transfer, "CHUNK_SECONDS", seconds)
+    monkeypatch.setattr(running, "CHUNK_SECONDS", seconds)
     seen = []
     run(network, recipe=ROUNDS, callback=seen.append)
     counts = [p.evaluations for p in seen if p.phase == "optimize"]
@@ -306,7 +303,7 @@ def test_the_same_seed_gives_the_same_bytes_and_another_one_other_noise(network)
 def test_where_chunks_end_does_not_reach_the_picture(network, monkeypatch):
     usual = run(network)
     for seconds in (0.0, 1e9):
-        monkeypatch.setattr(transfer, "CHUNK_SECONDS", seconds)
+        monkeypatch.setattr(running, "CHUNK_SECONDS", seconds)
         changed = run(network)
         assert changed.image.tobytes() == usual.image.tobytes()
         for name in TERMS:
@@ -390,7 +387,7 @@ def test_a_loss_that_overflows_leaves_the_picture_and_is_counted(network):
 
 
 def test_a_callback_hears_of_every_phase_in_order(network, monkeypatch):
-    monkeypatch.setattr(transfer, "CHUNK_SECONDS", 0.0)  # one step, one call
+    monkeypatch.setattr(running, "CHUNK_SECONDS", 0.0)  # one step, one call
     heard = []
     run(network, callback=heard.append)
     assert all(isinstance(p, Progress) for p in heard)
@@ -409,7 +406,7 @@ def test_a_callback_hears_of_every_phase_in_order(network, monkeypatch):
 
 
 def test_a_callback_is_given_the_losses_and_the_picture_so_far(network, monkeypatch):
-    monkeypatch.setattr(transfer, "CHUNK_SECONDS", 0.0)
+    monkeypatch.setattr(running, "CHUNK_SECONDS", 0.0)
     heard = []
     result = run(network, callback=lambda p: heard.append((p, p.image())))
     for progress, image in heard:
@@ -446,7 +443,7 @@ def test_a_callback_that_raises_stops_the_run(network, phase, scale):
 
 
 def test_stopping_does_not_wait_for_what_is_being_compiled(network, monkeypatch):
-    slow, plain = threading.Event(), transfer._Run.compile_loop
+    slow, plain = threading.Event(), running.Run.compile_loop
 
     def compile_loop(self, scale):
         if scale.inner != (32, 32):
@@ -457,7 +454,7 @@ def test_stopping_does_not_wait_for_what_is_being_compiled(network, monkeypatch)
         if progress.phase == "optimize":
             raise Stop
 
-    monkeypatch.setattr(transfer._Run, "compile_loop", compile_loop)
+    monkeypatch.setattr(running.Run, "compile_loop", compile_loop)
     begin = time.perf_counter()
     try:
         with pytest.raises(Stop):
@@ -472,7 +469,7 @@ def test_an_error_while_preparing_a_scale_reaches_the_caller(network, monkeypatc
     def fail(self, scale):
         raise MemoryError("no room")
 
-    monkeypatch.setattr(transfer._Run, task, fail)
+    monkeypatch.setattr(running.Run, task, fail)
     with pytest.raises(MemoryError, match="no room"):
         run(network)
 

@@ -63,6 +63,7 @@ def recipe_on(recipe: Recipe, network: str) -> Recipe:
     return replace(
         recipe,
         network=STAND_IN,
+        preprocessing=None,  # which is another network's
         content=replace(
             content,
             weight=content.weight * stand_in.content,

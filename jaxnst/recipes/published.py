@@ -58,6 +58,9 @@ AS_STRONG_AS_TORCHVISION = _times(1 / 57.6, AS_STRONG_AS_CAFFE)
 """The same for torchvision's parameters, which were not at hand either: by the deviation of its
 input, 0.226 times 255."""
 
+AS_STRONG_AS_RAW = tuple((layer, 57.6) for layer, _ in AS_STRONG_AS_CAFFE)
+"""For networks that are fed 0 ... 255 where they were trained on normalised pictures."""
+
 SCIPY = Solver(precondition=0.0, round=21)
 """``fmin_l_bfgs_b(maxfun=20)`` again and again: it looks at its limit after a step, which makes 21
 evaluations, and begins with an empty memory of ten pairs."""
@@ -200,6 +203,7 @@ def _densenet(name: str) -> Recipe:
                     strict=True,
                 ),
             ),
+            scales=AS_STRONG_AS_RAW,
         ),
     )
 
