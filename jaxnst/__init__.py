@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from jaxnst.image import load_image, resize, save_image
     from jaxnst.losses import content_loss, gram_matrix, moments, total_variation
     from jaxnst.networks import LossNetwork, extract_features, load_network
+    from jaxnst.reconstruct import reconstruct_content, reconstruct_style
     from jaxnst.transfer import Progress, StylizeResult, stylize
 
 __all__ = [
@@ -39,6 +40,8 @@ __all__ = [
     "load_network",
     "moments",
     "recipes",
+    "reconstruct_content",
+    "reconstruct_style",
     "resize",
     "save_image",
     "style_loss",
@@ -53,6 +56,7 @@ _MODULES = {
     "jaxnst.image": ("load_image", "resize", "save_image"),
     "jaxnst.losses": ("content_loss", "gram_matrix", "moments", "total_variation"),
     "jaxnst.networks": ("LossNetwork", "extract_features", "load_network"),
+    "jaxnst.reconstruct": ("reconstruct_content", "reconstruct_style"),
     "jaxnst.transfer": ("Progress", "StylizeResult", "stylize"),
 }
 _HOMES = {name: module for module, names in _MODULES.items() for name in names}

@@ -14,9 +14,10 @@ import sys
 import tempfile
 from pathlib import Path
 
-from pictures import STANDARD_PAIRS, pair_paths, sheet
+from pictures import STANDARD_PAIRS, pair_paths
 
 import jaxnst
+from jaxnst.sheet import contact_sheet
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -66,7 +67,7 @@ def main() -> None:
         else:
             rows = _rows(columns)
     arguments.out.parent.mkdir(parents=True, exist_ok=True)
-    sheet(rows, 360).save(arguments.out)
+    jaxnst.save_image(arguments.out, contact_sheet(rows, height=360))
     print(arguments.out)
 
 

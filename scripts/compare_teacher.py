@@ -18,7 +18,7 @@ from pathlib import Path
 
 import jax.numpy as jnp
 import numpy as np
-from pictures import STANDARD_PAIRS, pair_paths, sheet
+from pictures import STANDARD_PAIRS, pair_paths
 from teachers import encoder_5se, genuine_vgg19
 
 import jaxnst
@@ -32,6 +32,7 @@ from jaxnst.objective import (
     style_moments,
     style_targets,
 )
+from jaxnst.sheet import contact_sheet
 
 SHALLOW = ("relu1_1", "relu2_1", "relu3_1")
 DEEP = ("relu4_1", "relu5_1")
@@ -98,7 +99,8 @@ def main() -> None:
         key[f"pair-{number}"] = {"A": shown[0][0], "B": shown[1][0]}
         inputs = [("content", content), ("style", style)]
         labelled = [("A", shown[0][1]), ("B", shown[1][1])]
-        sheet([labelled, inputs], shown[0][1].shape[0]).save(out / f"pair-{number}.png")
+        sheet = contact_sheet([labelled, inputs], height=shown[0][1].shape[0])
+        jaxnst.save_image(out / f"pair-{number}.png", sheet)
     (out / "key.json").write_text(json.dumps(key, indent=2))
 
 

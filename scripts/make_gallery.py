@@ -13,9 +13,9 @@ import os
 from pathlib import Path
 
 import numpy as np
-from pictures import sheet
 
 import jaxnst
+from jaxnst.sheet import contact_sheet
 
 ROOT = Path(__file__).resolve().parent.parent
 OUT = ROOT / "docs/pictures"
@@ -69,7 +69,7 @@ def main() -> None:
             style = picture(GALLERY[name][1], data)
             rows[0].append(("", style))
             rows[0].append(("", jaxnst.load_image(OUT / f"{name}.jpg")))
-        sheet(rows, 240).save(OUT / "readme.jpg", quality=90, subsampling=0)
+        jaxnst.save_image(OUT / "readme.jpg", contact_sheet(rows, height=240), quality=90)
 
 
 if __name__ == "__main__":

@@ -26,6 +26,11 @@ class Command(NamedTuple):
 
 COMMANDS = (
     Command("run", "paint a picture in the manner of others", "jaxnst.cli.run"),
+    Command(
+        "reconstruct",
+        "show what each layer of a network keeps of a picture",
+        "jaxnst.cli.reconstruct",
+    ),
     Command("weights", "list, download, convert and check parameter files", "jaxnst.cli.weights"),
 )
 

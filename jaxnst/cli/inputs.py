@@ -6,8 +6,8 @@ import os
 from dataclasses import dataclass
 
 from jaxnst._files import name_of
-from jaxnst.cli import parser
 from jaxnst.cli.errors import UsageError
+from jaxnst.cli.flags import SIZE
 from jaxnst.cli.messages import Messages, shape
 from jaxnst.config import Recipe
 from jaxnst.image import check_output, check_side, load_image
@@ -48,7 +48,7 @@ def check_flags(flags: argparse.Namespace, recipe: Recipe) -> None:
     if flags.output is None and not flags.dry_run:
         raise UsageError("say where the result is to be written: -o OUT")
     try:
-        side = parser.SIZE if flags.size is None else flags.size
+        side = SIZE if flags.size is None else flags.size
         make_schedule((side, side), (), recipe.scales, size=flags.size, style_size=flags.style_size)
     except ValueError as error:
         raise UsageError(str(error)) from error

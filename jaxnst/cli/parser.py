@@ -2,43 +2,13 @@
 
 import argparse
 import dataclasses
-import difflib
-import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any, Literal, NoReturn, get_args, get_origin
 
-from jaxnst._version import __version__
-from jaxnst.cli.errors import USAGE, complain, explain
+from jaxnst.cli.errors import explain
+from jaxnst.cli.flags import SEEDS, SIZE, SIZES, Parser, add_machine, add_network, number, whole
 from jaxnst.config import Recipe, options, replace
 from jaxnst.recipes import RECIPES, format_recipe, get_recipe, read_recipe, recipe_on
-
-SIZES = (16, 16384)
-"""Longest sides that can be asked for, pixels."""
-
-SIZE = 512
-"""Longest side where neither the person nor the recipe says one."""
-
-SEEDS = (0, 2**32 - 1)
-
-PREPROCESSINGS = ("caffe", "torchvision", "matconvnet")
-"""What parameters of a file that does not tell may have been trained with."""
-
-
-class Parser(argparse.ArgumentParser):
-    """A parser that complains in one line, and names the nearest flag to an unknown one."""
-
-    def error(self, message: str) -> NoReturn:
-        """Complain and exit."""
-        text = message.removeprefix("argument ")
-        sys.exit(complain(self.prog, f"{text} ({self.prog} --help lists all flags)", USAGE))
-
-    def refuse(self, unknown: list[str]) -> NoReturn:
-        """Complain of arguments that nobody asked for."""
-        flag = next((text for text in unknown if text.startswith("-")), unknown[0])
-        known = [name for action in self._actions for name in action.option_strings]
-        near = difflib.get_close_matches(flag.split("=")[0], known, 1)
-        hint = f": did you mean {near[0]}?" if near else ""
-        self.error(f"unknown flag {flag}{hint}")
 
 
 def parse(arguments: Sequence[str], prog: str) -> tuple[argparse.Namespace, Recipe]:
@@ -109,7 +79,7 @@ def _parser(prog: str, recipe: Recipe) -> Parser:
     )
     _add_pictures(parser, recipe)
     _add_method(parser, recipe)
-    _add_machine(parser)
+    add_machine(parser, dry_run=True)
     return parser
 
 
@@ -124,20 +94,20 @@ def _add_pictures(parser: Parser, recipe: Recipe) -> None:
     default = f"the recipe's, {own} for the {recipe.scales.side} side" if own else SIZE
     group.add_argument(
         "--size",
-        type=_whole(*SIZES),
+        type=whole(*SIZES),
         default=None if own else SIZE,
         metavar="PIXELS",
         help=f"longest side of the result (default: {default})",
     )
     group.add_argument(
         "--style-size",
-        type=_whole(*SIZES),
+        type=whole(*SIZES),
         metavar="PIXELS",
         help="longest side at which the styles are looked at (default: that of the result)",
     )
     group.add_argument(
         "--save-every",
-        type=_whole(1),
+        type=whole(1),
         metavar="N",
         help="also save the picture every N evaluations, as OUT with their number",
     )
@@ -158,53 +128,16 @@ def _add_method(parser: Parser, recipe: Recipe) -> None:
         metavar="NAME",
         help="print one as such a file, with all its settings, and exit",
     )
-    group.add_argument(
-        "--network", metavar="NAME", help=f"loss network (default: {recipe.network})"
-    )
-    group.add_argument(
-        "--weights",
-        metavar="FILE",
-        help="the network's parameters: safetensors, Keras HDF5, NumPy .npz, MatConvNet's .mat, "
-        "or PyTorch's .pth",
-    )
-    group.add_argument(
-        "--preprocessing",
-        choices=PREPROCESSINGS,
-        help="what they were trained with, where the file does not tell",
-    )
-    group.add_argument(
-        "--yes", action="store_true", help="download the network's official parameters unasked"
-    )
+    add_network(group, recipe.network)
     for flag, (_, field, value) in options(recipe).items():
         group.add_argument(flag, **_keywords(flag, field, value))
     group.add_argument(
         "--seed",
-        type=_whole(*SEEDS),
+        type=whole(*SEEDS),
         default=0,
         metavar="N",
         help="decides the noise of a start from noise (default: 0)",
     )
-
-
-def _add_machine(parser: Parser) -> None:
-    group = parser.add_argument_group("machine and messages")
-    group.add_argument(
-        "--device",
-        type=_device,
-        metavar="KIND[:N]",
-        help="cpu, gpu or tpu; gpu:1 is the second one (default: the fastest there is)",
-    )
-    group.add_argument(
-        "--dry-run",
-        action="store_true",
-        help="say sizes, evaluations, memory and time, and paint nothing",
-    )
-    group.add_argument(
-        "--no-cache", action="store_true", help="neither use nor keep compiled programs on disk"
-    )
-    group.add_argument("--quiet", action="store_true", help="print only errors and the result")
-    group.add_argument("--debug", action="store_true", help="show where an error comes from")
-    group.add_argument("--version", action="version", version=f"jaxnst {__version__}")
 
 
 def _keywords(flag: str, field: "dataclasses.Field[Any]", value: Any) -> dict[str, Any]:
@@ -218,7 +151,7 @@ def _keywords(flag: str, field: "dataclasses.Field[Any]", value: Any) -> dict[st
         text += f" (default: {value:g})" if isinstance(value, float) else f" (default: {value})"
     name = flag.rsplit("-", 1)[-1].upper()
     return {
-        "type": {float: _number, int: _whole()}.get(kinds[0], str),
+        "type": {float: number, int: whole()}.get(kinds[0], str),
         "choices": choices,
         "metavar": None if choices else name,
         "help": text.replace("%", "%%"),
@@ -230,37 +163,6 @@ def _keywords(flag: str, field: "dataclasses.Field[Any]", value: Any) -> dict[st
 
 def _dest(flag: str) -> str:
     return flag.lstrip("-").replace("-", "_")
-
-
-def _number(text: str) -> float:
-    try:
-        return float(text)
-    except ValueError:
-        raise argparse.ArgumentTypeError(f"{text!r} is no number") from None
-
-
-def _whole(least: int | None = None, greatest: int | None = None) -> Callable[[str], int]:
-    """Return a reader of whole numbers within bounds."""
-
-    def read(text: str) -> int:
-        try:
-            value = int(text)
-        except ValueError:
-            raise argparse.ArgumentTypeError(f"{text!r} is no whole number") from None
-        low = least is not None and value < least
-        if low or (greatest is not None and value > greatest):
-            bounds = f"at least {least}" if greatest is None else f"{least} to {greatest}"
-            raise argparse.ArgumentTypeError(f"{value} is out of range, expected {bounds}")
-        return value
-
-    return read
-
-
-def _device(text: str) -> tuple[str, int]:
-    kind, _, index = text.partition(":")
-    if kind not in ("cpu", "gpu", "tpu") or not (index.isdecimal() or index == text[len(kind) :]):
-        raise argparse.ArgumentTypeError(f"{text!r} is no device, expected cpu, gpu, tpu or gpu:1")
-    return kind, int(index or 0)
 
 
 class _ListRecipes(argparse.Action):

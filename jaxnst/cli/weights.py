@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from jaxnst.cli.errors import UsageError, guarded
+from jaxnst.cli.flags import PREPROCESSINGS, Parser
 from jaxnst.cli.messages import amount
-from jaxnst.cli.parser import PREPROCESSINGS, Parser
 
 DTYPES = ("float16", "float32")
 

@@ -204,6 +204,7 @@ def _densenet(name: str) -> Recipe:
                 ),
             ),
             scales=AS_STRONG_AS_RAW,
+            content=20.0,
         ),
     )
 
@@ -286,7 +287,7 @@ TENSORFLOW_VGG19_MATCONVNET = Recipe(
     tv=TotalVariation(weight=0.0),
     solver=Solver(kind="adam", learning_rate=2.0, betas=(0.9, 0.999)),
     scales=replace(_SEED_SCALES, size=800, aspect=800 / 600, evaluations=(5000,)),
-    approximation=Approximation(scales=AS_STRONG_AS_CAFFE),
+    approximation=Approximation(scales=AS_STRONG_AS_CAFFE, content=100.0),
 )
 """The post on log0's *A Neural Algorithm of Artistic Style* (TensorFlow).
 
@@ -318,7 +319,7 @@ NEURAL_STYLE = Recipe(
     tv=TotalVariation(weight=1e-3, kind="sum"),
     solver=Solver(precondition=0.0, memory=100),
     scales=replace(_SEED_SCALES, size=512, style_like_content=False, evaluations=(1000,)),
-    approximation=Approximation(scales=AS_STRONG_AS_CAFFE),
+    approximation=Approximation(scales=AS_STRONG_AS_CAFFE, content=20.0),
 )
 """jcjohnson/neural-style (Torch), the options' defaults.
 

@@ -1,0 +1,113 @@
+"""What the commands' flags have in common: the parser, readers of values, groups of flags."""
+
+import argparse
+import difflib
+import sys
+from collections.abc import Callable
+from typing import NoReturn
+
+from jaxnst._version import __version__
+from jaxnst.cli.errors import USAGE, complain
+
+SIZES = (16, 16384)
+"""Longest sides that can be asked for, pixels."""
+
+SIZE = 512
+"""Longest side where neither the person nor the recipe says one."""
+
+SEEDS = (0, 2**32 - 1)
+
+PREPROCESSINGS = ("caffe", "torchvision", "matconvnet")
+"""What parameters of a file that does not tell may have been trained with."""
+
+
+class Parser(argparse.ArgumentParser):
+    """A parser that complains in one line, and names the nearest flag to an unknown one."""
+
+    def error(self, message: str) -> NoReturn:
+        """Complain and exit."""
+        text = message.removeprefix("argument ")
+        sys.exit(complain(self.prog, f"{text} ({self.prog} --help lists all flags)", USAGE))
+
+    def refuse(self, unknown: list[str]) -> NoReturn:
+        """Complain of arguments that nobody asked for."""
+        flag = next((text for text in unknown if text.startswith("-")), unknown[0])
+        known = [name for action in self._actions for name in action.option_strings]
+        near = difflib.get_close_matches(flag.split("=")[0], known, 1)
+        hint = f": did you mean {near[0]}?" if near else ""
+        self.error(f"unknown flag {flag}{hint}")
+
+
+def add_network(group: argparse._ActionsContainer, default: str) -> None:
+    """Add the flags that say which network is to be loaded from where."""
+    group.add_argument("--network", metavar="NAME", help=f"loss network (default: {default})")
+    group.add_argument(
+        "--weights",
+        metavar="FILE",
+        help="the network's parameters: safetensors, Keras HDF5, NumPy .npz, MatConvNet's .mat, "
+        "or PyTorch's .pth",
+    )
+    group.add_argument(
+        "--preprocessing",
+        choices=PREPROCESSINGS,
+        help="what they were trained with, where the file does not tell",
+    )
+    group.add_argument(
+        "--yes", action="store_true", help="download the network's official parameters unasked"
+    )
+
+
+def add_machine(parser: Parser, *, dry_run: bool = False) -> None:
+    """Add the flags that say what is computed on, and how much is said of it."""
+    group = parser.add_argument_group("machine and messages")
+    group.add_argument(
+        "--device",
+        type=device,
+        metavar="KIND[:N]",
+        help="cpu, gpu or tpu; gpu:1 is the second one (default: the fastest there is)",
+    )
+    if dry_run:
+        group.add_argument(
+            "--dry-run",
+            action="store_true",
+            help="say sizes, evaluations, memory and time, and paint nothing",
+        )
+    group.add_argument(
+        "--no-cache", action="store_true", help="neither use nor keep compiled programs on disk"
+    )
+    group.add_argument("--quiet", action="store_true", help="print only errors and the result")
+    group.add_argument("--debug", action="store_true", help="show where an error comes from")
+    group.add_argument("--version", action="version", version=f"jaxnst {__version__}")
+
+
+def number(text: str) -> float:
+    """Read a number."""
+    try:
+        return float(text)
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"{text!r} is no number") from None
+
+
+def whole(least: int | None = None, greatest: int | None = None) -> Callable[[str], int]:
+    """Return a reader of whole numbers within bounds."""
+
+    def read(text: str) -> int:
+        try:
+            value = int(text)
+        except ValueError:
+            raise argparse.ArgumentTypeError(f"{text!r} is no whole number") from None
+        low = least is not None and value < least
+        if low or (greatest is not None and value > greatest):
+            bounds = f"at least {least}" if greatest is None else f"{least} to {greatest}"
+            raise argparse.ArgumentTypeError(f"{value} is out of range, expected {bounds}")
+        return value
+
+    return read
+
+
+def device(text: str) -> tuple[str, int]:
+    """Read a device: its kind, and which of them."""
+    kind, _, index = text.partition(":")
+    if kind not in ("cpu", "gpu", "tpu") or not (index.isdecimal() or index == text[len(kind) :]):
+        raise argparse.ArgumentTypeError(f"{text!r} is no device, expected cpu, gpu, tpu or gpu:1")
+    return kind, int(index or 0)

@@ -1,0 +1,80 @@
+"""A network for a command: checked for its layers, downloaded if need be and wanted, and loaded."""
+
+import argparse
+import sys
+from collections.abc import Sequence
+from importlib.util import find_spec
+
+from jaxnst.cli.errors import UsageError
+from jaxnst.cli.messages import amount
+from jaxnst.cli.weights import fetch_with_bar
+from jaxnst.networks import NETWORKS, LossNetwork, load_network
+from jaxnst.weights.fetch import fetched_path, official_file
+
+
+def load_for(
+    name: str, layers: Sequence[str], flags: argparse.Namespace, *, why: str, instead: str = ""
+) -> LossNetwork:
+    """Load the network that a command works with.
+
+    Args:
+      name: The network.
+      layers: What is going to be looked at.
+      flags: The command's, with those of :func:`jaxnst.cli.flags.add_network`.
+      why: Continues the complaint that the network lacks a layer.
+      instead: Continues the complaint that its parameters are not there.
+
+    Raises:
+      UsageError: If there is no such network or layer, or its parameters are not there.
+      OSError: If they cannot be read.
+      ValueError: If they are damaged, or those of another network.
+    """
+    if name in NETWORKS:
+        module = NETWORKS[name].module
+        missing = [layer for layer in layers if module.alias(layer) not in module.table()]
+        if missing:
+            raise UsageError(f"{name} has no layer {missing[0]}{why}")
+        if NETWORKS[name].file is None and flags.weights is None:
+            _fetch_if_wanted(name, yes=flags.yes, instead=instead)
+    try:
+        network = load_network(name, weights=flags.weights, preprocessing=flags.preprocessing)
+        for layer in layers:
+            network.resolve(layer)
+    except KeyError as error:
+        raise UsageError(str(error.args[0])) from error
+    return network
+
+
+def _fetch_if_wanted(name: str, *, yes: bool, instead: str) -> None:
+    """Make sure that a network's parameters are there; download them if the person agrees.
+
+    Raises:
+      UsageError: They are not, and nobody agreed.
+    """
+    if fetched_path(name).is_file():
+        return
+    try:
+        known = official_file(name)
+    except KeyError:
+        raise UsageError(
+            f"{name} does not ship with jaxnst, and no official file of it is published: give its "
+            "parameters by --weights FILE"
+        ) from None
+    size = f", {amount(known.size)}" if known.size else ""
+    if known.format == "torch" and find_spec("torch") is None:
+        raise UsageError(
+            f"{name} takes {known.name}, which PyTorch reads: install it (pip install torch), or "
+            "give parameters in another form by --weights FILE"
+        )
+    if not yes and sys.stdin.isatty() and sys.stderr.isatty():
+        print(
+            f"{name} takes {known.name} ({known.origin}; {known.licence}{size}).", file=sys.stderr
+        )
+        print("Download it? [y/N] ", end="", file=sys.stderr, flush=True)
+        yes = sys.stdin.readline().strip().lower() in ("y", "yes")
+    if not yes:
+        raise UsageError(
+            f"{name} does not ship with jaxnst: --yes downloads {known.name}{size}; without a "
+            f"network, get {known.url} by other means and give it by --weights FILE" + instead
+        )
+    fetch_with_bar(name)

@@ -1,0 +1,209 @@
+"""``jaxnst reconstruct``: what each layer of a network keeps of a picture, on one sheet."""
+
+import argparse
+import os
+import time
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from jaxnst.cli.errors import UsageError, guarded, leave
+from jaxnst.cli.flags import SEEDS, SIZES, Parser, add_machine, add_network, whole
+from jaxnst.cli.messages import Messages
+from jaxnst.cli.stopping import Stopped, stoppable
+from jaxnst.image import check_output, check_side, load_image, resize, save_image
+from jaxnst.srgb import Pixels
+
+if TYPE_CHECKING:
+    from jaxnst.reconstruct import Told
+
+DEFAULT = "vgg19-lite"
+
+SIZE, STEPS = 256, 400
+LINE_SECONDS = 5.0
+COLUMNS = 5
+
+
+def main(arguments: Sequence[str], prog: str) -> int:
+    """Run the command and return its exit status."""
+    parser = _parser(prog)
+    flags, unknown = parser.parse_known_args(arguments)
+    if unknown:
+        parser.refuse(unknown)
+    return guarded(f"{prog} {flags.action}", lambda: flags.work(flags, prog), debug=flags.debug)
+
+
+def _parser(prog: str) -> Parser:
+    parser = Parser(
+        prog=prog,
+        description="Show what the layers of a loss network keep of a picture.",
+        allow_abbrev=False,
+    )
+    actions = parser.add_subparsers(dest="action", metavar="ACTION", required=True)
+    for name, summary in (
+        ("content", "make pictures from what single layers keep of a picture's content"),
+        ("style", "make textures from what layers keep of a picture's style"),
+    ):
+        action = actions.add_parser(name, help=summary, description=summary, allow_abbrev=False)
+        _add_pictures(action, name)
+        add_network(action, DEFAULT)
+        add_machine(action)
+        action.set_defaults(work=_reconstruct)
+    layers = actions.add_parser(
+        "layers", help="list a network's layers, their strides and channels", allow_abbrev=False
+    )
+    layers.add_argument("--network", metavar="NAME", default=DEFAULT)
+    layers.add_argument("--debug", action="store_true", help="show where an error comes from")
+    layers.set_defaults(work=_layers)
+    return parser
+
+
+def _add_pictures(action: Parser, name: str) -> None:
+    merged = ", or with + between them to merge: relu1_1+relu2_1" if name == "style" else ""
+    action.add_argument("picture", metavar="PICTURE")
+    action.add_argument(
+        "-o",
+        "--output",
+        metavar="SHEET",
+        required=True,
+        help="where the sheet is written; single pictures beside it, as SHEET with their layer",
+    )
+    action.add_argument(
+        "--layers",
+        metavar="A,B,...",
+        required=True,
+        help=f"layers, with commas between them{merged}; `reconstruct layers` lists them",
+    )
+    action.add_argument(
+        "--size",
+        type=whole(*SIZES),
+        default=SIZE,
+        metavar="PIXELS",
+        help=f"longest side (default: {SIZE})",
+    )
+    action.add_argument(
+        "--steps",
+        type=whole(1),
+        default=STEPS,
+        metavar="N",
+        help=f"loss evaluations for each picture (default: {STEPS})",
+    )
+    action.add_argument(
+        "--seed", type=whole(*SEEDS), default=0, metavar="N", help="decides the noise (default: 0)"
+    )
+    action.add_argument(
+        "--together", action="store_true", help="all in one program: faster on accelerators"
+    )
+
+
+def _layers(flags: argparse.Namespace, _: str) -> int:
+    from jaxnst.networks import NETWORKS
+
+    if flags.network not in NETWORKS:
+        known = ", ".join(NETWORKS)
+        raise UsageError(f"unknown network {flags.network!r}: known are {known}")
+    table = NETWORKS[flags.network].module.table()
+    width = max(map(len, table))
+    print(f"{'layer':<{width}}  stride  channels")
+    for name, layer in table.items():
+        print(f"{name:<{width}}  {layer.stride:>6}  {layer.channels:>8}")
+    return 0
+
+
+def _reconstruct(flags: argparse.Namespace, prog: str) -> int:
+    groups = _groups(flags)
+    check_output(flags.output)
+    if os.path.exists(flags.output) and os.path.samefile(flags.output, flags.picture):
+        raise UsageError("-o would overwrite the picture given: use another name")
+    picture = load_image(flags.picture)
+    check_side(picture, flags.picture)
+    messages = Messages(f"{prog} {flags.action}", quiet=flags.quiet)
+    with messages.warnings_as_notices():
+        try:
+            stoppable(lambda: _make(flags, picture, groups, messages))
+        except Stopped as stop:
+            messages.say(f"{messages.prog}: stopped, pictures that were finished are saved")
+            leave(stop.status)
+    print(flags.output, flush=True)
+    return 0
+
+
+def _groups(flags: argparse.Namespace) -> list[tuple[str, ...]]:
+    groups = [tuple(group.split("+")) for group in flags.layers.split(",")]
+    if any("" in group for group in groups):
+        raise UsageError(f"--layers is {flags.layers!r}, expected names with commas between them")
+    if flags.action == "content" and any(len(group) > 1 for group in groups):
+        raise UsageError("--layers: content is reconstructed from one layer each, not merged ones")
+    if any(len(set(group)) < len(group) for group in groups):
+        raise UsageError(f"--layers is {flags.layers!r}, which merges a layer with itself")
+    return groups
+
+
+def _make(
+    flags: argparse.Namespace,
+    picture: Pixels,
+    groups: list[tuple[str, ...]],
+    messages: Messages,
+) -> None:
+    """Make and save the single pictures as they are finished, and the sheet at the end."""
+    from jaxnst.cli.device import keep_programs, use_device
+    from jaxnst.cli.loading import load_for
+    from jaxnst.reconstruct import RECIPE, reconstruct_content, reconstruct_style
+    from jaxnst.sheet import contact_sheet
+
+    use_device(flags.device)
+    if not flags.no_cache and (trouble := keep_programs()):
+        messages.notice(trouble)
+    name = flags.network or DEFAULT
+    wanted = [layer for group in groups for layer in group]
+    why = f": `jaxnst reconstruct layers --network {name}` lists them"
+    network = load_for(name, wanted, flags, why=why)
+    recipe = replace(RECIPE, scales=replace(RECIPE.scales, evaluations=(flags.steps,)))
+    reconstruct = {"content": reconstruct_content, "style": reconstruct_style}[flags.action]
+    told = _Lines(messages)
+    rows: list[tuple[str, Pixels]] = []
+    for some in [groups] if flags.together else [[group] for group in groups]:
+        layers = [group[0] for group in some] if flags.action == "content" else some
+        for found in reconstruct(
+            picture,
+            layers,  # type: ignore[arg-type]
+            network=network,
+            recipe=recipe,
+            size=flags.size,
+            seed=flags.seed,
+            together=flags.together,
+            callback=told,
+        ):
+            label = "+".join(found.layers)
+            save_image(_beside(flags.output, label), found.image)
+            messages.say(f"{label}: loss {found.loss:.3g}, {_beside(flags.output, label)}")
+            rows.append((f"{label.replace('+', ' + ')}\nloss {found.loss:.2g}", found.image))
+    shown = resize(picture, rows[0][1].shape[:2]).clip(0, 1)
+    rows.insert(0, ("the picture", shown))
+    lines = [rows[i : i + COLUMNS] for i in range(0, len(rows), COLUMNS)]
+    save_image(flags.output, contact_sheet(lines, height=shown.shape[0]))
+
+
+def _beside(output: str, label: str) -> str:
+    """Name a single picture after the sheet.
+
+    Example:
+      >>> _beside("out/sheet.png", "conv1/relu")
+      'out/sheet-conv1_relu.png'
+    """
+    stem, ending = os.path.splitext(output)
+    return f"{stem}-{label.replace('/', '_')}{ending}"
+
+
+class _Lines:
+    """Says every few seconds how far it is."""
+
+    def __init__(self, messages: Messages) -> None:
+        self.messages, self.last = messages, time.monotonic()
+
+    def __call__(self, told: "Told") -> None:
+        """Take in the news."""
+        if time.monotonic() - self.last >= LINE_SECONDS:
+            self.last = time.monotonic()
+            names = ", ".join(told.layers)
+            self.messages.say(f"{names}: {told.done}/{told.total} evaluations")
