@@ -11,10 +11,10 @@ import jax
 from rich.console import Console
 from rich.table import Table
 
-from benchmarks import compile, iteration, step
+from benchmarks import compile, iteration, roots, step
 from benchmarks.measure import COLUMNS, Row, load, load_warning, machine, stolen
 
-BENCHMARKS = {"step": step, "iteration": iteration, "compile": compile}
+BENCHMARKS = {"step": step, "iteration": iteration, "compile": compile, "roots": roots}
 RESULTS = Path(__file__).parent / "results"
 
 

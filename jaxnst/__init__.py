@@ -19,6 +19,7 @@ from jaxnst.config import Recipe
 from jaxnst.recipes import get_recipe
 
 if TYPE_CHECKING:
+    from jaxnst.batch import BatchProgress, stylize_batch
     from jaxnst.distances import style_loss
     from jaxnst.image import load_image, resize, save_image
     from jaxnst.losses import content_loss, gram_matrix, moments, total_variation
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
     from jaxnst.transfer import Progress, StylizeResult, stylize
 
 __all__ = [
+    "BatchProgress",
     "LossNetwork",
     "Progress",
     "Recipe",
@@ -46,12 +48,14 @@ __all__ = [
     "save_image",
     "style_loss",
     "stylize",
+    "stylize_batch",
     "total_variation",
 ]
 
 # Importing JAX takes a second or two: whoever only asks the command line for help, or loads a
 # picture, does not wait for it. The names are the ones imported above for type checkers.
 _MODULES = {
+    "jaxnst.batch": ("BatchProgress", "stylize_batch"),
     "jaxnst.distances": ("style_loss",),
     "jaxnst.image": ("load_image", "resize", "save_image"),
     "jaxnst.losses": ("content_loss", "gram_matrix", "moments", "total_variation"),

@@ -9,10 +9,10 @@ A field whose metadata holds ``flag`` is offered by the command line under that 
 field's type, choices, help and default: this file is the only place where they are stated.
 """
 
-import dataclasses
-import math
 from dataclasses import dataclass, field
 from typing import Any, Literal, get_args
+
+from jaxnst._checks import among, check, finite, not_negative, positive
 
 Normalization = Literal["mean", "sum", "target"]
 TotalVariationKind = Literal["squared", "sum", "power", "diagonal"]
@@ -21,7 +21,6 @@ Padding = Literal["zero", "edge", "reflect"]
 Pooling = Literal["max", "avg"]
 Distribution = Literal["normal", "uniform"]
 Side = Literal["longest", "shortest"]
-
 LayerWeights = tuple[tuple[str, float], ...]
 LayerNames = tuple[tuple[str, str], ...]
 
@@ -31,26 +30,6 @@ def option(default: Any, flag: str, help: str, **more: Any) -> Any:
     return field(default=default, metadata={"flag": flag, "help": help, **more})
 
 
-def _among(name: str, value: str, choices: tuple[str, ...]) -> None:
-    if value not in choices:
-        raise ValueError(f"{name} is {value!r}, expected one of {', '.join(choices)}")
-
-
-def _finite(name: str, value: float) -> None:
-    if not math.isfinite(value):
-        raise ValueError(f"{name} is {value}, expected a finite number")
-
-
-def _positive(name: str, value: float) -> None:
-    if not (value > 0 and math.isfinite(value)):
-        raise ValueError(f"{name} is {value}, expected a finite number above 0")
-
-
-def _not_negative(name: str, value: float) -> None:
-    if not (value >= 0 and math.isfinite(value)):
-        raise ValueError(f"{name} is {value}, expected a finite number, 0 or above")
-
-
 def _layers(name: str, layers: LayerWeights, weight: float) -> None:
     if not layers and weight:
         raise ValueError(f"{name} layers is empty, expected at least one (layer, weight)")
@@ -58,7 +37,7 @@ def _layers(name: str, layers: LayerWeights, weight: float) -> None:
     if len(set(names)) < len(names):
         raise ValueError(f"{name} layers {names} name a layer twice")
     for layer, weight in layers:
-        _not_negative(f"{name} weight of {layer}", weight)
+        not_negative(f"{name} weight of {layer}", weight)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -81,12 +60,11 @@ class Space:
     deviation: tuple[float, float, float] = (1.0, 1.0, 1.0)
 
     def __post_init__(self) -> None:
-        _among("order", self.order, get_args(ChannelOrder))
-        _positive("scale", self.scale)
-        for value in self.mean:
-            _finite("mean", value)
-        for value in self.deviation:
-            _positive("deviation", value)
+        among("order", self.order, get_args(ChannelOrder))
+        positive("scale", self.scale)
+        for mean, deviation in zip(self.mean, self.deviation, strict=True):
+            finite("mean", mean)
+            positive("deviation", deviation)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -105,9 +83,9 @@ class Content:
     normalization: Normalization = "target"
 
     def __post_init__(self) -> None:
-        _not_negative("content weight", self.weight)
+        not_negative("content weight", self.weight)
         _layers("content", self.layers, self.weight)
-        _among("content normalization", self.normalization, get_args(Normalization))
+        among("content normalization", self.normalization, get_args(Normalization))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -128,7 +106,7 @@ class Style:
     distance: str = "target"
 
     def __post_init__(self) -> None:
-        _not_negative("style weight", self.weight)
+        not_negative("style weight", self.weight)
         _layers("style", self.layers, self.weight)
 
 
@@ -150,9 +128,9 @@ class TotalVariation:
     chroma: float = 4.0
 
     def __post_init__(self) -> None:
-        _not_negative("total variation weight", self.weight)
-        _not_negative("total variation chroma", self.chroma)
-        _among("total variation kind", self.kind, get_args(TotalVariationKind))
+        not_negative("total variation weight", self.weight)
+        not_negative("total variation chroma", self.chroma)
+        among("total variation kind", self.kind, get_args(TotalVariationKind))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -166,8 +144,8 @@ class Solver:
       line_search: ``fixed`` (one evaluation per step) or ``zoom``.
       precondition: For L-BFGS: power of their size by which forms larger than a pixel are
         amplified in its steps (``jaxnst.precondition``); 0: steps in plain pixels.
-      round: Evaluations after which L-BFGS begins anew with an empty memory, the image clipped to
-        the recipe's bounds; None: never.
+      round: For L-BFGS: evaluations after which it begins anew with an empty memory, the image
+        clipped to the recipe's bounds; None: never.
       betas: Adam's decay rates.
       average: Decay of the running average of iterates that is shown and handed on; 0: none.
     """
@@ -185,17 +163,15 @@ class Solver:
 
     def __post_init__(self) -> None:
         if self.learning_rate is not None:
-            _positive("learning rate", self.learning_rate)
-        if self.memory < 1:
-            raise ValueError(f"memory is {self.memory}, expected at least 1 curvature pair")
-        _among("line search", self.line_search, ("fixed", "zoom"))
-        if not 0 <= self.precondition <= 2:
-            raise ValueError(f"precondition is {self.precondition}, expected 0 (none) to 2")
-        if self.round is not None and (self.kind != "lbfgs" or self.round < 2):
-            raise ValueError(f"round is {self.round}, expected at least 2, and solver lbfgs")
+            positive("learning rate", self.learning_rate)
+        check("memory", self.memory, self.memory >= 1, "at least 1 curvature pair")
+        among("line search", self.line_search, ("fixed", "zoom"))
+        power = self.precondition
+        check("precondition", power, 0 <= power <= 2, "0 (none) to 2")
+        if self.round is not None:
+            check("round", self.round, self.round >= 2, "at least 2 evaluations")
         for value in (*self.betas, self.average):
-            if not 0 <= value < 1:
-                raise ValueError(f"decay rate is {value}, expected 0 <= rate < 1")
+            check("decay rate", value, 0 <= value < 1, "0 <= rate < 1")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -234,23 +210,19 @@ class Scales:
     )
 
     def __post_init__(self) -> None:
-        if self.size is not None and self.size < 16:
-            raise ValueError(f"size is {self.size}, expected at least 16 pixels")
-        _among("side", self.side, get_args(Side))
+        if self.size is not None:
+            check("size", self.size, self.size >= 16, "at least 16 pixels")
+        among("side", self.side, get_args(Side))
         if self.aspect is not None:
-            _positive("aspect", self.aspect)
-        if not 1 <= self.multiple <= 256:
-            raise ValueError(f"multiple is {self.multiple}, expected 1 to 256 pixels")
-        if self.least < 16:
-            raise ValueError(f"least scale is {self.least}, expected at least 16 pixels")
-        if not self.factor > 1:
-            raise ValueError(f"scale factor is {self.factor}, expected more than 1")
-        if not 0 <= self.margin <= 0.25:
-            raise ValueError(f"margin is {self.margin}, expected 0 to 0.25 of the longest side")
-        if not self.evaluations or min(self.evaluations) < 1:
-            raise ValueError(f"evaluations is {self.evaluations}, expected at least 1 per scale")
-        if self.steps is not None and self.steps < 1:
-            raise ValueError(f"steps is {self.steps}, expected at least 1")
+            positive("aspect", self.aspect)
+        check("multiple", self.multiple, 1 <= self.multiple <= 256, "1 to 256 pixels")
+        check("least scale", self.least, self.least >= 16, "at least 16 pixels")
+        check("scale factor", self.factor, self.factor > 1, "more than 1")
+        check("margin", self.margin, 0 <= self.margin <= 0.25, "0 to 0.25 of the longest side")
+        counts = self.evaluations
+        check("evaluations", counts, bool(counts) and min(counts) >= 1, "at least 1 per scale")
+        if self.steps is not None:
+            check("steps", self.steps, self.steps >= 1, "at least 1")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -270,12 +242,11 @@ class Noise:
     share: float = 1.0
 
     def __post_init__(self) -> None:
-        _among("noise distribution", self.distribution, get_args(Distribution))
+        among("noise distribution", self.distribution, get_args(Distribution))
         if self.centre is not None:
-            _finite("noise centre", self.centre)
-        _positive("noise spread", self.spread)
-        if not 0 < self.share <= 1:
-            raise ValueError(f"noise share is {self.share}, expected above 0, up to 1")
+            finite("noise centre", self.centre)
+        positive("noise spread", self.spread)
+        check("noise share", self.share, 0 < self.share <= 1, "above 0, up to 1")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -299,8 +270,8 @@ class Approximation:
 
     def __post_init__(self) -> None:
         for name, value in (*self.scales, ("content", self.content), ("style", self.style)):
-            _positive(f"approximation's {name}", value)
-        _not_negative("approximation's tv", self.tv)
+            positive(f"approximation's {name}", value)
+        not_negative("approximation's tv", self.tv)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -313,8 +284,8 @@ class Recipe:
       network: Loss network it is meant for.
       init: What the image starts from: ``content``, ``noise`` or ``style``.
       noise: What a start from noise is.
-      pooling: The loss network's pooling, or None for the network's own.
-      padding: The loss network's padding, or None for the network's own.
+      pooling: The loss network's pooling, or None for its own.
+      padding: The loss network's padding, or None for its own.
       first_padding: That of its first convolution, or None for the same.
       preprocessing: What the loss network is fed, or None for what it was trained on.
       unit_means: Whether each of the loss network's filters is rescaled to a mean activation of 1
@@ -351,37 +322,16 @@ class Recipe:
     approximation: Approximation | None = None
 
     def __post_init__(self) -> None:
-        if self.bounds is not None and not self.bounds[0] < self.bounds[1]:
-            raise ValueError(f"bounds is {self.bounds}, expected (least, greatest)")
-        if self.solver.kind == "lbfgs" and self.solver.average > 0:
+        if self.bounds is not None:
+            least, greatest = self.bounds
+            check("bounds", self.bounds, least < greatest, "(least, greatest)")
+        solver, content, style = self.solver, self.content, self.style
+        if solver.kind == "lbfgs" and solver.average > 0:
             raise ValueError("averaged iterates are for adam: lbfgs knows none")
-        if self.solver.kind == "lbfgs" and self.bounds is not None and self.solver.round is None:
+        if solver.kind == "lbfgs" and self.bounds is not None and solver.round is None:
             raise ValueError("lbfgs keeps to bounds between rounds only: give round, or use adam")
-        if self.pooling is not None:
-            _among("pooling", self.pooling, get_args(Pooling))
+        among("pooling", self.pooling or "max", get_args(Pooling))
         for name, padding in (("padding", self.padding), ("first padding", self.first_padding)):
-            if padding is not None:
-                _among(name, padding, get_args(Padding))
-        if self.content.weight == self.style.weight == 0:
+            among(name, padding or "zero", get_args(Padding))
+        if content.weight == style.weight == 0:
             raise ValueError("content weight and style weight are both 0: nothing to optimise")
-
-
-def options(recipe: Recipe) -> dict[str, tuple[tuple[str, ...], dataclasses.Field[Any], Any]]:
-    """List what the command line offers of a recipe: flag -> (path, field, present value)."""
-    found: dict[str, tuple[tuple[str, ...], dataclasses.Field[Any], Any]] = {}
-    for f in dataclasses.fields(recipe):
-        value = getattr(recipe, f.name)
-        if "flag" in f.metadata:
-            found[f.metadata["flag"]] = ((f.name,), f, value)
-        elif dataclasses.is_dataclass(value):
-            for g in dataclasses.fields(value):
-                if "flag" in g.metadata:
-                    found[g.metadata["flag"]] = ((f.name, g.name), g, getattr(value, g.name))
-    return found
-
-
-def replace(recipe: Recipe, path: tuple[str, ...], value: Any) -> Recipe:
-    """Return the recipe with one field set, e.g. ``("style", "weight")``."""
-    if len(path) > 1:
-        value = dataclasses.replace(getattr(recipe, path[0]), **{path[1]: value})
-    return dataclasses.replace(recipe, **{path[0]: value})

@@ -102,7 +102,7 @@ def make_method(recipe: Recipe) -> tuple[Method, Rates]:
         memory=s.memory,
         line_search=s.line_search,
         precondition=s.precondition if s.kind == "lbfgs" else 0.0,
-        round=s.round,
+        round=s.round if s.kind == "lbfgs" else None,
         bounded=recipe.bounds is not None,
         averaged=s.average > 0,
     )

@@ -13,7 +13,7 @@ from typing import Literal, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 from jaxnst.config import Recipe
 from jaxnst.image import resize
@@ -54,6 +54,7 @@ class Progress(NamedTuple):
       losses: The loss and its weighted terms by name; empty before the first evaluation.
       image: Call it for the picture as it is now, of the size asked for.
       seconds: Since the run began.
+      rounds: Rounds of L-BFGS that have ended in this scale, 0 for a method without.
     """
 
     phase: Literal["compile", "optimize"]
@@ -67,6 +68,7 @@ class Progress(NamedTuple):
     losses: dict[str, float]
     image: Callable[[], Picture]
     seconds: float
+    rounds: int = 0
 
 
 class StylizeResult(NamedTuple):
@@ -229,7 +231,7 @@ class Run:
             steps = min(steps, CHUNK, scale.evaluations - used, self.until_stop(used))
             state, record = self.advance(targets, state, steps, scale.evaluations)
             used, before = int(state.evaluations), used
-            self.records.append(_written(record))
+            self.records.append(written(record))
             terms = dict(zip(TERMS, np.asarray(state.terms).tolist(), strict=True))
             self.report("optimize", index, used, terms, partial(self.shown, state))
             per_step = (time.perf_counter() - tick) / max(1, used - before)
@@ -314,6 +316,7 @@ class Run:
                 losses=losses,
                 image=lambda: self.finish(image()),
                 seconds=time.perf_counter() - self.begin,
+                rounds=used // self.method.round if self.method.round else 0,
             )
         )
 
@@ -327,7 +330,7 @@ def _targets(
     return Targets(content_targets(objective, params, content), style_targets(objective, moments))
 
 
-def _written(record: jax.Array) -> NDArray[np.float32]:
+def written(record: ArrayLike) -> NDArray[np.float32]:
     """Take the rows that a chunk has written; the others are NaN, which no accepted loss is."""
     rows = np.asarray(record)
     return rows[~np.isnan(rows[:, 0])]

@@ -11,7 +11,7 @@ from jaxnst.networks.registry import LossNetwork, load_network
 from jaxnst.recipes import get_recipe, recipe_on
 from jaxnst.run import Picture, Progress, Run, StylizeResult
 
-__all__ = ["Progress", "StylizeResult", "check_picture", "stylize"]
+__all__ = ["Progress", "StylizeResult", "check_picture", "several", "stylize"]
 
 LEAST_SIDE = 16
 
@@ -61,7 +61,7 @@ def stylize(
     if every is not None and every < 1:
         raise ValueError(f"every is {every}, expected at least 1 evaluation")
     content = check_picture("content", content)
-    pictures = [check_picture(name, style) for name, style in _several(styles)]
+    pictures = [check_picture(name, style) for name, style in several(styles)]
     started = None if init is None else check_picture("init", init)
     run = Run(
         content,
@@ -77,7 +77,12 @@ def stylize(
     return run.through_all_scales(started)
 
 
-def _several(styles: Any) -> Iterator[tuple[str, ArrayLike]]:
+def several(styles: Any) -> Iterator[tuple[str, ArrayLike]]:
+    """Go through the style images given, one or more, each with what it is called in messages.
+
+    Raises:
+      ValueError: If there is none.
+    """
     if hasattr(styles, "ndim") and styles.ndim == 3:
         yield "style", styles
         return

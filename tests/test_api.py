@@ -25,10 +25,10 @@ MODULES = sorted(
 
 # The order in which data flows: a room imports from rooms before it only.
 ROOMS = [
-    *("_version", "_types", "_files", "config", "preprocessing", "space", "srgb", "image", "sheet"),
-    *("weights", "networks", "losses", "distances", "objective", "precondition", "lbfgs"),
-    *("optimize", "recipes", "schedule", "run", "transfer", "reconstruct", "planning", "batch"),
-    *("cli", "__main__"),
+    *("_version", "_types", "_files", "_checks", "config", "options", "preprocessing", "space"),
+    *("srgb", "image", "sheet", "weights", "networks", "losses", "distances"),
+    *("objective", "precondition", "lbfgs", "optimize", "recipes", "schedule"),
+    *("run", "transfer", "reconstruct", "planning", "batch", "cli", "__main__"),
 ]
 
 PUBLIC = {"load_image", "save_image", "load_network", "stylize", "extract_features"}

@@ -19,8 +19,9 @@ import pytest
 import jaxnst
 from jaxnst import cli
 from jaxnst.cli import device, errors, messages, paint, parser, progress, stopping
-from jaxnst.config import Scales, options
+from jaxnst.config import Scales
 from jaxnst.image import ENDINGS, load_image, save_image
+from jaxnst.options import options
 from jaxnst.recipes import get_recipe
 from jaxnst.schedule import LEAST, make_schedule
 from jaxnst.transfer import Progress, StylizeResult
@@ -479,6 +480,18 @@ def test_plain_lines_come_every_few_seconds(capsys):
     found = capsys.readouterr().err.splitlines()
     assert len(found) == 1 + 2 and found[0].endswith("compiling")
     assert "50/100 evaluations" in found[1] and "100/100" in found[2] and "left" not in found[2]
+
+
+def test_plain_lines_come_after_every_round(capsys):
+    schedule = make_schedule((64, 64), [], Scales(evaluations=(63,)), size=128)
+    lines = progress.Lines(schedule, messages.Messages("jaxnst-run", quiet=False))
+    losses = {"total": 3.0, "content": 1.0, "style": 2.0}
+    news = Progress("optimize", 0, 1, (128, 128), 0, 63, 0, 63, losses, lambda: None, 0.0)
+    for i in range(1, 64):
+        lines(news._replace(evaluations=i, total_done=i, seconds=i / 100, rounds=i // 21))
+    found = capsys.readouterr().err.splitlines()
+    rounds = [re.search(r"round (\d), (\d+)/63 evaluations, loss 3 = content 1", t) for t in found]
+    assert [match.groups() for match in rounds] == [("1", "21"), ("2", "42"), ("3", "63")]
 
 
 def test_lengths_amounts_and_shapes():

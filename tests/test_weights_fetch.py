@@ -297,5 +297,14 @@ def test_a_run_says_how_to_get_what_it_needs(server, capsys, tmp_path):
     assert main([*run, "--network", "vgg19", "--size", "32", "--quiet", "--yes"]) == 2
     assert "unknown layer 'relu4_2' of vgg19" in capsys.readouterr().err  # fetched: it ends early
     assert left(tmp_path / "data") == ["vgg19.safetensors"]
-    assert main([*run, "--network", "squeezenet1.1", "--size", "32", "--quiet", "--yes"]) == 2
+    reconstruct = ["reconstruct", "content", run[1], "-o", run[-1], "--layers", "relu_conv1"]
+    assert main([*reconstruct, "--network", "squeezenet1.1", "--yes"]) == 2
     assert "no official file" in capsys.readouterr().err
+
+
+def test_a_file_for_pytorch_is_not_fetched_where_nothing_reads_it(monkeypatch, tmp_path):
+    monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path))
+    monkeypatch.setattr("jaxnst.weights.fetch.find_spec", lambda name: None)
+    with pytest.raises(ValueError, match=r"vgg19-dcbb9e9d.pth takes PyTorch to read"):
+        fetch("vgg19-torchvision")
+    assert left(tmp_path) == []

@@ -3,7 +3,6 @@
 import argparse
 import sys
 from collections.abc import Sequence
-from importlib.util import find_spec
 
 from jaxnst.cli.errors import UsageError
 from jaxnst.cli.messages import amount
@@ -61,11 +60,6 @@ def _fetch_if_wanted(name: str, *, yes: bool, instead: str) -> None:
             "parameters by --weights FILE"
         ) from None
     size = f", {amount(known.size)}" if known.size else ""
-    if known.format == "torch" and find_spec("torch") is None:
-        raise UsageError(
-            f"{name} takes {known.name}, which PyTorch reads: install it (pip install torch), or "
-            "give parameters in another form by --weights FILE"
-        )
     if not yes and sys.stdin.isatty() and sys.stderr.isatty():
         print(
             f"{name} takes {known.name} ({known.origin}; {known.licence}{size}).", file=sys.stderr

@@ -7,7 +7,8 @@ from typing import Any, Literal, NoReturn, get_args, get_origin
 
 from jaxnst.cli.errors import explain
 from jaxnst.cli.flags import SEEDS, SIZE, SIZES, Parser, add_machine, add_network, number, whole
-from jaxnst.config import Recipe, options, replace
+from jaxnst.config import Recipe
+from jaxnst.options import options, replace
 from jaxnst.recipes import RECIPES, format_recipe, get_recipe, read_recipe, recipe_on
 
 
@@ -62,6 +63,8 @@ def _changed(recipe: Recipe, flags: argparse.Namespace) -> Recipe:
     Raises:
       ValueError: If a value is out of range, or two of them do not go together.
     """
+    if getattr(flags, "optimizer", recipe.solver.kind) != recipe.solver.kind:
+        recipe = replace(recipe, ("solver", "learning_rate"), None)  # which is the other's
     for flag, (path, _, _) in options(recipe).items():
         if hasattr(flags, _dest(flag)):
             recipe = replace(recipe, path, getattr(flags, _dest(flag)))

@@ -53,11 +53,11 @@ class Display:
 
 
 class Lines(Display):
-    """Prints a line when a scale begins, and another every few seconds."""
+    """Prints a line when a scale begins, after every round, and every few seconds."""
 
     def __init__(self, schedule: Schedule, messages: Messages) -> None:
         super().__init__(schedule)
-        self.messages, self.last = messages, 0.0
+        self.messages, self.last, self.rounds = messages, 0.0, 0
 
     def show(self, progress: Progress, done: float) -> None:
         """Print a line, if it is time."""
@@ -65,13 +65,14 @@ class Lines(Display):
         over = progress.total_done == progress.total
         if progress.phase == "compile":
             self.messages.say(text + "compiling")
-        elif over or progress.seconds - self.last >= LINE_SECONDS:
+        elif over or progress.rounds > self.rounds or progress.seconds - self.last >= LINE_SECONDS:
+            text += f"round {progress.rounds}, " if progress.rounds > self.rounds else ""
             text += f"{progress.evaluations}/{progress.scale_evaluations} evaluations"
             words = text, _losses(progress), self.left(progress, done)
             self.messages.say(", ".join(filter(None, words)))
         else:
             return
-        self.last = progress.seconds
+        self.last, self.rounds = progress.seconds, progress.rounds
 
 
 class Bar(Display):

@@ -152,12 +152,12 @@ def _make(
     from jaxnst.sheet import contact_sheet
 
     use_device(flags.device)
-    if not flags.no_cache and (trouble := keep_programs()):
-        messages.notice(trouble)
     name = flags.network or DEFAULT
     wanted = [layer for group in groups for layer in group]
     why = f": `jaxnst reconstruct layers --network {name}` lists them"
     network = load_for(name, wanted, flags, why=why)
+    if not flags.no_cache and (trouble := keep_programs()):
+        messages.notice(trouble)
     recipe = replace(RECIPE, scales=replace(RECIPE.scales, evaluations=(flags.steps,)))
     reconstruct = {"content": reconstruct_content, "style": reconstruct_style}[flags.action]
     told = _Lines(messages)

@@ -1,10 +1,21 @@
-"""Recipes by name. A recipe is data: a method of style transfer, completely."""
+"""Recipes by name. A recipe is data: a method of style transfer, completely.
+
+Below, F, P and S are feature maps of the image, of the content and of the style, with C channels
+and N positions, G are Gram matrices (sums over positions), H x W is the picture's size. What the
+posts and papers leave open, and where a recipe differs from them, is said beside each; all of them
+differ in two points:
+
+* Statistics are averages over positions, and N of the image comes in again where a formula sums
+  over them. With pictures of one size, as the authors have them, that is the same.
+* L-BFGS takes fixed steps behind a guard (``jaxnst.lbfgs``), where SciPy and some of PyTorch's
+  search along a line. Round for round the losses are as low: docs/recipes.md.
+"""
 
 import difflib
 from dataclasses import replace
 
 from jaxnst.config import LayerWeights, Recipe
-from jaxnst.recipes.published import PUBLISHED
+from jaxnst.recipes import posts, programs
 from jaxnst.recipes.toml_file import format_recipe, read_recipe
 
 __all__ = [
@@ -29,7 +40,22 @@ DEFAULT = Recipe(
 large forms and fine texture alike at every size; content at relu4_2; three scales from coarse to
 fine, which gives strokes as large as the painting's. How it was chosen: docs/performance.md."""
 
-RECIPES: dict[str, Recipe] = {recipe.name: recipe for recipe in (DEFAULT, *PUBLISHED)}
+RECIPES: dict[str, Recipe] = {
+    recipe.name: recipe
+    for recipe in (
+        DEFAULT,
+        programs.GATYS2016,
+        posts.KERAS_VGG16_AVGPOOL,
+        posts.KERAS_VGG19_TV,
+        posts.KERAS_DENSENET121,
+        posts.KERAS_DENSENET169,
+        posts.KERAS_DENSENET201,
+        posts.PYTORCH_VGG19_ADAM,
+        posts.TENSORFLOW_VGG19_MATCONVNET,
+        programs.NEURAL_STYLE,
+        programs.WASSERSTEIN,
+    )
+}
 
 
 def get_recipe(name: str) -> Recipe:

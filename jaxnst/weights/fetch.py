@@ -8,6 +8,7 @@ import logging
 import os
 import tempfile
 from collections.abc import Callable
+from importlib.util import find_spec
 from pathlib import Path
 
 import platformdirs
@@ -61,11 +62,15 @@ def fetch(network: str, *, told: Told | None = None) -> Path:
     Raises:
       KeyError: If there is no such file.
       OSError: If no address gives it, or it cannot be written.
-      ValueError: If what came is not the file of the table.
+      ValueError: If what came is not the file of the table, or PyTorch is missing that reads it.
     """
     known, path = official_file(network), fetched_path(network)
     if path.is_file():
         return path
+    if known.format == "torch" and find_spec("torch") is None:
+        raise ValueError(
+            f"{known.name} takes PyTorch to read: pip install 'jaxnst[torch]' before it is fetched"
+        )
     path.parent.mkdir(parents=True, exist_ok=True)
     mirrors = os.environ.get(MIRRORS, "").split()
     addresses = [f"{mirror.rstrip('/')}/{known.name}" for mirror in mirrors] or [known.url]

@@ -1,0 +1,27 @@
+"""The fields of a recipe that the command line offers, and recipes with one of them changed."""
+
+import dataclasses
+from typing import Any
+
+from jaxnst.config import Recipe
+
+
+def options(recipe: Recipe) -> dict[str, tuple[tuple[str, ...], dataclasses.Field[Any], Any]]:
+    """List what the command line offers of a recipe: flag -> (path, field, present value)."""
+    found: dict[str, tuple[tuple[str, ...], dataclasses.Field[Any], Any]] = {}
+    for f in dataclasses.fields(recipe):
+        value = getattr(recipe, f.name)
+        if "flag" in f.metadata:
+            found[f.metadata["flag"]] = ((f.name,), f, value)
+        elif dataclasses.is_dataclass(value):
+            for g in dataclasses.fields(value):
+                if "flag" in g.metadata:
+                    found[g.metadata["flag"]] = ((f.name, g.name), g, getattr(value, g.name))
+    return found
+
+
+def replace(recipe: Recipe, path: tuple[str, ...], value: Any) -> Recipe:
+    """Return the recipe with one field set, e.g. ``("style", "weight")``."""
+    if len(path) > 1:
+        value = dataclasses.replace(getattr(recipe, path[0]), **{path[1]: value})
+    return dataclasses.replace(recipe, **{path[0]: value})

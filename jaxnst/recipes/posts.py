@@ -1,0 +1,217 @@
+"""The methods of five posts, as recipes; the package tells what they have in common."""
+
+from dataclasses import replace
+
+from jaxnst.config import (
+    Approximation,
+    Content,
+    Noise,
+    Recipe,
+    Solver,
+    Space,
+    Style,
+    TotalVariation,
+)
+from jaxnst.preprocessing import CAFFE, IMAGENET, MATCONVNET
+from jaxnst.recipes.common import (
+    AS_STRONG_AS_CAFFE,
+    AS_STRONG_AS_RAW,
+    AS_STRONG_AS_TORCHVISION,
+    FIRST_OF_FIVE,
+    ONE_SCALE,
+    SCIPY,
+    equally,
+)
+
+KERAS_VGG16_AVGPOOL = Recipe(
+    name="keras-vgg16-avgpool",
+    summary="Keras VGG16 with average pooling, L-BFGS in rounds, from noise",
+    network="vgg16",
+    init="noise",
+    noise=Noise(distribution="uniform", centre=0.0, spread=0.025),
+    pooling="avg",
+    padding="zero",
+    space=CAFFE,
+    bounds=(-127.0, 127.0),
+    content=Content(weight=1 / 15 / 512, normalization="mean"),
+    style=Style(
+        weight=1 / 64,
+        layers=(
+            ("relu1_2", 0.05),
+            ("relu2_2", 0.2),
+            ("relu3_2", 0.2),
+            ("relu4_2", 0.25),
+            ("relu5_2", 0.3),
+        ),
+        statistic="gram",
+        distance="rows",
+    ),
+    tv=TotalVariation(weight=0.0),
+    solver=SCIPY,
+    scales=replace(ONE_SCALE, size=500, aspect=500 / 350),
+    approximation=Approximation(
+        layers=(("relu5_2", "relu5_1"),), scales=AS_STRONG_AS_CAFFE, style=30.0
+    ),
+)
+"""The post *Style over Matter* (VGG16 in Keras).
+
+Loss: content, the mean over channels of ``(F - P)^2``, summed over positions and divided by the
+layer's elements, which divides by C = 512 once more than a mean does; over 15. Style: Gram matrices
+over C N, mean over one axis of the squared difference, sum over the other, divided by the elements
+of relu1_2, 64 H W. Pictures are stretched to 500 x 350. Ten rounds of ``maxfun=20``, the image
+clipped to -127 ... 127 after each. The post saves its pictures with stretched contrast: we do not.
+"""
+
+KERAS_VGG19_TV = Recipe(
+    name="keras-vgg19-tv",
+    summary="Keras VGG19 with total variation, L-BFGS in rounds",
+    network="vgg19",
+    init="content",
+    pooling="max",
+    padding="zero",
+    space=CAFFE,
+    content=Content(weight=2 * 0.025, layers=(("relu5_2", 1.0),), normalization="sum"),
+    style=Style(weight=1.0, layers=equally(*FIRST_OF_FIVE), statistic="gram", distance="keras"),
+    tv=TotalVariation(weight=1.0, kind="power"),
+    solver=SCIPY,
+    scales=ONE_SCALE,
+    approximation=Approximation(
+        layers=(("relu5_2", "relu5_1"),),
+        scales=AS_STRONG_AS_CAFFE,
+        content=16.0,
+        style=10.0,
+        tv=0.2,
+    ),
+)
+"""The post *Neural Style Transfer In Keras* (VGG19).
+
+Loss: content ``sum (F - P)^2`` (twice our ``sum``) at relu5_2, 0.025; style ``sum (G - A)^2 /
+(4 (H W)^2 3^2)`` at five layers, a fifth each; total variation ``sum (dx^2 + dy^2)^1.25``, 1. All
+pictures have one size, of the user's choice.
+
+From the Keras example that the post follows, not from the post: the form of the total variation,
+maximum pooling, the start from the content picture, ten rounds of ``maxfun=20``.
+"""
+
+_CONCATS = tuple(f"conv2_block{i}_concat" for i in range(1, 7))
+_RAW = Space(scale=255.0)
+
+
+def _densenet(name: str) -> Recipe:
+    return Recipe(
+        name=f"keras-{name}",
+        summary=f"Keras {name.replace('densenet', 'DenseNet')}, L-BFGS in rounds, from noise",
+        network=name,
+        init="noise",
+        noise=Noise(distribution="uniform", centre=-0.5, spread=127.5),
+        space=_RAW,
+        preprocessing=_RAW,
+        content=Content(weight=4.0, layers=(("conv2_block3_0_relu", 1.0),), normalization="sum"),
+        style=Style(weight=500000.0, layers=equally(*_CONCATS), statistic="gram", distance="keras"),
+        tv=TotalVariation(weight=1e-4, kind="power"),
+        solver=SCIPY,
+        scales=replace(ONE_SCALE, size=244, aspect=1.0, evaluations=(1680,)),
+        approximation=Approximation(
+            layers=(
+                ("conv2_block3_0_relu", "relu2_2"),
+                *zip(
+                    _CONCATS,
+                    ("relu1_2", "relu2_1", "relu2_2", "relu3_1", "relu3_2", "relu4_1"),
+                    strict=True,
+                ),
+            ),
+            scales=AS_STRONG_AS_RAW,
+            content=20.0,
+        ),
+    )
+
+
+KERAS_DENSENET121 = _densenet("densenet121")
+"""The post *Neural Style Transfer using DenseNet* (Keras).
+
+Loss: content ``sum (F - P)^2 / 2`` at conv2_block3_0_relu, 4; style ``sum (G - A)^2 /
+(4 (H W)^2 3^2)`` at conv2_block1_concat ... conv2_block6_concat, 500000 shared by six; total
+variation ``sum (dx^2 + dy^2)^1.25``, 0.0001. Pictures are stretched to a square, 244 (its text says
+224), then 512. The network is fed RGB in 0 ... 255 as it is, without its preprocessing, and so is
+ours. Uniform noise in -128 ... 127, 80 rounds of ``maxfun=20``.
+"""
+
+KERAS_DENSENET169 = _densenet("densenet169")
+"""The same with DenseNet169, which the post proposes for better results."""
+
+KERAS_DENSENET201 = _densenet("densenet201")
+"""The same with DenseNet201."""
+
+PYTORCH_VGG19_ADAM = Recipe(
+    name="pytorch-vgg19-adam",
+    summary="torchvision VGG19, Adam for 2000 steps from the content",
+    network="vgg19-torchvision",
+    init="content",
+    pooling="max",
+    padding="zero",
+    space=IMAGENET,
+    content=Content(weight=1.0, normalization="mean"),
+    style=Style(
+        weight=1e6,
+        layers=(
+            ("relu1_1", 1.0),
+            ("relu2_1", 0.8),
+            ("relu3_1", 0.5),
+            ("relu4_1", 0.3),
+            ("relu5_1", 0.1),
+        ),
+        statistic="gram",
+        distance="sums",
+    ),
+    tv=TotalVariation(weight=0.0),
+    solver=Solver(kind="adam", learning_rate=0.003, betas=(0.9, 0.999)),
+    scales=replace(ONE_SCALE, size=400, side="shortest", evaluations=(2000,)),
+    approximation=Approximation(scales=AS_STRONG_AS_TORCHVISION, content=1000.0, style=0.1),
+)
+"""The post *Neural Style Transfer using CNN* (PyTorch).
+
+Loss: content ``mean (F - P)^2`` at relu4_2; style ``mean (G - A)^2 / (C N)`` at five layers with
+weights 1, 0.8, 0.5, 0.3, 0.1, times 1e6. Adam, learning rate 0.003, in the space of torchvision's
+preprocessing, without bounds; 2000 steps (its text suggests up to 5000). The style is stretched to
+the content's size.
+
+Its text speaks of cropping to 400 pixels; its code scales the *shorter* side to 400, or to the
+longest side where that is below 400: so do we. ``--size`` is the longest side, as everywhere.
+"""
+
+TENSORFLOW_VGG19_MATCONVNET = Recipe(
+    name="tensorflow-vgg19-matconvnet",
+    summary="MatConvNet VGG19 with average pooling, Adam for 5000 steps from noise and content",
+    network="vgg19",
+    init="noise",
+    noise=Noise(distribution="uniform", centre=0.0, spread=20.0, share=0.6),
+    pooling="avg",
+    padding="zero",
+    space=MATCONVNET,
+    content=Content(weight=5 / 4, normalization="mean"),
+    style=Style(
+        weight=100.0,
+        layers=(
+            ("relu1_1", 0.5),
+            ("relu2_1", 1.0),
+            ("relu3_1", 1.5),
+            ("relu4_1", 3.0),
+            ("relu5_1", 4.0),
+        ),
+        statistic="gram",
+        distance="gatys",
+    ),
+    tv=TotalVariation(weight=0.0),
+    solver=Solver(kind="adam", learning_rate=2.0, betas=(0.9, 0.999)),
+    scales=replace(ONE_SCALE, size=800, aspect=800 / 600, evaluations=(5000,)),
+    approximation=Approximation(scales=AS_STRONG_AS_CAFFE, content=1000.0),
+)
+"""The post on log0's *A Neural Algorithm of Artistic Style* (TensorFlow).
+
+Loss: content ``sum (F - P)^2 / (4 C N)`` at relu4_2 (from the post), 5; style ``sum (G - A)^2 /
+(4 C^2 N^2)`` at five layers with weights 0.5, 1, 1.5, 3, 4, times 100. Average pooling. 800 x 600.
+
+From the code that the post explains: the MatConvNet parameters (``--weights``; Keras' are the same
+network's), the style term, the start (0.6 of noise uniform in -20 ... 20, 0.4 of the content), Adam
+with learning rate 2, 5000 steps. Adam's decay rates are TensorFlow's defaults.
+"""

@@ -1,0 +1,174 @@
+"""Pairs side by side against the same pairs one by one."""
+
+import dataclasses
+
+import helpers
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from jaxnst import batch as batches
+from jaxnst.batch import stylize_batch
+from jaxnst.config import Noise, Scales, Solver
+from jaxnst.networks import PREPROCESSING, load_network
+from jaxnst.optimize import advance
+from jaxnst.transfer import stylize
+
+CONTENTS = [helpers.picture(50, 64, seed=s) for s in (1, 2, 3)]
+STYLES = [helpers.picture(40, 72, seed=4), helpers.picture(64, 33, seed=5), CONTENTS[0]]
+RECIPE = helpers.tiny_recipe(scales=Scales(least=32, evaluations=(6, 4), margin=1 / 32))
+RECIPES = {
+    "lbfgs": RECIPE,
+    "adam from noise": dataclasses.replace(
+        RECIPE,
+        solver=Solver(kind="adam", average=0.9),
+        bounds=(0.0, 1.0),
+        init="noise",
+        noise=Noise(spread=0.1),
+    ),
+    "rounds": dataclasses.replace(
+        RECIPE, solver=Solver(round=3, precondition=0.0), bounds=(0.2, 0.8)
+    ),
+}
+
+
+@pytest.fixture(scope="module")
+def network():
+    return helpers.tiny_network(PREPROCESSING["imagenet"], name="tiny of the batches")
+
+
+@pytest.mark.parametrize("name", RECIPES)
+def test_a_batch_equals_its_pairs_one_by_one(network, name):
+    given = {"network": network, "recipe": RECIPES[name]}
+    found = stylize_batch(CONTENTS, STYLES, seed=[0, 1, 2], **given)
+    for i, (content, style) in enumerate(zip(CONTENTS, STYLES, strict=True)):
+        single = stylize(content, style, seed=i, **given)
+        assert found[i].image.shape == single.image.shape
+        assert found[i].evaluations == single.evaluations == 10
+        for term, values in single.losses.items():
+            np.testing.assert_allclose(found[i].losses[term], values, rtol=1e-3, atol=1e-5)
+        np.testing.assert_allclose(found[i].image, single.image, atol=2e-3)
+
+
+def test_ten_evaluations_agree_to_a_ten_thousandth_above_32k_pixels():
+    """More elements than those above which jit(vmap) was reported to miscompile (JAX 39103)."""
+    contents = [helpers.picture(192, 192, seed=s) for s in (1, 2)]
+    styles = [helpers.picture(128, 160, seed=3), helpers.picture(192, 192, seed=4)]
+    scales = Scales(several=False, evaluations=(10,), margin=0.0)
+    recipe = dataclasses.replace(helpers.tiny_recipe(), scales=scales)
+    network = helpers.tiny_network(PREPROCESSING["imagenet"], name="tiny of the large batch")
+    given = {"network": network, "recipe": recipe}
+    for one, content, style in zip(
+        stylize_batch(contents, styles, **given), contents, styles, strict=True
+    ):
+        single = stylize(content, style, **given)
+        np.testing.assert_allclose(one.losses["total"], single.losses["total"], rtol=1e-4)
+        np.testing.assert_allclose(one.image, single.image, atol=1e-4)
+
+
+@pytest.mark.slow
+def test_final_losses_agree_within_a_hundredth_with_the_network_that_ships():
+    contents = [helpers.picture(96, 128, seed=s) for s in (1, 2)]
+    given = {"network": load_network("vgg19-lite"), "recipe": "default"}
+    found = stylize_batch(contents, STYLES[:2], **given)
+    for one, content, style in zip(found, contents, STYLES[:2], strict=True):
+        single = stylize(content, style, **given)
+        np.testing.assert_allclose(one.losses["total"][-1], single.losses["total"][-1], rtol=1e-2)
+
+
+def test_numbers_differ_within_one_program(network):
+    recipes = [
+        dataclasses.replace(RECIPE, style=dataclasses.replace(RECIPE.style, weight=w))
+        for w in (1.0, 30.0)
+    ]
+    content, style = CONTENTS[0], STYLES[0]
+    stylize_batch([content] * 2, [style] * 2, network=network, recipe=[RECIPE] * 2)
+    before = advance._cache_size()
+    found = stylize_batch([content] * 2, [style] * 2, network=network, recipe=recipes)
+    assert advance._cache_size() == before
+    for one, recipe in zip(found, recipes, strict=True):
+        single = stylize(content, style, network=network, recipe=recipe)
+        np.testing.assert_allclose(one.losses["total"], single.losses["total"], rtol=1e-3)
+    ratio = found[1].losses["style"][0] / found[0].losses["style"][0]
+    np.testing.assert_allclose(ratio, 30, rtol=1e-4)
+
+
+def test_pairs_of_different_shapes_and_methods_run_after_one_another(network):
+    contents = [*CONTENTS[:2], helpers.picture(64, 50, seed=6)]
+    recipes = [RECIPE, RECIPES["rounds"], RECIPE]
+    told = []
+    found = stylize_batch(contents, STYLES, network=network, recipe=recipes, callback=told.append)
+    assert [r.image.shape for r in found] == [c.shape for c in contents]
+    assert [t.pairs for t in told if t.done in (10, 20, 30)] == [(0,), (1,), (2,)]
+    for one, content, style, recipe in zip(found, contents, STYLES, recipes, strict=True):
+        single = stylize(content, style, network=network, recipe=recipe)
+        np.testing.assert_array_equal(one.image, single.image)  # each of them alone
+
+
+def test_at_once_bounds_how_many_run_side_by_side(network):
+    told = []
+    found = stylize_batch(
+        CONTENTS, STYLES, network=network, recipe=RECIPE, at_once=2, callback=told.append
+    )
+    assert {t.pairs for t in told} == {(0, 1), (2,)}
+    whole = stylize_batch(CONTENTS, STYLES, network=network, recipe=RECIPE)
+    for one, other in zip(found, whole, strict=True):
+        np.testing.assert_allclose(one.losses["total"], other.losses["total"], rtol=1e-3)
+
+
+def test_the_callback_counts_up_to_all_evaluations_and_may_stop(network, monkeypatch):
+    monkeypatch.setattr(batches, "CHUNK_SECONDS", 0.0)
+    told = []
+    stylize_batch(CONTENTS, STYLES, network=network, recipe=RECIPE, callback=told.append)
+    assert [t.done for t in told] == list(range(3, 33, 3))
+    assert {t.total for t in told} == {30} and {t.scale for t in told} == {0, 1}
+
+    class Stop(Exception):
+        pass
+
+    def stop(_):
+        raise Stop
+
+    with pytest.raises(Stop):
+        stylize_batch(CONTENTS, STYLES, network=network, recipe=RECIPE, callback=stop)
+
+
+def test_several_styles_for_one_content(network):
+    both = stylize_batch(CONTENTS[:2], [STYLES[:2], STYLES[1]], network=network, recipe=RECIPE)
+    single = stylize(CONTENTS[0], STYLES[:2], network=network, recipe=RECIPE)
+    np.testing.assert_allclose(both[0].losses["total"], single.losses["total"], rtol=1e-3)
+
+
+def test_a_step_of_a_batch_is_one_pass_of_the_network(network):
+    """Convolutions in the batch's program: as many as in a single pair's, each over a batch."""
+    runs = [batches.Run(c, [s], network, RECIPE) for c, s in zip(CONTENTS, STYLES, strict=True)]
+
+    def convolutions(function, *arguments):
+        return str(jax.make_jaxpr(function)(*arguments)).count("conv_general_dilated[")
+
+    def loop(runs):
+        batch = batches._Batch(runs)
+        scale = batch.scales[0]
+        blank = jnp.zeros((len(runs), *scale.inner, 3))
+        targets = batches._stack([run.targets(run.schedule.scales[0]) for run in runs])
+        args = (runs[0].params, targets, batch.numbers)
+        one = jnp.asarray(1)
+        return convolutions(batch.follow, args, batch.rates, batch._start(blank), one, one)
+
+    assert loop(runs) == loop(runs[:1]) > 0
+
+
+def test_what_does_not_fit_together_is_refused(network):
+    given = {"network": network, "recipe": RECIPE}
+    assert stylize_batch([], [], **given) == []
+    with pytest.raises(ValueError, match="2 styles for 3 contents"):
+        stylize_batch(CONTENTS, STYLES[:2], **given)
+    with pytest.raises(ValueError, match="2 seeds for 3 contents"):
+        stylize_batch(CONTENTS, STYLES, seed=[1, 2], **given)
+    with pytest.raises(ValueError, match="1 recipes for 3 contents"):
+        stylize_batch(CONTENTS, STYLES, network=network, recipe=[RECIPE])
+    with pytest.raises(ValueError, match="at_once is 0"):
+        stylize_batch(CONTENTS, STYLES, at_once=0, **given)
+    with pytest.raises(ValueError, match="pair 1: content image has values outside"):
+        stylize_batch([CONTENTS[0], 255 * CONTENTS[1]], STYLES[:2], **given)
