@@ -26,6 +26,7 @@ class Command(NamedTuple):
 
 COMMANDS = (
     Command("run", "paint a picture in the manner of others", "jaxnst.cli.run"),
+    Command("sweep", "paint one pair in many variations, on one sheet", "jaxnst.cli.sweep"),
     Command(
         "reconstruct",
         "show what each layer of a network keeps of a picture",

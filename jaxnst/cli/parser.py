@@ -11,9 +11,18 @@ from jaxnst.config import Recipe
 from jaxnst.options import options, replace
 from jaxnst.recipes import RECIPES, format_recipe, get_recipe, read_recipe, recipe_on
 
+DESCRIPTION = "Paint the content picture in the manner of the style pictures."
 
-def parse(arguments: Sequence[str], prog: str) -> tuple[argparse.Namespace, Recipe]:
+
+def parse(
+    arguments: Sequence[str], prog: str, description: str = DESCRIPTION
+) -> tuple[argparse.Namespace, Recipe]:
     """Read the flags.
+
+    Args:
+      arguments: What follows the command.
+      prog: What the command is called.
+      description: What the help says of it.
 
     Returns:
       The flags, and the recipe with the changes that they make.
@@ -33,7 +42,7 @@ def parse(arguments: Sequence[str], prog: str) -> tuple[argparse.Namespace, Reci
         first.error(f"--recipe: {error.args[0]}")
     except (OSError, ValueError) as error:
         first.error(f"--recipe: {explain(error)}")
-    parser = _parser(prog, recipe)
+    parser = _parser(prog, recipe, description)
     # "Intermixed": flags may stand between the style pictures.
     flags, unknown = parser.parse_known_intermixed_args(arguments)
     if unknown:
@@ -71,11 +80,11 @@ def _changed(recipe: Recipe, flags: argparse.Namespace) -> Recipe:
     return recipe
 
 
-def _parser(prog: str, recipe: Recipe) -> Parser:
+def _parser(prog: str, recipe: Recipe, description: str) -> Parser:
     parser = Parser(
         prog=prog,
         usage=f"{prog} CONTENT STYLE [STYLE ...] -o OUT [flags]",
-        description="Paint the content picture in the manner of the style pictures.",
+        description=description,
         epilog="Exit status: 0 done, 1 a file or something else failed, 2 wrong flags, "
         "130 stopped by Ctrl-C, the picture so far saved.",
         allow_abbrev=False,

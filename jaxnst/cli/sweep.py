@@ -1,0 +1,213 @@
+"""``jaxnst sweep``: one pair in many variations, side by side in one program, on one sheet.
+
+A cell of the sheet is a run like any other: its flags are those of ``jaxnst run``, which is what
+every cell's command says.
+"""
+
+import argparse
+import itertools
+import shlex
+import time
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING, NamedTuple
+
+from jaxnst.cli.errors import UsageError, guarded, leave
+from jaxnst.cli.messages import Messages, length, shape
+from jaxnst.cli.parser import parse
+from jaxnst.cli.stopping import Stopped, stoppable
+from jaxnst.config import Recipe
+from jaxnst.image import save_image
+from jaxnst.srgb import Pixels
+
+if TYPE_CHECKING:
+    from jaxnst.batch import BatchProgress
+    from jaxnst.cli.job import Job
+
+SWEPT = ("--content-weight", "--style-weight", "--tv-weight", "--learning-rate", "--seed")
+"""Flags that take several values here."""
+
+SIZE = 192
+MOST = 256
+COLUMNS = 6
+LINE_SECONDS = 5.0
+
+DESCRIPTION = (
+    "Paint one pair in many variations, on one labelled sheet, and say the command that makes each "
+    f"of them large. {', '.join(SWEPT[:-1])} and {SWEPT[-1]} take several values: 1,3,10 or 0..3."
+)
+
+Axis = tuple[str, tuple[str, ...]]
+Cell = tuple[tuple[str, str], ...]
+
+
+class Sweep(NamedTuple):
+    """All cells with the flags and the recipe of each.
+
+    Attributes:
+      axes: Flags with their values, in the order given.
+      common: All other arguments.
+      cells: A value of every axis each.
+      flags: Of every cell.
+      recipes: Of every cell.
+    """
+
+    axes: list[Axis]
+    common: list[str]
+    cells: list[Cell]
+    flags: list[argparse.Namespace]
+    recipes: list[Recipe]
+
+
+def main(arguments: Sequence[str], prog: str) -> int:
+    """Run the command and return its exit status."""
+    debug = "--debug" in arguments
+    return guarded(prog, lambda: _run(_read(arguments, prog), prog), debug=debug)
+
+
+def _read(arguments: Sequence[str], prog: str) -> Sweep:
+    axes, common = _axes(list(arguments))
+    if not any(argument.partition("=")[0] == "--size" for argument in common):
+        common += ["--size", str(SIZE)]
+    names = [flag for flag, _ in axes]
+    if len(set(names)) < len(names):
+        raise UsageError(f"{', '.join(names)}: give each flag once, with all its values")
+    columns = [[(flag, value) for value in values] for flag, values in axes]
+    cells = list(itertools.islice(itertools.product(*columns), MOST + 1))
+    if len(cells) > MOST:
+        raise UsageError(f"these are more than {MOST} variations: give fewer values")
+    read = [parse([*common, *itertools.chain(*cell)], prog, DESCRIPTION) for cell in cells]
+    if not axes:
+        raise UsageError(f"nothing varies: give one of {', '.join(SWEPT)} several values (1,3,10)")
+    return Sweep(axes, common, cells, [flags for flags, _ in read], [recipe for _, recipe in read])
+
+
+def _axes(arguments: list[str]) -> tuple[list[Axis], list[str]]:
+    """Take out the flags that have several values."""
+    axes: list[Axis] = []
+    common: list[str] = []
+    left = iter(arguments)
+    for argument in left:
+        flag, equals, value = argument.partition("=")
+        if flag in SWEPT:
+            value = value if equals else next(left, "")
+            if "," in value or ".." in value:
+                axes.append((flag, tuple(_values(flag, value))))
+            else:
+                common += [flag, value]
+        else:
+            common.append(argument)
+    return axes, common
+
+
+def _values(flag: str, text: str) -> Iterator[str]:
+    """Read ``1,3,10`` and ``0..3``, or both mixed."""
+    for part in text.split(","):
+        first, dots, last = part.partition("..")
+        if not dots:
+            yield part
+            continue
+        if not (first.isdecimal() and last.isdecimal() and int(first) <= int(last)):
+            raise UsageError(f"{flag}: {part!r} is no range, expected whole numbers such as 0..3")
+        if int(last) - int(first) >= MOST:
+            raise UsageError(f"{flag}: {part} has more than {MOST} values")
+        yield from map(str, range(int(first), int(last) + 1))
+
+
+def _run(sweep: Sweep, prog: str) -> int:
+    from jaxnst.cli.inputs import STARTS, check_flags, read_pictures, tell_of_sizes
+
+    flags, recipe = sweep.flags[0], sweep.recipes[0]
+    if flags.dry_run or flags.save_every:
+        raise UsageError("--dry-run and --save-every are for single runs: jaxnst run")
+    if recipe.init not in STARTS:
+        raise UsageError(f"--init: a sweep starts from {', '.join(STARTS)}, not from a picture")
+    check_flags(flags, recipe)
+    pictures = read_pictures(flags, recipe)
+    messages = Messages(prog, quiet=flags.quiet)
+    with messages.warnings_as_notices():
+        tell_of_sizes(flags, recipe, pictures, messages)
+
+        from jaxnst.cli.job import make_job
+        from jaxnst.cli.outlook import refuse_if_too_large
+
+        job = make_job(flags, recipe, pictures)
+        refuse_if_too_large(job)
+        try:
+            sheet = stoppable(lambda: _paint(sweep, job, messages))
+        except Stopped as stop:
+            messages.say(f"{prog}: stopped, nothing is saved")
+            leave(stop.status)
+    save_image(flags.output, sheet)
+    for cell in sweep.cells:
+        messages.say(f"{_label(cell)}: {_command(sweep, cell)}")
+    print(flags.output, flush=True)
+    return 0
+
+
+def _paint(sweep: Sweep, job: "Job", messages: Messages) -> Pixels:
+    from jaxnst.batch import stylize_batch
+    from jaxnst.cli.device import keep_programs
+    from jaxnst.sheet import contact_sheet
+
+    if not job.flags.no_cache and (trouble := keep_programs()):
+        messages.notice(trouble)
+    count, plan = len(sweep.cells), job.plan()
+    at_once = max(1, (job.available or count * plan.bytes) // plan.bytes)
+    messages.say(f"{count} variations at {shape(plan.schedule.size)}: {job}")
+    begin = time.perf_counter()
+    results = stylize_batch(
+        [job.pictures.content] * count,
+        [job.pictures.styles] * count,
+        network=job.network,
+        recipe=sweep.recipes,
+        size=job.flags.size,
+        style_size=job.flags.style_size,
+        seed=[flags.seed for flags in sweep.flags],
+        at_once=at_once,
+        callback=_Lines(messages),
+    )
+    messages.say(f"{count} variations in {length(time.perf_counter() - begin)}")
+    named = [
+        (_label(cell).replace(", ", "\n"), result.image)
+        for cell, result in zip(sweep.cells, results, strict=True)
+    ]
+    several = len(sweep.axes) > 1
+    across = count // len(sweep.axes[0][1]) if several else COLUMNS
+    rows = [named[i : i + across] for i in range(0, count, across)]
+    return contact_sheet(rows, height=results[0].image.shape[0])
+
+
+def _label(cell: Cell) -> str:
+    return ", ".join(f"{flag.removeprefix('--')} {value}" for flag, value in cell)
+
+
+def _command(sweep: Sweep, cell: Cell) -> str:
+    """Write the command that makes a cell at the usual size."""
+    output, sized = sweep.flags[0].output, []
+    arguments = iter(sweep.common)
+    for argument in arguments:
+        flag, equals, _ = argument.partition("=")
+        if flag in ("-o", "--output", "--size"):
+            if not equals:
+                next(arguments, None)
+        else:
+            sized.append(argument)
+    stem, _, ending = output.rpartition(".")
+    name = "-".join([stem, *(value for _, value in cell)])
+    return shlex.join(["jaxnst-run", *sized, *itertools.chain(*cell), "-o", f"{name}.{ending}"])
+
+
+class _Lines:
+    """Says every few seconds how far it is."""
+
+    def __init__(self, messages: Messages) -> None:
+        self.messages, self.last = messages, 0.0
+
+    def __call__(self, progress: "BatchProgress") -> None:
+        """Take in the news."""
+        if progress.seconds - self.last >= LINE_SECONDS:
+            self.last = progress.seconds
+            self.messages.say(
+                f"{len(progress.pairs)} at once, scale {progress.scale + 1}/{progress.scales}: "
+                f"{progress.done}/{progress.total} evaluations"
+            )

@@ -1,0 +1,106 @@
+"""``jaxnst sweep``: axes, cells, the sheet, and the commands of the cells."""
+
+import re
+import shlex
+
+import helpers
+import numpy as np
+import pytest
+
+from jaxnst import cli
+from jaxnst.cli import sweep
+from jaxnst.image import load_image, save_image
+from jaxnst.sheet import GAP
+
+
+@pytest.fixture(autouse=True)
+def folder(tmp_path, monkeypatch):
+    save_image(tmp_path / "content.png", helpers.picture(48, 64))
+    save_image(tmp_path / "style.png", helpers.picture(60, 40, seed=1))
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+@pytest.fixture
+def call(capsys):
+    def main(*arguments):
+        try:
+            status = cli.main([str(argument) for argument in arguments])
+        except SystemExit as stop:
+            status = stop.code
+        return status, *capsys.readouterr()
+
+    return main
+
+
+GIVEN = ("sweep", "content.png", "style.png", "-o", "sheet.png", "--no-cache")
+SMALL = ("--size", "32", "--steps", "3")
+
+
+def test_cells_are_all_combinations_on_a_sheet_with_their_commands(call, folder):
+    axes = ("--style-weight", "1,30", "--seed=0..2", "--init", "noise")
+    status, out, err = call(*GIVEN, *SMALL, *axes)
+    assert (status, out) == (0, "sheet.png\n")
+    assert sorted(p.name for p in folder.iterdir()) == ["content.png", "sheet.png", "style.png"]
+    sheet = load_image("sheet.png")
+    assert sheet.shape[1] == 3 * 32 + 2 * GAP
+    step = (sheet.shape[0] + GAP) // 2
+    cells = [
+        sheet[r * step + step - GAP - 24 : r * step + step - GAP, c * (32 + GAP) :][:, :32]
+        for r in range(2)
+        for c in range(3)
+    ]
+    commands = [line for line in err.splitlines() if ": jaxnst-run " in line]
+    assert len(commands) == 6
+    assert commands[4].startswith("style-weight 30, seed 1: jaxnst-run content.png style.png ")
+    for i, j in ((0, 1), (0, 3), (4, 5)):
+        assert np.abs(cells[i] - cells[j]).max() > 0.02
+    # The command makes the very picture of the cell, here at the sheet's own size.
+    arguments = shlex.split(commands[4].partition(": jaxnst-run ")[2])
+    assert arguments[-2:] == ["-o", "sheet-30-1.png"] and "--size" not in arguments
+    assert call("run", *arguments, "--size", "32", "--quiet")[0] == 0
+    np.testing.assert_allclose(load_image("sheet-30-1.png"), cells[4], atol=0.02)
+
+
+def test_one_axis_is_wrapped(call):
+    status, *_ = call(*GIVEN, *SMALL, "--tv-weight", "0,1,2,3,4,5,6", "--quiet")
+    assert status == 0
+    assert load_image("sheet.png").shape[1] == sweep.COLUMNS * (32 + GAP) - GAP
+
+
+@pytest.mark.parametrize(
+    ("text", "values"),
+    [("1,3,10", "1 3 10"), ("0..3", "0 1 2 3"), ("0..1,7", "0 1 7"), ("0.5,1e3", "0.5 1e3")],
+)
+def test_values_are_lists_and_ranges(text, values):
+    assert list(sweep._values("--seed", text)) == values.split()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        ((), "nothing varies"),
+        (("--style-weight", "3"), "nothing varies"),
+        (("--seed", "3..1"), "'3..1' is no range"),
+        (("--seed", "0..x"), "'0..x' is no range"),
+        (("--seed", "0..300"), "more than 256"),
+        (("--seed", "0..99", "--tv-weight", "1,2,3"), "more than 256 variations"),
+        (("--seed", "1,2", "--seed", "3,4"), "give each flag once"),
+        (("--style-weight", "1,-3"), "style weight is -3"),
+        (("--style-weight", "1,x"), "'x' is no number"),
+        (("--seed", "1,,2"), "--seed"),
+        (("--seed", "1,2", "--dry-run"), "--dry-run and --save-every"),
+        (("--seed", "1,2", "--init", "content.png"), "starts from content, noise, style"),
+        (("--seed", "1,2", "--sed", "3"), "unknown flag --sed"),
+    ],
+)
+def test_what_cannot_be_swept_is_one_line(call, folder, arguments, words):
+    status, out, err = call(*GIVEN, "--quiet", *arguments)
+    assert (status, out) == (2, "") and words in err
+    assert re.fullmatch(r"jaxnst sweep: error: .+\n", err)
+    assert not (folder / "sheet.png").exists()
+
+
+def test_help_says_what_takes_several_values(call):
+    status, out, _ = call("sweep", "--help")
+    assert status == 0 and "1,3,10 or 0..3" in " ".join(out.split())
