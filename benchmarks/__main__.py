@@ -11,10 +11,16 @@ import jax
 from rich.console import Console
 from rich.table import Table
 
-from benchmarks import compile, iteration, roots, step
+from benchmarks import batch, compile, iteration, roots, step
 from benchmarks.measure import COLUMNS, Row, load, load_warning, machine, stolen
 
-BENCHMARKS = {"step": step, "iteration": iteration, "compile": compile, "roots": roots}
+BENCHMARKS = {
+    "step": step,
+    "iteration": iteration,
+    "compile": compile,
+    "roots": roots,
+    "batch": batch,
+}
 RESULTS = Path(__file__).parent / "results"
 
 

@@ -25,7 +25,7 @@ from jaxnst.recipes import get_recipe, recipe_on
 from jaxnst.run import CHUNK_SECONDS, Picture, Progress, Run, StylizeResult, written
 from jaxnst.schedule import Scale
 from jaxnst.space import decode, encode
-from jaxnst.transfer import check_picture, several
+from jaxnst.transfer import check_picture, style_pictures
 
 
 class BatchProgress(NamedTuple):
@@ -101,7 +101,7 @@ def stylize_batch(
         runs.append(
             Run(
                 check_picture(f"{name}content", content),
-                [check_picture(name + of, s) for of, s in several(style)],
+                [check_picture(name + of, s) for of, s in style_pictures(style)],
                 network,
                 recipe_on(made[i], network.name),
                 size=size,
@@ -165,10 +165,12 @@ class _Batches:
 def _program(index: int, run: Run) -> Any:
     """Say what decides a pair's programs: pairs that agree in it run side by side."""
     inner = tuple((scale.inner, scale.evaluations) for scale in run.schedule.scales)
-    # Parameters that were rescaled over a pair's own pictures are nobody else's, and line searches
+    # Parameters that are rescaled over the pictures are those pictures' own, and line searches
     # differ in their evaluations.
-    alone = index if run.recipe.unit_means or run.method.line_search != "fixed" else -1
-    return run.objective, run.method, inner, run.recipe.approximation, alone
+    pictures = (run.content, *run.styles) if run.recipe.unit_means else ()
+    alone = index if run.method.line_search != "fixed" else -1
+    own = tuple(map(id, pictures))
+    return run.objective, run.method, inner, run.recipe.approximation, own, alone
 
 
 class _Batch:
@@ -191,6 +193,9 @@ class _Batch:
         """Run, telling after every chunk the scale and how many steps it took."""
         if len(self.runs) == 1:
             return [self._alone(told)]
+        params = self.first.tuned_parameters()
+        for run in self.runs:
+            run.params = params
         images = np.stack([run.start_image() for run in self.runs])
         # One worker: while a scale runs, the next one's targets and programs are prepared.
         pool = ThreadPoolExecutor(1, "jaxnst-compile")

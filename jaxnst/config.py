@@ -24,6 +24,8 @@ Side = Literal["longest", "shortest"]
 LayerWeights = tuple[tuple[str, float], ...]
 LayerNames = tuple[tuple[str, str], ...]
 
+MOST_EVALUATIONS = 10**7
+
 
 def option(default: Any, flag: str, help: str, **more: Any) -> Any:
     """Declare a field that the command line offers."""
@@ -170,6 +172,8 @@ class Solver:
         check("precondition", power, 0 <= power <= 2, "0 (none) to 2")
         if self.round is not None:
             check("round", self.round, self.round >= 2, "at least 2 evaluations")
+            if self.line_search != "fixed":
+                raise ValueError("rounds are for fixed steps: set round or line_search, not both")
         for value in (*self.betas, self.average):
             check("decay rate", value, 0 <= value < 1, "0 <= rate < 1")
 
@@ -217,12 +221,14 @@ class Scales:
             positive("aspect", self.aspect)
         check("multiple", self.multiple, 1 <= self.multiple <= 256, "1 to 256 pixels")
         check("least scale", self.least, self.least >= 16, "at least 16 pixels")
-        check("scale factor", self.factor, self.factor > 1, "more than 1")
+        check("scale factor", self.factor, self.factor >= 1.05, "at least 1.05")
         check("margin", self.margin, 0 <= self.margin <= 0.25, "0 to 0.25 of the longest side")
         counts = self.evaluations
-        check("evaluations", counts, bool(counts) and min(counts) >= 1, "at least 1 per scale")
+        fit = bool(counts) and min(counts) >= 1 and max(counts) <= MOST_EVALUATIONS
+        check("evaluations", counts, fit, f"at least 1 per scale, at most {MOST_EVALUATIONS}")
         if self.steps is not None:
-            check("steps", self.steps, self.steps >= 1, "at least 1")
+            fit = 1 <= self.steps <= MOST_EVALUATIONS
+            check("steps", self.steps, fit, f"at least 1, at most {MOST_EVALUATIONS}")
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -95,6 +95,26 @@ def load_image(source: AnyPath) -> Pixels:
         return to_rgb(_upright(picture), tags)
 
 
+def image_size(source: AnyPath) -> tuple[int, int]:
+    """Read height and width of a picture from its header, as it will stand upright.
+
+    A PNG file that states its orientation after its pixels is taken as it lies.
+
+    Raises:
+      OSError: As :func:`load_image`.
+      ValueError: As :func:`load_image`.
+    """
+    _files.check_source(source, MAX_BYTES)
+    with (
+        _reading(_files.name_of(source)),
+        open(source, "rb") as file,
+        Image.open(file, formats=_FORMATS) as picture,
+    ):
+        turned = picture.getexif().get(ExifTags.Base.Orientation, 1) in (5, 6, 7, 8)
+        width, height = picture.size
+    return (width, height) if turned else (height, width)
+
+
 def check_side(image: npt.ArrayLike, path: AnyPath, *, least: int = 16) -> None:
     """Refuse a picture that is too small to take statistics from.
 

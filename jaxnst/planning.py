@@ -163,6 +163,33 @@ def make_plan(
     return Plan(schedule, adds, round(memory) + compilers, round(memory))
 
 
+def runs_that_fit(
+    schedule: Schedule,
+    recipe: Recipe,
+    network: LossNetwork,
+    available: int | None,
+    *,
+    host: bool,
+) -> int | None:
+    """Work out how many runs of one kind fit into memory side by side, at least 1.
+
+    Args:
+      schedule: Of each.
+      recipe: Of each.
+      network: Of each.
+      available: Bytes, or None where nobody knows how many.
+      host: As :func:`make_plan`.
+
+    Returns:
+      None where ``available`` is.
+    """
+    if available is None:
+        return None
+    each = make_plan(schedule, recipe, network, host=False).bytes
+    shared = make_plan(schedule, recipe, network, host=host).bytes - each
+    return max(1, (available - shared) // each)
+
+
 @lru_cache
 def cost_of(recipe: Recipe, network: LossNetwork) -> Cost:
     """Work out what one scale takes, from shapes alone."""

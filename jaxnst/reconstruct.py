@@ -51,7 +51,8 @@ class Reconstruction(NamedTuple):
     Attributes:
       layers: The layers it was made from.
       image: ``(H, W, 3)`` float32 RGB in [0, 1].
-      loss: Relative squared error of their features or Gram matrices, averaged over the layers.
+      loss: By the default recipe, the relative squared error of their features or Gram matrices,
+        averaged over the layers.
     """
 
     layers: Layers
@@ -59,7 +60,7 @@ class Reconstruction(NamedTuple):
     loss: float
 
 
-class Told(NamedTuple):
+class ReconstructProgress(NamedTuple):
     """What a callback is told.
 
     Attributes:
@@ -82,7 +83,7 @@ def reconstruct_content(
     size: int | None = None,
     seed: int = 0,
     together: bool = False,
-    callback: Callable[[Told], None] | None = None,
+    callback: Callable[[ReconstructProgress], None] | None = None,
 ) -> list[Reconstruction]:
     """Make pictures from what single layers keep of a picture's content.
 
@@ -95,7 +96,7 @@ def reconstruct_content(
       seed: Decides the noise.
       together: All in one program, by ``vmap`` over weights that choose the layer: faster on
         accelerators. Else one after the other, each computed no deeper than its layer.
-      callback: Called about once a second. It may raise to stop.
+      callback: Called about once a second, together every 16 steps. It may raise to stop.
 
     Raises:
       KeyError: If the network has no such layer.
@@ -115,7 +116,7 @@ def reconstruct_style(
     size: int | None = None,
     seed: int = 0,
     together: bool = False,
-    callback: Callable[[Told], None] | None = None,
+    callback: Callable[[ReconstructProgress], None] | None = None,
 ) -> list[Reconstruction]:
     """Make textures from the Gram matrices of layers.
 
@@ -150,7 +151,7 @@ class _Task:
         recipe: Recipe,
         size: int | None,
         seed: int,
-        callback: Callable[[Told], None] | None,
+        callback: Callable[[ReconstructProgress], None] | None,
     ):
         if not groups or () in groups:
             raise ValueError("layers is empty, expected at least one layer for each picture")
@@ -209,8 +210,9 @@ class _Task:
             partial(advance, run.objective, run.method),
             in_axes=((None, None, one_each), None, 0, None, None),
         )
+        run.params = run.tuned_parameters()
         args = (run.params, run.targets(run.schedule.scales[0]), numbers)
-        states = self.several(run)
+        states = self.begin(run)
         total, used = run.schedule.scales[0].evaluations, 0
         while used < total:
             steps = min(TOGETHER, total - used)
@@ -227,7 +229,7 @@ class _Task:
             for group, one, loss in zip(self.groups, shown, losses, strict=True)
         ]
 
-    def several(self, run: Run) -> State:
+    def begin(self, run: Run) -> State:
         """Begin as many times as there are pictures to make, from the same noise."""
         variable = encode(jnp.asarray(run.start_image()), run.objective.space)
         state = start(run.method, variable, len(TERMS))
@@ -237,4 +239,4 @@ class _Task:
     def tell(self, layers: Layers, done: int, total: int) -> None:
         """Tell the callback."""
         if self.callback is not None:
-            self.callback(Told(layers, done, total))
+            self.callback(ReconstructProgress(layers, done, total))

@@ -30,7 +30,7 @@ from jaxnst.objective import (
     style_targets,
 )
 from jaxnst.optimize import CHUNK, State, advance, make_method, picture, restart, start
-from jaxnst.recipes import is_approximation
+from jaxnst.recipes import STAND_IN, is_approximation
 from jaxnst.schedule import Scale, make_schedule
 from jaxnst.space import decode, encode
 
@@ -130,7 +130,7 @@ class Run:
             size=size,
             style_size=style_size,
         )
-        self.params = self.parameters()
+        self.params = self.objective.network.params
         self.total = sum(scale.evaluations for scale in self.schedule.scales)
         self.done = self.restarts = 0
         self.records: list[NDArray[np.float32]] = []
@@ -139,6 +139,7 @@ class Run:
 
     def through_all_scales(self, started: Picture | None) -> StylizeResult:
         """Run, from the recipe's start or from a picture."""
+        self.params = self.tuned_parameters()
         scales = self.schedule.scales
         image = self.start_image() if started is None else self.with_margin(started, scales[0])
         # Two workers: at the start they share the first scale's programs, later they compile the
@@ -163,12 +164,13 @@ class Run:
             run_seconds=self.run_seconds,
         )
 
-    def parameters(self) -> Params:
+    def tuned_parameters(self) -> Params:
         """Return the network's parameters, rescaled where the recipe asks for it."""
         recipe, network = self.recipe, self.objective.network
         params = network.params
-        if is_approximation(recipe) and recipe.approximation and recipe.approximation.scales:
-            params = rescale(network, dict(recipe.approximation.scales))
+        stand_in = recipe.approximation if is_approximation(recipe) else None
+        if stand_in is not None and stand_in.scales and network.name == STAND_IN:
+            params = rescale(network, dict(stand_in.scales))
         if recipe.unit_means and not network.unit_means:
             content, styles = self.pictures(self.schedule.scales[-1])
             params = unit_means(network, [jnp.asarray(p) for p in (content, *styles)])
@@ -228,16 +230,16 @@ class Run:
         used, steps = 0, 1
         while used < scale.evaluations:
             tick = time.perf_counter()
-            steps = min(steps, CHUNK, scale.evaluations - used, self.until_stop(used))
+            steps = min(steps, scale.evaluations - used, self.until_stop(used))
             state, record = self.advance(targets, state, steps, scale.evaluations)
             used, before = int(state.evaluations), used
             self.records.append(written(record))
             terms = dict(zip(TERMS, np.asarray(state.terms).tolist(), strict=True))
+            if self.method.round and used % self.method.round == 0:
+                state = restart(self.method, self.rates, state)
             self.report("optimize", index, used, terms, partial(self.shown, state))
             per_step = (time.perf_counter() - tick) / max(1, used - before)
             steps = max(1, int(CHUNK_SECONDS / per_step))
-            if self.method.round and used % self.method.round == 0:
-                state = restart(self.method, self.rates, state)
         self.run_seconds += time.perf_counter() - running
         self.done += used
         self.restarts += int(state.restarts)

@@ -110,7 +110,8 @@ def result_size(content: Size, scales: Scales, size: int | None) -> Size:
     if size is None and scales.size is not None:
         longest = min(scales.size, max(content)) if scales.side == "shortest" else scales.size
         shortest = scales.side == "shortest"
-        size = round(longest * max(shape) / min(shape)) if shortest else longest
+        # As torchvision does, which cuts off what is beyond a whole pixel.
+        size = longest * max(shape) // min(shape) if shortest else longest
     size = max(shape) if size is None else size
     if size < 1:
         raise ValueError(f"size is {size}, expected at least {LEAST} pixels")

@@ -11,7 +11,7 @@ from jaxnst.networks.registry import LossNetwork, load_network
 from jaxnst.recipes import get_recipe, recipe_on
 from jaxnst.run import Picture, Progress, Run, StylizeResult
 
-__all__ = ["Progress", "StylizeResult", "check_picture", "several", "stylize"]
+__all__ = ["Progress", "StylizeResult", "check_picture", "style_pictures", "stylize"]
 
 LEAST_SIDE = 16
 
@@ -61,7 +61,7 @@ def stylize(
     if every is not None and every < 1:
         raise ValueError(f"every is {every}, expected at least 1 evaluation")
     content = check_picture("content", content)
-    pictures = [check_picture(name, style) for name, style in several(styles)]
+    pictures = [check_picture(name, style) for name, style in style_pictures(styles)]
     started = None if init is None else check_picture("init", init)
     run = Run(
         content,
@@ -77,7 +77,7 @@ def stylize(
     return run.through_all_scales(started)
 
 
-def several(styles: Any) -> Iterator[tuple[str, ArrayLike]]:
+def style_pictures(styles: Any) -> Iterator[tuple[str, ArrayLike]]:
     """Go through the style images given, one or more, each with what it is called in messages.
 
     Raises:
@@ -115,4 +115,4 @@ def check_picture(name: str, image: ArrayLike) -> Picture:
         )
     if not (np.all(np.isfinite(array)) and array.min() >= 0 and array.max() <= 1):
         raise ValueError(f"{name} image has values outside [0, 1]: divide 8-bit values by 255")
-    return array.astype(np.float32)
+    return array.astype(np.float32, copy=False)

@@ -86,7 +86,8 @@ def test_commands_have_modules_and_an_unknown_one_is_refused(capsys):
     assert cli.main(["rum"]) == 2
     err = capsys.readouterr().err
     assert (
-        err == "jaxnst: error: unknown command 'rum': did you mean 'run'? known are run, sweep, "
+        err
+        == "jaxnst: error: unknown command 'rum': did you mean 'run'? known are run, batch, sweep, "
         "reconstruct, weights\n"
     )
     assert cli.main([]) == 2

@@ -52,12 +52,12 @@ def test_cells_are_all_combinations_on_a_sheet_with_their_commands(call, folder)
     ]
     commands = [line for line in err.splitlines() if ": jaxnst-run " in line]
     assert len(commands) == 6
-    assert commands[4].startswith("style-weight 30, seed 1: jaxnst-run content.png style.png ")
+    assert commands[4].startswith("style-weight 30, seed 1: jaxnst-run --style-weight 30 ")
     for i, j in ((0, 1), (0, 3), (4, 5)):
         assert np.abs(cells[i] - cells[j]).max() > 0.02
     # The command makes the very picture of the cell, here at the sheet's own size.
     arguments = shlex.split(commands[4].partition(": jaxnst-run ")[2])
-    assert arguments[-2:] == ["-o", "sheet-30-1.png"] and "--size" not in arguments
+    assert "sheet-30-1.png" in arguments and "--size" not in arguments
     assert call("run", *arguments, "--size", "32", "--quiet")[0] == 0
     np.testing.assert_allclose(load_image("sheet-30-1.png"), cells[4], atol=0.02)
 
@@ -85,10 +85,15 @@ def test_values_are_lists_and_ranges(text, values):
         (("--seed", "0..x"), "'0..x' is no range"),
         (("--seed", "0..300"), "more than 256"),
         (("--seed", "0..99", "--tv-weight", "1,2,3"), "more than 256 variations"),
-        (("--seed", "1,2", "--seed", "3,4"), "give each flag once"),
+        (("--seed", "1,2", "--seed", "3,4"), "--seed: give it once"),
         (("--style-weight", "1,-3"), "style weight is -3"),
         (("--style-weight", "1,x"), "'x' is no number"),
         (("--seed", "1,,2"), "--seed"),
+        (("--seed", "1,1"), "--seed has a value twice"),
+        (("--seed", "1", "--seed", "1,2"), "--seed: give it once"),
+        (("--tv-weight", "1,2", "--seed"), "--seed: expected a value"),
+        (("--seed", "0..255", "--tv-weight=1,2", "--size", "4000"), "more than 256 variations"),
+        (("--seed", "0..60", "--tv-weight=1,2", "--size", "600"), "the sheet would have"),
         (("--seed", "1,2", "--dry-run"), "--dry-run and --save-every"),
         (("--seed", "1,2", "--init", "content.png"), "starts from content, noise, style"),
         (("--seed", "1,2", "--sed", "3"), "unknown flag --sed"),

@@ -49,7 +49,7 @@ REFUSED = [
     (Solver, {"betas": (0.9, 1.0)}, "decay rate is 1.0"),
     (Solver, {"average": -0.5}, "decay rate is -0.5"),
     (Scales, {"least": 15}, "least scale is 15, expected at least 16 pixels"),
-    (Scales, {"factor": 1.0}, "scale factor is 1.0, expected more than 1"),
+    (Scales, {"factor": 1.0}, "scale factor is 1.0, expected at least 1.05"),
     (Scales, {"factor": NAN}, "scale factor is nan"),
     (Scales, {"evaluations": ()}, "evaluations is (), expected at least 1"),
     (Scales, {"evaluations": (5, 0)}, "evaluations is (5, 0), expected at least 1"),

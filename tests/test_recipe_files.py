@@ -11,6 +11,7 @@ from jaxnst.objective import make_objective
 from jaxnst.recipes import (
     RECIPES,
     STAND_IN,
+    base_recipe,
     format_recipe,
     get_recipe,
     is_approximation,
@@ -24,7 +25,7 @@ def read(tmp_path):
     def call(text, name="mine.toml"):
         path = tmp_path / name
         path.write_bytes(text if isinstance(text, bytes) else text.encode())
-        return read_recipe(path, base=get_recipe)
+        return read_recipe(path, base=base_recipe)
 
     return call
 
@@ -111,6 +112,13 @@ WRONG = {
     ),
     "no list": ("scales.evaluations is 3, expected a list of numbers", "[scales]\nevaluations = 3"),
     "a choice there is not": ("pooling is 'min', expected one of max, avg", 'pooling = "min"'),
+    "a number beyond all": ("style.weight is 1", "[style]\nweight = 1" + "0" * 400),
+    "too many scales": ("scale factor is 1.001", "[scales]\nfactor = 1.001"),
+    "too many steps": ("steps is 99999999999", "[scales]\nsteps = 99999999999"),
+    "a search in rounds": (
+        "rounds are for fixed steps",
+        '[solver]\nround = 9\nline_search = "zoom"',
+    ),
     "infinity": ("style weight is inf", "[style]\nweight = inf"),
     "too deep": ("no TOML file", "a = " + "[" * 100_000),
     "too large": ("larger than 1 MiB", "#" * (2**20 + 1)),
@@ -125,9 +133,17 @@ def test_what_is_wrong_with_a_file_is_one_line(read, words, text):
     assert words in message and "mine.toml" in message and "\n" not in message
 
 
+def test_a_file_for_the_network_that_ships_starts_from_the_adapted_base(read):
+    recipe = read('base = "keras-vgg19-tv"\nnetwork = "vgg19-lite"\n[tv]\nweight = 0.5\n')
+    adapted = recipe_on(get_recipe("keras-vgg19-tv"), STAND_IN)
+    assert recipe == dataclasses.replace(
+        adapted, name="mine", tv=dataclasses.replace(adapted.tv, weight=0.5)
+    )
+
+
 def test_a_missing_file_is_said(tmp_path):
     with pytest.raises(FileNotFoundError):
-        read_recipe(tmp_path / "none.toml", base=get_recipe)
+        read_recipe(tmp_path / "none.toml", base=base_recipe)
 
 
 # On the network that ships.

@@ -40,7 +40,9 @@ class Parser(argparse.ArgumentParser):
 
 def add_network(group: argparse._ActionsContainer, default: str) -> None:
     """Add the flags that say which network is to be loaded from where."""
-    group.add_argument("--network", metavar="NAME", help=f"loss network (default: {default})")
+    group.add_argument(
+        "--network", metavar="NAME", help=f"loss network (default: {default})".replace("%", "%%")
+    )
     group.add_argument(
         "--weights",
         metavar="FILE",

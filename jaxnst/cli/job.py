@@ -5,14 +5,16 @@ from dataclasses import dataclass
 
 import jax
 
+from jaxnst import lbfgs
 from jaxnst.cli.device import available_memory, describe, use_device
 from jaxnst.cli.inputs import Pictures
 from jaxnst.cli.loading import load_for
+from jaxnst.cli.messages import Messages
 from jaxnst.config import Recipe
 from jaxnst.networks import LossNetwork
 from jaxnst.objective import make_objective
 from jaxnst.optimize import make_method
-from jaxnst.planning import Plan, make_plan
+from jaxnst.planning import Plan, make_plan, runs_that_fit
 from jaxnst.recipes import STAND_IN, is_approximation
 
 
@@ -38,6 +40,12 @@ class Job:
             host=self.device.platform == "cpu",
         )
 
+    def at_once(self) -> int | None:
+        """Work out how many such runs fit into memory side by side; None: nobody knows."""
+        schedule, available = self.plan().schedule, self.available
+        host = self.device.platform == "cpu"
+        return runs_that_fit(schedule, self.recipe, self.network, available, host=host)
+
     @property
     def available(self) -> int | None:
         """Memory that can still be had on its device, bytes."""
@@ -61,6 +69,18 @@ def make_job(flags: argparse.Namespace, recipe: Recipe, pictures: Pictures) -> J
       OSError: If the network's parameters cannot be read.
       ValueError: If they are damaged, or those of another network.
     """
+    device, network = open_network(flags, recipe)
+    return Job(flags, recipe, pictures, device, network)
+
+
+def open_network(flags: argparse.Namespace, recipe: Recipe) -> tuple[jax.Device, LossNetwork]:
+    """Choose the device and load the recipe's network, as the flags say.
+
+    Raises:
+      UsageError: If there is no such device, network or layer.
+      OSError: If the network's parameters cannot be read.
+      ValueError: If they are damaged, or those of another network.
+    """
     device = use_device(flags.device)
     layers = [layer for layer, _ in (*recipe.content.layers, *recipe.style.layers)]
     network = load_for(
@@ -73,4 +93,20 @@ def make_job(flags: argparse.Namespace, recipe: Recipe, pictures: Pictures) -> J
     )
     make_objective(recipe, network)  # its statistic and distance have to exist
     make_method(recipe)
-    return Job(flags, recipe, pictures, device, network)
+    return device, network
+
+
+def tell_of_method(recipe: Recipe, network: LossNetwork, messages: Messages) -> None:
+    """Give notice of what differs from what a recipe's name promises."""
+    if recipe.solver.kind == "lbfgs" and lbfgs.jaxopt() is None:
+        messages.notice("jaxopt cannot be imported, so L-BFGS runs on optax")
+    if is_approximation(recipe):
+        messages.notice(
+            f"{network.name} stands in for the network of {recipe.name}: the picture is "
+            "an approximation of what that makes"
+        )
+    if recipe.unit_means and not network.unit_means:
+        messages.notice(
+            f"each filter of {network.name} is rescaled to a mean activation of 1 over your "
+            f"pictures, which the weights of {recipe.name} are for"
+        )

@@ -1,10 +1,14 @@
 """What a run says beside its result: everything on stderr, and nothing at all when quiet."""
 
+import os
 import sys
+import time
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
+
+LINE_SECONDS = 5.0
 
 
 class Messages:
@@ -15,12 +19,19 @@ class Messages:
     """
 
     def __init__(self, prog: str, *, quiet: bool) -> None:
-        self.prog, self.quiet = prog, quiet
+        self.prog, self.quiet, self.last = prog, quiet, time.monotonic()
 
     def say(self, text: str) -> None:
-        """Print a line."""
+        """Print a line; whatever could steer a terminal becomes a space."""
         if not self.quiet:
-            print(text, file=sys.stderr, flush=True)
+            line = "".join(c if c.isprintable() else " " for c in text)
+            print(line, file=sys.stderr, flush=True)
+
+    def now_and_then(self, text: str) -> None:
+        """Print a line unless the last such line was printed a moment ago."""
+        if time.monotonic() - self.last >= LINE_SECONDS:
+            self.last = time.monotonic()
+            self.say(text)
 
     def notice(self, text: str) -> None:
         """Print a line that a person should heed."""
@@ -36,6 +47,12 @@ class Messages:
         with warnings.catch_warnings():
             warnings.showwarning = show
             yield
+
+
+def hush_xla(*, debug: bool) -> None:
+    """Keep XLA's own log away: alarms about slow compilation, and what JAX raises anyway."""
+    if not debug:
+        os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
 
 def length(seconds: int | float) -> str:

@@ -1,25 +1,18 @@
 """Paint: run the transfer, show how far it is, save what comes out, also of a run cut short."""
 
-import io
 import os
-import sys
-import tempfile
 from contextlib import closing
-from pathlib import Path
 from typing import NoReturn
 
-from jaxnst import lbfgs
-from jaxnst._files import name_of
 from jaxnst._version import __version__
 from jaxnst.cli.device import keep_programs
 from jaxnst.cli.errors import FAILED, STOPPED, complain, explain, leave
-from jaxnst.cli.job import Job
+from jaxnst.cli.job import Job, tell_of_method
 from jaxnst.cli.messages import Messages, length, shape
 from jaxnst.cli.progress import Display, make_display
+from jaxnst.cli.saving import print_path, save_picture
 from jaxnst.cli.stopping import Stopped, stoppable
 from jaxnst.image import save_image
-from jaxnst.recipes import is_approximation
-from jaxnst.srgb import Pixels
 from jaxnst.transfer import Progress, StylizeResult, stylize
 
 
@@ -78,9 +71,9 @@ def paint(job: Job, messages: Messages) -> int:
         except Stopped as stop:
             display.close()
             _end_early(stop, watch, messages)
-    _save(flags.output, result.image)
+    save_picture(flags.output, result.image)
     messages.say(_summary(result))
-    _print_path(flags.output)
+    print_path(flags.output)
     return 0
 
 
@@ -90,18 +83,7 @@ def _greet(job: Job, messages: Messages) -> None:
         trouble = keep_programs()
         if trouble:
             messages.notice(trouble)
-    if job.recipe.solver.kind == "lbfgs" and lbfgs.jaxopt() is None:
-        messages.notice("jaxopt cannot be imported, so L-BFGS runs on optax")
-    if is_approximation(job.recipe):
-        messages.notice(
-            f"{job.network.name} stands in for the network of {job.recipe.name}: the picture is "
-            "an approximation of what that makes"
-        )
-    if job.recipe.unit_means and not job.network.unit_means:
-        messages.notice(
-            f"each filter of {job.network.name} is rescaled to a mean activation of 1 over your "
-            f"pictures, which the weights of {job.recipe.name} are for"
-        )
+    tell_of_method(job.recipe, job.network, messages)
     schedule = job.plan().schedule
     total = sum(scale.evaluations for scale in schedule.scales)
     sizes = ", ".join(shape(scale.inner) for scale in schedule.scales)
@@ -119,31 +101,6 @@ def _summary(result: StylizeResult) -> str:
     return text + (f", {result.restarts} steps taken back" if result.restarts else "")
 
 
-def _print_path(path: str) -> None:
-    # A name that is no valid text comes out as the bytes that it is.
-    if isinstance(sys.stdout, io.TextIOWrapper):
-        sys.stdout.reconfigure(errors="surrogateescape")
-    print(path, flush=True)
-
-
-def _save(path: str, image: Pixels) -> None:
-    """Save the result; if that fails, rather elsewhere than not at all.
-
-    Raises:
-      OSError: It could not be saved where it should; the message says where it is instead.
-    """
-    try:
-        save_image(path, image)
-    except OSError as error:
-        refuge = Path(tempfile.mkdtemp(prefix="jaxnst-")) / Path(path).name
-        try:
-            save_image(refuge, image)
-        except OSError:
-            refuge.parent.rmdir()
-            raise error from None
-        raise OSError(f"{explain(error)}; the picture is in {name_of(refuge)}") from error
-
-
 def _end_early(stop: Stopped, watch: Watch, messages: Messages) -> NoReturn:
     """Save the picture so far and end the process."""
     last = watch.last
@@ -155,8 +112,8 @@ def _end_early(stop: Stopped, watch: Watch, messages: Messages) -> NoReturn:
                 f"{messages.prog}: stopped after {last.total_done} of {last.total} evaluations, "
                 "saving the picture so far"
             )
-            _save(watch.output, last.image())
-            _print_path(watch.output)
+            save_picture(watch.output, last.image())
+            print_path(watch.output)
         leave(stop.status)
     except KeyboardInterrupt:
         leave(complain(messages.prog, "stopped again, the picture so far is not saved", STOPPED))

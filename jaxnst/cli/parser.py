@@ -9,7 +9,14 @@ from jaxnst.cli.errors import explain
 from jaxnst.cli.flags import SEEDS, SIZE, SIZES, Parser, add_machine, add_network, number, whole
 from jaxnst.config import Recipe
 from jaxnst.options import options, replace
-from jaxnst.recipes import RECIPES, format_recipe, get_recipe, read_recipe, recipe_on
+from jaxnst.recipes import (
+    RECIPES,
+    base_recipe,
+    format_recipe,
+    get_recipe,
+    read_recipe,
+    recipe_on,
+)
 
 DESCRIPTION = "Paint the content picture in the manner of the style pictures."
 
@@ -62,7 +69,7 @@ def find_recipe(name: str) -> Recipe:
       ValueError: If it is no recipe.
     """
     if name.lower().endswith(".toml"):
-        return read_recipe(name, base=get_recipe)
+        return read_recipe(name, base=base_recipe)
     return get_recipe(name)
 
 

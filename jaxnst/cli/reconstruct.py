@@ -2,25 +2,25 @@
 
 import argparse
 import os
-import time
 from collections.abc import Sequence
 from dataclasses import replace
+from functools import partial
 from typing import TYPE_CHECKING
 
 from jaxnst.cli.errors import UsageError, guarded, leave
 from jaxnst.cli.flags import SEEDS, SIZES, Parser, add_machine, add_network, whole
-from jaxnst.cli.messages import Messages
+from jaxnst.cli.messages import Messages, hush_xla
+from jaxnst.cli.saving import print_path, save_picture
 from jaxnst.cli.stopping import Stopped, stoppable
 from jaxnst.image import check_output, check_side, load_image, resize, save_image
 from jaxnst.srgb import Pixels
 
 if TYPE_CHECKING:
-    from jaxnst.reconstruct import Told
+    from jaxnst.reconstruct import ReconstructProgress
 
 DEFAULT = "vgg19-lite"
 
 SIZE, STEPS = 256, 400
-LINE_SECONDS = 5.0
 COLUMNS = 5
 
 
@@ -117,14 +117,16 @@ def _reconstruct(flags: argparse.Namespace, prog: str) -> int:
         raise UsageError("-o would overwrite the picture given: use another name")
     picture = load_image(flags.picture)
     check_side(picture, flags.picture)
+    hush_xla(debug=flags.debug)
     messages = Messages(f"{prog} {flags.action}", quiet=flags.quiet)
     with messages.warnings_as_notices():
         try:
             stoppable(lambda: _make(flags, picture, groups, messages))
         except Stopped as stop:
-            messages.say(f"{messages.prog}: stopped, pictures that were finished are saved")
+            saved = "nothing is" if flags.together else "what was finished is"
+            messages.say(f"{messages.prog}: stopped, {saved} saved")
             leave(stop.status)
-    print(flags.output, flush=True)
+    print_path(flags.output)
     return 0
 
 
@@ -160,7 +162,6 @@ def _make(
         messages.notice(trouble)
     recipe = replace(RECIPE, scales=replace(RECIPE.scales, evaluations=(flags.steps,)))
     reconstruct = {"content": reconstruct_content, "style": reconstruct_style}[flags.action]
-    told = _Lines(messages)
     rows: list[tuple[str, Pixels]] = []
     for some in [groups] if flags.together else [[group] for group in groups]:
         layers = [group[0] for group in some] if flags.action == "content" else some
@@ -172,7 +173,7 @@ def _make(
             size=flags.size,
             seed=flags.seed,
             together=flags.together,
-            callback=told,
+            callback=partial(_tell, messages),
         ):
             label = "+".join(found.layers)
             save_image(_beside(flags.output, label), found.image)
@@ -181,7 +182,7 @@ def _make(
     shown = resize(picture, rows[0][1].shape[:2]).clip(0, 1)
     rows.insert(0, ("the picture", shown))
     lines = [rows[i : i + COLUMNS] for i in range(0, len(rows), COLUMNS)]
-    save_image(flags.output, contact_sheet(lines, height=shown.shape[0]))
+    save_picture(flags.output, contact_sheet(lines, height=shown.shape[0]))
 
 
 def _beside(output: str, label: str) -> str:
@@ -195,15 +196,6 @@ def _beside(output: str, label: str) -> str:
     return f"{stem}-{label.replace('/', '_')}{ending}"
 
 
-class _Lines:
-    """Says every few seconds how far it is."""
-
-    def __init__(self, messages: Messages) -> None:
-        self.messages, self.last = messages, time.monotonic()
-
-    def __call__(self, told: "Told") -> None:
-        """Take in the news."""
-        if time.monotonic() - self.last >= LINE_SECONDS:
-            self.last = time.monotonic()
-            names = ", ".join(told.layers)
-            self.messages.say(f"{names}: {told.done}/{told.total} evaluations")
+def _tell(messages: Messages, progress: "ReconstructProgress") -> None:
+    names = ", ".join(progress.layers)
+    messages.now_and_then(f"{names}: {progress.done}/{progress.total} evaluations")

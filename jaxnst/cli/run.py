@@ -5,12 +5,11 @@ imported, and anything compiled.
 """
 
 import argparse
-import os
 import time
 from collections.abc import Sequence
 
 from jaxnst.cli.errors import guarded
-from jaxnst.cli.messages import Messages
+from jaxnst.cli.messages import Messages, hush_xla
 from jaxnst.cli.parser import parse
 from jaxnst.config import Recipe
 
@@ -31,9 +30,7 @@ def _run(flags: argparse.Namespace, recipe: Recipe, messages: Messages) -> int:
     check_flags(flags, recipe)
     pictures = read_pictures(flags, recipe)
     tell_of_sizes(flags, recipe, pictures, messages)
-    if not flags.debug:
-        # XLA's own log: alarms about slow compilation, and what JAX raises anyway.
-        os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    hush_xla(debug=flags.debug)
 
     from jaxnst.cli.job import make_job
     from jaxnst.cli.outlook import refuse_if_too_large, report

@@ -9,14 +9,15 @@ import itertools
 import shlex
 import time
 from collections.abc import Iterator, Sequence
+from functools import partial
 from typing import TYPE_CHECKING, NamedTuple
 
 from jaxnst.cli.errors import UsageError, guarded, leave
-from jaxnst.cli.messages import Messages, length, shape
+from jaxnst.cli.messages import Messages, hush_xla, length, shape
 from jaxnst.cli.parser import parse
+from jaxnst.cli.saving import print_path, save_picture
 from jaxnst.cli.stopping import Stopped, stoppable
 from jaxnst.config import Recipe
-from jaxnst.image import save_image
 from jaxnst.srgb import Pixels
 
 if TYPE_CHECKING:
@@ -29,7 +30,8 @@ SWEPT = ("--content-weight", "--style-weight", "--tv-weight", "--learning-rate",
 SIZE = 192
 MOST = 256
 COLUMNS = 6
-LINE_SECONDS = 5.0
+LONGEST = 15000
+"""Sides of a sheet, pixels: some formats have no more."""
 
 DESCRIPTION = (
     "Paint one pair in many variations, on one labelled sheet, and say the command that makes each "
@@ -68,14 +70,17 @@ def _read(arguments: Sequence[str], prog: str) -> Sweep:
     axes, common = _axes(list(arguments))
     if not any(argument.partition("=")[0] == "--size" for argument in common):
         common += ["--size", str(SIZE)]
-    names = [flag for flag, _ in axes]
-    if len(set(names)) < len(names):
-        raise UsageError(f"{', '.join(names)}: give each flag once, with all its values")
+    given = [flag for flag, _ in axes] + [a for a in common if a in SWEPT]
+    if twice := [flag for flag in given if given.count(flag) > 1]:
+        raise UsageError(f"{twice[0]}: give it once, with all its values")
+    if twice := [flag for flag, values in axes if len(set(values)) < len(values)]:
+        raise UsageError(f"{twice[0]} has a value twice")
     columns = [[(flag, value) for value in values] for flag, values in axes]
     cells = list(itertools.islice(itertools.product(*columns), MOST + 1))
     if len(cells) > MOST:
         raise UsageError(f"these are more than {MOST} variations: give fewer values")
-    read = [parse([*common, *itertools.chain(*cell)], prog, DESCRIPTION) for cell in cells]
+    # A cell's flags first: what follows a "--" would be taken for pictures.
+    read = [parse([*itertools.chain(*cell), *common], prog, DESCRIPTION) for cell in cells]
     if not axes:
         raise UsageError(f"nothing varies: give one of {', '.join(SWEPT)} several values (1,3,10)")
     return Sweep(axes, common, cells, [flags for flags, _ in read], [recipe for _, recipe in read])
@@ -89,7 +94,8 @@ def _axes(arguments: list[str]) -> tuple[list[Axis], list[str]]:
     for argument in left:
         flag, equals, value = argument.partition("=")
         if flag in SWEPT:
-            value = value if equals else next(left, "")
+            if not equals and (value := next(left, "")) == "":
+                raise UsageError(f"{flag}: expected a value, or several: 1,3,10")
             if "," in value or ".." in value:
                 axes.append((flag, tuple(_values(flag, value))))
             else:
@@ -127,20 +133,24 @@ def _run(sweep: Sweep, prog: str) -> int:
     with messages.warnings_as_notices():
         tell_of_sizes(flags, recipe, pictures, messages)
 
-        from jaxnst.cli.job import make_job
+        hush_xla(debug=flags.debug)
+
+        from jaxnst.cli.job import make_job, tell_of_method
         from jaxnst.cli.outlook import refuse_if_too_large
 
         job = make_job(flags, recipe, pictures)
         refuse_if_too_large(job)
+        tell_of_method(job.recipe, job.network, messages)
+        _refuse_large_sheet(sweep, job)
         try:
             sheet = stoppable(lambda: _paint(sweep, job, messages))
         except Stopped as stop:
             messages.say(f"{prog}: stopped, nothing is saved")
             leave(stop.status)
-    save_image(flags.output, sheet)
+    save_picture(flags.output, sheet)
     for cell in sweep.cells:
         messages.say(f"{_label(cell)}: {_command(sweep, cell)}")
-    print(flags.output, flush=True)
+    print_path(flags.output)
     return 0
 
 
@@ -152,7 +162,6 @@ def _paint(sweep: Sweep, job: "Job", messages: Messages) -> Pixels:
     if not job.flags.no_cache and (trouble := keep_programs()):
         messages.notice(trouble)
     count, plan = len(sweep.cells), job.plan()
-    at_once = max(1, (job.available or count * plan.bytes) // plan.bytes)
     messages.say(f"{count} variations at {shape(plan.schedule.size)}: {job}")
     begin = time.perf_counter()
     results = stylize_batch(
@@ -163,16 +172,15 @@ def _paint(sweep: Sweep, job: "Job", messages: Messages) -> Pixels:
         size=job.flags.size,
         style_size=job.flags.style_size,
         seed=[flags.seed for flags in sweep.flags],
-        at_once=at_once,
-        callback=_Lines(messages),
+        at_once=job.at_once(),
+        callback=partial(_tell, messages),
     )
     messages.say(f"{count} variations in {length(time.perf_counter() - begin)}")
     named = [
         (_label(cell).replace(", ", "\n"), result.image)
         for cell, result in zip(sweep.cells, results, strict=True)
     ]
-    several = len(sweep.axes) > 1
-    across = count // len(sweep.axes[0][1]) if several else COLUMNS
+    across = _across(sweep)
     rows = [named[i : i + across] for i in range(0, count, across)]
     return contact_sheet(rows, height=results[0].image.shape[0])
 
@@ -194,20 +202,27 @@ def _command(sweep: Sweep, cell: Cell) -> str:
             sized.append(argument)
     stem, _, ending = output.rpartition(".")
     name = "-".join([stem, *(value for _, value in cell)])
-    return shlex.join(["jaxnst-run", *sized, *itertools.chain(*cell), "-o", f"{name}.{ending}"])
+    return shlex.join(["jaxnst-run", *itertools.chain(*cell), "-o", f"{name}.{ending}", *sized])
 
 
-class _Lines:
-    """Says every few seconds how far it is."""
+def _across(sweep: Sweep) -> int:
+    """Count the cells of a row: all values of the further axes, or some of a single one."""
+    return len(sweep.cells) // len(sweep.axes[0][1]) if len(sweep.axes) > 1 else COLUMNS
 
-    def __init__(self, messages: Messages) -> None:
-        self.messages, self.last = messages, 0.0
 
-    def __call__(self, progress: "BatchProgress") -> None:
-        """Take in the news."""
-        if progress.seconds - self.last >= LINE_SECONDS:
-            self.last = progress.seconds
-            self.messages.say(
-                f"{len(progress.pairs)} at once, scale {progress.scale + 1}/{progress.scales}: "
-                f"{progress.done}/{progress.total} evaluations"
-            )
+def _refuse_large_sheet(sweep: Sweep, job: "Job") -> None:
+    height, width = job.plan().schedule.size
+    across = min(_across(sweep), len(sweep.cells))
+    sides = width * across, height * -(-len(sweep.cells) // across)
+    if max(sides) > LONGEST:
+        raise UsageError(
+            f"the sheet would have {sides[0]}x{sides[1]} pixels, at most {LONGEST} are made: "
+            "give a smaller --size, or fewer values"
+        )
+
+
+def _tell(messages: Messages, progress: "BatchProgress") -> None:
+    messages.now_and_then(
+        f"{len(progress.pairs)} at once, scale {progress.scale + 1}/{progress.scales}: "
+        f"{progress.done}/{progress.total} evaluations"
+    )

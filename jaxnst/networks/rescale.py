@@ -18,7 +18,7 @@ from jaxnst.networks.vgg import VGG
 
 LEAST_MEAN = 0.3
 """Least mean activation that a filter is taken to have, as a share of its layer's mean: few
-pictures leave some filters silent, which must not be made infinitely loud."""
+pictures leave some filters nearly silent, and made as loud as the others they would drown them."""
 
 
 def rescale(network: LossNetwork, factors: Mapping[str, float | Float[Array, " c"]]) -> Params:
@@ -38,7 +38,8 @@ def rescale(network: LossNetwork, factors: Mapping[str, float | Float[Array, " c
     wanted = {network.resolve(name).replace("relu", "conv"): f for name, f in factors.items()}
     params: Params = {}
     before = jnp.ones(3)
-    for name, arrays in network.params.items():
+    for name in (layer for layer in network.layers if layer in network.params):
+        arrays = network.params[name]
         factor = jnp.asarray(wanted.get(name, 1.0), jnp.float32)
         factor = jnp.broadcast_to(factor, arrays["bias"].shape)
         kernel = arrays["kernel"] / before[None, None, :, None] * factor[None, None, None]
@@ -48,7 +49,9 @@ def rescale(network: LossNetwork, factors: Mapping[str, float | Float[Array, " c
 
 
 def unit_means(network: LossNetwork, images: Sequence[Image]) -> Params:
-    """Return parameters with which every filter's mean activation over images is 1.
+    """Return parameters with which filters have a mean activation of 1 over images.
+
+    A filter below ``LEAST_MEAN`` of its layer's mean is taken to have that much, and stays below 1.
 
     Gatys et al. 2016, section 2, who take the mean over ImageNet's validation pictures; where their
     network is not at hand, the pictures of a run are the pictures there are.

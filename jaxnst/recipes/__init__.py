@@ -22,6 +22,7 @@ __all__ = [
     "DEFAULT",
     "RECIPES",
     "STAND_IN",
+    "base_recipe",
     "format_recipe",
     "get_recipe",
     "is_approximation",
@@ -98,6 +99,11 @@ def recipe_on(recipe: Recipe, network: str) -> Recipe:
         style=replace(style, weight=style.weight * stand_in.style, layers=renamed(style.layers)),
         tv=replace(tv, weight=tv.weight * stand_in.tv),
     )
+
+
+def base_recipe(name: str, network: str) -> Recipe:
+    """Return a recipe by name as it runs on a network, for :func:`read_recipe`."""
+    return recipe_on(get_recipe(name), network)
 
 
 def is_approximation(recipe: Recipe) -> bool:

@@ -11,6 +11,8 @@ of a recipe are tables, layers with their weights as well::
     [style.layers]
     relu1_1 = 1.0
     relu4_1 = 0.5
+
+TOML has no word for "none": what a base sets and may be without, such as ``bounds``, stays set.
 """
 
 import dataclasses
@@ -32,12 +34,13 @@ def format_recipe(recipe: Recipe) -> str:
     return "\n".join(_lines(recipe, ())) + "\n"
 
 
-def read_recipe(path: str | os.PathLike[str], *, base: Callable[[str], Recipe]) -> Recipe:
+def read_recipe(path: str | os.PathLike[str], *, base: Callable[[str, str], Recipe]) -> Recipe:
     """Read a recipe from a TOML file.
 
     Args:
       path: The file.
-      base: From a name to the recipe that the file may start from; raises KeyError for others.
+      base: From a recipe's name, and that of the network which the file names or "", to the recipe
+        that the file starts from; raises KeyError for unknown ones.
 
     Raises:
       OSError: If it cannot be read.
@@ -56,7 +59,8 @@ def read_recipe(path: str | os.PathLike[str], *, base: Callable[[str], Recipe]) 
     try:
         start = _value(str, table.pop("base", "default"), "base")
         table.setdefault("name", os.path.splitext(os.path.basename(name))[0])
-        return _merged(base(start), table, ())
+        network = _value(str, table.get("network", ""), "network")
+        return _merged(base(start, network), table, ())
     except KeyError as error:
         raise ValueError(f"{name}: base: {error.args[0]}") from None
     except ValueError as error:
@@ -139,7 +143,7 @@ def _value(kind: Any, given: Any, where: str) -> Any:
         return tuple(_value(kinds[0], v, where) for v in given)
     if get_origin(kind) is Literal and given not in get_args(kind):
         raise ValueError(f"{where} is {given!r}, expected one of {', '.join(get_args(kind))}")
-    if kind is float and type(given) is int:
+    if kind is float and type(given) is int and abs(given) < 1e300:
         return float(given)
     expected = str if get_origin(kind) is Literal else kind
     if type(given) is not expected:

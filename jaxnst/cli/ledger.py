@@ -1,0 +1,84 @@
+"""What a batch has done: one line of JSON for each row, so that it can be gone on with."""
+
+import hashlib
+import json
+import os
+from functools import cache
+from typing import Any
+
+from jaxnst.cli.rows import Row
+
+NAME = "results.jsonl"
+
+
+class Ledger:
+    """The log in a folder of results.
+
+    A line is written whole, in one call, when its row has ended; a line cut short by a crash is
+    ignored. What is not in the log as done, with the same inputs and settings and its picture still
+    there, is made again.
+    """
+
+    def __init__(self, folder: str) -> None:
+        self.path = os.path.join(folder, NAME)
+        self.done: dict[str, dict[str, Any]] = {}
+        self.cut_short = False
+        if os.path.exists(self.path):
+            with open(self.path, encoding="utf-8", errors="replace") as file:
+                for line in file:
+                    self._take(line)
+                    self.cut_short = not line.endswith("\n")
+
+    def _take(self, line: str) -> None:
+        try:
+            record = json.loads(line)
+            self.done[record["output"]] = record
+        except (ValueError, KeyError, TypeError, RecursionError):
+            return
+
+    def has(self, row: Row, settings: str) -> bool:
+        """Tell whether a row has been done, with these settings and the inputs as they are now."""
+        record = self.done.get(os.path.basename(row.output))
+        if record is None or record.get("error") is not None or not os.path.exists(row.output):
+            return False
+        try:
+            return bool(record.get("settings") == settings and record.get("inputs") == inputs(row))
+        except OSError:
+            return False
+
+    def write(self, row: Row, settings: str, **facts: Any) -> None:
+        """Add a line.
+
+        Raises:
+          OSError: If it cannot be written.
+        """
+        record = {
+            "output": os.path.basename(row.output),
+            "content": os.path.basename(row.content),
+            "styles": [os.path.basename(style) for style in row.styles],
+            "settings": settings,
+            **facts,
+        }
+        line = ("\n" * self.cut_short + json.dumps(record) + "\n").encode()
+        self.cut_short = False
+        # One write to the end of the file: lines of two processes do not mix.
+        handle = os.open(self.path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
+        try:
+            os.write(handle, line)
+        finally:
+            os.close(handle)
+
+
+def inputs(row: Row) -> list[str]:
+    """Return the SHA-256 digests of a row's pictures, content first.
+
+    Raises:
+      OSError: If one cannot be read.
+    """
+    return [_digest(path, os.stat(path).st_mtime_ns) for path in (row.content, *row.styles)]
+
+
+@cache
+def _digest(path: str, _: int) -> str:
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

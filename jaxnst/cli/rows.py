@@ -1,0 +1,161 @@
+"""The rows of a batch: which pictures become which, from folders and patterns or from a manifest.
+
+A manifest is CSV with a line of names, or JSON Lines. ``content`` and ``style`` are paths from the
+manifest's own folder (several styles with ``|`` between them, or as a JSON list), ``output`` is a
+name in the folder of results, and further columns are flags of a run: ``seed``, ``style-weight``.
+"""
+
+import csv
+import glob
+import json
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from jaxnst._files import name_of
+from jaxnst.cli.errors import UsageError
+from jaxnst.cli.sweep import SWEPT
+from jaxnst.image import ENDINGS
+
+MAX_BYTES = 2**28
+FLAGS = tuple(flag.removeprefix("--") for flag in SWEPT)
+
+
+class Row(NamedTuple):
+    """One picture to be made.
+
+    Attributes:
+      content: Path.
+      styles: Paths.
+      output: Path of the result.
+      flags: Its own flags, as on a command line.
+    """
+
+    content: str
+    styles: tuple[str, ...]
+    output: str
+    flags: tuple[str, ...] = ()
+
+
+def product(contents: str, styles: str, out: str, ending: str) -> list[Row]:
+    """Pair every content with every style.
+
+    Args:
+      contents: A folder, a pattern with ``*``, or a file.
+      styles: The same.
+      out: Folder of the results.
+      ending: Of the results' names.
+
+    Raises:
+      UsageError: If nothing is found, or two results would have one name.
+    """
+    rows = [
+        Row(content, (style,), os.path.join(out, f"{_stem(content)}-{_stem(style)}{ending}"))
+        for content in pictures("--contents", contents)
+        for style in pictures("--styles", styles)
+    ]
+    _refuse_duplicates(rows)
+    return rows
+
+
+def pictures(flag: str, where: str) -> list[str]:
+    """List the pictures of a folder or of a pattern, by name.
+
+    Raises:
+      UsageError: If there is none.
+    """
+    if os.path.isdir(where):
+        found = [os.path.join(where, name) for name in os.listdir(where)]
+    else:
+        found = [where] if os.path.exists(where) else glob.glob(where, recursive=True)
+    found = sorted(p for p in found if Path(p).suffix.lower() in ENDINGS and not os.path.isdir(p))
+    if not found:
+        raise UsageError(
+            f"{flag}: there is no picture in {name_of(where)}, expected a folder, a file or a "
+            f"pattern of {', '.join(ENDINGS)}"
+        )
+    return found
+
+
+def read_manifest(path: str, out: str, ending: str) -> list[Row]:
+    """Read the rows of a manifest.
+
+    Args:
+      path: A ``.csv`` file, or JSON Lines of any other ending.
+      out: Folder of the results.
+      ending: Of the names of results that the manifest does not name.
+
+    Raises:
+      OSError: If it cannot be read.
+      UsageError: If a line is wrong, or two results would have one name; names the line.
+    """
+    if os.path.getsize(path) > MAX_BYTES:
+        raise UsageError(f"{name_of(path)} is larger than {MAX_BYTES} bytes: split it")
+    rows = []
+    for number, fields in _lines(path):
+        try:
+            rows.append(_row(fields, os.path.dirname(path), out, ending))
+        except ValueError as error:
+            raise UsageError(f"{name_of(path)}, line {number}: {error}") from None
+    if not rows:
+        raise UsageError(f"{name_of(path)} has no rows")
+    _refuse_duplicates(rows)
+    return rows
+
+
+def _lines(path: str) -> Iterator[tuple[int, dict[str, Any]]]:
+    with open(path, encoding="utf-8-sig", newline="") as file:
+        try:
+            if path.lower().endswith(".csv"):
+                reader = csv.DictReader(file, strict=True)
+                for fields in reader:
+                    yield reader.line_num, {k: v for k, v in fields.items() if v not in ("", None)}
+                return
+            for number, line in enumerate(file, 1):
+                if line.strip():
+                    yield number, json.loads(line)
+        except (csv.Error, ValueError, RecursionError) as error:
+            raise UsageError(f"{name_of(path)} is no CSV or JSON Lines: {error}") from None
+
+
+def _row(fields: Any, folder: str, out: str, ending: str) -> Row:
+    if not isinstance(fields, dict):
+        raise ValueError(f"{fields!r} is no row, expected names with values")
+    unknown = [name for name in fields if name not in ("content", "style", "output", *FLAGS)]
+    if unknown:
+        known = ", ".join(("content", "style", "output", *FLAGS))
+        raise ValueError(f"unknown column {unknown[0]!r}: known are {known}")
+    content, style = fields.get("content"), fields.get("style")
+    styles = style.split("|") if isinstance(style, str) else style
+    if not isinstance(content, str) or not isinstance(styles, list) or not styles:
+        raise ValueError("expected a content and a style")
+    if not all(isinstance(name, str) and name for name in (content, *styles)):
+        raise ValueError(f"content {content!r} and style {style!r} are no paths")
+    output = fields.get("output", "-".join(map(_stem, (content, *styles))) + ending)
+    if not isinstance(output, str) or os.path.basename(output) != output:
+        raise ValueError(f"output {output!r} is no plain file name")
+    if Path(output).suffix.lower() not in ENDINGS:
+        raise ValueError(f"output {output!r} has none of the endings {', '.join(ENDINGS)}")
+    flags = [(f"--{name}", str(fields[name])) for name in FLAGS if name in fields]
+    return Row(
+        os.path.join(folder, content),
+        tuple(os.path.join(folder, name) for name in styles),
+        os.path.join(out, output),
+        tuple(text for pair in flags for text in pair),
+    )
+
+
+def _stem(path: str) -> str:
+    return Path(path).stem
+
+
+def _refuse_duplicates(rows: list[Row]) -> None:
+    seen: dict[str, Row] = {}
+    for row in rows:
+        other = seen.setdefault(os.path.normcase(row.output), row)
+        if other is not row:
+            raise UsageError(
+                f"{name_of(row.output)} would be made twice, of {name_of(other.content)} and of "
+                f"{name_of(row.content)}: name the results in a manifest"
+            )

@@ -1,0 +1,297 @@
+"""``jaxnst batch``: rows, results, going on, and rows that fail."""
+
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+
+import helpers
+import numpy as np
+import pytest
+
+from jaxnst import cli
+from jaxnst.cli import batch, rows
+from jaxnst.cli.errors import UsageError
+from jaxnst.image import image_size, load_image, save_image
+
+SMALL = ("--size", "32", "--steps", "3", "--no-cache")
+
+
+@pytest.fixture(autouse=True)
+def folder(tmp_path, monkeypatch):
+    for name, seed, size in (("a", 1, (48, 64)), ("b", 2, (48, 64)), ("tall", 3, (64, 48))):
+        (tmp_path / "photos").mkdir(exist_ok=True)
+        save_image(tmp_path / f"photos/{name}.png", helpers.picture(*size, seed=seed))
+    (tmp_path / "paintings").mkdir()
+    for name, seed in (("x", 4), ("y", 5)):
+        save_image(tmp_path / f"paintings/{name}.jpg", helpers.picture(40, 50, seed=seed))
+    (tmp_path / "photos/notes.txt").write_text("not a picture")
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+@pytest.fixture
+def call(capsys):
+    def main(*arguments):
+        try:
+            status = cli.main(["batch", *(str(argument) for argument in arguments)])
+        except SystemExit as stop:
+            status = stop.code
+        return status, *capsys.readouterr()
+
+    return main
+
+
+FOLDERS = ("--contents", "photos", "--styles", "paintings", "--out", "out")
+
+
+def records():
+    with open("out/results.jsonl") as file:
+        return [json.loads(line) for line in file]
+
+
+def made():
+    return sorted(name for name in os.listdir("out") if name.endswith(".png"))
+
+
+# All of it.
+
+
+def test_every_content_with_every_style_and_then_nothing_is_left(call):
+    status, out, err = call(*FOLDERS, *SMALL)
+    names = [f"{c}-{s}.png" for c in ("a", "b", "tall") for s in ("x", "y")]
+    assert status == 0 and made() == names
+    assert sorted(out.split()) == [os.path.join("out", name) for name in names]
+    assert "6 pictures, 0 of them there already" in err and "0 failed" in err
+    found = {record["output"]: record for record in records()}
+    assert sorted(found) == names
+    one = found["tall-y.png"]
+    assert one["content"] == "tall.png" and one["styles"] == ["y.jpg"] and one["error"] is None
+    assert one["evaluations"] == 3 and set(one["losses"]) == {"total", "content", "style", "tv"}
+    assert all(re.fullmatch("[0-9a-f]{64}", digest) for digest in one["inputs"])
+    # The same as a single run, but for rounding.
+    single = ("photos/a.png", "paintings/y.jpg", "-o", "single.png", "--quiet")
+    assert cli.main(["run", *single, *SMALL]) == 0
+    call("--help")  # takes away what that printed
+    np.testing.assert_allclose(load_image("out/a-y.png"), load_image("single.png"), atol=0.01)
+    before = {name: os.stat(f"out/{name}").st_mtime_ns for name in names}
+    status, out, err = call(*FOLDERS, *SMALL)
+    assert (status, out) == (0, "") and "6 of them there already" in err
+    assert {name: os.stat(f"out/{name}").st_mtime_ns for name in names} == before
+
+
+def test_what_has_changed_is_made_again(call):
+    assert call(*FOLDERS, *SMALL, "--quiet")[0] == 0
+    save_image("photos/a.png", helpers.picture(48, 64, seed=9))
+    os.remove("out/b-x.png")
+    _, out, err = call(*FOLDERS, *SMALL)
+    assert "6 pictures, 3 of them there already" in err
+    assert sorted(out.split()) == ["out/a-x.png", "out/a-y.png", "out/b-x.png"]
+    assert "0 of them there already" in call(*FOLDERS, *SMALL, "--style-weight", "9")[2]
+
+
+@pytest.mark.parametrize("form", ["pairs.csv", "pairs.jsonl"])
+def test_a_manifest_names_results_and_gives_rows_flags_of_their_own(call, folder, form):
+    lines = [
+        {"content": "photos/a.png", "style": "paintings/x.jpg", "output": "one.png", "seed": 3},
+        {"content": "photos/a.png", "style": "paintings/x.jpg", "output": "two.png", "seed": 4},
+        {"content": "photos/b.png", "style": "paintings/x.jpg|paintings/y.jpg"},
+    ]
+    if form == "pairs.csv":
+        text = "content,style,output,seed,style-weight\n" + "".join(
+            f"{r['content']},{r['style']},{r.get('output', '')},{r.get('seed', '')},\n"
+            for r in lines
+        )
+    else:
+        lines[2]["style"] = ["paintings/x.jpg", "paintings/y.jpg"]
+        text = "\n".join(json.dumps(line) for line in lines)
+    (folder / form).write_text(text)
+    status, *_ = call("--manifest", form, "--out", "out", "--init", "noise", *SMALL, "--quiet")
+    assert status == 0 and made() == ["b-x-y.png", "one.png", "two.png"]
+    assert np.abs(load_image("out/one.png") - load_image("out/two.png")).max() > 0.02
+    assert {r["output"]: r["seed"] for r in records()} == {
+        "one.png": 3,
+        "two.png": 4,
+        "b-x-y.png": 0,
+    }
+
+
+def test_shards_share_the_rows(call):
+    counts = [
+        len(call(*FOLDERS, *SMALL, "--shard", f"{i}/4", "--quiet")[1].split()) for i in (1, 4)
+    ]
+    assert counts == [2, 1] and len(made()) == 3
+    assert call(*FOLDERS, *SMALL, "--quiet")[0] == 0 and len(made()) == 6
+
+
+# Rows that fail.
+
+
+def test_a_bad_file_costs_only_its_own_rows(call, folder):
+    (folder / "photos/broken.png").write_bytes((folder / "photos/a.png").read_bytes()[:200])
+    (folder / "paintings/y.jpg").write_bytes(b"")
+    save_image("photos/small.png", helpers.picture(12, 40))
+    status, out, err = call(*FOLDERS, *SMALL)
+    assert status == 1 and len(out.split()) == 3 and made() == ["a-x.png", "b-x.png", "tall-x.png"]
+    assert "7 failed" in err and "broken-x.png failed" in err
+    errors = {r["output"]: r["error"] for r in records() if r["error"]}
+    assert len(errors) == 7 and "expected at least 16" in errors["small-x.png"]
+    # What failed is tried again, what was done is not.
+    (folder / "photos/broken.png").write_bytes((folder / "photos/a.png").read_bytes())
+    assert "10 pictures, 3 of them there already" in call(*FOLDERS, *SMALL)[2]
+    assert "broken-x.png" in made()
+
+
+def test_a_batch_too_large_for_memory_is_halved(call, monkeypatch):
+    from jaxnst import batch as batches
+
+    sizes, plain = [], batches.stylize_batch
+
+    def limited(contents, *arguments, **more):
+        sizes.append(len(contents))
+        if len(contents) > 1:
+            raise RuntimeError("RESOURCE_EXHAUSTED: out of memory")
+        return plain(contents, *arguments, **more)
+
+    monkeypatch.setattr(batches, "stylize_batch", limited)
+    status, out, _ = call(*FOLDERS, *SMALL, "--quiet")
+    assert status == 0 and len(out.split()) == 6
+    assert sizes == [4, 2, 1, 1, 2, 1, 1, 2, 1, 1]
+
+
+def test_an_error_in_a_batch_costs_only_that_batch(call, monkeypatch):
+    from jaxnst import batch as batches
+
+    plain = batches.stylize_batch
+
+    def broken(contents, *arguments, **more):
+        if contents[0].shape == (64, 48, 3):
+            raise RuntimeError("the device is gone")
+        return plain(contents, *arguments, **more)
+
+    monkeypatch.setattr(batches, "stylize_batch", broken)
+    status, out, err = call(*FOLDERS, *SMALL)
+    assert status == 1 and len(out.split()) == 4 and "the device is gone" in err
+
+
+def test_a_picture_that_cannot_be_written_costs_itself(call, folder):
+    (folder / "out/a-x.png").mkdir(parents=True)
+    status, out, err = call(*FOLDERS, *SMALL)
+    assert status == 1 and len(out.split()) == 5 and "a-x.png failed" in err
+
+
+# Going on.
+
+
+def test_a_log_cut_short_is_gone_on_with(call, folder):
+    assert call(*FOLDERS, *SMALL, "--quiet")[0] == 0
+    log = folder / "out/results.jsonl"
+    whole = log.read_bytes()
+    log.write_bytes(b"nonsense\n[1]\n{}\n" + whole[: len(whole) - 40])
+    status, out, err = call(*FOLDERS, *SMALL)
+    assert status == 0 and "5 of them there already" in err and len(out.split()) == 1
+    assert "6 of them there already" in call(*FOLDERS, *SMALL)[2]
+
+
+def test_killed_at_any_moment_it_goes_on(folder):
+    arguments = [*FOLDERS, "--size", "48", "--steps", "40", "--no-cache", "--at-once", "1"]
+    command = [sys.executable, "-m", "jaxnst", "batch", *arguments]
+    quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
+    with subprocess.Popen(command, **quiet) as process:
+        while not list((folder / "out").glob("*.png")) and process.poll() is None:
+            time.sleep(0.05)
+        process.send_signal(signal.SIGKILL)
+    assert len(made()) < 6
+    assert all(load_image(f"out/{name}").size for name in made())
+    assert subprocess.run(command, check=False, **quiet).returncode == 0
+    assert len(made()) == 6 and not list((folder / "out").glob(".*"))
+
+
+# What is refused.
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (("--out", "out"), "give --contents and --styles, or a --manifest"),
+        (("--out", "out", "--contents", "photos"), "give --contents and --styles"),
+        ((*FOLDERS, "--manifest", "m.csv"), "give --contents and --styles, or"),
+        (("--contents", "photos", "--styles", "none*", "--out", "out"), "--styles: there is no"),
+        ((*FOLDERS, "--shard", "0/3"), "'0/3' is no shard"),
+        ((*FOLDERS, "--shard", "3"), "'3' is no shard"),
+        ((*FOLDERS, "--at-once", "0"), "--at-once"),
+        ((*FOLDERS, "--ending", ".gif"), "--ending"),
+        ((*FOLDERS, "-o", "x.png"), "-o, --dry-run"),
+        ((*FOLDERS, "more.png"), "-o, --dry-run, --save-every and pictures"),
+        ((*FOLDERS, "--init", "photos/a.png"), "a batch starts from content, noise, style"),
+        ((*FOLDERS, "--style-wieght", "3"), "unknown flag --style-wieght"),
+        ((*FOLDERS, "--style-weight", "-3"), "style weight is -3"),
+        ((*FOLDERS, "--network", "vgg"), "unknown network"),
+    ],
+)
+def test_wrong_flags_are_one_line_and_leave_nothing(call, folder, arguments, words):
+    status, out, err = call(*arguments, "--quiet")
+    assert (status, out) == (2, "") and words in err, err
+    assert re.fullmatch(r"jaxnst batch: error: .+\n", err)
+    assert not list(folder.rglob("out/*"))
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("content,style\n", "has no rows"),
+        ("content,style\na.png,\n", "line 2: expected a content and a style"),
+        ("content,style,size\na.png,b.png,3\n", "line 2: unknown column 'size'"),
+        ("content,style,output\na.png,b.png,../c.png\n", "no plain file name"),
+        ("content,style,output\na.png,b.png,c.gif\n", "none of the endings"),
+        ("content,style\na.png,b.png\nA/a.png,b.png\n", "would be made twice"),
+        ('content,style\n"a.png,b.png\n', "is no CSV or JSON Lines"),
+        ('{"content": 3, "style": "b.png"}', "expected a content and a style"),
+        ('{"content": "a.png", "style": [1]}', "are no paths"),
+        ("[1, 2]", "line 1: [1, 2] is no row"),
+        ("{", "is no CSV or JSON Lines"),
+        ("[" * 100_000, "is no CSV or JSON Lines"),
+    ],
+)
+def test_what_is_wrong_with_a_manifest_is_one_line(folder, text, words):
+    name = "m.jsonl" if text[0] in "{[" else "m.csv"
+    (folder / name).write_text(text)
+    with pytest.raises(UsageError) as raised:
+        rows.read_manifest(name, "out", ".png")
+    assert words in str(raised.value) and name in str(raised.value) + name
+    assert "\n" not in str(raised.value)
+
+
+def test_a_bad_number_in_a_manifest_is_refused_before_anything_is_painted(call, folder):
+    (folder / "m.csv").write_text("content,style,seed\nphotos/a.png,paintings/x.jpg,many\n")
+    status, _, err = call("--manifest", "m.csv", "--out", "out", *SMALL)
+    assert status == 2 and "'many' is no whole number" in err and not (folder / "out").exists()
+
+
+def test_sizes_are_read_from_headers_upright(folder):
+    from PIL import Image
+
+    assert image_size("photos/tall.png") == (64, 48)
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    Image.new("RGB", (30, 20)).save("turned.jpg", exif=exif)
+    assert image_size("turned.jpg") == (30, 20) == load_image("turned.jpg").shape[:2]
+    with pytest.raises(FileNotFoundError):
+        image_size("missing.jpg")
+
+
+def test_batches_are_of_one_shape_and_no_larger_than_asked(call, monkeypatch):
+    seen = []
+    plain = batch._Work.paint
+
+    def watch(self, loaded, network):
+        seen.append([task.row.output for task, _ in loaded])
+        return plain(self, loaded, network)
+
+    monkeypatch.setattr(batch._Work, "paint", watch)
+    assert call(*FOLDERS, *SMALL, "--at-once", "3", "--quiet")[0] == 0
+    assert [len(names) for names in seen] == [3, 1, 2]
+    assert all("tall" in name for name in seen[2])
