@@ -134,6 +134,23 @@ def test_the_callback_counts_up_to_all_evaluations_and_may_stop(network, monkeyp
         stylize_batch(CONTENTS, STYLES, network=network, recipe=RECIPE, callback=stop)
 
 
+def test_pictures_are_shared_and_so_are_parameters_rescaled_over_them(network):
+    recipe = dataclasses.replace(RECIPE, unit_means=True)
+    told = []
+    content, style = CONTENTS[0], STYLES[0]
+    found = stylize_batch(
+        [content, content, CONTENTS[1]],
+        [style, style, style],
+        network=network,
+        recipe=recipe,
+        callback=told.append,
+    )
+    assert {t.pairs for t in told} == {(0, 1), (2,)}
+    single = stylize(content, style, network=network, recipe=recipe)
+    np.testing.assert_allclose(found[1].losses["total"], single.losses["total"], rtol=1e-3)
+    assert batches.check_picture("content", content) is content
+
+
 def test_several_styles_for_one_content(network):
     both = stylize_batch(CONTENTS[:2], [STYLES[:2], STYLES[1]], network=network, recipe=RECIPE)
     single = stylize(CONTENTS[0], STYLES[:2], network=network, recipe=RECIPE)

@@ -494,6 +494,12 @@ def test_plain_lines_come_after_every_round(capsys):
     assert [match.groups() for match in rounds] == [("1", "21"), ("2", "42"), ("3", "63")]
 
 
+def test_what_is_said_does_not_steer_a_terminal(capsys):
+    said = messages.Messages("jaxnst-run", quiet=False)
+    said.say("recipe \x1b[2Jmine\r\nnext")
+    assert capsys.readouterr().err == "recipe  [2Jmine  next\n"
+
+
 def test_lengths_amounts_and_shapes():
     assert [messages.length(s) for s in (0.4, 59.4, 75, 7260)] == [
         *("0 s", "59 s", "1 min 15 s", "2 h 1 min"),

@@ -67,6 +67,12 @@ def test_a_recipe_of_one_s_own_is_adapted_and_changed_by_flags(folder):
     assert recipe.tv.weight == 7
 
 
+def test_a_name_with_a_percent_sign_does_not_break_the_help(call, folder):
+    (folder / "mine.toml").write_text('network = "50% off"\nsummary = "5% more"\n')
+    status, out, _ = call("run", "--recipe", "mine.toml", "--help")
+    assert status == 0 and "50% off" in out
+
+
 def test_another_optimizer_has_another_learning_rate():
     _, recipe = parser.parse(
         ["a", "b", "--recipe", "pytorch-vgg19-adam", "--optimizer", "lbfgs"], "jaxnst-run"

@@ -1,5 +1,7 @@
 """Feature maps multiplied by factors that the next layer takes back."""
 
+import dataclasses
+
 import helpers
 import jax.numpy as jnp
 import numpy as np
@@ -30,6 +32,14 @@ def test_layers_are_multiplied_and_the_others_stay_as_they_are(network):
         if layer in ("conv3_1", "relu3_1"):
             factor = factors["conv3_1"]
         np.testing.assert_allclose(after[layer], before[layer] * factor, rtol=1e-4, atol=1e-3)
+
+
+def test_the_order_of_the_parameters_is_that_of_the_layers_whatever_the_file_s(network):
+    turned = dict(reversed(network.params.items()))
+    mixed = dataclasses.replace(network, params=turned)
+    for layer, arrays in rescale(mixed, {"relu1_2": 3.0}).items():
+        for part, values in rescale(network, {"relu1_2": 3.0})[layer].items():
+            np.testing.assert_array_equal(arrays[part], values)
 
 
 def test_keras_names_are_understood_and_unknown_ones_refused(network):

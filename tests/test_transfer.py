@@ -232,6 +232,19 @@ def test_a_round_s_bounds_hold_at_the_end_only_if_it_is_whole(network):
     assert ended.image.min() >= 0.2 - 1e-6 and ended.image.max() <= 0.7 + 1e-6
 
 
+def test_what_is_shown_after_a_round_is_clipped_as_the_next_one_finds_it(network):
+    seen = {}
+    run(
+        network,
+        content=helpers.picture(48, 64),
+        recipe=ROUNDS,
+        callback=lambda p: seen.setdefault((p.phase, p.evaluations), p.image()),
+    )
+    for count in (5, 10):
+        shown = seen["optimize", count]
+        assert shown.min() >= 0.2 - 1e-6 and shown.max() <= 0.7 + 1e-6
+
+
 @pytest.mark.parametrize("seconds", [0.0, 1e9])
 def test_the_callback_is_called_after_every_round_and_whenever_asked(network, monkeypatch, seconds):
     monkeypatch.setattr(running, "CHUNK_SECONDS", seconds)
@@ -274,6 +287,11 @@ def test_a_stand_in_is_rescaled_and_the_terms_weighted():
         content=Content(layers=(("relu3_1", 1.0),), normalization="sum"),
     )
     usual = run(lite, recipe=plain)
+    # An adapted recipe on another network than the stand-in leaves its parameters alone.
+    other = dataclasses.replace(lite, name="vgg19")
+    adapted = dataclasses.replace(plain, approximation=recipe.approximation)
+    same = run(other, recipe=adapted).losses["total"]
+    np.testing.assert_array_equal(same, usual.losses["total"])
     for term, factor in (("content", 0.5 * 10**2), ("style", 3.0**4), ("tv", 2.0)):
         ratio = found.losses[term][0] / usual.losses[term][0] if usual.losses[term][0] else factor
         np.testing.assert_allclose(ratio, factor, rtol=1e-4)
@@ -290,6 +308,7 @@ def test_filters_are_rescaled_to_unit_means_unless_they_have_been(network):
     plain = run(network, recipe=dataclasses.replace(recipe, unit_means=False)).losses["content"][0]
     before = dataclasses.replace(network, unit_means=True)
     assert run(before, recipe=recipe).losses["content"][0] == plain
+    assert rescaled == run(network, recipe=recipe).losses["content"][0]
     assert abs(rescaled / plain - 1) > 0.01
 
 

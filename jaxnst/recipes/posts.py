@@ -204,7 +204,7 @@ TENSORFLOW_VGG19_MATCONVNET = Recipe(
     tv=TotalVariation(weight=0.0),
     solver=Solver(kind="adam", learning_rate=2.0, betas=(0.9, 0.999)),
     scales=replace(ONE_SCALE, size=800, aspect=800 / 600, evaluations=(5000,)),
-    approximation=Approximation(scales=AS_STRONG_AS_CAFFE, content=20000.0),
+    approximation=Approximation(scales=AS_STRONG_AS_CAFFE, content=1000.0),
 )
 """The post on log0's *A Neural Algorithm of Artistic Style* (TensorFlow).
 
