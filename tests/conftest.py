@@ -41,3 +41,18 @@ def shared():
 def rng():
     """Random numbers that are the same in every run."""
     return np.random.default_rng(0)
+
+
+@pytest.fixture
+def call(capsys):
+    """Call ``jaxnst`` in this process: status, stdout, stderr."""
+    from jaxnst import cli  # not at the top: pytest's type checks would miss what it imports
+
+    def main(*arguments):
+        try:
+            status = cli.main([str(argument) for argument in arguments])
+        except SystemExit as stop:
+            status = stop.code
+        return status, *capsys.readouterr()
+
+    return main

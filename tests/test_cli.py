@@ -18,7 +18,7 @@ import pytest
 
 import jaxnst
 from jaxnst import cli
-from jaxnst.cli import device, errors, messages, paint, parser, progress, stopping
+from jaxnst.cli import device, errors, messages, paint, parser, progress, saving, stopping
 from jaxnst.config import Scales
 from jaxnst.image import ENDINGS, load_image, save_image
 from jaxnst.options import options
@@ -405,7 +405,7 @@ def test_a_result_that_cannot_be_saved_is_saved_elsewhere(painted, tmp_path, mon
             raise OSError(28, "No space left on device", str(path))
         save_image(path, image)
 
-    monkeypatch.setattr(paint, "save_image", full)
+    monkeypatch.setattr(saving, "save_image", full)
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
     status, out, err, _ = painted("-o", "out.png", "--quiet")
     assert (status, out) == (1, "") and "No space left" in err

@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import time
+from functools import partial
 
 import helpers
 import numpy as np
@@ -34,15 +35,8 @@ def folder(tmp_path, monkeypatch):
 
 
 @pytest.fixture
-def call(capsys):
-    def main(*arguments):
-        try:
-            status = cli.main(["batch", *(str(argument) for argument in arguments)])
-        except SystemExit as stop:
-            status = stop.code
-        return status, *capsys.readouterr()
-
-    return main
+def batched(call):
+    return partial(call, "batch")
 
 
 FOLDERS = ("--contents", "photos", "--styles", "paintings", "--out", "out")
@@ -60,8 +54,8 @@ def made():
 # All of it.
 
 
-def test_every_content_with_every_style_and_then_nothing_is_left(call):
-    status, out, err = call(*FOLDERS, *SMALL)
+def test_every_content_with_every_style_and_then_nothing_is_left(batched):
+    status, out, err = batched(*FOLDERS, *SMALL)
     names = [f"{c}-{s}.png" for c in ("a", "b", "tall") for s in ("x", "y")]
     assert status == 0 and made() == names
     assert sorted(out.split()) == [os.path.join("out", name) for name in names]
@@ -75,26 +69,26 @@ def test_every_content_with_every_style_and_then_nothing_is_left(call):
     # The same as a single run, but for rounding.
     single = ("photos/a.png", "paintings/y.jpg", "-o", "single.png", "--quiet")
     assert cli.main(["run", *single, *SMALL]) == 0
-    call("--help")  # takes away what that printed
+    batched("--help")  # takes away what that printed
     np.testing.assert_allclose(load_image("out/a-y.png"), load_image("single.png"), atol=0.01)
     before = {name: os.stat(f"out/{name}").st_mtime_ns for name in names}
-    status, out, err = call(*FOLDERS, *SMALL)
+    status, out, err = batched(*FOLDERS, *SMALL)
     assert (status, out) == (0, "") and "6 of them there already" in err
     assert {name: os.stat(f"out/{name}").st_mtime_ns for name in names} == before
 
 
-def test_what_has_changed_is_made_again(call):
-    assert call(*FOLDERS, *SMALL, "--quiet")[0] == 0
+def test_what_has_changed_is_made_again(batched):
+    assert batched(*FOLDERS, *SMALL, "--quiet")[0] == 0
     save_image("photos/a.png", helpers.picture(48, 64, seed=9))
     os.remove("out/b-x.png")
-    _, out, err = call(*FOLDERS, *SMALL)
+    _, out, err = batched(*FOLDERS, *SMALL)
     assert "6 pictures, 3 of them there already" in err
     assert sorted(out.split()) == ["out/a-x.png", "out/a-y.png", "out/b-x.png"]
-    assert "0 of them there already" in call(*FOLDERS, *SMALL, "--style-weight", "9")[2]
+    assert "0 of them there already" in batched(*FOLDERS, *SMALL, "--style-weight", "9")[2]
 
 
 @pytest.mark.parametrize("form", ["pairs.csv", "pairs.jsonl"])
-def test_a_manifest_names_results_and_gives_rows_flags_of_their_own(call, folder, form):
+def test_a_manifest_names_results_and_gives_rows_flags_of_their_own(batched, folder, form):
     lines = [
         {"content": "photos/a.png", "style": "paintings/x.jpg", "output": "one.png", "seed": 3},
         {"content": "photos/a.png", "style": "paintings/x.jpg", "output": "two.png", "seed": 4},
@@ -109,7 +103,7 @@ def test_a_manifest_names_results_and_gives_rows_flags_of_their_own(call, folder
         lines[2]["style"] = ["paintings/x.jpg", "paintings/y.jpg"]
         text = "\n".join(json.dumps(line) for line in lines)
     (folder / form).write_text(text)
-    status, *_ = call("--manifest", form, "--out", "out", "--init", "noise", *SMALL, "--quiet")
+    status, *_ = batched("--manifest", form, "--out", "out", "--init", "noise", *SMALL, "--quiet")
     assert status == 0 and made() == ["b-x-y.png", "one.png", "two.png"]
     assert np.abs(load_image("out/one.png") - load_image("out/two.png")).max() > 0.02
     assert {r["output"]: r["seed"] for r in records()} == {
@@ -119,33 +113,33 @@ def test_a_manifest_names_results_and_gives_rows_flags_of_their_own(call, folder
     }
 
 
-def test_shards_share_the_rows(call):
+def test_shards_share_the_rows(batched):
     counts = [
-        len(call(*FOLDERS, *SMALL, "--shard", f"{i}/4", "--quiet")[1].split()) for i in (1, 4)
+        len(batched(*FOLDERS, *SMALL, "--shard", f"{i}/4", "--quiet")[1].split()) for i in (1, 4)
     ]
     assert counts == [2, 1] and len(made()) == 3
-    assert call(*FOLDERS, *SMALL, "--quiet")[0] == 0 and len(made()) == 6
+    assert batched(*FOLDERS, *SMALL, "--quiet")[0] == 0 and len(made()) == 6
 
 
 # Rows that fail.
 
 
-def test_a_bad_file_costs_only_its_own_rows(call, folder):
+def test_a_bad_file_costs_only_its_own_rows(batched, folder):
     (folder / "photos/broken.png").write_bytes((folder / "photos/a.png").read_bytes()[:200])
     (folder / "paintings/y.jpg").write_bytes(b"")
     save_image("photos/small.png", helpers.picture(12, 40))
-    status, out, err = call(*FOLDERS, *SMALL)
+    status, out, err = batched(*FOLDERS, *SMALL)
     assert status == 1 and len(out.split()) == 3 and made() == ["a-x.png", "b-x.png", "tall-x.png"]
     assert "7 failed" in err and "broken-x.png failed" in err
     errors = {r["output"]: r["error"] for r in records() if r["error"]}
     assert len(errors) == 7 and "expected at least 16" in errors["small-x.png"]
     # What failed is tried again, what was done is not.
     (folder / "photos/broken.png").write_bytes((folder / "photos/a.png").read_bytes())
-    assert "10 pictures, 3 of them there already" in call(*FOLDERS, *SMALL)[2]
+    assert "10 pictures, 3 of them there already" in batched(*FOLDERS, *SMALL)[2]
     assert "broken-x.png" in made()
 
 
-def test_a_batch_too_large_for_memory_is_halved(call, monkeypatch):
+def test_a_batch_too_large_for_memory_is_halved(batched, monkeypatch):
     from jaxnst import batch as batches
 
     sizes, plain = [], batches.stylize_batch
@@ -157,12 +151,12 @@ def test_a_batch_too_large_for_memory_is_halved(call, monkeypatch):
         return plain(contents, *arguments, **more)
 
     monkeypatch.setattr(batches, "stylize_batch", limited)
-    status, out, _ = call(*FOLDERS, *SMALL, "--quiet")
+    status, out, _ = batched(*FOLDERS, *SMALL, "--quiet")
     assert status == 0 and len(out.split()) == 6
     assert sizes == [4, 2, 1, 1, 2, 1, 1, 2, 1, 1]
 
 
-def test_an_error_in_a_batch_costs_only_that_batch(call, monkeypatch):
+def test_an_error_in_a_batch_costs_only_that_batch(batched, monkeypatch):
     from jaxnst import batch as batches
 
     plain = batches.stylize_batch
@@ -173,27 +167,27 @@ def test_an_error_in_a_batch_costs_only_that_batch(call, monkeypatch):
         return plain(contents, *arguments, **more)
 
     monkeypatch.setattr(batches, "stylize_batch", broken)
-    status, out, err = call(*FOLDERS, *SMALL)
+    status, out, err = batched(*FOLDERS, *SMALL)
     assert status == 1 and len(out.split()) == 4 and "the device is gone" in err
 
 
-def test_a_picture_that_cannot_be_written_costs_itself(call, folder):
+def test_a_picture_that_cannot_be_written_costs_itself(batched, folder):
     (folder / "out/a-x.png").mkdir(parents=True)
-    status, out, err = call(*FOLDERS, *SMALL)
+    status, out, err = batched(*FOLDERS, *SMALL)
     assert status == 1 and len(out.split()) == 5 and "a-x.png failed" in err
 
 
 # Going on.
 
 
-def test_a_log_cut_short_is_gone_on_with(call, folder):
-    assert call(*FOLDERS, *SMALL, "--quiet")[0] == 0
+def test_a_log_cut_short_is_gone_on_with(batched, folder):
+    assert batched(*FOLDERS, *SMALL, "--quiet")[0] == 0
     log = folder / "out/results.jsonl"
     whole = log.read_bytes()
     log.write_bytes(b"nonsense\n[1]\n{}\n" + whole[: len(whole) - 40])
-    status, out, err = call(*FOLDERS, *SMALL)
+    status, out, err = batched(*FOLDERS, *SMALL)
     assert status == 0 and "5 of them there already" in err and len(out.split()) == 1
-    assert "6 of them there already" in call(*FOLDERS, *SMALL)[2]
+    assert "6 of them there already" in batched(*FOLDERS, *SMALL)[2]
 
 
 def test_killed_at_any_moment_it_goes_on(folder):
@@ -232,8 +226,8 @@ def test_killed_at_any_moment_it_goes_on(folder):
         ((*FOLDERS, "--network", "vgg"), "unknown network"),
     ],
 )
-def test_wrong_flags_are_one_line_and_leave_nothing(call, folder, arguments, words):
-    status, out, err = call(*arguments, "--quiet")
+def test_wrong_flags_are_one_line_and_leave_nothing(batched, folder, arguments, words):
+    status, out, err = batched(*arguments, "--quiet")
     assert (status, out) == (2, "") and words in err, err
     assert re.fullmatch(r"jaxnst batch: error: .+\n", err)
     assert not list(folder.rglob("out/*"))
@@ -265,9 +259,9 @@ def test_what_is_wrong_with_a_manifest_is_one_line(folder, text, words):
     assert "\n" not in str(raised.value)
 
 
-def test_a_bad_number_in_a_manifest_is_refused_before_anything_is_painted(call, folder):
+def test_a_bad_number_in_a_manifest_is_refused_before_anything_is_painted(batched, folder):
     (folder / "m.csv").write_text("content,style,seed\nphotos/a.png,paintings/x.jpg,many\n")
-    status, _, err = call("--manifest", "m.csv", "--out", "out", *SMALL)
+    status, _, err = batched("--manifest", "m.csv", "--out", "out", *SMALL)
     assert status == 2 and "'many' is no whole number" in err and not (folder / "out").exists()
 
 
@@ -283,7 +277,7 @@ def test_sizes_are_read_from_headers_upright(folder):
         image_size("missing.jpg")
 
 
-def test_batches_are_of_one_shape_and_no_larger_than_asked(call, monkeypatch):
+def test_batches_are_of_one_shape_and_no_larger_than_asked(batched, monkeypatch):
     seen = []
     plain = batch._Work.paint
 
@@ -292,6 +286,6 @@ def test_batches_are_of_one_shape_and_no_larger_than_asked(call, monkeypatch):
         return plain(self, loaded, network)
 
     monkeypatch.setattr(batch._Work, "paint", watch)
-    assert call(*FOLDERS, *SMALL, "--at-once", "3", "--quiet")[0] == 0
+    assert batched(*FOLDERS, *SMALL, "--at-once", "3", "--quiet")[0] == 0
     assert [len(names) for names in seen] == [3, 1, 2]
     assert all("tall" in name for name in seen[2])

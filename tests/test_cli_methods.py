@@ -6,7 +6,6 @@ import helpers
 import numpy as np
 import pytest
 
-from jaxnst import cli
 from jaxnst.cli import parser
 from jaxnst.image import load_image, save_image
 from jaxnst.recipes import RECIPES, format_recipe, get_recipe, recipe_on
@@ -19,18 +18,6 @@ def folder(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path / "data"))
     return tmp_path
-
-
-@pytest.fixture
-def call(capsys):
-    def main(*arguments):
-        try:
-            status = cli.main([str(argument) for argument in arguments])
-        except SystemExit as stop:
-            status = stop.code
-        return status, *capsys.readouterr()
-
-    return main
 
 
 def refused(outcome, *words, status=2):

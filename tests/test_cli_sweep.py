@@ -7,7 +7,6 @@ import helpers
 import numpy as np
 import pytest
 
-from jaxnst import cli
 from jaxnst.cli import sweep
 from jaxnst.image import load_image, save_image
 from jaxnst.sheet import GAP
@@ -19,18 +18,6 @@ def folder(tmp_path, monkeypatch):
     save_image(tmp_path / "style.png", helpers.picture(60, 40, seed=1))
     monkeypatch.chdir(tmp_path)
     return tmp_path
-
-
-@pytest.fixture
-def call(capsys):
-    def main(*arguments):
-        try:
-            status = cli.main([str(argument) for argument in arguments])
-        except SystemExit as stop:
-            status = stop.code
-        return status, *capsys.readouterr()
-
-    return main
 
 
 GIVEN = ("sweep", "content.png", "style.png", "-o", "sheet.png", "--no-cache")

@@ -239,7 +239,7 @@ def test_the_normalised_vgg_drops_its_first_module_if_it_is_the_known_one():
     mean = np.array([-103.939, -116.779, -123.68], np.float32)
     found, said = convert({"0.weight": mixing, "0.bias": mean, **tensors})
     assert_same(found, parameters)
-    assert said == {"preprocessing": "caffe"}
+    assert said == {"preprocessing": "caffe", "unit_means": "true"}
     found, said = convert({"0.weight": mixing[::-1], "0.bias": mean, **tensors})
     assert "0/kernel" in found and said == {}  # a check against the network will list it
 
