@@ -139,6 +139,13 @@ def test_a_bad_file_costs_only_its_own_rows(batched, folder):
     assert "broken-x.png" in made()
 
 
+def test_nothing_but_bad_files_is_an_error_for_each(batched, folder):
+    for path in (folder / "photos").glob("*.png"):
+        path.write_bytes(b"no picture")
+    status, out, err = batched(*FOLDERS, *SMALL)
+    assert (status, out) == (1, "") and "0 pictures in" in err and "6 failed" in err
+
+
 def test_a_batch_too_large_for_memory_is_halved(batched, monkeypatch):
     from jaxnst import batch as batches
 

@@ -179,12 +179,11 @@ class _Work:
         batches = self.batches(device, network)
         # One reads ahead, one writes behind.
         with ThreadPoolExecutor(1) as reader, ThreadPoolExecutor(1) as writer:
-            ahead = reader.submit(self.read, batches[0]) if batches else None
             writing: list[Future[None]] = []
-            for following in [*batches[1:], None]:
-                assert ahead is not None
+            ahead = reader.submit(self.read, batches[0] if batches else [])
+            for following in [*batches[1:], []]:
                 loaded = ahead.result()
-                ahead = reader.submit(self.read, following) if following else None
+                ahead = reader.submit(self.read, following)
                 for task, result in self.paint(loaded, network):
                     writing.append(writer.submit(self.write, task, result))
             for future in writing:
