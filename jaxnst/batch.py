@@ -151,6 +151,8 @@ class _Batches:
             told = partial(self.tell, tuple(members), batch)
             for i, result in zip(members, batch.through_all_scales(told), strict=True):
                 self.found[i] = result
+                # Rescaled parameters are as large as the network: not to be kept for every pair.
+                self.runs[i].params = self.runs[i].objective.network.params
         return [self.found[i] for i in range(len(self.runs))]
 
     def tell(self, members: tuple[int, ...], batch: "_Batch", scale: int, steps: int) -> None:
