@@ -10,6 +10,7 @@ import numpy as np
 import jaxnst
 from jaxnst.networks import LossNetwork, init_network
 from jaxnst.networks.registry import Params
+from jaxnst.networks.winograd import prepare
 from jaxnst.objective import (
     Numbers,
     Objective,
@@ -62,12 +63,13 @@ def make_problem(name: str, size: tuple[int, int], *, quick: bool = False) -> Pr
     network: LossNetwork = jaxnst.load_network(name) if name == "vgg19-lite" else init_network(name)
     recipe = jaxnst.get_recipe("default")
     objective = make_objective(recipe, network)
+    params = prepare(network.params)
     content, style, other = (_picture(seed, size) for seed in range(3))
     return Problem(
         case=f"{name} {size[1]}x{size[0]}",
         objective=objective,
-        params=network.params,
-        targets=_targets(objective, network.params, content, style),
+        params=params,
+        targets=_targets(objective, params, content, style),
         numbers=make_numbers(recipe),
         image=encode(jnp.asarray((content + other) / 2), objective.space),
     )

@@ -19,6 +19,7 @@ from jax import lax
 from jaxtyping import Array, Float
 
 from jaxnst.config import Padding, Pooling
+from jaxnst.networks.winograd import winograd_conv
 
 # XLA's fast path for convolutions on a CPU wants the input channels in whole vectors of this
 # many: a picture's three, filled up with zeros, cost a fifth of what three cost.
@@ -31,6 +32,7 @@ def conv(
     bias: Float[Array, " d"] | None,
     *,
     padding: Padding = "zero",
+    transformed: Float[Array, "16 c d"] | None = None,
 ) -> Float[Array, "*batch h w d"]:
     """Convolve at stride 1, keeping height and width.
 
@@ -40,6 +42,7 @@ def conv(
       bias: One value per output channel, or None.
       padding: What lies beyond the border. Zeros are padded inside the convolution; ``edge`` and
         ``reflect`` (without repeating the border) cost a copy of the feature map.
+      transformed: The 3x3 kernel as :mod:`jaxnst.networks.winograd` has it, used in its place.
 
     Returns:
       The feature map after convolution and bias, before any activation.
@@ -54,6 +57,9 @@ def conv(
     if padding != "zero":
         x = pad(x, margin, padding)
         margin = (0, 0)
+    if transformed is not None:
+        out = winograd_conv(x if x.ndim == 4 else x[None], transformed, margin[0])
+        return _add_bias(out if x.ndim == 4 else out[0], bias)
     if missing := -x.shape[-1] % _VECTOR:
         x = jnp.pad(x, [(0, 0)] * (x.ndim - 1) + [(0, missing)])
         kernel = jnp.pad(kernel, [(0, 0), (0, 0), (0, missing), (0, 0)])

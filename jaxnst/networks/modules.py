@@ -5,6 +5,7 @@ from jaxtyping import Array, Float
 
 from jaxnst.config import Padding
 from jaxnst.networks.layers import conv, halving_conv
+from jaxnst.networks.winograd import KEY
 
 
 class Convolution(nn.Module):
@@ -34,4 +35,6 @@ class Convolution(nn.Module):
             bias = self.param("bias", nn.initializers.zeros, (self.width,))
         if self.halving is not None:
             return halving_conv(x, kernel, bias, margin=self.halving, padding=self.padding)
-        return conv(x, kernel, bias, padding=self.padding)
+        # Beside the kernel where parameters were prepared for a CPU.
+        transformed: Array | None = self.get_variable("params", KEY)
+        return conv(x, kernel, bias, padding=self.padding, transformed=transformed)
