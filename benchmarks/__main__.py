@@ -11,7 +11,7 @@ import jax
 from rich.console import Console
 from rich.table import Table
 
-from benchmarks import batch, compile, iteration, roots, step
+from benchmarks import batch, compile, iteration, process, roots, step
 from benchmarks.measure import COLUMNS, Row, load, load_warning, machine, stolen
 
 BENCHMARKS = {
@@ -19,6 +19,7 @@ BENCHMARKS = {
     "iteration": iteration,
     "compile": compile,
     "roots": roots,
+    "process": process,
     "batch": batch,
 }
 RESULTS = Path(__file__).parent / "results"

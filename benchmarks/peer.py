@@ -1,0 +1,54 @@
+"""What the PyTorch peers need to know of a problem of ours, in plain values."""
+
+from collections.abc import Mapping
+from dataclasses import asdict
+from typing import TYPE_CHECKING
+
+from jaxnst.config import Recipe
+from jaxnst.networks import LossNetwork
+from jaxnst.networks.vgg import VGG
+from jaxnst.objective import make_objective
+
+if TYPE_CHECKING:
+    from benchmarks.torch_loss import Setting
+
+KNOWN: Mapping[str, tuple[str, ...]] = {
+    "content_normalization": ("target",),
+    "distance": ("target",),
+    "statistic": ("covariance", "gram"),
+    "tv_kind": ("squared",),
+}
+
+
+def setting_of(recipe: Recipe, network: LossNetwork) -> "Setting":
+    """Say in plain values what a recipe's loss computes on a VGG.
+
+    Raises:
+      ValueError: If the PyTorch loss does not know the formula.
+    """
+    from benchmarks.torch_loss import Setting
+
+    objective = make_objective(recipe, network)
+    for name, values in KNOWN.items():
+        if getattr(objective, name) not in values:
+            raise ValueError(
+                f"the default recipe's {name} is {getattr(objective, name)!r}, but the PyTorch "
+                f"loss knows {', '.join(values)}: teach it the new one in torch_loss.py"
+            )
+    module = objective.network.module
+    if not isinstance(module, VGG):
+        raise ValueError(f"{network.name} is no VGG, which the PyTorch loss is written for")
+    content, style = recipe.content, recipe.style
+    return Setting(
+        blocks=[list(widths) for widths in module.blocks],
+        padding=module.padding,
+        exceptions=dict(module.exceptions),
+        pooling=module.pooling,
+        preprocessing=asdict(objective.network.preprocessing),
+        space=asdict(objective.space),
+        content={name: content.weight * weight for name, weight in content.layers},
+        style={name: style.weight * weight for name, weight in style.layers},
+        statistic=style.statistic,
+        tv=recipe.tv.weight,
+        chroma=recipe.tv.chroma,
+    )
