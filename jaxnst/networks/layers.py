@@ -55,15 +55,18 @@ def conv(
         raise ValueError(f"kernel is {kh}x{kw}, but conv needs odd sides; use lax.conv instead")
     margin = (kh // 2, kw // 2)
     if padding != "zero":
+        # Zeros around the padding, and what they spoil cut off: XLA's fast convolutions on a CPU
+        # are those that keep height and width, forward and backward.
         x = pad(x, margin, padding)
-        margin = (0, 0)
-    if transformed is not None:
-        out = winograd_conv(x if x.ndim == 4 else x[None], transformed, margin[0])
-        return _add_bias(out if x.ndim == 4 else out[0], bias)
-    if missing := -x.shape[-1] % _VECTOR:
+    missing = -x.shape[-1] % _VECTOR
+    if missing and transformed is None:
         x = jnp.pad(x, [(0, 0)] * (x.ndim - 1) + [(0, missing)])
         kernel = jnp.pad(kernel, [(0, 0), (0, 0), (0, missing), (0, 0)])
-    out = _conv(margin, x, kernel) if x.ndim == 4 else _conv(margin, x[None], kernel)[0]
+    batch = x if x.ndim == 4 else x[None]
+    out = _conv(margin, batch, kernel) if transformed is None else winograd_conv(batch, transformed)
+    if padding != "zero":
+        out = out[:, margin[0] : -margin[0] or None, margin[1] : -margin[1] or None]
+    out = out if x.ndim == 4 else out[0]
     return _add_bias(out, bias)
 
 
@@ -236,7 +239,9 @@ def _conv_backward(
     kh, kw = kernel.shape[:2]
     full = (kh - 1 - margin[0], kw - 1 - margin[1])
     flipped = jnp.swapaxes(kernel[::-1, ::-1], 2, 3)
-    grad_x = _plain_conv(full, grad, flipped)
+    # Or a gradient's own zeros, where a margin was cut off, would become margin of this
+    # convolution, which is then none that keeps height and width.
+    grad_x = _plain_conv(full, lax.optimization_barrier(grad), flipped)
     _, kernel_vjp = jax.vjp(partial(_plain_conv, margin, x), kernel)
     return grad_x, kernel_vjp(grad)[0]
 

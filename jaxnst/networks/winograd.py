@@ -65,27 +65,24 @@ def _transformed(three: list[Array]) -> list[Array]:
     return [a, (a + b + c) / 2, (a - b + c) / 2, c]
 
 
-@partial(jax.custom_vjp, nondiff_argnums=(2,))
+@jax.custom_vjp
 def winograd_conv(
-    x: Float[Array, "n h w c"], transformed: Float[Array, "16 c d"], margin: int
-) -> Float[Array, "n h2 w2 d"]:
-    """Convolve 3x3 at stride 1.
+    x: Float[Array, "n h w c"], transformed: Float[Array, "16 c d"]
+) -> Float[Array, "n h w d"]:
+    """Convolve 3x3 at stride 1, with zeros beyond the border, keeping height and width.
 
     Args:
       x: Feature maps.
       transformed: The kernel, from :func:`transform`.
-      margin: Rows and columns of zeros added on every side: 1 keeps the size, 0 takes 2 off.
     """
-    return _convolved(x, transformed, margin, flipped=False)
+    return _convolved(x, transformed, flipped=False)
 
 
-def _convolved(x: Array, transformed: Array, margin: int, *, flipped: bool) -> Array:
+def _convolved(x: Array, transformed: Array, *, flipped: bool) -> Array:
     """Convolve, or with ``flipped`` with the kernel turned round and its channels exchanged."""
-    n, *sides, c = x.shape
-    outs = [side + 2 * margin - 2 for side in sides]
-    counts = [-(-out // 2) for out in outs]
-    widths = [(margin, margin + out % 2) for out in outs]
-    x = jnp.pad(x, [(0, 0), *widths, (0, 0)])
+    n, height, width, c = x.shape
+    counts = -(-height // 2), -(-width // 2)
+    x = jnp.pad(x, [(0, 0), (1, 1 + height % 2), (1, 1 + width % 2), (0, 0)])
     order = _FLIPPED if flipped else range(4)
     rows = _of_inputs(_every_second(x, 1, counts[0]))
     squares = [_of_inputs(_every_second(row, 2, counts[1])) for row in rows]
@@ -96,7 +93,7 @@ def _convolved(x: Array, transformed: Array, margin: int, *, flipped: bool) -> A
     lines = [_of_products([column[i] for column in columns]) for i in range(2)]
     # (n, rows of squares, row in a square, columns of squares, column in a square, channels)
     whole = jnp.stack([jnp.stack(line, 3) for line in lines], 2)
-    return whole.reshape(n, 2 * counts[0], 2 * counts[1], -1)[:, : outs[0], : outs[1]]
+    return whole.reshape(n, 2 * counts[0], 2 * counts[1], -1)[:, :height, :width]
 
 
 def _every_second(x: Array, axis: int, count: int) -> list[Array]:
@@ -116,14 +113,14 @@ def _of_products(four: list[Array]) -> list[Array]:
     return [a + b + c, b - c - d]
 
 
-def _forward(x: Array, transformed: Array, margin: int) -> tuple[Array, tuple[Array, Array]]:
-    return winograd_conv(x, transformed, margin), (x, transformed)
+def _forward(x: Array, transformed: Array) -> tuple[Array, tuple[Array, Array]]:
+    return winograd_conv(x, transformed), (x, transformed)
 
 
-def _backward(margin: int, saved: tuple[Array, Array], grad: Array) -> tuple[Array, Array]:
+def _backward(saved: tuple[Array, Array], grad: Array) -> tuple[Array, Array]:
     x, transformed = saved
-    _, kernel_vjp = jax.vjp(partial(_convolved, x, margin=margin, flipped=False), transformed)
-    return _convolved(grad, transformed, 2 - margin, flipped=True), kernel_vjp(grad)[0]
+    _, kernel_vjp = jax.vjp(partial(_convolved, x, flipped=False), transformed)
+    return _convolved(grad, transformed, flipped=True), kernel_vjp(grad)[0]
 
 
 winograd_conv.defvjp(_forward, _backward)
