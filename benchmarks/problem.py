@@ -10,7 +10,6 @@ import numpy as np
 import jaxnst
 from jaxnst.networks import LossNetwork, init_network
 from jaxnst.networks.registry import Params
-from jaxnst.networks.winograd import prepare
 from jaxnst.objective import (
     Numbers,
     Objective,
@@ -63,7 +62,7 @@ def make_problem(name: str, size: tuple[int, int], *, quick: bool = False) -> Pr
     network: LossNetwork = jaxnst.load_network(name) if name == "vgg19-lite" else init_network(name)
     recipe = jaxnst.get_recipe("default")
     objective = make_objective(recipe, network)
-    params = prepare(network.params)
+    params = objective.network.prepare(network.params)
     content, style, other = (_picture(seed, size) for seed in range(3))
     return Problem(
         case=f"{name} {size[1]}x{size[0]}",

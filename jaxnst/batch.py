@@ -16,7 +16,7 @@ import jax.numpy as jnp
 import numpy as np
 from numpy.typing import ArrayLike
 
-from jaxnst.config import Recipe
+from jaxnst.config import Precision, Recipe
 from jaxnst.image import resize
 from jaxnst.networks.registry import LossNetwork, load_network
 from jaxnst.objective import TERMS, Targets
@@ -59,6 +59,7 @@ def stylize_batch(
     seed: int | Sequence[int] = 0,
     at_once: int | None = None,
     callback: Callable[[BatchProgress], None] | None = None,
+    precision: Precision | None = None,
 ) -> list[StylizeResult]:
     """Paint many content images, each in the manner of its own style images.
 
@@ -74,6 +75,7 @@ def stylize_batch(
       at_once: Most pairs that run side by side, for the memory that they take; None: as many as
         have one shape.
       callback: Called about once a second. It may raise to stop.
+      precision: As for :func:`jaxnst.stylize`.
 
     Returns:
       Results in the order of the contents. ``compile_seconds`` and ``run_seconds`` are those of the
@@ -95,6 +97,7 @@ def stylize_batch(
     made = [get_recipe(r) if isinstance(r, str) else r for r in recipes]
     network = made[0].network if network is None else network
     network = load_network(network) if isinstance(network, str) else network
+    network = network.configure(precision=precision)
     runs = []
     for i, (content, style) in enumerate(zip(contents, styles, strict=True)):
         name = f"pair {i}: "

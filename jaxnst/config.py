@@ -21,6 +21,7 @@ Padding = Literal["zero", "edge", "reflect"]
 Pooling = Literal["max", "avg"]
 Distribution = Literal["normal", "uniform"]
 Side = Literal["longest", "shortest"]
+Precision = Literal["float32", "tf32", "bfloat16"]
 LayerWeights = tuple[tuple[str, float], ...]
 LayerNames = tuple[tuple[str, str], ...]
 

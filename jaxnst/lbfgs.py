@@ -222,7 +222,9 @@ def _on_optax(
     new_x = x - length * jnp.where(state.pairs == 0, state.grad, uphill)
     (value, aux), grad = jax.value_and_grad(fun, has_aux=True)(new_x)
     change = grad - state.grad
-    product, square = jnp.vdot(new_x - x, change), jnp.vdot(change, change)
+    product, square = (
+        jnp.vdot(one, change, precision=lax.Precision.HIGHEST) for one in (new_x - x, change)
+    )
     return Trial(
         x=new_x,
         value=value,

@@ -10,14 +10,17 @@ References:
 """
 
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Literal, NamedTuple
 
 import jax
 import jax.numpy as jnp
+from jax import lax
 from jaxtyping import Array, Float
 
 from jaxnst._types import FeatureMap, GramMatrix, Image, Scalar
-from jaxnst.config import Normalization, TotalVariationKind
+from jaxnst.config import Normalization, Precision, TotalVariationKind
+from jaxnst.precision import PRODUCTS
 
 EPSILON = 1e-4
 """Added to a target's norm before dividing by it, so that a blank picture is a valid target.
@@ -35,7 +38,10 @@ class Moments(NamedTuple):
 
 
 def gram_matrix(
-    features: FeatureMap, *, normalization: GramNormalization = "positions"
+    features: FeatureMap,
+    *,
+    normalization: GramNormalization = "positions",
+    precision: Precision = "float32",
 ) -> GramMatrix:
     """Correlate the channels of a feature map: ``G_ij = sum_n F_ni F_nj``.
 
@@ -45,6 +51,7 @@ def gram_matrix(
       features: Feature map; positions may be in any order without changing the result.
       normalization: Divide by nothing (``sum``), by N (``positions``; images of different
         sizes become comparable) or by C N (``elements``).
+      precision: Of the products, here and in the gradient; they are summed in float32.
 
     Returns:
       Symmetric, positive semi-definite ``(C, C)``.
@@ -56,18 +63,18 @@ def gram_matrix(
     """
     h, w, c = features.shape
     divisor = {"sum": 1, "positions": h * w, "elements": h * w * c}[normalization]
-    return _products(features) / divisor
+    return _products(features, PRODUCTS[precision]) / divisor
 
 
-def moments(features: FeatureMap) -> Moments:
+def moments(features: FeatureMap, *, precision: Precision = "float32") -> Moments:
     """Compute mean and raw second moment over positions.
 
     They are linear in the distribution of feature vectors, so several styles are mixed here,
-    before a covariance is formed.
+    before a covariance is formed. ``precision`` is that of the products, as in :func:`gram_matrix`.
     """
     h, w, _ = features.shape
     mean = jnp.mean(features, axis=(0, 1), dtype=jnp.float32)
-    return Moments(mean, _products(features) / (h * w))
+    return Moments(mean, _products(features, PRODUCTS[precision]) / (h * w))
 
 
 def mix_moments(several: Sequence[Moments], *, weights: Sequence[float] | None = None) -> Moments:
@@ -112,13 +119,14 @@ def content_loss(
       normalization: ``sum``: ``sum (F - P)^2 / 2`` (Gatys et al. 2016, eq. 1). ``mean``:
         ``mean (F - P)^2``. ``target``: ``mean (F - P)^2 / (mean P^2 + EPSILON)``.
     """
-    squared = jnp.sum((features - target) ** 2, dtype=jnp.float32)
+    features, target = features.astype(jnp.float32), target.astype(jnp.float32)
+    squared = jnp.sum((features - target) ** 2)
     if normalization == "sum":
         return squared / 2
     mean = squared / target.size
     if normalization == "mean":
         return mean
-    return mean / (jnp.mean(target**2, dtype=jnp.float32) + EPSILON)
+    return mean / (jnp.mean(target**2) + EPSILON)
 
 
 def total_variation(
@@ -169,21 +177,24 @@ def _nine_points(image: Image) -> Scalar:
     return jnp.asarray(2 * (thirds / 3 + twelfths / 12))
 
 
-@jax.custom_vjp
-def _products(features: FeatureMap) -> GramMatrix:
+@partial(jax.custom_vjp, nondiff_argnums=(1,))
+def _products(features: FeatureMap, how: lax.Precision) -> GramMatrix:
     """Sum the outer products of the feature vectors, in float32."""
     flat = features.reshape(-1, features.shape[-1])
-    return jnp.matmul(flat.T, flat, preferred_element_type=jnp.float32)
+    return jnp.matmul(flat.T, flat, precision=how, preferred_element_type=jnp.float32)
 
 
-def _products_forward(features: FeatureMap) -> tuple[GramMatrix, FeatureMap]:
-    return _products(features), features
+def _products_forward(features: FeatureMap, how: lax.Precision) -> tuple[GramMatrix, FeatureMap]:
+    return _products(features, how), features
 
 
-def _products_backward(features: FeatureMap, grad: GramMatrix) -> tuple[FeatureMap]:
+def _products_backward(
+    how: lax.Precision, features: FeatureMap, grad: GramMatrix
+) -> tuple[FeatureMap]:
     # One product where the derivative of F^T F by the rules is two.
     flat = features.reshape(-1, features.shape[-1])
-    return (jnp.matmul(flat, (grad + grad.T).astype(flat.dtype)).reshape(features.shape),)
+    both = (grad + grad.T).astype(flat.dtype)
+    return (jnp.matmul(flat, both, precision=how).reshape(features.shape),)
 
 
 _products.defvjp(_products_forward, _products_backward)

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import jax.numpy as jnp
+from jax import lax
 from jaxtyping import Array, Float
 
 from jaxnst._types import Features, Image, Scalar
@@ -80,7 +81,7 @@ class Objective:
         ]
         style = [
             distance.compare(
-                statistic(moments(features[n])),
+                statistic(moments(features[n], precision=self.network.precision)),
                 targets.style[n],
                 Extent(features[n].shape[0] * features[n].shape[1], pixels),
             )
@@ -99,7 +100,9 @@ class Objective:
 
 
 def _weighted(weights: Float[Array, " layers"], losses: list[Scalar]) -> Scalar:
-    return weights @ jnp.stack(losses) if losses else jnp.zeros(())
+    if not losses:
+        return jnp.zeros(())
+    return jnp.matmul(weights, jnp.stack(losses), precision=lax.Precision.HIGHEST)
 
 
 class Numbers(NamedTuple):
@@ -168,7 +171,8 @@ def content_targets(objective: Objective, params: Params, content: Image) -> Fea
 def style_moments(objective: Objective, params: Params, style: Image) -> dict[str, Moments]:
     """Compute one style image's moments by layer; ``style`` is RGB in [0, 1]."""
     features = objective.network.features(params, style, objective.style_layers)
-    return {name: moments(f) for name, f in features.items()}
+    precision = objective.network.precision
+    return {name: moments(f, precision=precision) for name, f in features.items()}
 
 
 def style_targets(

@@ -18,7 +18,6 @@ import jax.numpy as jnp
 from jaxnst.config import Recipe
 from jaxnst.image import fit
 from jaxnst.networks.registry import LossNetwork
-from jaxnst.networks.winograd import prepare
 from jaxnst.objective import (
     TERMS,
     Targets,
@@ -263,7 +262,7 @@ def measure_pace(
     shapes = jax.eval_shape(zero_targets, image)
     # Whatever the numbers are, they take the same time.
     targets = jax.tree.map(lambda leaf: jnp.ones(leaf.shape, leaf.dtype), shapes)
-    args = (prepare(network.params), targets, make_numbers(recipe))
+    args = (network.prepare(network.params), targets, make_numbers(recipe))
     state = start(method, image, len(TERMS))
 
     def seconds(steps: int) -> float:

@@ -19,7 +19,6 @@ from jaxnst.config import Recipe
 from jaxnst.image import resize
 from jaxnst.networks.registry import LossNetwork, Params
 from jaxnst.networks.rescale import rescale, unit_means
-from jaxnst.networks.winograd import prepare
 from jaxnst.objective import (
     TERMS,
     Objective,
@@ -166,7 +165,7 @@ class Run:
         )
 
     def tuned_parameters(self) -> Params:
-        """Return the network's parameters, rescaled where the recipe asks for it, and prepared."""
+        """Return the network's parameters, rescaled if need be, as its loop reads them fastest."""
         recipe, network = self.recipe, self.objective.network
         params = network.params
         stand_in = recipe.approximation if is_approximation(recipe) else None
@@ -175,7 +174,7 @@ class Run:
         if recipe.unit_means and not network.unit_means:
             content, styles = self.pictures(self.schedule.scales[-1])
             params = unit_means(network, [jnp.asarray(p) for p in (content, *styles)])
-        return prepare(params)
+        return network.prepare(params)
 
     def pictures(self, scale: Scale) -> tuple[Picture, tuple[Picture, ...]]:
         """Bring content and styles to the sizes of a scale."""

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike
 
-from jaxnst.config import Recipe
+from jaxnst.config import Precision, Recipe
 from jaxnst.networks.registry import LossNetwork, load_network
 from jaxnst.recipes import get_recipe, recipe_on
 from jaxnst.run import Picture, Progress, Run, StylizeResult
@@ -28,6 +28,7 @@ def stylize(
     seed: int = 0,
     callback: Callable[[Progress], None] | None = None,
     every: int | None = None,
+    precision: Precision | None = None,
 ) -> StylizeResult:
     """Paint a content image in the manner of one or several style images.
 
@@ -45,6 +46,8 @@ def stylize(
       callback: Called about once a second, after every round of L-BFGS, and whenever a scale
         begins. It may raise to stop.
       every: Call it after every so many evaluations as well, counted over all scales.
+      precision: How exactly the network computes: ``float32``, ``tf32`` or ``bfloat16``
+        (:mod:`jaxnst.precision`); None: the network's own, ``float32`` unless configured.
 
     Returns:
       The picture, its losses over time, and counts.
@@ -57,6 +60,7 @@ def stylize(
     recipe = get_recipe(recipe) if isinstance(recipe, str) else recipe
     network = recipe.network if network is None else network
     network = load_network(network) if isinstance(network, str) else network
+    network = network.configure(precision=precision)
     recipe = recipe_on(recipe, network.name)
     if every is not None and every < 1:
         raise ValueError(f"every is {every}, expected at least 1 evaluation")

@@ -25,7 +25,8 @@ MODULES = sorted(
 
 # The order in which data flows: a room imports from rooms before it only.
 ROOMS = [
-    *("_version", "_types", "_files", "_checks", "config", "options", "preprocessing", "space"),
+    *("_version", "_types", "_files", "_checks", "config", "options", "precision", "preprocessing"),
+    "space",
     *("srgb", "image", "sheet", "weights", "networks", "losses", "distances"),
     *("objective", "precondition", "lbfgs", "optimize", "recipes", "schedule"),
     *("run", "transfer", "reconstruct", "planning", "batch", "cli", "__main__"),

@@ -354,6 +354,15 @@ def test_a_run_ends_with_the_path_and_reports_on_stderr(painted, folder):
     assert "1 steps taken back" in rest[-1]
 
 
+def test_precision_is_that_of_the_network(painted, run):
+    assert painted("-o", "out.png")[-1]["network"].precision == "float32"
+    assert (
+        painted("-o", "out.png", "--precision", "bfloat16")[-1]["network"].precision == "bfloat16"
+    )
+    status, _, err = run("content.png", "style.png", "-o", "out.png", "--precision", "half")
+    assert status == 2 and "--precision" in err and "tf32" in err
+
+
 def test_quiet_prints_the_path_alone(painted):
     assert painted("-o", "out.png", "--quiet")[:3] == (0, "out.png\n", "")
 

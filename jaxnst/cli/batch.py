@@ -150,7 +150,7 @@ def _tasks(rows: list[Row], rest: list[str], prog: str) -> Iterator[Task]:
 def _settings(flags: argparse.Namespace, recipe: Recipe) -> str:
     """Digest all that decides a row's picture but the pictures it is made of."""
     weights = "" if flags.weights is None else inputs(Row(flags.weights, (), ""))[0]
-    network = flags.network or recipe.network, weights, flags.preprocessing
+    network = flags.network or recipe.network, weights, flags.preprocessing, flags.precision
     said = format_recipe(recipe), flags.size, flags.style_size, flags.seed, network
     return hashlib.sha256(repr(said).encode()).hexdigest()[:16]
 

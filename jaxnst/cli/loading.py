@@ -19,7 +19,7 @@ def load_for(
     Args:
       name: The network.
       layers: What is going to be looked at.
-      flags: The command's, with those of :func:`jaxnst.cli.flags.add_network`.
+      flags: The command's, with those of :func:`jaxnst.cli.flags.add_network` and ``--precision``.
       why: Continues the complaint that the network lacks a layer.
       instead: Continues the complaint that its parameters are not there.
 
@@ -41,7 +41,7 @@ def load_for(
             network.resolve(layer)
     except KeyError as error:
         raise UsageError(str(error.args[0])) from error
-    return network
+    return network.configure(precision=flags.precision)
 
 
 def _fetch_if_wanted(name: str, *, yes: bool, instead: str) -> None:

@@ -12,7 +12,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from jaxnst.config import Padding, Pooling
+from jaxnst.config import Padding, Pooling, Precision
 from jaxnst.networks.layers import avg_pool, overlapping_pool
 from jaxnst.networks.modules import Convolution
 from jaxnst.networks.table import FeatureMaps, Layer, Shapes, take
@@ -43,7 +43,8 @@ class FrozenNorm(nn.Module):
         variance = self.param("variance", nn.initializers.ones, width)
         scale = gamma * jax.lax.rsqrt(variance + self.epsilon)
         one = (1,) * (x.ndim - 1) + (-1,)
-        return (x - mean.reshape(one)) * scale.reshape(one) + beta.reshape(one)
+        found = (x - mean.reshape(one)) * scale.reshape(one) + beta.reshape(one)
+        return found.astype(x.dtype)
 
 
 class DenseNet(nn.Module):
@@ -54,12 +55,14 @@ class DenseNet(nn.Module):
       padding: What a convolution finds beyond the border.
       pooling: Of the stem, ``max`` as trained or ``avg``; between blocks it is always ``avg``.
       epsilon: Added to every variance.
+      precision: Of the convolutions.
     """
 
     blocks: tuple[int, ...]
     padding: Padding = "zero"
     pooling: Pooling = "max"
     epsilon: float = KERAS_EPSILON
+    precision: Precision = "float32"
 
     @nn.compact
     def __call__(self, x: Float[Array, "*batch h w c"], layers: tuple[str, ...]) -> FeatureMaps:
@@ -82,6 +85,7 @@ class DenseNet(nn.Module):
                     padding=self.padding,
                     has_bias=False,
                     halving=3 if name == "conv1_conv" else None,
+                    precision=self.precision,
                     name=name,
                 )
                 x = convolution(x)

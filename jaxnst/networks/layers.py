@@ -18,8 +18,9 @@ import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array, Float
 
-from jaxnst.config import Padding, Pooling
+from jaxnst.config import Padding, Pooling, Precision
 from jaxnst.networks.winograd import winograd_conv
+from jaxnst.precision import PRODUCTS
 
 # XLA's fast path for convolutions on a CPU wants the input channels in whole vectors of this
 # many: a picture's three, filled up with zeros, cost a fifth of what three cost.
@@ -32,6 +33,7 @@ def conv(
     bias: Float[Array, " d"] | None,
     *,
     padding: Padding = "zero",
+    precision: Precision = "float32",
     transformed: Float[Array, "16 c d"] | None = None,
 ) -> Float[Array, "*batch h w d"]:
     """Convolve at stride 1, keeping height and width.
@@ -42,6 +44,7 @@ def conv(
       bias: One value per output channel, or None.
       padding: What lies beyond the border. Zeros are padded inside the convolution; ``edge`` and
         ``reflect`` (without repeating the border) cost a copy of the feature map.
+      precision: Of the products, here and in both gradients.
       transformed: The 3x3 kernel as :mod:`jaxnst.networks.winograd` has it, used in its place.
 
     Returns:
@@ -62,8 +65,11 @@ def conv(
     if missing and transformed is None:
         x = jnp.pad(x, [(0, 0)] * (x.ndim - 1) + [(0, missing)])
         kernel = jnp.pad(kernel, [(0, 0), (0, 0), (0, missing), (0, 0)])
-    batch = x if x.ndim == 4 else x[None]
-    out = _conv(margin, batch, kernel) if transformed is None else winograd_conv(batch, transformed)
+    how, batch = PRODUCTS[precision], x if x.ndim == 4 else x[None]
+    if transformed is None:
+        out = _conv(margin, how, batch, kernel)
+    else:
+        out = winograd_conv(batch, transformed)
     if padding != "zero":
         out = out[:, margin[0] : -margin[0] or None, margin[1] : -margin[1] or None]
     out = out if x.ndim == 4 else out[0]
@@ -77,6 +83,7 @@ def halving_conv(
     *,
     margin: int,
     padding: Padding = "zero",
+    precision: Precision = "float32",
 ) -> Float[Array, "*batch h2 w2 d"]:
     """Convolve at stride 2, explicitly padded; a last row or column that does not fit is dropped.
 
@@ -89,6 +96,7 @@ def halving_conv(
       bias: One value per output channel, or None.
       margin: Rows and columns added on every side.
       padding: What they hold.
+      precision: Of the products, here and in both gradients.
 
     Returns:
       ``(h + 2 * margin - k) // 2 + 1`` rows, and columns alike.
@@ -96,39 +104,45 @@ def halving_conv(
     if padding != "zero":
         x = pad(x, (margin, margin), padding)
         margin = 0
+    how = PRODUCTS[precision]
     if x.ndim == 4:
-        return _add_bias(_halving(margin, x, kernel), bias)
-    return _add_bias(_halving(margin, x[None], kernel)[0], bias)
+        return _add_bias(_halving(margin, how, x, kernel), bias)
+    return _add_bias(_halving(margin, how, x[None], kernel)[0], bias)
 
 
-def _plain_halving(margin: int, x: Array, kernel: Array) -> Array:
+def _plain_halving(margin: int, how: lax.Precision, x: Array, kernel: Array) -> Array:
     return lax.conv_general_dilated(
         x,
         kernel,
         window_strides=(2, 2),
         padding=[(margin, margin)] * 2,
         dimension_numbers=("NHWC", "HWIO", "NHWC"),
+        precision=how,
     )
 
 
-_halving = jax.custom_vjp(_plain_halving, nondiff_argnums=(0,))
+_halving = jax.custom_vjp(_plain_halving, nondiff_argnums=(0, 1))
 
 
-def _halving_forward(margin: int, x: Array, kernel: Array) -> tuple[Array, tuple[Array, Array]]:
-    return _plain_halving(margin, x, kernel), (x, kernel)
+def _halving_forward(
+    margin: int, how: lax.Precision, x: Array, kernel: Array
+) -> tuple[Array, tuple[Array, Array]]:
+    return _plain_halving(margin, how, x, kernel), (x, kernel)
 
 
-def _halving_backward(margin: int, saved: tuple[Array, Array], grad: Array) -> tuple[Array, Array]:
+def _halving_backward(
+    margin: int, how: lax.Precision, saved: tuple[Array, Array], grad: Array
+) -> tuple[Array, Array]:
     x, kernel = saved
-    _, x_vjp = jax.vjp(lambda x: _halving_in_squares(margin, x, kernel), x)
-    _, kernel_vjp = jax.vjp(partial(_plain_halving, margin, x), kernel)
+    _, x_vjp = jax.vjp(lambda x: _halving_in_squares(margin, how, x, kernel), x)
+    _, kernel_vjp = jax.vjp(partial(_plain_halving, margin, how, x), kernel)
     return x_vjp(grad)[0], kernel_vjp(grad)[0]
 
 
 _halving.defvjp(_halving_forward, _halving_backward)
 
 
-def _halving_in_squares(margin: int, x: Array, kernel: Array) -> Array:
+def _halving_in_squares(margin: int, how: lax.Precision, x: Array, kernel: Array) -> Array:
     """Compute the same at stride 1, from squares of pixels: slower forward, faster backward."""
     k = kernel.shape[0]
     x = pad(x, (margin, margin), "zero")
@@ -142,7 +156,7 @@ def _halving_in_squares(margin: int, x: Array, kernel: Array) -> Array:
     kernel = jnp.pad(kernel, [(0, 2 * even - k)] * 2 + [(0, 0)] * 2)
     squares = kernel.reshape(even, 2, even, 2, *kernel.shape[2:])
     squares = squares.transpose(0, 2, 1, 3, 4, 5).reshape(even, even, -1, kernel.shape[-1])
-    return _conv((0, 0), _as_squares(x), squares)
+    return _conv((0, 0), how, _as_squares(x), squares)
 
 
 def _as_squares(x: Array) -> Array:
@@ -213,27 +227,28 @@ def _squares(x: Array) -> tuple[tuple[Array, Array], tuple[Array, Array]]:
     )
 
 
-def _plain_conv(margin: tuple[int, int], x: Array, kernel: Array) -> Array:
+def _plain_conv(margin: tuple[int, int], how: lax.Precision, x: Array, kernel: Array) -> Array:
     return lax.conv_general_dilated(
         x,
         kernel,
         window_strides=(1, 1),
         padding=[(m, m) for m in margin],
         dimension_numbers=("NHWC", "HWIO", "NHWC"),
+        precision=how,
     )
 
 
-_conv = jax.custom_vjp(_plain_conv, nondiff_argnums=(0,))
+_conv = jax.custom_vjp(_plain_conv, nondiff_argnums=(0, 1))
 
 
 def _conv_forward(
-    margin: tuple[int, int], x: Array, kernel: Array
+    margin: tuple[int, int], how: lax.Precision, x: Array, kernel: Array
 ) -> tuple[Array, tuple[Array, Array]]:
-    return _plain_conv(margin, x, kernel), (x, kernel)
+    return _plain_conv(margin, how, x, kernel), (x, kernel)
 
 
 def _conv_backward(
-    margin: tuple[int, int], saved: tuple[Array, Array], grad: Array
+    margin: tuple[int, int], how: lax.Precision, saved: tuple[Array, Array], grad: Array
 ) -> tuple[Array, Array]:
     x, kernel = saved
     kh, kw = kernel.shape[:2]
@@ -241,8 +256,9 @@ def _conv_backward(
     flipped = jnp.swapaxes(kernel[::-1, ::-1], 2, 3)
     # Or a gradient's own zeros, where a margin was cut off, would become margin of this
     # convolution, which is then none that keeps height and width.
-    grad_x = _plain_conv(full, lax.optimization_barrier(grad), flipped)
-    _, kernel_vjp = jax.vjp(partial(_plain_conv, margin, x), kernel)
+    apart: Array = lax.optimization_barrier(grad)  # type: ignore[no-untyped-call]
+    grad_x = _plain_conv(full, how, apart, flipped)
+    _, kernel_vjp = jax.vjp(partial(_plain_conv, margin, how, x), kernel)
     return grad_x, kernel_vjp(grad)[0]
 
 

@@ -3,7 +3,7 @@
 import flax.linen as nn
 from jaxtyping import Array, Float
 
-from jaxnst.config import Padding
+from jaxnst.config import Padding, Precision
 from jaxnst.networks.layers import conv, halving_conv
 from jaxnst.networks.winograd import KEY
 
@@ -17,6 +17,7 @@ class Convolution(nn.Module):
       padding: What lies beyond the border.
       has_bias: Whether a bias is added.
       halving: None: stride 1, keeping height and width; else stride 2 with this margin.
+      precision: Of the products.
     """
 
     width: int
@@ -24,6 +25,7 @@ class Convolution(nn.Module):
     padding: Padding = "zero"
     has_bias: bool = True
     halving: int | None = None
+    precision: Precision = "float32"
 
     @nn.compact
     def __call__(self, x: Float[Array, "*batch h w c"]) -> Float[Array, "*batch _ _ d"]:
@@ -34,7 +36,21 @@ class Convolution(nn.Module):
         if self.has_bias:
             bias = self.param("bias", nn.initializers.zeros, (self.width,))
         if self.halving is not None:
-            return halving_conv(x, kernel, bias, margin=self.halving, padding=self.padding)
+            return halving_conv(
+                x,
+                kernel,
+                bias,
+                margin=self.halving,
+                padding=self.padding,
+                precision=self.precision,
+            )
         # Beside the kernel where parameters were prepared for a CPU.
         transformed: Array | None = self.get_variable("params", KEY)
-        return conv(x, kernel, bias, padding=self.padding, transformed=transformed)
+        return conv(
+            x,
+            kernel,
+            bias,
+            padding=self.padding,
+            precision=self.precision,
+            transformed=transformed,
+        )

@@ -6,17 +6,19 @@ import os
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import partial
-from typing import Any
+from typing import Any, get_args
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
+from jaxnst._checks import among
 from jaxnst._types import Features, Image
-from jaxnst.config import Padding, Pooling, Space
-from jaxnst.networks import densenet, squeezenet, vgg
+from jaxnst.config import Padding, Pooling, Precision, Space
+from jaxnst.networks import densenet, squeezenet, vgg, winograd
 from jaxnst.networks.table import Layer, layers_of
+from jaxnst.precision import rounded
 from jaxnst.preprocessing import PREPROCESSING
 from jaxnst.space import encode
 from jaxnst.weights import bundled, check_parameters, find_known, read_parameters
@@ -91,7 +93,8 @@ class LossNetwork:
           layers: Names from ``self.layers`` or Keras' names for them.
 
         Returns:
-          Feature maps under the names that were asked for.
+          Feature maps under the names that were asked for, of the dtype that goes with the
+          network's precision.
 
         Raises:
           KeyError: If a layer is not one of the network's.
@@ -104,7 +107,8 @@ class LossNetwork:
                     f"image is {image.shape[-2]}x{image.shape[-3]} but {layer} needs at least "
                     f"{least} pixels per side: enlarge it or drop the layer"
                 )
-        x = encode(image, self.preprocessing)
+        x = rounded(encode(image, self.preprocessing), self.precision)
+        params = self.in_precision(params)
         found: Any = self.module.apply({"params": params}, x, tuple(dict.fromkeys(names.values())))
         return {layer: found[name] for layer, name in names.items()}
 
@@ -120,6 +124,32 @@ class LossNetwork:
         """Channels, stride and least size of every layer of the family, by name."""
         return self.module.table()
 
+    @property
+    def precision(self) -> Precision:
+        """How exactly it computes; see :mod:`jaxnst.precision`."""
+        return self.module.precision
+
+    def in_precision(self, params: Params) -> Params:
+        """Round kernels and biases to what the network computes in.
+
+        :meth:`features` does so to whatever it is given; done once beforehand, a compiled loop has
+        nothing left to round. What normalises a batch stays float32.
+        """
+        kept = ("gamma", "beta", "mean", "variance")
+        return {
+            layer: {k: v if k in kept else rounded(v, self.precision) for k, v in of.items()}
+            for layer, of in params.items()
+        }
+
+    def prepare(self, params: Params) -> Params:
+        """Bring parameters into the form that a compiled loop reads fastest.
+
+        That is the network's precision, and on CPUs kernels transformed for Winograd's filtering
+        beside some of the plain ones.
+        """
+        params = self.in_precision(params)
+        return params if self.precision == "bfloat16" else winograd.prepare(params)
+
     def stride(self, layer: str) -> int:
         """Return how many pixels one position of a layer stands for."""
         return self.table[self.resolve(layer)].stride
@@ -131,6 +161,7 @@ class LossNetwork:
         padding: Padding | None = None,
         first_padding: Padding | None = None,
         preprocessing: Space | None = None,
+        precision: Precision | None = None,
     ) -> "LossNetwork":
         """Return the network with something else instead of its own; None keeps what it has.
 
@@ -139,9 +170,12 @@ class LossNetwork:
           padding: Of every convolution, without exceptions.
           first_padding: Of the first convolution alone.
           preprocessing: What the module is fed.
+          precision: Of feature maps and products: ``float32``, ``tf32`` or ``bfloat16``
+            (:mod:`jaxnst.precision`).
 
         Raises:
-          ValueError: If the first convolution of such a network cannot have its own padding.
+          ValueError: If the first convolution of such a network cannot have its own padding, or
+            there is no such precision.
         """
         module = self.module
         if pooling is not None:
@@ -155,6 +189,9 @@ class LossNetwork:
                 raise ValueError(f"{self.name} has one padding for all convolutions: set padding")
             others = tuple(pair for pair in module.exceptions if pair[0] != "conv1_1")
             module = module.clone(exceptions=(("conv1_1", first_padding), *others))
+        if precision is not None:
+            among("precision", precision, get_args(Precision))
+            module = module.clone(precision=precision)
         space = self.preprocessing if preprocessing is None else preprocessing
         return dataclasses.replace(self, module=module, preprocessing=space)
 

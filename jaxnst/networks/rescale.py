@@ -86,4 +86,4 @@ def _mean_activations(
         if name.startswith("relu") and network.table[name].least <= min(height, width)
     )
     features = network.features(params, image, layers)
-    return {name: jnp.mean(f, axis=(0, 1)) for name, f in features.items()}
+    return {name: jnp.mean(f, axis=(0, 1), dtype=jnp.float32) for name, f in features.items()}

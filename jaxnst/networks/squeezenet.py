@@ -10,7 +10,7 @@ import flax.linen as nn
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from jaxnst.config import Padding, Pooling
+from jaxnst.config import Padding, Pooling, Precision
 from jaxnst.networks.layers import overlapping_pool
 from jaxnst.networks.modules import Convolution
 from jaxnst.networks.table import FeatureMaps, Layer, Shapes, take
@@ -30,10 +30,12 @@ class SqueezeNet(nn.Module):
     Attributes:
       padding: What the 3x3 convolutions of the fire modules find beyond the border.
       pooling: ``max``, as trained, or ``avg``.
+      precision: Of the convolutions.
     """
 
     padding: Padding = "zero"
     pooling: Pooling = "max"
+    precision: Precision = "float32"
 
     @nn.compact
     def __call__(self, x: Float[Array, "*batch h w c"], layers: tuple[str, ...]) -> FeatureMaps:
@@ -42,7 +44,7 @@ class SqueezeNet(nn.Module):
 
     @nn.nowrap
     def _computed(self, x: Array) -> Iterator[tuple[str, Array]]:
-        x = Convolution(STEM, halving=0, name="conv1")(x)
+        x = Convolution(STEM, halving=0, precision=self.precision, name="conv1")(x)
         yield "conv1", x
         x = nn.relu(x)
         yield "relu_conv1", x
@@ -62,7 +64,8 @@ class SqueezeNet(nn.Module):
     def _activated(
         self, fire: str, part: str, width: int, x: Array
     ) -> Generator[tuple[str, Array], None, Array]:
-        x = Convolution(width, _side(part), self.padding, name=f"{fire}_{part}")(x)
+        name = f"{fire}_{part}"
+        x = Convolution(width, _side(part), self.padding, precision=self.precision, name=name)(x)
         yield f"{fire}_{part}", x
         x = nn.relu(x)
         yield f"{fire}_relu_{part}", x

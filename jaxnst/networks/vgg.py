@@ -11,7 +11,7 @@ from collections.abc import Iterator
 import flax.linen as nn
 from jaxtyping import Array, Float
 
-from jaxnst.config import Padding, Pooling
+from jaxnst.config import Padding, Pooling, Precision
 from jaxnst.networks.layers import avg_pool, max_pool
 from jaxnst.networks.modules import Convolution
 from jaxnst.networks.table import FeatureMaps, Layer, Shapes, take
@@ -43,12 +43,14 @@ class VGG(nn.Module):
       padding: What a convolution finds beyond the border.
       exceptions: Convolutions by name, with a padding of their own.
       pooling: ``max``, as the networks were trained, or ``avg`` (Gatys et al. 2016, section 2).
+      precision: Of the convolutions.
     """
 
     blocks: Blocks
     padding: Padding = "zero"
     exceptions: tuple[tuple[str, Padding], ...] = ()
     pooling: Pooling = "max"
+    precision: Precision = "float32"
 
     @nn.compact
     def __call__(self, x: Float[Array, "*batch h w c"], layers: tuple[str, ...]) -> FeatureMaps:
@@ -62,7 +64,10 @@ class VGG(nn.Module):
         for name, layer in self.table().items():
             if name.startswith("conv"):
                 padding = exceptions.get(name, self.padding)
-                x = Convolution(layer.channels, padding=padding, name=name)(x)
+                convolution = Convolution(
+                    layer.channels, padding=padding, precision=self.precision, name=name
+                )
+                x = convolution(x)
             elif name.startswith("relu"):
                 x = nn.relu(x)
             else:

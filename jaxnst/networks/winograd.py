@@ -88,7 +88,8 @@ def _convolved(x: Array, transformed: Array, *, flipped: bool) -> Array:
     squares = [_of_inputs(_every_second(row, 2, counts[1])) for row in rows]
     stacked = jnp.stack([squares[i][j] for i in order for j in order]).reshape(16, -1, c)
     contracted = (((2,), (2 if flipped else 1,)), ((0,), (0,)))
-    products = lax.dot_general(stacked, transformed, contracted).reshape(4, 4, n, *counts, -1)
+    products = lax.dot_general(stacked, transformed, contracted, precision=lax.Precision.HIGHEST)
+    products = products.reshape(4, 4, n, *counts, -1)
     columns = [_of_products([products[i, j] for i in order]) for j in order]
     lines = [_of_products([column[i] for column in columns]) for i in range(2)]
     # (n, rows of squares, row in a square, columns of squares, column in a square, channels)

@@ -1,0 +1,25 @@
+"""How exactly a loss network and the statistics of its feature maps are computed.
+
+``float32`` is full float32 on every device. ``tf32`` lets NVIDIA's GPUs round the factors of
+products to 10 bits, which their tensor cores are made for; on a CPU it is float32. ``bfloat16``
+keeps feature maps and kernels in 16 bits, which halves the memory of the maps. Whichever it is,
+statistics and losses are summed in float32, and the image and the solver's state are float32.
+"""
+
+import jax.numpy as jnp
+from jax import lax
+from jaxtyping import Array, Float
+
+from jaxnst.config import Precision
+
+PRODUCTS: dict[Precision, lax.Precision] = {
+    "float32": lax.Precision.HIGHEST,
+    "tf32": lax.Precision.HIGH,
+    "bfloat16": lax.Precision.DEFAULT,
+}
+"""What JAX is told with every product and convolution. Its own default is TF32 on GPUs."""
+
+
+def rounded(values: Float[Array, "*any"], precision: Precision) -> Float[Array, "*any"]:
+    """Bring values to what feature maps and kernels are kept in: 16 bits, or what they are."""
+    return values.astype(jnp.bfloat16) if precision == "bfloat16" else values
