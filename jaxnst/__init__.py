@@ -25,13 +25,14 @@ if TYPE_CHECKING:
     from jaxnst.losses import content_loss, gram_matrix, moments, total_variation
     from jaxnst.networks import LossNetwork, extract_features, load_network
     from jaxnst.reconstruct import reconstruct_content, reconstruct_style
-    from jaxnst.transfer import Progress, StylizeResult, stylize
+    from jaxnst.transfer import Progress, ScaleTiming, StylizeResult, stylize
 
 __all__ = [
     "BatchProgress",
     "LossNetwork",
     "Progress",
     "Recipe",
+    "ScaleTiming",
     "StylizeResult",
     "__version__",
     "content_loss",
@@ -61,7 +62,7 @@ _MODULES = {
     "jaxnst.losses": ("content_loss", "gram_matrix", "moments", "total_variation"),
     "jaxnst.networks": ("LossNetwork", "extract_features", "load_network"),
     "jaxnst.reconstruct": ("reconstruct_content", "reconstruct_style"),
-    "jaxnst.transfer": ("Progress", "StylizeResult", "stylize"),
+    "jaxnst.transfer": ("Progress", "ScaleTiming", "StylizeResult", "stylize"),
 }
 _HOMES = {name: module for module, names in _MODULES.items() for name in names}
 

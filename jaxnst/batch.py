@@ -22,7 +22,8 @@ from jaxnst.networks.registry import LossNetwork, load_network
 from jaxnst.objective import TERMS, Targets
 from jaxnst.optimize import State, advance, picture, restart, start
 from jaxnst.recipes import get_recipe, recipe_on
-from jaxnst.run import CHUNK_SECONDS, Picture, Progress, Run, StylizeResult, written
+from jaxnst.result import Picture, Progress, ScaleTiming, StylizeResult
+from jaxnst.run import CHUNK_SECONDS, Run, written
 from jaxnst.schedule import Scale
 from jaxnst.space import decode, encode
 from jaxnst.transfer import check_picture, style_pictures
@@ -78,8 +79,8 @@ def stylize_batch(
       precision: As for :func:`jaxnst.stylize`.
 
     Returns:
-      Results in the order of the contents. ``compile_seconds`` and ``run_seconds`` are those of the
-      pair's whole batch.
+      Results in the order of the contents. All seconds are those of the pair's whole batch, and
+      evaluations those of the pair.
 
     Raises:
       ValueError: As :func:`jaxnst.stylize`, with the number of the pair; or if numbers of contents,
@@ -191,7 +192,7 @@ class _Batch:
             in_axes=((None, 0, 0), 0, 0, None, None),
         )
         self.records: list[list[Picture]] = [[] for _ in runs]
-        self.compile_seconds = self.run_seconds = 0.0
+        self.timings: list[ScaleTiming] = []
         self.restarts = np.zeros(len(runs), int)
 
     def through_all_scales(self, told: Callable[[int, int], None]) -> list[StylizeResult]:
@@ -251,7 +252,6 @@ class _Batch:
         sized = np.stack([resize(image, scale.inner) for image in images])
         states = self._start(encode(jnp.asarray(sized), run.objective.space))
         running = time.perf_counter()
-        self.compile_seconds += running - waiting
         args = (self.first.params, targets, self.numbers)
         used, steps, total = 0, 1, jnp.asarray(scale.evaluations)
         while used < scale.evaluations:
@@ -265,7 +265,8 @@ class _Batch:
             if run.method.round and used % run.method.round == 0:
                 states = jax.vmap(partial(restart, run.method))(self.rates, states)
             steps = max(1, int(CHUNK_SECONDS * steps / (time.perf_counter() - tick)))
-        self.run_seconds += time.perf_counter() - running
+        ran = time.perf_counter() - running
+        self.timings.append(ScaleTiming(scale.inner, running - waiting, ran, used))
         self.restarts += np.asarray(states.restarts)
         return self._shown(states)
 
@@ -280,8 +281,9 @@ class _Batch:
             losses={name: losses[:, i] for i, name in enumerate(TERMS)},
             evaluations=self.first.total,
             restarts=int(self.restarts[index]),
-            compile_seconds=self.compile_seconds,
-            run_seconds=self.run_seconds,
+            compile_seconds=sum(timing.compile_seconds for timing in self.timings),
+            run_seconds=sum(timing.run_seconds for timing in self.timings),
+            timings=tuple(self.timings),
         )
 
 

@@ -20,7 +20,8 @@ from jaxnst.config import Content, Noise, Recipe, Scales, Style, TotalVariation
 from jaxnst.networks.registry import LossNetwork, load_network
 from jaxnst.objective import TERMS, Numbers
 from jaxnst.optimize import State, advance, picture, start
-from jaxnst.run import Picture, Progress, Run
+from jaxnst.result import Picture, Progress
+from jaxnst.run import Run
 from jaxnst.space import decode, encode
 from jaxnst.transfer import check_picture
 

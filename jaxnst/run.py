@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from functools import partial
-from typing import Literal, NamedTuple
+from typing import Literal
 
 import jax
 import jax.numpy as jnp
@@ -31,64 +31,11 @@ from jaxnst.objective import (
 )
 from jaxnst.optimize import CHUNK, State, advance, make_method, picture, restart, start
 from jaxnst.recipes import STAND_IN, is_approximation
+from jaxnst.result import Picture, Progress, ScaleTiming, StylizeResult
 from jaxnst.schedule import Scale, make_schedule
 from jaxnst.space import decode, encode
 
 CHUNK_SECONDS = 1.0
-
-Picture = NDArray[np.float32]
-
-
-class Progress(NamedTuple):
-    """What a callback is told between chunks.
-
-    Attributes:
-      phase: ``compile`` while a scale is being prepared, else ``optimize``.
-      scale: Which scale, from 0.
-      scales: How many there are.
-      size: Height and width of the scale, pixels.
-      evaluations: Of the loss, in this scale.
-      scale_evaluations: Planned for this scale.
-      total_done: Evaluations in all scales so far.
-      total: Planned for all scales.
-      losses: The loss and its weighted terms by name; empty before the first evaluation.
-      image: Call it for the picture as it is now, of the size asked for.
-      seconds: Since the run began.
-      rounds: Rounds of L-BFGS that have ended in this scale, 0 for a method without.
-    """
-
-    phase: Literal["compile", "optimize"]
-    scale: int
-    scales: int
-    size: tuple[int, int]
-    evaluations: int
-    scale_evaluations: int
-    total_done: int
-    total: int
-    losses: dict[str, float]
-    image: Callable[[], Picture]
-    seconds: float
-    rounds: int = 0
-
-
-class StylizeResult(NamedTuple):
-    """A stylised picture and how it came about.
-
-    Attributes:
-      image: ``(H, W, 3)`` float32 RGB in [0, 1], of the size asked for.
-      losses: The loss (``total``) and its weighted terms after every step of every scale.
-      evaluations: Of the loss, in all scales.
-      restarts: Steps that were taken back because the loss rose far or was not finite.
-      compile_seconds: Spent waiting for programs to be compiled and targets to be computed.
-      run_seconds: Spent optimising.
-    """
-
-    image: Picture
-    losses: dict[str, NDArray[np.float32]]
-    evaluations: int
-    restarts: int
-    compile_seconds: float
-    run_seconds: float
 
 
 class Run:
@@ -134,7 +81,7 @@ class Run:
         self.total = sum(scale.evaluations for scale in self.schedule.scales)
         self.done = self.restarts = 0
         self.records: list[NDArray[np.float32]] = []
-        self.compile_seconds = self.run_seconds = 0.0
+        self.timings: list[ScaleTiming] = []
         self.begin = time.perf_counter()
 
     def through_all_scales(self, started: Picture | None) -> StylizeResult:
@@ -160,8 +107,9 @@ class Run:
             losses={name: losses[:, i] for i, name in enumerate(TERMS)},
             evaluations=self.done,
             restarts=self.restarts,
-            compile_seconds=self.compile_seconds,
-            run_seconds=self.run_seconds,
+            compile_seconds=sum(timing.compile_seconds for timing in self.timings),
+            run_seconds=sum(timing.run_seconds for timing in self.timings),
+            timings=tuple(self.timings),
         )
 
     def tuned_parameters(self) -> Params:
@@ -225,7 +173,6 @@ class Run:
         variable = encode(jnp.asarray(resize(image, scale.inner)), self.objective.space)
         state = start(self.method, variable, len(TERMS))
         running = time.perf_counter()
-        self.compile_seconds += running - waiting
 
         used, steps = 0, 1
         while used < scale.evaluations:
@@ -240,7 +187,8 @@ class Run:
             self.report("optimize", index, used, terms, partial(self.shown, state))
             per_step = (time.perf_counter() - tick) / max(1, used - before)
             steps = max(1, int(CHUNK_SECONDS / per_step))
-        self.run_seconds += time.perf_counter() - running
+        ran = time.perf_counter() - running
+        self.timings.append(ScaleTiming(scale.inner, running - waiting, ran, used))
         self.done += used
         self.restarts += int(state.restarts)
         return self.shown(state)

@@ -9,9 +9,17 @@ from numpy.typing import ArrayLike
 from jaxnst.config import Precision, Recipe
 from jaxnst.networks.registry import LossNetwork, load_network
 from jaxnst.recipes import get_recipe, recipe_on
-from jaxnst.run import Picture, Progress, Run, StylizeResult
+from jaxnst.result import Picture, Progress, ScaleTiming, StylizeResult
+from jaxnst.run import Run
 
-__all__ = ["Progress", "StylizeResult", "check_picture", "style_pictures", "stylize"]
+__all__ = [
+    "Progress",
+    "ScaleTiming",
+    "StylizeResult",
+    "check_picture",
+    "style_pictures",
+    "stylize",
+]
 
 LEAST_SIDE = 16
 

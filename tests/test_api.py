@@ -29,7 +29,7 @@ ROOMS = [
     "space",
     *("srgb", "image", "sheet", "weights", "networks", "losses", "distances"),
     *("objective", "precondition", "lbfgs", "optimize", "recipes", "schedule"),
-    *("run", "transfer", "reconstruct", "planning", "batch", "cli", "__main__"),
+    *("result", "run", "transfer", "reconstruct", "planning", "batch", "cli", "__main__"),
 ]
 
 PUBLIC = {"load_image", "save_image", "load_network", "stylize", "extract_features"}

@@ -46,6 +46,9 @@ def test_a_batch_equals_its_pairs_one_by_one(network, name):
         single = stylize(content, style, seed=i, **given)
         assert found[i].image.shape == single.image.shape
         assert found[i].evaluations == single.evaluations == 10
+        counted = [[(t.size, t.evaluations) for t in r.timings] for r in (found[i], single)]
+        assert counted[0] == counted[1] and len(counted[0]) == 2
+        assert sum(t.run_seconds for t in found[i].timings) == found[i].run_seconds > 0
         for term, values in single.losses.items():
             np.testing.assert_allclose(found[i].losses[term], values, rtol=1e-3, atol=1e-5)
         np.testing.assert_allclose(found[i].image, single.image, atol=2e-3)

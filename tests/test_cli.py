@@ -24,7 +24,7 @@ from jaxnst.image import ENDINGS, load_image, save_image
 from jaxnst.options import options
 from jaxnst.recipes import get_recipe
 from jaxnst.schedule import LEAST, make_schedule
-from jaxnst.transfer import Progress, StylizeResult
+from jaxnst.transfer import Progress, ScaleTiming, StylizeResult
 
 ROOT = Path(jaxnst.__file__).parents[1]
 
@@ -316,7 +316,8 @@ def stand_in(more, size=(48, 64)):
                 seconds=10.0 * i,
             )
         )
-    return StylizeResult(picture, {}, 16, 1, 2.0, 30.0)
+    timings = ScaleTiming((24, 32), 1.5, 10.0, 10), ScaleTiming((48, 64), 0.5, 20.0, 6)
+    return StylizeResult(picture, {}, 16, 1, 2.0, 30.0, timings)
 
 
 @pytest.fixture
@@ -361,6 +362,16 @@ def test_precision_is_that_of_the_network(painted, run):
     )
     status, _, err = run("content.png", "style.png", "-o", "out.png", "--precision", "half")
     assert status == 2 and "--precision" in err and "tf32" in err
+
+
+def test_timings_are_told_a_scale_a_line(painted):
+    status, out, err, _ = painted("-o", "out.png", "--quiet", "--timings")
+    assert (status, out) == (0, "out.png\n")
+    assert err.splitlines() == [
+        "scale  pixels  waited      ran  evaluations       each",
+        "    1   32x24  1.50 s  10.00 s           10  1000.0 ms",
+        "    2   64x48  0.50 s  20.00 s            6  3333.3 ms",
+    ]
 
 
 def test_quiet_prints_the_path_alone(painted):

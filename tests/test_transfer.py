@@ -88,6 +88,15 @@ def test_a_run_gives_a_picture_its_losses_and_its_counts(first):
     assert result.compile_seconds >= 0 and result.run_seconds > 0
 
 
+def test_every_scale_has_its_timing(network, first):
+    for result in (first[0], run(network, recipe=ONE_SCALE)):
+        assert sum(t.compile_seconds for t in result.timings) == result.compile_seconds
+        assert sum(t.run_seconds for t in result.timings) == result.run_seconds
+        assert all(t.compile_seconds >= 0 and t.run_seconds > 0 for t in result.timings)
+    sizes = [(t.size, t.evaluations) for t in first[0].timings]
+    assert sizes == [((32, 32), 5), ((48, 64), 4)]
+
+
 def test_the_first_loss_of_a_run_equals_float64(network):
     """Resizing, encoding, targets and loss together."""
     result = run(network, styles=[STYLE, OTHER_STYLE], recipe=ONE_SCALE)

@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 
     from jaxnst.batch import BatchProgress
     from jaxnst.networks import LossNetwork
-    from jaxnst.run import StylizeResult
+    from jaxnst.result import StylizeResult
 
 AT_ONCE = 8
 
@@ -139,8 +139,10 @@ def _tasks(rows: list[Row], rest: list[str], prog: str) -> Iterator[Task]:
     for row in rows:
         if row.flags not in read:
             flags, recipe = parse(["content", "style", *rest, *row.flags], prog)
-            if flags.output or flags.dry_run or flags.save_every or flags.styles != ["style"]:
-                raise UsageError("-o, --dry-run, --save-every and pictures are for jaxnst run")
+            if flags.output or flags.dry_run or flags.save_every or flags.timings:
+                raise UsageError("-o, --dry-run, --save-every and --timings are for jaxnst run")
+            if flags.styles != ["style"]:
+                raise UsageError("pictures are given by --contents and --styles, or a --manifest")
             if recipe.init not in STARTS:
                 raise UsageError(f"--init: a batch starts from {', '.join(STARTS)}")
             read[row.flags] = flags, recipe, _settings(flags, recipe)

@@ -82,6 +82,11 @@ def add_machine(parser: Parser, *, dry_run: bool = False) -> None:
             action="store_true",
             help="say sizes, evaluations, memory and time, and paint nothing",
         )
+        group.add_argument(
+            "--timings",
+            action="store_true",
+            help="say at the end, on stderr, how long each scale waited for its programs and ran",
+        )
     group.add_argument(
         "--no-cache", action="store_true", help="neither use nor keep compiled programs on disk"
     )

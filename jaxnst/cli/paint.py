@@ -1,6 +1,7 @@
 """Paint: run the transfer, show how far it is, save what comes out, also of a run cut short."""
 
 import os
+import sys
 from contextlib import closing
 from typing import NoReturn
 
@@ -73,6 +74,8 @@ def paint(job: Job, messages: Messages) -> int:
             _end_early(stop, watch, messages)
     save_picture(flags.output, result.image)
     messages.say(_summary(result))
+    if flags.timings:
+        print(timings(result), file=sys.stderr)
     print_path(flags.output)
     return 0
 
@@ -99,6 +102,21 @@ def _summary(result: StylizeResult) -> str:
         f"{length(result.compile_seconds)} for programs"
     )
     return text + (f", {result.restarts} steps taken back" if result.restarts else "")
+
+
+def timings(result: StylizeResult) -> str:
+    """Write how long every scale took, a line each."""
+    lines = [("scale", "pixels", "waited", "ran", "evaluations", "each")]
+    for number, t in enumerate(result.timings, 1):
+        each = 1000 * t.run_seconds / max(1, t.evaluations)
+        waited, ran = f"{t.compile_seconds:.2f} s", f"{t.run_seconds:.2f} s"
+        lines.append(
+            (str(number), shape(t.size), waited, ran, str(t.evaluations), f"{each:.1f} ms")
+        )
+    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
+    return "\n".join(
+        "  ".join(f"{text:>{w}}" for text, w in zip(line, widths, strict=True)) for line in lines
+    )
 
 
 def _end_early(stop: Stopped, watch: Watch, messages: Messages) -> NoReturn:

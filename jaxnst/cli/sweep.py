@@ -123,8 +123,8 @@ def _run(sweep: Sweep, prog: str) -> int:
     from jaxnst.cli.inputs import STARTS, check_flags, read_pictures, tell_of_sizes
 
     flags, recipe = sweep.flags[0], sweep.recipes[0]
-    if flags.dry_run or flags.save_every:
-        raise UsageError("--dry-run and --save-every are for single runs: jaxnst run")
+    if flags.dry_run or flags.save_every or flags.timings:
+        raise UsageError("--dry-run, --save-every and --timings are for single runs: jaxnst run")
     if recipe.init not in STARTS:
         raise UsageError(f"--init: a sweep starts from {', '.join(STARTS)}, not from a picture")
     check_flags(flags, recipe)

@@ -1,0 +1,80 @@
+"""What a run tells: its progress on the way, its picture and its figures at the end."""
+
+from collections.abc import Callable
+from typing import Literal, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+Picture = NDArray[np.float32]
+
+
+class Progress(NamedTuple):
+    """What a callback is told between chunks.
+
+    Attributes:
+      phase: ``compile`` while a scale is being prepared, else ``optimize``.
+      scale: Which scale, from 0.
+      scales: How many there are.
+      size: Height and width of the scale, pixels.
+      evaluations: Of the loss, in this scale.
+      scale_evaluations: Planned for this scale.
+      total_done: Evaluations in all scales so far.
+      total: Planned for all scales.
+      losses: The loss and its weighted terms by name; empty before the first evaluation.
+      image: Call it for the picture as it is now, of the size asked for.
+      seconds: Since the run began.
+      rounds: Rounds of L-BFGS that have ended in this scale, 0 for a method without.
+    """
+
+    phase: Literal["compile", "optimize"]
+    scale: int
+    scales: int
+    size: tuple[int, int]
+    evaluations: int
+    scale_evaluations: int
+    total_done: int
+    total: int
+    losses: dict[str, float]
+    image: Callable[[], Picture]
+    seconds: float
+    rounds: int = 0
+
+
+class ScaleTiming(NamedTuple):
+    """How long one scale took.
+
+    Attributes:
+      size: Height and width, pixels.
+      compile_seconds: Spent waiting until it could begin. What was compiled or computed for it
+        while an earlier scale ran is not in here; it makes that scale's ``run_seconds`` longer.
+      run_seconds: Spent optimising, with what the callback took.
+      evaluations: Of the loss.
+    """
+
+    size: tuple[int, int]
+    compile_seconds: float
+    run_seconds: float
+    evaluations: int
+
+
+class StylizeResult(NamedTuple):
+    """A stylised picture and how it came about.
+
+    Attributes:
+      image: ``(H, W, 3)`` float32 RGB in [0, 1], of the size asked for.
+      losses: The loss (``total``) and its weighted terms after every step of every scale.
+      evaluations: Of the loss, in all scales.
+      restarts: Steps that were taken back because the loss rose far or was not finite.
+      compile_seconds: Spent waiting for programs to be compiled and targets to be computed.
+      run_seconds: Spent optimising.
+      timings: The same for every scale.
+    """
+
+    image: Picture
+    losses: dict[str, NDArray[np.float32]]
+    evaluations: int
+    restarts: int
+    compile_seconds: float
+    run_seconds: float
+    timings: tuple[ScaleTiming, ...] = ()
