@@ -190,7 +190,9 @@ class Scales:
       aspect: Width over height of the result, to which pictures are stretched; None: the content's.
       style_like_content: Whether styles are stretched to the size of the content, in place of
         keeping their shape.
-      multiple: Sides inside are rounded to a multiple of this.
+      multiple: Sides inside are rounded to a multiple of this, and those of styles to one of twice
+        it, of it or of half of it where that distorts little: programs are compiled for every
+        shape, and so there are fewer. 1: all sides are exact.
       several: Whether there are coarser scales than the final one.
       least: Longest side of the coarsest scale, pixels; smaller scales are left out.
       factor: Ratio of one scale's side to the next coarser one's.

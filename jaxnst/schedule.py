@@ -9,6 +9,9 @@ from jaxnst.image import Box, fit
 LEAST = 16
 """Least longest side of a result or a style, pixels: the stride of relu5_1."""
 
+DISTORTION = 0.03
+"""Most by which a side of a style is rounded, relative."""
+
 ROUNDING = 1e-9
 """Relative: the root of 2 four times is not quite 4."""
 
@@ -88,7 +91,8 @@ def make_schedule(
         inner = _rounded(fit(result, round(side)), scales.margin * side, scales.multiple)
         if scales.style_like_content:
             return Scale(inner, (inner,) * len(styles), count)
-        of_styles = tuple(_style(own, side * style_size / longest) for own in styles)
+        shrunk = (_style(own, side * style_size / longest) for own in styles)
+        of_styles = tuple(_nearly(size, scales.multiple) for size in shrunk)
         return Scale(inner, of_styles, count)
 
     return Schedule(
@@ -132,6 +136,20 @@ def _style(own: Size, longest: float) -> Size:
     """Shrink a style to ``longest``, never enlarge it; a very long one keeps 16 pixels across."""
     height, width = fit(own, min(max(1, round(longest)), max(own)))
     return max(LEAST, height), max(LEAST, width)
+
+
+def _nearly(size: Size, multiple: int) -> Size:
+    """Round sides to a multiple of twice, once or half of one, the first that distorts little."""
+    height, width = (_nearly_side(side, multiple) for side in size)
+    return height, width
+
+
+def _nearly_side(side: int, multiple: int) -> int:
+    for step in (2 * multiple, multiple, multiple // 2) if multiple > 1 else ():
+        near = round(side / step) * step
+        if near >= LEAST and abs(near - side) <= DISTORTION * side:
+            return near
+    return side
 
 
 def _evaluations(scales: Scales, count: int) -> list[int]:

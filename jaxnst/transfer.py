@@ -48,7 +48,7 @@ def stylize(
       recipe: A recipe or its name.
       size: Longest side of the result, pixels; None: the recipe's size, else the content's.
       style_size: Longest side of the style images at the last scale; None: ``size``. A style is
-        never enlarged beyond its own size.
+        never enlarged beyond its own size, but for 3 % by which its sides may be rounded.
       init: Picture to start from, in place of the recipe's start.
       seed: Decides the noise of a start from noise.
       callback: Called about once a second, after every round of L-BFGS, and whenever a scale

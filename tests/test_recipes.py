@@ -25,6 +25,7 @@ from jaxnst.objective import (
     style_targets,
 )
 from jaxnst.recipes import RECIPES, get_recipe
+from jaxnst.schedule import make_schedule
 
 torch = pytest.importorskip("torch", reason="PyTorch, an extra, is not installed")
 functional = torch.nn.functional
@@ -303,6 +304,15 @@ def images():
 
 
 IMAGES = images()
+
+
+@pytest.mark.parametrize("name", [name for name in RECIPES if name != "default"])
+def test_published_methods_round_no_side(name):
+    scales = dataclasses.replace(RECIPES[name].scales, several=False)
+    styles = [] if scales.style_like_content else [(333, 250)]
+    schedule = make_schedule((333, 250), styles, scales, size=333)
+    assert all(scale.inner == schedule.size for scale in schedule.scales)
+    assert all(scale.styles == tuple(styles) for scale in schedule.scales)
 
 
 def test_every_published_recipe_has_a_statement():

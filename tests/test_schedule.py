@@ -29,9 +29,9 @@ def test_the_default_at_512_pixels():
     assert layout(schedule) == [(96, 128), (192, 256), (384, 512)]
     assert counts(schedule) == [100, 80, 60]
     assert [scale.styles for scale in schedule.scales] == [
-        ((128, 90),),
-        ((256, 179),),
-        ((512, 358),),
+        ((128, 88),),
+        ((256, 176),),
+        ((512, 352),),
     ]
 
 
@@ -50,9 +50,9 @@ def test_a_margin_is_painted_around_every_scale():
     assert schedule.size == (384, 512) and schedule.margin == 8
     assert layout(schedule) == [(96, 128), (192, 256), (400, 528)]  # 100x132, 200x264, 400x528
     assert [scale.styles for scale in schedule.scales] == [
-        ((128, 90),),
-        ((256, 179),),
-        ((512, 358),),
+        ((128, 88),),
+        ((256, 176),),
+        ((512, 352),),
     ]
 
 
@@ -101,6 +101,28 @@ def test_a_style_is_never_enlarged():
         ((100, 200), (256, 128)),
         ((100, 200), (512, 256)),
     ]
+
+
+@pytest.mark.parametrize(
+    ("side", "rounded"),
+    # 3 % of 1000 is 30, of 490 14.7, of 214 6.4, of 90 2.7, of 85 2.55
+    [(1000, 992), (490, 480), (214, 208), (218, 224), (90, 88), (85, 85), (129, 128), (17, 17)],
+)
+def test_a_style_s_side_is_rounded_as_far_as_three_per_cent_allow(side, rounded):
+    schedule = make_schedule((2000, 2000), [(side, side)], Scales(several=False))
+    assert schedule.scales[0].styles == ((rounded, rounded),)
+    exact = make_schedule((2000, 2000), [(side, side)], Scales(several=False, multiple=1))
+    assert exact.scales[0].styles == ((side, side),)
+
+
+def test_rounded_styles_have_fewer_shapes():
+    """At 256 pixels, of paintings whose sides have any ratio between 1 and 2."""
+    styles = [(1000, 500 + i) for i in range(500)]
+    rounded, exact = (
+        {make_schedule((256, 256), [s], Scales(multiple=m)).scales[-1].styles for s in styles}
+        for m in (16, 1)
+    )
+    assert len(rounded) < len(exact) / 6
 
 
 def test_style_size_scales_the_styles_alone():
@@ -189,7 +211,7 @@ def check_sizes(schedule, content, styles, style_size):
         assert all(side % 16 == 0 and side >= 16 for side in scale.inner)
         assert len(scale.styles) == len(styles)
         for own, size in zip(styles, scale.styles, strict=True):
-            assert min(size) >= 16 and max(size) <= max(16, min(style_size, max(own)))
+            assert min(size) >= 16 and max(size) <= max(16, 1.03 * min(style_size, max(own)))
     final = schedule.scales[-1].inner
     for inner, exact in zip(final, schedule.size, strict=True):
         with_margin = exact + 2 * schedule.margin
