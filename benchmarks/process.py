@@ -69,7 +69,7 @@ def _tasks(folder: Path, size: int) -> dict[str, Callable[[], None]]:
     if importlib.util.find_spec("torch") is not None:
         job = folder / "job.json"
         job.write_text(json.dumps(_job(folder, size)), encoding="utf-8")
-        peer = [sys.executable, str(ROOT / "benchmarks" / "torch_program.py"), str(job)]
+        peer = [sys.executable, "-m", "benchmarks.torch_program", str(job)]
         tasks["torch"] = lambda: process(peer)
     return tasks
 

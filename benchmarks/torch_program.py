@@ -1,8 +1,8 @@
 """A style transfer in PyTorch from start to end, as a process of its own.
 
 The same network, loss, scales and evaluations as jaxnst's default recipe, with PyTorch's own L-BFGS
-at a fixed step: ``python benchmarks/torch_program.py JOB.json``. Run as a file, so that neither
-jaxnst nor JAX is imported.
+at a fixed step: ``python -m benchmarks.torch_program JOB.json``. Neither
+jaxnst nor JAX is imported here.
 """
 
 import json
@@ -15,7 +15,8 @@ import torch
 import torch.nn.functional as F
 from PIL import Image
 from safetensors.torch import load_file
-from torch_loss import Setting, TorchLoss
+
+from benchmarks.torch_loss import Setting, TorchLoss
 
 
 def main(path: str) -> None:
@@ -37,7 +38,7 @@ def main(path: str) -> None:
             image = F.interpolate(image, (height, width), mode="bicubic", align_corners=False)
         image = image.detach().contiguous(memory_format=torch.channels_last).requires_grad_()
         begin = time.perf_counter()
-        final = _minimise(loss, image, scale["evaluations"])
+        final = minimise(loss, image, scale["evaluations"])
         seconds += time.perf_counter() - begin
     assert image is not None
     height, width = job["size"]
@@ -47,7 +48,8 @@ def main(path: str) -> None:
     print(json.dumps({"loss": final, "seconds": seconds}))
 
 
-def _minimise(loss: TorchLoss, image: torch.Tensor, evaluations: int) -> float:
+def minimise(loss: TorchLoss, image: torch.Tensor, evaluations: int) -> float:
+    """Move an image downhill in place; return the last loss."""
     solver = torch.optim.LBFGS(
         [image],
         max_iter=evaluations,
