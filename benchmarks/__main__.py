@@ -11,7 +11,7 @@ import jax
 from rich.console import Console
 from rich.table import Table
 
-from benchmarks import batch, compile, iteration, process, roots, step
+from benchmarks import batch, compile, folder, gpu, growth, iteration, process, roots, step
 from benchmarks.measure import COLUMNS, Row, load, load_warning, machine, stolen
 
 BENCHMARKS = {
@@ -21,6 +21,9 @@ BENCHMARKS = {
     "roots": roots,
     "process": process,
     "batch": batch,
+    "folder": folder,
+    "growth": growth,
+    "gpu": gpu,
 }
 RESULTS = Path(__file__).parent / "results"
 

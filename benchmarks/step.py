@@ -51,7 +51,7 @@ def _one_case(name: str, size: tuple[int, int], quick: bool) -> list[Row]:
     for task in tasks.values():
         for _ in range(1 if quick else WARM_UP):
             task()
-    seconds = interleaved(tasks, rounds=3 if quick else 15)
+    seconds = interleaved(tasks, rounds=3 if quick else 9)
     verdict: dict[str, float | None] = {}
     if theirs:
         fastest = min(median(seconds[what]) for what in theirs)
