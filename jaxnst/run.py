@@ -5,10 +5,10 @@ prepared in the background, side by side, while the scale before runs.
 """
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Hashable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from functools import partial
-from typing import Literal
+from functools import cached_property, partial
+from typing import Any, Literal
 
 import jax
 import jax.numpy as jnp
@@ -21,19 +21,16 @@ from jaxnst.networks.registry import LossNetwork, Params
 from jaxnst.networks.rescale import rescale, unit_means
 from jaxnst.objective import (
     TERMS,
-    Objective,
     Targets,
-    content_targets,
     make_numbers,
     make_objective,
-    style_moments,
-    style_targets,
 )
 from jaxnst.optimize import CHUNK, State, advance, make_method, picture, restart, start
 from jaxnst.recipes import STAND_IN, is_approximation
 from jaxnst.result import Picture, Progress, ScaleTiming, StylizeResult
 from jaxnst.schedule import Scale, make_schedule
 from jaxnst.space import decode, encode
+from jaxnst.targets import StyleImage, StyleStore, blank_targets, content_of, mixed_styles
 
 CHUNK_SECONDS = 1.0
 
@@ -43,7 +40,7 @@ class Run:
 
     Args:
       content: ``(H, W, 3)`` RGB in [0, 1].
-      styles: Such pictures.
+      styles: Such pictures; as :class:`StyleImage` where several runs share them.
       network: The loss network.
       recipe: The method, as it is meant for that network.
       size: As :func:`jaxnst.stylize`.
@@ -51,12 +48,13 @@ class Run:
       seed: As there.
       callback: As there.
       every: As there.
+      store: Of moments of styles, where several runs share one.
     """
 
     def __init__(
         self,
         content: Picture,
-        styles: list[Picture],
+        styles: Sequence[Picture | StyleImage],
         network: LossNetwork,
         recipe: Recipe,
         *,
@@ -65,14 +63,17 @@ class Run:
         seed: int = 0,
         callback: Callable[[Progress], None] | None = None,
         every: int | None = None,
+        store: StyleStore | None = None,
     ):
-        self.content, self.styles, self.recipe, self.seed = content, styles, recipe, seed
+        self.styles = [s if isinstance(s, StyleImage) else StyleImage(s) for s in styles]
+        self.content, self.recipe, self.seed = content, recipe, seed
         self.callback, self.every = callback, every
+        self.store = StyleStore() if store is None else store
         self.objective, self.numbers = make_objective(recipe, network), make_numbers(recipe)
         self.method, self.rates = make_method(recipe)
         self.schedule = make_schedule(
             content.shape[:2],
-            [s.shape[:2] for s in styles],
+            [s.image.shape[:2] for s in self.styles],
             recipe.scales,
             size=size,
             style_size=style_size,
@@ -112,23 +113,38 @@ class Run:
             timings=tuple(self.timings),
         )
 
+    @cached_property
+    def tuning(self) -> Hashable:
+        """Say what the network's parameters become: those of runs that agree are the same."""
+        if not self.unit_means:
+            return self.factors
+        digests = [style.digest for style in (StyleImage(self.content), *self.styles)]
+        return self.factors, *digests, self.schedule.scales[-1]
+
+    @property
+    def factors(self) -> tuple[tuple[str, float], ...]:
+        """Factors of layers by which a stand-in is brought to the strength of another network."""
+        stand_in = self.recipe.approximation if is_approximation(self.recipe) else None
+        of_stand_in = stand_in is not None and self.objective.network.name == STAND_IN
+        return stand_in.scales if stand_in is not None and of_stand_in else ()
+
+    @property
+    def unit_means(self) -> bool:
+        """Whether filters are rescaled to a mean activation of 1 over the run's pictures."""
+        return self.recipe.unit_means and not self.objective.network.unit_means
+
     def tuned_parameters(self) -> Params:
         """Return the network's parameters, rescaled if need be, as its loop reads them fastest."""
-        recipe, network = self.recipe, self.objective.network
-        params = network.params
-        stand_in = recipe.approximation if is_approximation(recipe) else None
-        if stand_in is not None and stand_in.scales and network.name == STAND_IN:
-            params = rescale(network, dict(stand_in.scales))
-        if recipe.unit_means and not network.unit_means:
-            content, styles = self.pictures(self.schedule.scales[-1])
-            params = unit_means(network, [jnp.asarray(p) for p in (content, *styles)])
+        network = self.objective.network
+        if self.unit_means:
+            last = self.schedule.scales[-1]
+            styles = zip(self.styles, last.styles, strict=True)
+            pictures = [self.with_margin(self.content, last)]
+            pictures += [resize(style.image, size) for style, size in styles]
+            params = unit_means(network, [jnp.asarray(p) for p in pictures])
+        else:
+            params = rescale(network, dict(self.factors)) if self.factors else network.params
         return network.prepare(params)
-
-    def pictures(self, scale: Scale) -> tuple[Picture, tuple[Picture, ...]]:
-        """Bring content and styles to the sizes of a scale."""
-        styles = zip(self.styles, scale.styles, strict=True)
-        content = self.with_margin(self.content, scale)
-        return content, tuple(resize(s, size) for s, size in styles)
 
     def with_margin(self, whole: Picture, scale: Scale) -> Picture:
         """Bring a picture to the size of a scale, mirrored into the margin around it."""
@@ -136,17 +152,22 @@ class Run:
 
     def targets(self, scale: Scale) -> Targets:
         """Compute a scale's targets."""
-        return _targets(self.objective, self.params, *self.pictures(scale))
+        content = content_of(
+            self.objective, self.params, jnp.asarray(self.with_margin(self.content, scale))
+        )
+        return Targets(content, self.style_targets(scale))
+
+    def style_targets(self, scale: Scale) -> dict[str, Any]:
+        """Compute what a scale's style is compared with."""
+        of_style = partial(self.store.moments, self.objective, self.params, tuning=self.tuning)
+        several = [of_style(*pair) for pair in zip(self.styles, scale.styles, strict=True)]
+        return mixed_styles(self.objective, several)
 
     def compile_loop(self, scale: Scale) -> None:
         """Compile a scale's loop, and what shows its picture, by taking no step with it."""
-        content, *styles = (
-            jnp.zeros((*size, 3), jnp.float32) for size in (scale.inner, *scale.styles)
-        )
-        of_scale = partial(_targets, self.objective, self.params)
-        shapes = jax.eval_shape(of_scale, content, tuple(styles))
-        targets = jax.tree.map(lambda s: jnp.zeros(s.shape, s.dtype), shapes)
-        state, _ = self.advance(targets, start(self.method, content, len(TERMS)), 0, 0)
+        targets = blank_targets(self.objective, self.params, scale.inner)
+        blank = jnp.zeros((*scale.inner, 3), jnp.float32)
+        state, _ = self.advance(targets, start(self.method, blank, len(TERMS)), 0, 0)
         self.shown(state)
 
     def advance(
@@ -209,7 +230,7 @@ class Run:
         if self.recipe.init == "content":
             return self.with_margin(self.content, coarsest)
         if self.recipe.init == "style":
-            return resize(self.styles[0], size)
+            return resize(self.styles[0].image, size)
         if self.recipe.init == "noise":
             return self.noise(self.with_margin(self.content, coarsest))
         raise ValueError(
@@ -269,15 +290,6 @@ class Run:
                 rounds=used // self.method.round if self.method.round else 0,
             )
         )
-
-
-@partial(jax.jit, static_argnums=0)
-def _targets(
-    objective: Objective, params: Params, content: jax.Array, styles: tuple[jax.Array, ...]
-) -> Targets:
-    """Compute all targets of a scale in one forward-only program."""
-    moments = [style_moments(objective, params, style) for style in styles]
-    return Targets(content_targets(objective, params, content), style_targets(objective, moments))
 
 
 def written(record: ArrayLike) -> NDArray[np.float32]:

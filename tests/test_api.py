@@ -28,7 +28,7 @@ ROOMS = [
     *("_version", "_types", "_files", "_checks", "config", "options", "precision", "preprocessing"),
     "space",
     *("srgb", "image", "sheet", "weights", "networks", "losses", "distances"),
-    *("objective", "precondition", "lbfgs", "optimize", "recipes", "schedule"),
+    *("objective", "precondition", "lbfgs", "optimize", "lanes", "recipes", "schedule", "targets"),
     *("result", "run", "transfer", "reconstruct", "planning", "batch", "cli", "__main__"),
 ]
 

@@ -1,6 +1,10 @@
 """Pairs side by side against the same pairs one by one."""
 
 import dataclasses
+import os
+import subprocess
+import sys
+from pathlib import Path
 
 import helpers
 import jax
@@ -9,8 +13,10 @@ import numpy as np
 import pytest
 
 from jaxnst import batch as batches
+from jaxnst import targets
 from jaxnst.batch import stylize_batch
 from jaxnst.config import Noise, Scales, Solver
+from jaxnst.lanes import apart, lanes_of, mesh_of
 from jaxnst.networks import PREPROCESSING, load_network
 from jaxnst.optimize import advance
 from jaxnst.transfer import stylize
@@ -120,6 +126,99 @@ def test_at_once_bounds_how_many_run_side_by_side(network):
         np.testing.assert_allclose(one.losses["total"], other.losses["total"], rtol=1e-3)
 
 
+def test_some_of_a_batch_are_painted_as_they_are_among_all(network):
+    """To the byte, and counted alone."""
+    given = {"network": network, "recipe": RECIPE, "at_once": 2}
+    whole = stylize_batch(CONTENTS, STYLES, **given)
+    told = []
+    found = stylize_batch(CONTENTS, STYLES, only=[2, 1], callback=told.append, **given)
+    for one, other in zip(found, (whole[2], whole[1]), strict=True):
+        np.testing.assert_array_equal(one.image, other.image)
+        np.testing.assert_array_equal(one.losses["total"], other.losses["total"])
+    assert {t.pairs for t in told} == {(1,), (2,)} and told[-1].done == told[-1].total == 20
+
+
+def test_styles_are_looked_at_once_for_each_size(network, monkeypatch):
+    sizes, plain = [], targets.moments_of
+    monkeypatch.setattr(
+        targets, "moments_of", lambda *given: sizes.append(given[2].shape[:2]) or plain(*given)
+    )
+    given = {"network": network, "recipe": RECIPE, "store": targets.StyleStore()}
+    for contents in (CONTENTS, CONTENTS[:2]):
+        stylize_batch(contents, [STYLES[:2], STYLES[0], STYLES[1]][: len(contents)], **given)
+    assert sorted(sizes) == [(18, 32), (32, 17), (36, 64), (64, 33)]
+
+
+@pytest.mark.parametrize(
+    ("count", "most", "devices", "lanes"),
+    [
+        (10, 8, 1, 5),
+        (10, None, 1, 10),
+        (9, 8, 1, 5),
+        (1, 8, 4, 1),
+        (3, 8, 4, 3),
+        (10, 8, 4, 8),
+        (5, None, 4, 8),
+        (7, 3, 4, 3),
+        (20, 9, 2, 8),
+    ],
+)
+def test_batches_are_few_and_of_one_size_for_all_devices(count, most, devices, lanes):
+    assert lanes_of(count, most, devices) == lanes
+    assert most is None or lanes <= most
+
+
+SEVERAL_DEVICES = """
+import dataclasses, sys
+import jax, numpy as np
+sys.path.insert(0, {tests!r})
+import helpers
+from jaxnst import lanes, stylize_batch
+from jaxnst.config import Scales, Solver, Style
+from jaxnst.networks import PREPROCESSING
+
+recipe = helpers.tiny_recipe(
+    scales=Scales(several=False, evaluations=(4,), margin=0.0),
+    solver=Solver(precondition=0.0),
+    style=Style(layers=(("relu2_1", 1.0),)),
+)
+given = {{"network": helpers.tiny_network(PREPROCESSING["imagenet"]), "recipe": recipe}}
+contents = [helpers.picture(32, 48, seed=s) for s in range(7)]
+styles = [helpers.picture(40, 32, seed=10 + s) for s in range(7)]
+devices = jax.devices()
+assert len(devices) == 4
+results = {{}}
+for count in (1, 2, 4):
+    told = []
+    mesh = lanes.mesh_of(lanes.lanes_of(7, 4, count), devices[:count])
+    assert mesh.size == count
+    results[count] = stylize_batch(
+        contents, styles, devices=devices[:count], at_once=4, callback=told.append, **given
+    )
+    assert len(results[count]) == 7 and told[-1].done == told[-1].total == 28
+for count in (2, 4):
+    for one, other in zip(results[count], results[1], strict=True):
+        np.testing.assert_allclose(one.image, other.image, atol=1e-5)
+on_last = stylize_batch(contents[:1], styles[:1], devices=devices[3:], **given)[0]
+np.testing.assert_array_equal(on_last.image, results[4][0].image)
+"""
+
+
+def test_devices_share_the_pairs(tmp_path):
+    """Four of them, of which each loops over its own pairs."""
+    environment = os.environ | {"XLA_FLAGS": "--xla_force_host_platform_device_count=4"}
+    code = SEVERAL_DEVICES.format(tests=str(Path(__file__).parent))
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        env=environment | {"JAX_PLATFORMS": "cpu"},
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+
+
 def test_the_callback_counts_up_to_all_evaluations_and_may_stop(network, monkeypatch):
     monkeypatch.setattr(batches, "CHUNK_SECONDS", 0.0)
     told = []
@@ -168,20 +267,20 @@ def test_a_step_of_a_batch_is_one_pass_of_the_network(network):
         return str(jax.make_jaxpr(function)(*arguments)).count("conv_general_dilated[")
 
     def loop(runs):
-        batch = batches._Batch(runs)
+        batch = batches._Batch(runs, mesh_of(len(runs), jax.devices()[:1]))
         scale = batch.scales[0]
         blank = jnp.zeros((len(runs), *scale.inner, 3))
-        targets = batches._stack([run.targets(run.schedule.scales[0]) for run in runs])
-        args = (runs[0].params, targets, batch.numbers)
-        one = jnp.asarray(1)
-        return convolutions(batch.follow, args, batch.rates, batch._start(blank), one, one)
+        targets = apart(batch.mesh, [run.targets(run.schedule.scales[0]) for run in runs])
+        states = batch._each(batches._begin, batch.static, None, blank)
+        batch.params = network.params
+        return convolutions(lambda *given: batch._advance(*given, 1, 1), targets, states)
 
     assert loop(runs) == loop(runs[:1]) > 0
 
 
 def test_what_does_not_fit_together_is_refused(network):
     given = {"network": network, "recipe": RECIPE}
-    assert stylize_batch([], [], **given) == []
+    assert stylize_batch([], [], **given) == stylize_batch(CONTENTS, STYLES, only=[], **given) == []
     with pytest.raises(ValueError, match="2 styles for 3 contents"):
         stylize_batch(CONTENTS, STYLES[:2], **given)
     with pytest.raises(ValueError, match="2 seeds for 3 contents"):
@@ -190,5 +289,9 @@ def test_what_does_not_fit_together_is_refused(network):
         stylize_batch(CONTENTS, STYLES, network=network, recipe=[RECIPE])
     with pytest.raises(ValueError, match="at_once is 0"):
         stylize_batch(CONTENTS, STYLES, at_once=0, **given)
+    with pytest.raises(ValueError, match="devices is empty"):
+        stylize_batch(CONTENTS, STYLES, devices=[], **given)
+    with pytest.raises(ValueError, match="only has pair 3, expected numbers from 0 to 2"):
+        stylize_batch(CONTENTS, STYLES, only=[0, 3], **given)
     with pytest.raises(ValueError, match="pair 1: content image has values outside"):
         stylize_batch([CONTENTS[0], 255 * CONTENTS[1]], STYLES[:2], **given)

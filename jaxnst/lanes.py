@@ -1,0 +1,92 @@
+"""Lanes: one function over many pictures at once, on one device or on several.
+
+The devices form a mesh of one axis. Each takes an equal share of the lanes and loops over its own,
+without a word to the others, so that one whose loop ends early waits for nobody.
+"""
+
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.sharding import Mesh, NamedSharding, PartitionSpec
+
+AXIS = "lanes"
+WHOLE = PartitionSpec()  # type: ignore[no-untyped-call]
+APART = PartitionSpec(AXIS)  # type: ignore[no-untyped-call]
+
+
+def default_device() -> jax.Device:
+    """Return the device that JAX computes on unless told otherwise."""
+    return next(iter(jnp.zeros(()).devices()))
+
+
+def lanes_of(count: int, most: int | None, devices: int) -> int:
+    """Say how many lanes batches have: few batches of one size, and little in them left empty.
+
+    Args:
+      count: Of what is to be done, at least 1.
+      most: Lanes at once; None: as many as there are tasks.
+      devices: That share the lanes.
+
+    Returns:
+      Lanes of every batch, a multiple of the devices that are of use (:func:`mesh_of`).
+
+    Example:
+      >>> lanes_of(10, 8, 1), lanes_of(10, 8, 4), lanes_of(3, 8, 4)
+      (5, 8, 3)
+    """
+    most = -(-count // devices) * devices if most is None else most
+    used = min(count, most, devices)
+    batches = -(-count // (most // used * used))
+    each = -(-count // batches)
+    return -(-each // used) * used
+
+
+def mesh_of(lanes: int, devices: Sequence[jax.Device]) -> Mesh:
+    """Lay lanes out over as many of the devices as get equal shares of them."""
+    used = max(n for n in range(1, len(devices) + 1) if lanes % n == 0)
+    return Mesh(np.array(devices[:used]), (AXIS,))
+
+
+def shared(mesh: Mesh, values: Any) -> Any:
+    """Place a pytree of arrays whole on every device."""
+    return jax.device_put(values, NamedSharding(mesh, WHOLE))
+
+
+def apart(mesh: Mesh, several: Sequence[Any]) -> Any:
+    """Stack pytrees of one structure, a lane each, and place every lane on its device."""
+    stacked = jax.tree.map(lambda *leaves: np.stack(leaves), *several)
+    return jax.device_put(stacked, NamedSharding(mesh, APART))
+
+
+@partial(jax.jit, static_argnums=(0, 1, 2))
+def over_lanes(
+    function: Callable[..., Any], static: tuple[Any, ...], mesh: Mesh, whole: Any, own: Any
+) -> Any:
+    """Compute ``function(*static, whole, of_one_lane)`` for every lane, on its device.
+
+    Args:
+      function: Of a module: programs are kept by it.
+      static: Its first arguments, hashable.
+      mesh: From :func:`mesh_of`.
+      whole: A pytree for all lanes, placed by :func:`shared`.
+      own: A pytree with one entry for each lane along the first axis of every leaf.
+
+    Returns:
+      What it returns, stacked in the same way.
+    """
+
+    def on_a_device(whole: Any, own: Any) -> Any:
+        if jax.tree.leaves(own)[0].shape[0] == 1:  # the very program of a run of its own
+            one = function(*static, whole, jax.tree.map(lambda leaf: leaf[0], own))
+            return jax.tree.map(lambda leaf: leaf[None], one)
+        return jax.vmap(partial(function, *static), in_axes=(None, 0))(whole, own)
+
+    # Nothing is exchanged, so nothing is to be checked; and a loop's count is the same for all.
+    split = jax.shard_map(
+        on_a_device, mesh=mesh, in_specs=(WHOLE, APART), out_specs=APART, check_vma=False
+    )
+    return split(whole, own)
