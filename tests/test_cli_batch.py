@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 
 from jaxnst import cli
-from jaxnst.cli import batch, rows
+from jaxnst.cli import job, rows, work
 from jaxnst.cli.errors import UsageError
 from jaxnst.image import image_size, load_image, save_image
 
@@ -160,7 +160,8 @@ def test_a_batch_too_large_for_memory_is_halved(batched, monkeypatch):
     monkeypatch.setattr(batches, "stylize_batch", limited)
     status, out, _ = batched(*FOLDERS, *SMALL, "--quiet")
     assert status == 0 and len(out.split()) == 6
-    assert sizes == [4, 2, 1, 1, 2, 1, 1, 2, 1, 1]
+    assert sizes == [6, 3, 2, *[1] * 6]
+    assert {r["lanes"] for r in records()} == {1}
 
 
 def test_an_error_in_a_batch_costs_only_that_batch(batched, monkeypatch):
@@ -174,7 +175,7 @@ def test_an_error_in_a_batch_costs_only_that_batch(batched, monkeypatch):
         return plain(contents, *arguments, **more)
 
     monkeypatch.setattr(batches, "stylize_batch", broken)
-    status, out, err = batched(*FOLDERS, *SMALL)
+    status, out, err = batched(*FOLDERS, *SMALL, "--at-once", "2")
     assert status == 1 and len(out.split()) == 4 and "the device is gone" in err
 
 
@@ -285,15 +286,58 @@ def test_sizes_are_read_from_headers_upright(folder):
         image_size("missing.jpg")
 
 
-def test_batches_are_of_one_shape_and_no_larger_than_asked(batched, monkeypatch):
-    seen = []
-    plain = batch._Work.paint
+@pytest.fixture
+def painted(monkeypatch):
+    """Rows of every batch that is painted, and its lanes."""
+    seen, plain = [], work.Work.paint
 
-    def watch(self, loaded, network):
-        seen.append([task.row.output for task, _ in loaded])
-        return plain(self, loaded, network)
+    def watch(self, batch, loaded):
+        seen.append(([batch.tasks[lane].row.output for lane in loaded], batch.lanes))
+        return plain(self, batch, loaded)
 
-    monkeypatch.setattr(batch._Work, "paint", watch)
-    assert batched(*FOLDERS, *SMALL, "--at-once", "3", "--quiet")[0] == 0
-    assert [len(names) for names in seen] == [3, 1, 2]
-    assert all("tall" in name for name in seen[2])
+    monkeypatch.setattr(work.Work, "paint", watch)
+    return seen
+
+
+def test_batches_are_of_one_shape_and_of_one_size_for_each(batched, painted):
+    assert batched(*FOLDERS, "--size", "64", *SMALL[2:], "--at-once", "3", "--quiet")[0] == 0
+    assert [(len(names), lanes) for names, lanes in painted] == [(2, 2), (2, 2), (2, 2)]
+    assert all("tall" in name for name in painted[2][0])
+    assert {r["lanes"] for r in records()} == {2}
+    del painted[:]
+    assert batched(*FOLDERS, *SMALL, "--at-once", "5", "--quiet")[0] == 0
+    assert [(len(names), lanes) for names, lanes in painted] == [(3, 3), (3, 3)]
+
+
+def test_what_is_left_is_painted_in_the_lanes_that_it_had(batched, painted, monkeypatch):
+    """To the byte, whatever of it is left, and whatever memory there is by then."""
+    assert batched(*FOLDERS, *SMALL, "--quiet")[0] == 0
+    whole = {name: load_image(f"out/{name}") for name in made()}
+    for name in ("a-y.png", "tall-y.png"):
+        os.remove(f"out/{name}")
+    monkeypatch.setattr(job, "available_memory", lambda device: 1)
+    del painted[:]
+    assert batched(*FOLDERS, *SMALL, "--quiet")[0] == 0
+    assert painted == [(["out/a-y.png", "out/tall-y.png"], 6)]
+    for name, picture in whole.items():
+        np.testing.assert_array_equal(load_image(f"out/{name}"), picture)
+
+
+def test_a_picture_that_breaks_on_reading_leaves_its_lane_to_a_copy(batched, painted, monkeypatch):
+    assert batched(*FOLDERS, *SMALL, "--quiet")[0] == 0
+    whole = {name: load_image(f"out/{name}") for name in made()}
+    plain = work.load_image
+
+    def broken(path):
+        if path.endswith("a.png"):
+            raise ValueError(f"{path} is damaged")
+        return plain(path)
+
+    monkeypatch.setattr(work, "load_image", broken)
+    del painted[:]
+    status, out, err = batched(*FOLDERS[:-1], "again", *SMALL)
+    assert status == 1 and len(out.split()) == 4 and "2 failed" in err
+    names = [f"again/{name}.png" for name in ("b-x", "b-y", "tall-x", "tall-y")]
+    assert painted == [(names, 6)]
+    for name in ("b-x.png", "b-y.png", "tall-x.png"):
+        np.testing.assert_array_equal(load_image(f"again/{name}"), whole[name])

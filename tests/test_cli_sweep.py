@@ -97,3 +97,4 @@ def test_what_cannot_be_swept_is_one_line(call, folder, arguments, words):
 def test_help_says_what_takes_several_values(call):
     status, out, _ = call("sweep", "--help")
     assert status == 0 and "1,3,10 or 0..3" in " ".join(out.split())
+    assert "--deterministic" in out and "--dry-run" not in out and "--save-every" not in out

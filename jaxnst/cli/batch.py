@@ -1,54 +1,26 @@
 """``jaxnst batch``: folders of contents and styles, or a manifest, to a folder of results.
 
-Pictures of one shape go through one program side by side. While one batch is painted the next one
-is read and the last one written. Every row that has ended is a line in ``results.jsonl``; the same
-command goes on where it was stopped. A row that fails costs only itself.
+The rows, and what becomes of each, are worked out before anything slow is imported.
 """
 
 import argparse
 import hashlib
 import os
-import threading
-import time
 from collections.abc import Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
-from functools import partial
-from typing import TYPE_CHECKING, NamedTuple
 
-from jaxnst._files import name_of
-from jaxnst.cli.errors import UsageError, explain, guarded, leave
+from jaxnst.cli.buckets import AT_ONCE, Task
+from jaxnst.cli.errors import UsageError, guarded, leave
 from jaxnst.cli.flags import Parser, whole
 from jaxnst.cli.ledger import Ledger, inputs
-from jaxnst.cli.messages import Messages, hush_xla, length, shape
+from jaxnst.cli.locking import alone_in
+from jaxnst.cli.messages import Messages, hush_xla
 from jaxnst.cli.parser import parse
 from jaxnst.cli.rows import Row, product, read_manifest
-from jaxnst.cli.saving import print_path
 from jaxnst.cli.stopping import Stopped, stoppable
+from jaxnst.cli.work import Work
 from jaxnst.config import Recipe
-from jaxnst.image import ENDINGS, check_side, image_size, load_image, save_image
+from jaxnst.image import ENDINGS
 from jaxnst.recipes import format_recipe
-from jaxnst.schedule import Schedule, make_schedule
-from jaxnst.srgb import Pixels
-
-if TYPE_CHECKING:
-    import jax
-
-    from jaxnst.batch import BatchProgress
-    from jaxnst.networks import LossNetwork
-    from jaxnst.result import StylizeResult
-
-AT_ONCE = 8
-
-Pictures = tuple[Pixels, list[Pixels]]
-
-
-class Task(NamedTuple):
-    """A row with its flags read: what is to be painted."""
-
-    row: Row
-    flags: argparse.Namespace
-    recipe: Recipe
-    settings: str
 
 
 def main(arguments: Sequence[str], prog: str) -> int:
@@ -84,7 +56,8 @@ def _parser(prog: str) -> Parser:
         "--at-once",
         type=whole(1),
         metavar="N",
-        help=f"most pictures side by side (default: {AT_ONCE}, or as many as memory holds)",
+        help=f"most pictures side by side (default: {AT_ONCE} on each device, or as many as memory "
+        "holds; a batch that is gone on with keeps to what it had)",
     )
     parser.add_argument(
         "--shard", type=_shard, default=(1, 1), metavar="I/N", help="make every Nth row, from Ith"
@@ -107,19 +80,28 @@ def _run(flags: argparse.Namespace, rest: list[str], prog: str) -> int:
     common = tasks[0].flags if tasks else parse(["content", "style", *rest], prog)[0]
     messages = Messages(prog, quiet=common.quiet)
     os.makedirs(flags.out, exist_ok=True)
+    try:
+        with alone_in(flags.out, flags.shard), messages.warnings_as_notices():
+            return 1 if _work(tasks, flags, messages, debug=common.debug) else 0
+    except Stopped as stop:
+        messages.say(f"{prog}: stopped; what is finished is saved, the same command goes on")
+        leave(stop.status)
+
+
+def _work(tasks: list[Task], flags: argparse.Namespace, messages: Messages, *, debug: bool) -> int:
+    """Paint what is left; return how many rows failed."""
     ledger = Ledger(flags.out)
-    left = [task for task in tasks if not ledger.has(task.row, task.settings)]
-    messages.say(f"{len(tasks)} pictures, {len(tasks) - len(left)} of them there already")
-    if not left:
+    done = {task.row.output for task in tasks if ledger.has(task.row, task.settings)}
+    messages.say(f"{len(tasks)} pictures, {len(done)} of them there already")
+    if len(done) == len(tasks):
         return 0
-    hush_xla(debug=common.debug)
-    with messages.warnings_as_notices():
-        try:
-            failed = stoppable(lambda: _Work(left, flags.at_once, ledger, messages).all())
-        except Stopped as stop:
-            messages.say(f"{prog}: stopped; what is finished is saved, the same command goes on")
-            leave(stop.status)
-    return 1 if failed else 0
+    hush_xla(debug=debug)
+    work = Work(tasks, done, flags.at_once, ledger, messages)
+    try:
+        return stoppable(work.all)
+    except Stopped:
+        work.finish_writing()
+        raise
 
 
 def _rows(flags: argparse.Namespace) -> list[Row]:
@@ -155,149 +137,3 @@ def _settings(flags: argparse.Namespace, recipe: Recipe) -> str:
     network = flags.network or recipe.network, weights, flags.preprocessing, flags.precision
     said = format_recipe(recipe), flags.size, flags.style_size, flags.seed, network
     return hashlib.sha256(repr(said).encode()).hexdigest()[:16]
-
-
-class _Work:
-    """What is left to do, and how far it is."""
-
-    def __init__(
-        self, tasks: list[Task], at_once: int | None, ledger: Ledger, messages: Messages
-    ) -> None:
-        self.tasks, self.at_once, self.ledger, self.messages = tasks, at_once, ledger, messages
-        self.finished = self.failed = 0
-        self.counting = threading.Lock()  # rows end in three threads
-        self.begin = time.monotonic()
-
-    def all(self) -> int:
-        """Paint everything; return how many rows failed."""
-        from jaxnst.cli.device import keep_programs
-        from jaxnst.cli.job import open_network, tell_of_method
-
-        flags, recipe = self.tasks[0].flags, self.tasks[0].recipe
-        device, network = open_network(flags, recipe)
-        tell_of_method(recipe, network, self.messages)
-        if not flags.no_cache and (trouble := keep_programs()):
-            self.messages.notice(trouble)
-        batches = self.batches(device, network)
-        # One reads ahead, one writes behind.
-        with ThreadPoolExecutor(1) as reader, ThreadPoolExecutor(1) as writer:
-            writing: list[Future[None]] = []
-            ahead = reader.submit(self.read, batches[0] if batches else [])
-            for following in [*batches[1:], []]:
-                loaded = ahead.result()
-                ahead = reader.submit(self.read, following)
-                for task, result in self.paint(loaded, network):
-                    writing.append(writer.submit(self.write, task, result))
-            for future in writing:
-                future.result()
-        seconds = time.monotonic() - self.begin
-        self.messages.say(
-            f"{self.finished} pictures in {length(seconds)}, {self.failed} failed: "
-            f"{name_of(self.ledger.path)}"
-        )
-        return self.failed
-
-    def batches(self, device: "jax.Device", network: "LossNetwork") -> list[list[Task]]:
-        """Sort tasks by the shape of their scales, in batches that fit into memory."""
-        from jaxnst.cli.device import available_memory
-        from jaxnst.planning import runs_that_fit
-
-        groups: dict[tuple[Schedule, str], list[Task]] = {}
-        for task in self.tasks:
-            try:
-                flags, scales = task.flags, task.recipe.scales
-                size = image_size(task.row.content)
-                schedule = make_schedule(size, [], scales, size=flags.size)
-            except (OSError, ValueError) as error:
-                self.fail(task, error)
-                continue
-            groups.setdefault((schedule, task.recipe.solver.kind), []).append(task)
-        found = []
-        available = available_memory(device)
-        for (schedule, _), tasks in groups.items():
-            host = device.platform == "cpu"
-            fitting = runs_that_fit(schedule, tasks[0].recipe, network, available, host=host)
-            most = self.at_once or min(AT_ONCE, fitting or AT_ONCE)
-            found += [tasks[i : i + most] for i in range(0, len(tasks), most)]
-        return found
-
-    def read(self, tasks: list[Task]) -> list[tuple[Task, Pictures]]:
-        """Load the pictures of a batch; a row whose pictures cannot be read has ended."""
-        found = []
-        for task in tasks:
-            try:
-                several = [load_image(p) for p in (task.row.content, *task.row.styles)]
-                for path, picture in zip(
-                    (task.row.content, *task.row.styles), several, strict=True
-                ):
-                    check_side(picture, path)
-                found.append((task, (several[0], several[1:])))
-            except (OSError, ValueError, MemoryError) as error:
-                self.fail(task, error)
-        return found
-
-    def paint(
-        self, loaded: list[tuple[Task, Pictures]], network: "LossNetwork"
-    ) -> Iterator[tuple[Task, "StylizeResult"]]:
-        """Paint a batch; where it does not fit into memory, half of it at a time."""
-        from jaxnst.batch import stylize_batch
-
-        if not loaded:
-            return
-        try:
-            results = stylize_batch(
-                [content for _, (content, _) in loaded],
-                [styles for _, (_, styles) in loaded],
-                network=network,
-                recipe=[task.recipe for task, _ in loaded],
-                size=loaded[0][0].flags.size,
-                style_size=loaded[0][0].flags.style_size,
-                seed=[task.flags.seed for task, _ in loaded],
-                callback=partial(self.tell, shape(loaded[0][1][0].shape[:2])),
-            )
-        except Exception as error:
-            middle = len(loaded) // 2
-            if middle and (isinstance(error, MemoryError) or "RESOURCE_EXHAUSTED" in str(error)):
-                yield from self.paint(loaded[:middle], network)
-                yield from self.paint(loaded[middle:], network)
-                return
-            for task, _ in loaded:
-                self.fail(task, error)
-            return
-        yield from zip((task for task, _ in loaded), results, strict=True)
-
-    def write(self, task: Task, result: "StylizeResult") -> None:
-        """Save a picture, and only then say so in the log."""
-        try:
-            save_image(task.row.output, result.image)
-            facts = {
-                "inputs": inputs(task.row),
-                "recipe": task.recipe.name,
-                "seed": task.flags.seed,
-                "losses": {name: float(values[-1]) for name, values in result.losses.items()},
-                "evaluations": result.evaluations,
-                "seconds": round(result.run_seconds, 2),
-            }
-        except (OSError, ValueError) as error:
-            self.fail(task, error)
-            return
-        with self.counting:
-            self.finished += 1
-            self.ledger.write(task.row, task.settings, **facts, error=None)
-        print_path(task.row.output)
-
-    def fail(self, task: Task, error: Exception) -> None:
-        """Note that a row has failed."""
-        text = explain(error)
-        with self.counting:
-            self.failed += 1
-            self.ledger.write(task.row, task.settings, error=text)
-        self.messages.say(f"{self.messages.prog}: {name_of(task.row.output)} failed: {text}")
-
-    def tell(self, size: str, progress: "BatchProgress") -> None:
-        """Say every few seconds how far it is."""
-        done = self.finished + self.failed
-        self.messages.now_and_then(
-            f"{done}/{len(self.tasks)} pictures; {len(progress.pairs)} at once of {size}: "
-            f"{progress.done}/{progress.total} evaluations"
-        )

@@ -13,19 +13,28 @@ import platformdirs
 from jaxnst._files import reason
 from jaxnst.cli.errors import UsageError
 
+DETERMINISTIC = "--xla_gpu_deterministic_ops=true"
 
-def use_device(wanted: tuple[str, int] | None) -> jax.Device:
+Wanted = tuple[str, int | None] | None
+"""A kind of device, and which one; None: what JAX would take by itself, or the first."""
+
+
+def use_device(wanted: Wanted, *, deterministic: bool = False) -> jax.Device:
     """Make JAX compute on a device.
 
     Args:
-      wanted: Kind and index; None: what JAX would take by itself.
+      wanted: Which.
+      deterministic: Whether a GPU must compute the same again from the same inputs. XLA reads it
+        when a device is first used.
 
     Raises:
       UsageError: There is no such device.
     """
+    if deterministic:
+        os.environ["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} {DETERMINISTIC}".strip()
     if wanted is None:
         return jax.devices()[0]
-    kind, index = wanted
+    kind, index = wanted[0], wanted[1] or 0
     if kind == "cpu":
         # Or an accelerator would be started, and its memory taken, for nothing.
         _set("jax_platforms", "cpu")
@@ -37,6 +46,13 @@ def use_device(wanted: tuple[str, int] | None) -> jax.Device:
         raise UsageError(_no_device(kind, index))
     _set("jax_default_device", devices[index])
     return devices[index]
+
+
+def devices_beside(device: jax.Device, wanted: Wanted) -> list[jax.Device]:
+    """List what a batch is divided between: all devices of a kind, unless one of them was named."""
+    if wanted is not None and wanted[1] is not None:
+        return [device]
+    return jax.local_devices(backend=device.platform)
 
 
 def _set(name: str, value: object) -> None:

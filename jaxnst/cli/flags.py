@@ -60,14 +60,23 @@ def add_network(group: argparse._ActionsContainer, default: str) -> None:
     )
 
 
-def add_machine(parser: Parser, *, dry_run: bool = False) -> None:
-    """Add the flags that say what is computed on, and how much is said of it."""
+def add_machine(parser: Parser, *, painting: bool = False, single: bool = True) -> None:
+    """Add the flags that say what is computed on, and how much is said of it.
+
+    Args:
+      parser: Of the command.
+      painting: Whether it paints.
+      single: Whether it paints one picture; else what is for one alone is not shown.
+    """
     group = parser.add_argument_group("machine and messages")
     group.add_argument(
         "--device",
         type=device,
         metavar="KIND[:N]",
-        help="cpu, gpu or tpu; gpu:1 is the second one (default: the fastest there is)",
+        help="cpu, gpu or tpu; gpu:1 is the second one (default: the fastest there is)"
+        if single
+        else "cpu, gpu or tpu, of which all are used; gpu:1 is the second one alone "
+        "(default: the fastest kind there is)",
     )
     group.add_argument(
         "--precision",
@@ -76,16 +85,26 @@ def add_machine(parser: Parser, *, dry_run: bool = False) -> None:
         help="of the loss network: tf32 is faster on NVIDIA's GPUs, bfloat16 takes half their "
         "memory as well; both change the picture slightly (default: float32)",
     )
-    if dry_run:
+    if painting:
         group.add_argument(
             "--dry-run",
             action="store_true",
-            help="say sizes, evaluations, memory and time, and paint nothing",
+            help="say sizes, evaluations, memory and time, and paint nothing"
+            if single
+            else argparse.SUPPRESS,
+        )
+        group.add_argument(
+            "--deterministic",
+            action="store_true",
+            help="the same picture again from the same command on a GPU too, where it is slower; "
+            "on a CPU it always is",
         )
         group.add_argument(
             "--timings",
             action="store_true",
-            help="say at the end, on stderr, how long each scale waited for its programs and ran",
+            help="say at the end, on stderr, how long each scale waited for its programs and ran"
+            if single
+            else argparse.SUPPRESS,
         )
     group.add_argument(
         "--no-cache", action="store_true", help="neither use nor keep compiled programs on disk"
@@ -120,9 +139,9 @@ def whole(least: int | None = None, greatest: int | None = None) -> Callable[[st
     return read
 
 
-def device(text: str) -> tuple[str, int]:
-    """Read a device: its kind, and which of them."""
+def device(text: str) -> tuple[str, int | None]:
+    """Read a device: its kind, and which of them, if that is said."""
     kind, _, index = text.partition(":")
-    if kind not in ("cpu", "gpu", "tpu") or not (index.isdecimal() or index == text[len(kind) :]):
+    if kind not in ("cpu", "gpu", "tpu") or not (index.isdecimal() or text == kind):
         raise argparse.ArgumentTypeError(f"{text!r} is no device, expected cpu, gpu, tpu or gpu:1")
-    return kind, int(index or 0)
+    return kind, int(index) if index else None

@@ -1,12 +1,13 @@
 """A run with all that it needs: flags, recipe, pictures, device and network."""
 
 import argparse
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import jax
 
 from jaxnst import lbfgs
-from jaxnst.cli.device import available_memory, describe, use_device
+from jaxnst.cli.device import available_memory, describe, devices_beside, use_device
 from jaxnst.cli.inputs import Pictures
 from jaxnst.cli.loading import load_for
 from jaxnst.cli.messages import Messages
@@ -16,6 +17,7 @@ from jaxnst.objective import make_objective
 from jaxnst.optimize import make_method
 from jaxnst.planning import Plan, make_plan, runs_that_fit
 from jaxnst.recipes import STAND_IN, is_approximation
+from jaxnst.schedule import Schedule
 
 
 @dataclass(frozen=True)
@@ -40,11 +42,15 @@ class Job:
             host=self.device.platform == "cpu",
         )
 
+    @property
+    def devices(self) -> list[jax.Device]:
+        """Those between which a batch of such runs is divided."""
+        return devices_beside(self.device, self.flags.device)
+
     def at_once(self) -> int | None:
         """Work out how many such runs fit into memory side by side; None: nobody knows."""
-        schedule, available = self.plan().schedule, self.available
-        host = self.device.platform == "cpu"
-        return runs_that_fit(schedule, self.recipe, self.network, available, host=host)
+        schedule, network = self.plan().schedule, self.network
+        return runs_side_by_side(schedule, self.recipe, network, self.devices)
 
     @property
     def available(self) -> int | None:
@@ -59,6 +65,18 @@ class Job:
 
     def __str__(self) -> str:
         return f"{self.network.name} on {describe(self.device)}, recipe {self.recipe_name}"
+
+
+def runs_side_by_side(
+    schedule: Schedule, recipe: Recipe, network: LossNetwork, devices: Sequence[jax.Device]
+) -> int | None:
+    """Work out how many runs of one kind fit into the memory of devices; None: nobody knows."""
+    host = devices[0].platform == "cpu"
+    found = [available_memory(device) for device in devices]
+    least = None if None in found else min(n for n in found if n is not None)
+    each = runs_that_fit(schedule, recipe, network, least, host=host)
+    # Virtual devices of a host share its memory.
+    return each if each is None or host else each * len(devices)
 
 
 def make_job(flags: argparse.Namespace, recipe: Recipe, pictures: Pictures) -> Job:
@@ -81,7 +99,7 @@ def open_network(flags: argparse.Namespace, recipe: Recipe) -> tuple[jax.Device,
       OSError: If the network's parameters cannot be read.
       ValueError: If they are damaged, or those of another network.
     """
-    device = use_device(flags.device)
+    device = use_device(flags.device, deterministic=flags.deterministic)
     layers = [layer for layer, _ in (*recipe.content.layers, *recipe.style.layers)]
     network = load_for(
         flags.network or recipe.network,

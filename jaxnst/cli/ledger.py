@@ -1,11 +1,14 @@
 """What a batch has done: one line of JSON for each row, so that it can be gone on with."""
 
+import errno
 import hashlib
 import json
 import os
+from collections.abc import Iterable
 from functools import cache
 from typing import Any
 
+from jaxnst._files import name_of, reason
 from jaxnst.cli.rows import Row
 
 NAME = "results.jsonl"
@@ -32,6 +35,7 @@ class Ledger:
     def _take(self, line: str) -> None:
         try:
             record = json.loads(line)
+            self.done.pop(record["output"], None)  # in the order of their last lines
             self.done[record["output"]] = record
         except (ValueError, KeyError, TypeError, RecursionError):
             return
@@ -45,6 +49,19 @@ class Ledger:
             return bool(record.get("settings") == settings and record.get("inputs") == inputs(row))
         except OSError:
             return False
+
+    def lanes(self, rows: Iterable[tuple[Row, str]]) -> int | None:
+        """Return how many lanes the batches last had in which rows were painted, if any was.
+
+        Args:
+          rows: With the settings of each.
+        """
+        settings = {os.path.basename(row.output): setting for row, setting in rows}
+        for name, record in reversed(self.done.items()):
+            lanes = record.get("lanes")
+            if record.get("settings") == settings.get(name, "") and isinstance(lanes, int):
+                return max(1, lanes)
+        return None
 
     def write(self, row: Row, settings: str, **facts: Any) -> None:
         """Add a line.
@@ -61,10 +78,26 @@ class Ledger:
         }
         line = ("\n" * self.cut_short + json.dumps(record) + "\n").encode()
         self.cut_short = False
-        # One write to the end of the file: lines of two processes do not mix.
-        handle = os.open(self.path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
         try:
-            os.write(handle, line)
+            self._append(line)
+        except OSError as error:
+            raise type(error)(
+                f"{name_of(self.path)} could not be written ({reason(error)}): make room; the same "
+                "command goes on"
+            ) from error
+
+    def _append(self, line: bytes) -> None:
+        # One write to the end of the file: lines of two processes do not mix.
+        handle = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o644)
+        try:
+            written = os.write(handle, line)
+            if written < len(line):  # the disk is full: what fitted would be half a line
+                end = os.lseek(handle, 0, os.SEEK_CUR)
+                if os.fstat(handle).st_size == end:
+                    os.ftruncate(handle, end - written)
+                else:
+                    self.cut_short = True
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
         finally:
             os.close(handle)
 

@@ -22,7 +22,7 @@ DESCRIPTION = "Paint the content picture in the manner of the style pictures."
 
 
 def parse(
-    arguments: Sequence[str], prog: str, description: str = DESCRIPTION
+    arguments: Sequence[str], prog: str, description: str = DESCRIPTION, *, single: bool = True
 ) -> tuple[argparse.Namespace, Recipe]:
     """Read the flags.
 
@@ -30,6 +30,7 @@ def parse(
       arguments: What follows the command.
       prog: What the command is called.
       description: What the help says of it.
+      single: Whether it paints one picture; else the help leaves out what is for one alone.
 
     Returns:
       The flags, and the recipe with the changes that they make.
@@ -49,7 +50,7 @@ def parse(
         first.error(f"--recipe: {error.args[0]}")
     except (OSError, ValueError) as error:
         first.error(f"--recipe: {explain(error)}")
-    parser = _parser(prog, recipe, description)
+    parser = _parser(prog, recipe, description, single)
     # "Intermixed": flags may stand between the style pictures.
     flags, unknown = parser.parse_known_intermixed_args(arguments)
     if unknown:
@@ -87,22 +88,22 @@ def _changed(recipe: Recipe, flags: argparse.Namespace) -> Recipe:
     return recipe
 
 
-def _parser(prog: str, recipe: Recipe, description: str) -> Parser:
+def _parser(prog: str, recipe: Recipe, description: str, single: bool) -> Parser:
     parser = Parser(
         prog=prog,
         usage=f"{prog} CONTENT STYLE [STYLE ...] -o OUT [flags]",
         description=description,
         epilog="Exit status: 0 done, 1 a file or something else failed, 2 wrong flags, "
-        "130 stopped by Ctrl-C, the picture so far saved.",
+        "130 stopped by Ctrl-C, " + ("the picture so far saved." if single else "nothing saved."),
         allow_abbrev=False,
     )
-    _add_pictures(parser, recipe)
+    _add_pictures(parser, recipe, single)
     _add_method(parser, recipe)
-    add_machine(parser, dry_run=True)
+    add_machine(parser, painting=True, single=single)
     return parser
 
 
-def _add_pictures(parser: Parser, recipe: Recipe) -> None:
+def _add_pictures(parser: Parser, recipe: Recipe, single: bool) -> None:
     parser.add_argument("content", metavar="CONTENT", help="picture to paint")
     parser.add_argument(
         "styles", metavar="STYLE", nargs="+", help="picture to paint like; several count equally"
@@ -128,7 +129,9 @@ def _add_pictures(parser: Parser, recipe: Recipe) -> None:
         "--save-every",
         type=whole(1),
         metavar="N",
-        help="also save the picture every N evaluations, as OUT with their number",
+        help="also save the picture every N evaluations, as OUT with their number"
+        if single
+        else argparse.SUPPRESS,
     )
 
 

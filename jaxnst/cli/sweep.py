@@ -80,7 +80,9 @@ def _read(arguments: Sequence[str], prog: str) -> Sweep:
     if len(cells) > MOST:
         raise UsageError(f"these are more than {MOST} variations: give fewer values")
     # A cell's flags first: what follows a "--" would be taken for pictures.
-    read = [parse([*itertools.chain(*cell), *common], prog, DESCRIPTION) for cell in cells]
+    read = [
+        parse([*itertools.chain(*cell), *common], prog, DESCRIPTION, single=False) for cell in cells
+    ]
     if not axes:
         raise UsageError(f"nothing varies: give one of {', '.join(SWEPT)} several values (1,3,10)")
     return Sweep(axes, common, cells, [flags for flags, _ in read], [recipe for _, recipe in read])
@@ -173,6 +175,7 @@ def _paint(sweep: Sweep, job: "Job", messages: Messages) -> Pixels:
         style_size=job.flags.style_size,
         seed=[flags.seed for flags in sweep.flags],
         at_once=job.at_once(),
+        devices=job.devices,
         callback=partial(_tell, messages),
     )
     messages.say(f"{count} variations in {length(time.perf_counter() - begin)}")

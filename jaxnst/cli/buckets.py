@@ -1,0 +1,82 @@
+"""Which rows of a batch run side by side: those of one program, in lanes that never change.
+
+Batches are formed of all rows, not of those that are left: a row that is painted after a stop goes
+through the same program in the same lane, and comes out the same to the byte.
+"""
+
+import argparse
+from collections.abc import Callable, Hashable, Iterator
+from dataclasses import dataclass
+from typing import NamedTuple
+
+from jaxnst.cli.rows import Row
+from jaxnst.config import Recipe
+from jaxnst.image import image_size
+from jaxnst.schedule import Schedule, make_schedule
+
+AT_ONCE = 8
+
+
+class Task(NamedTuple):
+    """A row with its flags read: what is to be painted."""
+
+    row: Row
+    flags: argparse.Namespace
+    recipe: Recipe
+    settings: str
+
+
+@dataclass
+class Bucket:
+    """Rows of one program.
+
+    Attributes:
+      tasks: In the order of the rows.
+      schedule: Of the first.
+      lanes: Of every batch.
+    """
+
+    tasks: list[Task]
+    schedule: Schedule
+    lanes: int = 1
+
+    def batches(self) -> Iterator["Batch"]:
+        """Divide the rows, in their order."""
+        for i in range(0, len(self.tasks), self.lanes):
+            yield Batch(self, self.tasks[i : i + self.lanes], self.lanes)
+
+
+class Batch(NamedTuple):
+    """Rows that run side by side, a lane each; there may be more lanes than rows."""
+
+    bucket: Bucket
+    tasks: list[Task]
+    lanes: int
+
+
+def make_buckets(tasks: list[Task], fail: Callable[[Task, Exception], None]) -> list[Bucket]:
+    """Sort rows by the programs that they need.
+
+    Args:
+      tasks: All of them.
+      fail: Told of rows whose content cannot be looked at.
+    """
+    buckets: dict[Hashable, Bucket] = {}
+    for i, task in enumerate(tasks):
+        try:
+            size = image_size(task.row.content)
+            schedule = make_schedule(size, [], task.recipe.scales, size=task.flags.size)
+        except (OSError, ValueError) as error:
+            fail(task, error)
+            continue
+        bucket = buckets.setdefault(_program(i, task, schedule), Bucket([], schedule))
+        bucket.tasks.append(task)
+    return list(buckets.values())
+
+
+def _program(index: int, task: Task, schedule: Schedule) -> Hashable:
+    """Say what decides a row's program, as :mod:`jaxnst.batch` does of pictures."""
+    scales = tuple((scale.inner, scale.evaluations) for scale in schedule.scales)
+    alone = index if task.recipe.solver.line_search != "fixed" else -1
+    pictures = (task.row.content, *task.row.styles) if task.recipe.unit_means else ()
+    return scales, pictures, alone

@@ -1,0 +1,79 @@
+"""One batch at a time in a folder of results, or one for each shard of it."""
+
+import contextlib
+import os
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+from filelock import FileLock, Timeout
+
+from jaxnst._files import name_of
+
+PATIENCE = 1.0
+"""Seconds that a lock is waited for: others who start now look at it for a moment."""
+
+LOCK = re.compile(r"\.jaxnst-(\d+)-of-(\d+)\.lock")
+LEFT = ".jaxnst-*.tmp"
+"""Files that a process was writing when it was killed."""
+
+
+@contextlib.contextmanager
+def alone_in(folder: str, shard: tuple[int, int]) -> Iterator[None]:
+    """Keep other processes from the same rows of a folder of results.
+
+    The lock is the operating system's, and ends with the process that holds it, however that ends;
+    the file is but its name. Who finds nobody else at work also clears away what a killed process
+    left half-written.
+
+    Args:
+      folder: It must be there.
+      shard: Which rows, ``(I, N)``: shards of one N have none in common.
+
+    Raises:
+      OSError: Another process is at work on some of them, or the folder cannot be written to.
+    """
+    own = Path(folder) / f".jaxnst-{shard[0]}-of-{shard[1]}.lock"
+    lock = FileLock(own)
+    try:
+        lock.acquire(timeout=PATIENCE)
+    except Timeout:
+        raise OSError(_busy(folder)) from None
+    try:
+        others = [path for path in Path(folder).glob(".jaxnst-*.lock") if _is_held(path, own)]
+        if any(_count(path) != shard[1] for path in others):
+            raise OSError(_busy(folder))
+        if not others:
+            for path in Path(folder).glob(LEFT):
+                path.unlink(missing_ok=True)
+        yield
+    finally:
+        with contextlib.suppress(OSError):  # Windows keeps what is open
+            own.unlink()
+        lock.release()
+
+
+def _count(path: Path) -> int:
+    """Tell into how many shards the rows are divided of which a lock is held."""
+    found = LOCK.fullmatch(path.name)
+    return int(found[2]) if found else 0
+
+
+def _is_held(path: Path, own: Path) -> bool:
+    """Tell whether another process holds a lock; one of a dead process nobody does."""
+    if path == own or not LOCK.fullmatch(path.name):
+        return False
+    lock = FileLock(path)
+    try:
+        lock.acquire(timeout=0)
+    except Timeout:
+        return True
+    lock.release()
+    return False
+
+
+def _busy(folder: str) -> str:
+    return (
+        f"another batch is at work in {name_of(os.fspath(folder))}: wait for it, choose another "
+        "--out, or divide the rows by --shard I/N"
+    )
