@@ -3,10 +3,6 @@
 import json
 import os
 import re
-import signal
-import subprocess
-import sys
-import time
 from functools import partial
 
 import helpers
@@ -196,20 +192,6 @@ def test_a_log_cut_short_is_gone_on_with(batched, folder):
     status, out, err = batched(*FOLDERS, *SMALL)
     assert status == 0 and "5 of them there already" in err and len(out.split()) == 1
     assert "6 of them there already" in batched(*FOLDERS, *SMALL)[2]
-
-
-def test_killed_at_any_moment_it_goes_on(folder):
-    arguments = [*FOLDERS, "--size", "48", "--steps", "40", "--no-cache", "--at-once", "1"]
-    command = [sys.executable, "-m", "jaxnst", "batch", *arguments]
-    quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
-    with subprocess.Popen(command, **quiet) as process:
-        while not list((folder / "out").glob("*.png")) and process.poll() is None:
-            time.sleep(0.05)
-        process.send_signal(signal.SIGKILL)
-    assert len(made()) < 6
-    assert all(load_image(f"out/{name}").size for name in made())
-    assert subprocess.run(command, check=False, **quiet).returncode == 0
-    assert len(made()) == 6 and not list((folder / "out").glob(".*"))
 
 
 # What is refused.

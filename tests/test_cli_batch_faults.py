@@ -1,0 +1,151 @@
+"""``jaxnst batch`` when things go wrong around it: killed, stopped, doubled, no room left."""
+
+import errno
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+from functools import partial
+from pathlib import Path
+
+import helpers
+import pytest
+
+from jaxnst.cli.ledger import Ledger
+from jaxnst.cli.locking import alone_in
+from jaxnst.cli.rows import Row
+from jaxnst.image import load_image, save_image
+
+FOLDERS = ("--contents", "photos", "--styles", "paintings", "--out", "out")
+SMALL = ("--size", "32", "--steps", "3", "--no-cache")
+
+
+@pytest.fixture(autouse=True)
+def folder(tmp_path, monkeypatch):
+    for name, seed in (("photos/a", 1), ("photos/b", 2), ("photos/c", 3), ("paintings/x", 4)):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        save_image(tmp_path / f"{name}.png", helpers.picture(48, 48, seed=seed))
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+@pytest.fixture
+def batched(call):
+    return partial(call, "batch")
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="processes are forked")
+def test_killed_stopped_or_doubled_nothing_is_lost(folder):
+    save_image(folder / "paintings/y.png", helpers.picture(48, 48, seed=5))
+    cache = {"JAX_COMPILATION_CACHE_DIR": str(folder / "cache")}
+    cache |= {"JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0"}
+    cache |= {"JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES": "-1"}
+    script = Path(__file__).with_name("fault_process.py")
+    done = subprocess.run(
+        [sys.executable, script, folder],
+        env=os.environ | cache,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    seen = json.loads(done.stdout)
+    assert seen["whole"] == 0 and seen["same"], seen
+    assert seen["killed"].count(-signal.SIGKILL) >= 5 and set(seen["killed"]) <= {0, -9}
+    assert seen["both"] == [0, 1] and "another batch is at work" in Path("out.log").read_text()
+    assert (seen["doubled"], seen["hidden"]) == (0, [])
+    assert (seen["stopped"], seen["cut"], seen["cut_hidden"]) == (130, [True, True, 0], [])
+
+
+# Two at once.
+
+
+@pytest.fixture
+def other():
+    """Another process that works on shard 1 of 2, until it is killed."""
+    code = (
+        "import sys; from jaxnst.cli.locking import alone_in\n"
+        "with alone_in('out', (1, 2)): print('held', flush=True); sys.stdin.read()"
+    )
+    Path("out").mkdir()
+    with subprocess.Popen(
+        [sys.executable, "-c", code], stdin=subprocess.PIPE, stdout=subprocess.PIPE
+    ) as process:
+        assert process.stdout.readline() == b"held\n"
+        yield process
+        process.kill()
+
+
+def test_a_second_process_on_the_same_rows_is_refused_in_one_line(batched, other):
+    left = Path("out/.jaxnst-half.tmp")
+    left.write_bytes(b"half a picture")
+    for shard in ("1/1", "1/2", "2/3"):
+        status, out, err = batched(*FOLDERS, *SMALL, "--shard", shard)
+        assert (status, out) == (1, "")
+        assert re.fullmatch(r"jaxnst batch: error: another batch is at work in out: .+\n", err)
+    with alone_in("out", (2, 2)):
+        assert left.exists()  # it may be the other's
+    assert not Path("out/results.jsonl").exists()
+
+
+def test_a_lock_that_a_killed_process_left_is_in_nobody_s_way(other):
+    left = Path("out/.jaxnst-half.tmp")
+    left.write_bytes(b"half a picture")
+    other.kill()
+    other.wait()
+    assert Path("out/.jaxnst-1-of-2.lock").exists()
+    for shard in ((1, 1), (1, 2)):
+        with alone_in("out", shard):
+            assert not left.exists()
+    assert not list(Path("out").iterdir())
+
+
+# No room.
+
+
+def full(*_):
+    raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+
+def test_pictures_that_do_not_fit_on_the_disk_are_rows_that_fail(batched, monkeypatch):
+    monkeypatch.setattr(os, "fsync", full)
+    status, out, err = batched(*FOLDERS, *SMALL)
+    assert (status, out) == (1, "") and err.count("could not be saved (No space left") == 3
+    assert os.listdir("out") == ["results.jsonl"]
+    monkeypatch.undo()
+
+
+def test_a_log_that_cannot_be_written_stops_the_batch_in_one_line(batched, monkeypatch):
+    plain, room = Ledger._append, iter([True])
+    monkeypatch.setattr(
+        Ledger, "_append", lambda *given: plain(*given) if next(room, False) else full()
+    )
+    status, out, err = batched(*FOLDERS, *SMALL, "--quiet")
+    assert status == 1 and out.split() == ["out/a-x.png"]
+    words = r"out.results\.jsonl could not be written \(No space left on device\): make room; .+"
+    assert re.fullmatch(rf"jaxnst batch: error: {words}\n", err)
+    monkeypatch.setattr(Ledger, "_append", plain)
+    status, out, err = batched(*FOLDERS, *SMALL)
+    assert status == 0 and "1 of them there already" in err and len(out.split()) == 2
+    assert all(load_image(f"out/{name}-x.png").size for name in "abc")
+
+
+def test_half_a_line_is_taken_back_where_the_disk_is_full():
+    resource = pytest.importorskip("resource")
+    Path("out").mkdir()
+    ledger, row = Ledger("out"), Row("photos/a.png", ("paintings/x.png",), "out/a-x.png")
+    ledger.write(row, "these", error="first")
+    before = Path(ledger.path).read_bytes()
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (len(before) + 30, limits[1]))
+    try:
+        with pytest.raises(OSError, match=r"results\.jsonl could not be written"):
+            ledger.write(row, "these", error="second")
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert Path(ledger.path).read_bytes() == before
+    ledger.write(row, "these", error="third")
+    lines = Path(ledger.path).read_text().splitlines()
+    assert [json.loads(line)["error"] for line in lines] == ["first", "third"]
