@@ -225,6 +225,29 @@ def test_a_device_that_is_not_there(folder, run, monkeypatch):
     refused(run(*given, "--device", "tpu"), 2, "there is no tpu:0", "jaxnst[tpu]")
 
 
+def test_deterministic_tells_xla_before_a_device_is_used(monkeypatch):
+    from jaxnst.cli.device import use_device
+
+    monkeypatch.setenv("XLA_FLAGS", "--xla_one=1")
+    seen, there = [], jax.devices()
+    monkeypatch.setattr(jax, "devices", lambda: seen.append(os.environ["XLA_FLAGS"]) or there)
+    for deterministic in (False, True):
+        use_device(None, deterministic=deterministic)
+    assert seen == ["--xla_one=1", "--xla_one=1 --xla_gpu_deterministic_ops=true"]
+
+
+def test_a_batch_is_divided_between_all_devices_unless_one_is_named(monkeypatch):
+    from jaxnst.cli.device import devices_beside
+    from jaxnst.cli.flags import device
+
+    one, asked = jax.devices()[0], []
+    monkeypatch.setattr(jax, "local_devices", lambda backend: asked.append(backend) or [one] * 2)
+    for wanted in (None, device("gpu")):
+        assert devices_beside(one, wanted) == [one, one]
+    assert asked == [one.platform] * 2
+    assert device("gpu:0") == ("gpu", 0) and devices_beside(one, device("gpu:0")) == [one]
+
+
 def fake_devices(counts):
     """``jax.devices`` of another machine."""
 
