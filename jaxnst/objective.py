@@ -7,13 +7,14 @@ traced, so that changing one never compiles anything.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, NamedTuple
 
 import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array, Float
 
-from jaxnst._types import Features, Image, Scalar
+from jaxnst._types import FeatureMap, Features, Image, Scalar
 from jaxnst.config import (
     Normalization,
     Recipe,
@@ -29,6 +30,7 @@ from jaxnst.losses import (
     moments,
     total_variation,
 )
+from jaxnst.networks.recompute import look_in_blocks
 from jaxnst.networks.registry import LossNetwork, Params
 from jaxnst.space import decode
 
@@ -42,6 +44,10 @@ class Objective:
 
     Two of them are equal when they compute the same, whatever the parameters of the network, so
     a compiled loop over one serves the other.
+
+    Attributes:
+      remat: Whether the gradient computes the feature maps of each block of the network anew, for
+        less memory.
     """
 
     network: LossNetwork
@@ -52,6 +58,7 @@ class Objective:
     statistic: str
     distance: str
     tv_kind: TotalVariationKind
+    remat: bool = False
 
     @property
     def layers(self) -> tuple[str, ...]:
@@ -72,21 +79,16 @@ class Objective:
         Returns:
           The total, and the array of :data:`TERMS`.
         """
-        features = self.network.features(params, decode(variable, self.space), self.layers)
-        statistic, distance = STATISTICS[self.statistic], get_distance(self.distance)
-        pixels = variable.shape[0] * variable.shape[1]
-        content = [
-            content_loss(features[n], targets.content[n], normalization=self.content_normalization)
-            for n in self.content_layers
-        ]
-        style = [
-            distance.compare(
-                statistic(moments(features[n], precision=self.network.precision)),
-                targets.style[n],
-                Extent(features[n].shape[0] * features[n].shape[1], pixels),
-            )
-            for n in self.style_layers
-        ]
+        aims = {n: (targets.content.get(n), targets.style.get(n)) for n in self.layers}
+        see = partial(self._compare, variable.shape[0] * variable.shape[1])
+        image = decode(variable, self.space)
+        if self.remat:
+            seen = look_in_blocks(self.network, params, image, see, aims)
+        else:
+            features = self.network.features(params, image, self.layers)
+            seen = {name: see(name, features[name], aim) for name, aim in aims.items()}
+        content = [seen[name][0] for name in self.content_layers]
+        style = [seen[name][1] for name in self.style_layers]
         tv = total_variation(variable, kind=self.tv_kind, chroma=numbers.tv_chroma)
         terms = jnp.stack(
             [
@@ -97,6 +99,21 @@ class Objective:
         )
         total = terms.sum()
         return total, jnp.concatenate([total[None], terms])
+
+    def _compare(
+        self, pixels: int, layer: str, features: FeatureMap, aim: tuple[Any, Any]
+    ) -> tuple[Scalar | None, Scalar | None]:
+        """Compare a layer's feature map with the content's and with the style, where it counts."""
+        content = style = None
+        if layer in self.content_layers:
+            content = content_loss(features, aim[0], normalization=self.content_normalization)
+        if layer in self.style_layers:
+            statistic = STATISTICS[self.statistic](
+                moments(features, precision=self.network.precision)
+            )
+            extent = Extent(features.shape[0] * features.shape[1], pixels)
+            style = get_distance(self.distance).compare(statistic, aim[1], extent)
+        return content, style
 
 
 def _weighted(weights: Float[Array, " layers"], losses: list[Scalar]) -> Scalar:
@@ -121,8 +138,13 @@ class Targets(NamedTuple):
     style: dict[str, Any]
 
 
-def make_objective(recipe: Recipe, network: LossNetwork) -> Objective:
+def make_objective(recipe: Recipe, network: LossNetwork, *, remat: bool = False) -> Objective:
     """Take from a recipe what its loss computes.
+
+    Args:
+      recipe: The method.
+      network: Its loss network.
+      remat: Whether to spend time in place of memory; the loss is the same.
 
     Raises:
       KeyError: If the network has no such layer.
@@ -148,6 +170,7 @@ def make_objective(recipe: Recipe, network: LossNetwork) -> Objective:
         statistic=recipe.style.statistic,
         distance=recipe.style.distance,
         tv_kind=recipe.tv.kind,
+        remat=remat,
     )
 
 

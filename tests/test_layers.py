@@ -17,6 +17,7 @@ from jaxnst.networks.layers import (
     max_pool,
     overlapping_pool,
     pad,
+    relu,
 )
 
 PADDINGS = ["zero", "edge", "reflect"]
@@ -328,3 +329,16 @@ def test_overlapping_pool_s_gradient_equals_that_of_jax_s_own(rng):
     found = jax.grad(lambda x: jnp.sum(weights * overlapping_pool(x, "max")))(x)
     expected = jax.grad(lambda x: jnp.sum(weights * plain(x)))(x)
     np.testing.assert_allclose(found, expected, atol=1e-6)
+
+
+@pytest.mark.parametrize("shape", [(4, 5, 3), (2, 4, 5, 3)])
+def test_relu_and_its_gradient_are_those_of_jax(shape):
+    x = jnp.asarray(np.random.default_rng(0).normal(size=shape), jnp.float32)
+    x = x.at[..., 0].set(0.0).at[..., 1, 1].set(jnp.nan)
+    weights = jnp.arange(x.size, dtype=jnp.float32).reshape(shape)
+    np.testing.assert_array_equal(relu(x), jax.nn.relu(x))
+    found, expected = (
+        jax.jit(jax.grad(lambda x, f=f: jnp.sum(weights * f(x))))(x) for f in (relu, jax.nn.relu)
+    )
+    np.testing.assert_array_equal(found, expected)
+    np.testing.assert_array_equal(jax.vmap(relu)(x[None])[0], relu(x))

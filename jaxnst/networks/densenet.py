@@ -13,9 +13,9 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from jaxnst.config import Padding, Pooling, Precision
-from jaxnst.networks.layers import avg_pool, overlapping_pool
+from jaxnst.networks.layers import avg_pool, overlapping_pool, relu
 from jaxnst.networks.modules import Convolution
-from jaxnst.networks.table import FeatureMaps, Layer, Shapes, take
+from jaxnst.networks.table import FeatureMaps, Layer, Shapes, following, take
 
 DENSENET121 = (6, 12, 24, 16)
 DENSENET169 = (6, 12, 32, 32)
@@ -24,6 +24,8 @@ DENSENET201 = (6, 12, 48, 32)
 GROWTH = 32
 BOTTLENECK = 4 * GROWTH
 STEM = 64
+
+CUT_KINDS = ("pool1", "pool", "concat")
 
 KERAS_EPSILON = 1.001e-5
 
@@ -65,19 +67,24 @@ class DenseNet(nn.Module):
     precision: Precision = "float32"
 
     @nn.compact
-    def __call__(self, x: Float[Array, "*batch h w c"], layers: tuple[str, ...]) -> FeatureMaps:
+    def __call__(
+        self,
+        x: Float[Array, "*batch h w c"],
+        layers: tuple[str, ...],
+        after: str | None = None,
+    ) -> FeatureMaps:
         """Compute the layers asked for, by name, and nothing deeper than the deepest."""
-        return take(self._computed(x), layers)
+        return take(self._computed(x, after), layers)
 
     @nn.nowrap
-    def _computed(self, x: Array) -> Iterator[tuple[str, Array]]:
+    def _computed(self, x: Array, after: str | None) -> Iterator[tuple[str, Array]]:
         before = x
-        for name, layer in self.table().items():
+        for name, layer in following(self.table(), after):
             kind = _kind(name)
             if kind == "bn":
                 x = FrozenNorm(self.epsilon, name=name)(x)
             elif kind == "relu":
-                x = nn.relu(x)
+                x = relu(x)
             elif kind == "conv":
                 convolution = Convolution(
                     width=layer.channels,
@@ -125,6 +132,11 @@ class DenseNet(nn.Module):
                 add(f"pool{b}_pool", width, stride)
         add("bn relu", width, stride)
         return found
+
+    @nn.nowrap
+    def cuts(self) -> tuple[str, ...]:
+        """Name the layers after which the network may be cut into blocks."""
+        return tuple(name for name in self.table() if _kind(name) in CUT_KINDS)
 
     @nn.nowrap
     def shapes(self) -> Shapes:

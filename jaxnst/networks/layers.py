@@ -9,6 +9,9 @@ Two of XLA's CPU habits decide how these layers are written (figures in docs/per
   does not undo that, which makes the gradient several times slower there than outside.
   :func:`conv` therefore states its input gradient as another convolution in canonical layout.
 * The gradient of ``reduce_window`` is slow, so pooling is arithmetic on four strided slices.
+
+And one habit with memory: XLA copies cheap arithmetic into everything that uses its result, so that
+both sides of a plain ReLU are kept for the backward pass. :func:`relu` keeps its result alone.
 """
 
 from functools import partial
@@ -168,6 +171,25 @@ def _as_squares(x: Array) -> Array:
 
 def _add_bias(x: Array, bias: Array | None) -> Array:
     return x if bias is None else x + bias.reshape((1,) * (x.ndim - 1) + (-1,))
+
+
+@jax.custom_vjp
+def relu(x: Float[Array, "*batch h w c"]) -> Float[Array, "*batch h w c"]:
+    """Set negative values to zero, keeping for the gradient the result alone."""
+    kept: Array = lax.optimization_barrier(jnp.maximum(x, 0))  # type: ignore[no-untyped-call]
+    return kept
+
+
+def _relu_forward(x: Array) -> tuple[Array, Array]:
+    result = relu(x)
+    return result, result
+
+
+def _relu_backward(result: Array, grad: Array) -> tuple[Array]:
+    return (jnp.where(result > 0, grad, 0),)
+
+
+relu.defvjp(_relu_forward, _relu_backward)
 
 
 def pad(

@@ -11,7 +11,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from jaxnst.config import Padding, Pooling, Precision
-from jaxnst.networks.layers import overlapping_pool
+from jaxnst.networks.layers import overlapping_pool, relu
 from jaxnst.networks.modules import Convolution
 from jaxnst.networks.table import FeatureMaps, Layer, Shapes, take
 
@@ -38,19 +38,28 @@ class SqueezeNet(nn.Module):
     precision: Precision = "float32"
 
     @nn.compact
-    def __call__(self, x: Float[Array, "*batch h w c"], layers: tuple[str, ...]) -> FeatureMaps:
+    def __call__(
+        self,
+        x: Float[Array, "*batch h w c"],
+        layers: tuple[str, ...],
+        after: str | None = None,
+    ) -> FeatureMaps:
         """Compute the layers asked for, by name, and nothing deeper than the deepest."""
-        return take(self._computed(x), layers)
+        return take(self._computed(x, after), layers)
 
     @nn.nowrap
-    def _computed(self, x: Array) -> Iterator[tuple[str, Array]]:
-        x = Convolution(STEM, halving=0, precision=self.precision, name="conv1")(x)
-        yield "conv1", x
-        x = nn.relu(x)
-        yield "relu_conv1", x
-        x = overlapping_pool(x, self.pooling)
-        yield "pool1", x
+    def _computed(self, x: Array, after: str | None) -> Iterator[tuple[str, Array]]:
+        passed = int(after.removeprefix("pool")) if after else 0  # 1: the stem, then fire modules
+        if not passed:
+            x = Convolution(STEM, halving=0, precision=self.precision, name="conv1")(x)
+            yield "conv1", x
+            x = relu(x)
+            yield "relu_conv1", x
+            x = overlapping_pool(x, self.pooling)
+            yield "pool1", x
         for i, (squeezed, expanded) in FIRES.items():
+            if i <= passed:
+                continue
             x = yield from self._activated(f"fire{i}", "squeeze1x1", squeezed, x)
             near = yield from self._activated(f"fire{i}", "expand1x1", expanded, x)
             far = yield from self._activated(f"fire{i}", "expand3x3", expanded, x)
@@ -67,7 +76,7 @@ class SqueezeNet(nn.Module):
         name = f"{fire}_{part}"
         x = Convolution(width, _side(part), self.padding, precision=self.precision, name=name)(x)
         yield f"{fire}_{part}", x
-        x = nn.relu(x)
+        x = relu(x)
         yield f"{fire}_relu_{part}", x
         return x
 
@@ -93,6 +102,11 @@ class SqueezeNet(nn.Module):
                 stride *= 2
                 add(f"pool{i}", 2 * expanded, stride)
         return found
+
+    @nn.nowrap
+    def cuts(self) -> tuple[str, ...]:
+        """Name the layers after which the network may be cut into blocks."""
+        return "pool1", *(f"pool{i}" for i in POOLED)
 
     @nn.nowrap
     def shapes(self) -> Shapes:

@@ -1,12 +1,14 @@
 """What every family of loss networks tells of itself.
 
 The module of a family has ``padding`` and ``pooling`` among its attributes, is called with a
-preprocessed image and a tuple of layers, and has three methods beside: ``table()``, its layers
-from shallow to deep in the order in which they are computed; ``shapes()``, its parameters; and
-``alias(layer)``, which translates names that others give to its layers.
+preprocessed image and a tuple of layers, and has four methods beside: ``table()``, its layers
+from shallow to deep in the order in which they are computed; ``shapes()``, its parameters;
+``alias(layer)``, which translates names that others give to its layers; and ``cuts()``, layers
+whose feature map is all that the deeper ones need. It may be called with one of these maps in place
+of an image, and the layer's name as ``after``: then it goes on from there.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import NamedTuple, TypeVar
 
 from jaxtyping import Array, Float
@@ -42,6 +44,12 @@ def take(computed: Iterator[tuple[str, Value]], layers: tuple[str, ...]) -> dict
         if len(found) == len(layers):
             break
     return found
+
+
+def following(table: dict[str, Layer], after: str | None) -> Iterable[tuple[str, Layer]]:
+    """Return what comes after a layer, or all of the table."""
+    rows = list(table.items())
+    return rows if after is None else rows[list(table).index(after) + 1 :]
 
 
 def layers_of(shapes: Mapping[str, object]) -> tuple[str, ...]:

@@ -12,9 +12,9 @@ import flax.linen as nn
 from jaxtyping import Array, Float
 
 from jaxnst.config import Padding, Pooling, Precision
-from jaxnst.networks.layers import avg_pool, max_pool
+from jaxnst.networks.layers import avg_pool, max_pool, relu
 from jaxnst.networks.modules import Convolution
-from jaxnst.networks.table import FeatureMaps, Layer, Shapes, take
+from jaxnst.networks.table import FeatureMaps, Layer, Shapes, following, take
 
 Blocks = tuple[tuple[int, ...], ...]
 """Output channels of every convolution, by block."""
@@ -53,15 +53,20 @@ class VGG(nn.Module):
     precision: Precision = "float32"
 
     @nn.compact
-    def __call__(self, x: Float[Array, "*batch h w c"], layers: tuple[str, ...]) -> FeatureMaps:
+    def __call__(
+        self,
+        x: Float[Array, "*batch h w c"],
+        layers: tuple[str, ...],
+        after: str | None = None,
+    ) -> FeatureMaps:
         """Compute the layers asked for, by name, and nothing deeper than the deepest."""
-        return take(self._computed(x), layers)
+        return take(self._computed(x, after), layers)
 
     @nn.nowrap
-    def _computed(self, x: Array) -> Iterator[tuple[str, Array]]:
+    def _computed(self, x: Array, after: str | None) -> Iterator[tuple[str, Array]]:
         pool = {"max": max_pool, "avg": avg_pool}[self.pooling]
         exceptions = dict(self.exceptions)
-        for name, layer in self.table().items():
+        for name, layer in following(self.table(), after):
             if name.startswith("conv"):
                 padding = exceptions.get(name, self.padding)
                 convolution = Convolution(
@@ -69,7 +74,7 @@ class VGG(nn.Module):
                 )
                 x = convolution(x)
             elif name.startswith("relu"):
-                x = nn.relu(x)
+                x = relu(x)
             else:
                 x = pool(x)
             yield name, x
@@ -85,6 +90,12 @@ class VGG(nn.Module):
                     found[f"{kind}{b}_{i}"] = Layer(width, stride, stride)
             found[f"pool{b}"] = Layer(widths[-1], 2 * stride, 2 * stride)
         return found
+
+    @nn.nowrap
+    def cuts(self) -> tuple[str, ...]:
+        """Name the layers after which the network may be cut into blocks."""
+        # One more in the first block, whose maps are the largest.
+        return "relu1_1", *(f"pool{b}" for b in range(1, len(self.blocks) + 1))
 
     @nn.nowrap
     def shapes(self) -> Shapes:
