@@ -77,11 +77,19 @@ class AdamState(NamedTuple):
 
 
 class Solver(NamedTuple):
-    """A way of going downhill: how its state begins, one step, and the picture it shows."""
+    """A way of going downhill: how its state begins, one step, and the picture it shows.
+
+    Attributes:
+      init: Makes its state.
+      step: Takes a step.
+      picture: Returns the point to show.
+      hidden: Whether that point has nothing to do with the solver's own state.
+    """
 
     init: Callable[[Method, Image], Any]
     step: Callable[[Callable[..., Any], Method, Rates, State], State]
     picture: Callable[[Method, State], Image]
+    hidden: bool
 
 
 def make_method(recipe: Recipe) -> tuple[Method, Rates]:
@@ -179,6 +187,39 @@ def advance(
     return state, record
 
 
+def advance_over(
+    fun: Callable[..., tuple[Scalar, Float[Array, " terms"]]],
+    method: Method,
+    args: tuple[Any, ...],
+    rates: Rates,
+    state: State,
+    steps: Int[Array, ""],
+    budget: Int[Array, ""],
+) -> tuple[State, Float[Array, "chunk terms"]]:
+    """Do as :func:`advance`, with the memory of ``state.solver``, which must not be used again.
+
+    Pictures of the old state can still be made: only a solver of which none is made is given up.
+    """
+    if not SOLVERS[method.kind].hidden:
+        return advance(fun, method, args, rates, state, steps, budget)
+    rest = state._replace(solver=None)
+    return _advance_over(fun, method, args, rates, rest, state.solver, steps, budget)
+
+
+@partial(jax.jit, static_argnums=(0, 1), donate_argnums=5)
+def _advance_over(
+    fun: Callable[..., Any],
+    method: Method,
+    args: tuple[Any, ...],
+    rates: Rates,
+    rest: State,
+    solver: Any,
+    steps: Int[Array, ""],
+    budget: Int[Array, ""],
+) -> tuple[State, Float[Array, "chunk terms"]]:
+    return advance(fun, method, args, rates, rest._replace(solver=solver), steps, budget)
+
+
 def picture(method: Method, state: State) -> Image:
     """Return the image to show and hand on: the averaged iterate where the method has one."""
     return _image(method, state, SOLVERS[method.kind].picture(method, state))
@@ -253,7 +294,7 @@ def _adam_picture(method: Method, state: State) -> Image:
 
 
 SOLVERS = {
-    "lbfgs": Solver(_lbfgs_init, _lbfgs_step, lambda method, state: state.point),
-    "adam": Solver(_adam_init, _adam_step, _adam_picture),
+    "lbfgs": Solver(_lbfgs_init, _lbfgs_step, lambda method, state: state.point, hidden=True),
+    "adam": Solver(_adam_init, _adam_step, _adam_picture, hidden=False),
 }
 """Solvers by name; a recipe's ``solver.kind`` is looked up here."""

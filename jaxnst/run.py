@@ -25,7 +25,7 @@ from jaxnst.objective import (
     make_numbers,
     make_objective,
 )
-from jaxnst.optimize import CHUNK, State, advance, make_method, picture, restart, start
+from jaxnst.optimize import CHUNK, State, advance_over, make_method, picture, restart, start
 from jaxnst.recipes import STAND_IN, is_approximation
 from jaxnst.result import Picture, Progress, ScaleTiming, StylizeResult
 from jaxnst.schedule import Scale, make_schedule
@@ -173,10 +173,10 @@ class Run:
     def advance(
         self, targets: Targets, state: State, steps: int, budget: int
     ) -> tuple[State, jax.Array]:
-        """Take steps of a scale's loop."""
+        """Take steps of a scale's loop; the state's solver is gone then, its picture is not."""
         args = (self.params, targets, self.numbers)
         counts = (jnp.asarray(steps), jnp.asarray(budget))
-        return advance(self.objective, self.method, args, self.rates, state, *counts)
+        return advance_over(self.objective, self.method, args, self.rates, state, *counts)
 
     def one_scale(
         self,

@@ -20,7 +20,7 @@ from jaxnst.objective import (
     style_moments,
     style_targets,
 )
-from jaxnst.optimize import CHUNK, SOLVERS, advance, make_method, picture, start
+from jaxnst.optimize import CHUNK, SOLVERS, advance, advance_over, make_method, picture, start
 from jaxnst.precondition import amplify_coarse
 
 SHAPE = (4, 5, 3)
@@ -128,6 +128,20 @@ def test_no_steps_leave_everything_as_it_was(name, args, image):
         assert_identical(follow(bowl, METHODS[name], args, image, chunks)[0], before)
     assert np.all(np.isinf(before.terms)) and before.evaluations == before.restarts == 0
     np.testing.assert_array_equal(picture(method, before), image)
+
+
+@pytest.mark.parametrize("name", ["preconditioned", "bounded average"])
+def test_going_on_in_place_changes_nothing_and_leaves_the_old_picture(name, args, image):
+    method, rates = make_method(METHODS[name])
+    given = (problem, method, (jnp.asarray(LOSSES.index(bowl)), *args), rates)
+    counts = (jnp.asarray(3), jnp.asarray(10**6))
+    state, _ = advance(*given, start(method, image, 3), *counts)
+    shown = np.asarray(picture(method, state))
+    expected, found = advance(*given, state, *counts), advance_over(*given, state, *counts)
+    assert_identical(found, expected)
+    assert np.asarray(picture(method, state)).tobytes() == shown.tobytes()
+    if method.kind == "lbfgs":
+        assert state.solver.steps.is_deleted()
 
 
 def test_one_program_serves_any_number_of_steps_and_any_numbers(args, image):

@@ -1,8 +1,8 @@
 """Looking at feature maps block by block, to compute those of a block anew for its gradient.
 
 The backward pass of a network needs all its feature maps. Here it gets a block's input only, and
-computes the block's maps once more when it arrives there: about a third more work for a fraction
-of the memory. What the loss makes of a feature map is computed within the block too, since its
+computes the block's maps once more when it arrives there: some more work for a fraction of the
+memory. What the loss makes of a feature map is computed within the block too, since its
 gradient needs the map as well.
 
 ``jax.checkpoint`` will not do: XLA for CPUs drops the barriers that it relies on, sees that the
@@ -40,7 +40,11 @@ def look_in_blocks(
     for after, names, last in _blocks(network, tuple(aids)):
         own = {name: params[name] for name in names if name in params}
         here = {name: aids[name] for name in names if name in aids}
-        x, seen = _recomputed(partial(_block, network, see, after, last), x, own, here)
+        block = partial(_block, network, see, after, last)
+        if here.keys() | found.keys() == aids.keys():
+            # The last block's gradient follows at once: its maps had better be kept.
+            return found | block(x, own, here)[1]
+        x, seen = _recomputed(block, x, own, here)
         found |= seen
     return found
 

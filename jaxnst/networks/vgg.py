@@ -94,8 +94,8 @@ class VGG(nn.Module):
     @nn.nowrap
     def cuts(self) -> tuple[str, ...]:
         """Name the layers after which the network may be cut into blocks."""
-        # One more in the first block, whose maps are the largest.
-        return "relu1_1", *(f"pool{b}" for b in range(1, len(self.blocks) + 1))
+        # What follows takes most of the work, and less memory than the first block alone.
+        return ("relu1_1", "pool1", "pool2")[: len(self.blocks)]
 
     @nn.nowrap
     def shapes(self) -> Shapes:
