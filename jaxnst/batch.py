@@ -69,6 +69,7 @@ def stylize_batch(
     store: StyleStore | None = None,
     callback: Callable[[BatchProgress], None] | None = None,
     precision: Precision | None = None,
+    remat: bool = False,
 ) -> list[StylizeResult]:
     """Paint many content images, each in the manner of its own style images.
 
@@ -90,6 +91,7 @@ def stylize_batch(
       store: Of moments of styles, to share between calls.
       callback: Called about once a second. It may raise to stop.
       precision: As for :func:`jaxnst.stylize`.
+      remat: As for :func:`jaxnst.stylize`.
 
     Returns:
       Results in the order of the contents, or of ``only``. All seconds are those of the pair's
@@ -130,6 +132,7 @@ def stylize_batch(
                 style_size=style_size,
                 seed=int(seeds[i]),
                 store=store,
+                remat=remat,
             )
         )
     devices = [default_device()] if devices is None else devices

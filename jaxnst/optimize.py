@@ -206,6 +206,16 @@ def advance_over(
     return _advance_over(fun, method, args, rates, rest, state.solver, steps, budget)
 
 
+def lower_over(
+    fun: Callable[..., Any], method: Method, args: Any, rates: Any, state: Any, *counts: Any
+) -> jax.stages.Lowered:
+    """Lower the program that :func:`advance_over` runs, for arrays or their shapes."""
+    if not SOLVERS[method.kind].hidden:
+        return advance.lower(fun, method, args, rates, state, *counts)
+    rest = state._replace(solver=None)
+    return _advance_over.lower(fun, method, args, rates, rest, state.solver, *counts)
+
+
 @partial(jax.jit, static_argnums=(0, 1), donate_argnums=5)
 def _advance_over(
     fun: Callable[..., Any],

@@ -8,7 +8,7 @@ with two networks and both solvers (docs/performance.md).
 
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from functools import lru_cache, partial
 from typing import NamedTuple
 
@@ -16,17 +16,11 @@ import jax
 import jax.numpy as jnp
 
 from jaxnst.config import Recipe
+from jaxnst.footprint import target_shapes
 from jaxnst.image import fit
+from jaxnst.networks.recompute import blocks
 from jaxnst.networks.registry import LossNetwork
-from jaxnst.objective import (
-    TERMS,
-    Targets,
-    content_targets,
-    make_numbers,
-    make_objective,
-    style_moments,
-    style_targets,
-)
+from jaxnst.objective import TERMS, make_numbers, make_objective
 from jaxnst.optimize import advance, make_method, start
 from jaxnst.schedule import Schedule, Size
 
@@ -47,9 +41,12 @@ COMPILERS = 2
 PICTURE_BYTES = 24
 """A picture is kept as it was loaded and as it was checked, three float32 values each."""
 
-MAP_COPIES = 2
-"""Every convolution's output is kept for the backward pass; as much again goes to gradients and
-to gaps between XLA's buffers."""
+MAP_COPIES = 1.5
+"""Every convolution's output is kept for the backward pass; half as much again goes to gradients
+and to gaps between XLA's buffers."""
+
+BLOCK_COPIES = 2
+"""The same within the busiest of the blocks, where blocks are computed anew for the gradient."""
 
 STATE_COPIES = 2.5
 """The solver's state as it goes into the loop and as it comes out, and part of it on the way."""
@@ -93,12 +90,14 @@ class Plan(NamedTuple):
 
     Attributes:
       schedule: Sizes and evaluations.
+      remat: Whether feature maps are computed anew for the gradient, as :func:`jaxnst.stylize`.
       multiply_adds: Of one evaluation, by scale.
       bytes: Memory at the peak.
       bytes_again: The same once all programs have been compiled in an earlier run.
     """
 
     schedule: Schedule
+    remat: bool
     multiply_adds: tuple[float, ...]
     bytes: int
     bytes_again: int
@@ -137,6 +136,8 @@ def make_plan(
     *,
     pictures: int = 0,
     host: bool = True,
+    remat: bool = False,
+    loop: int | None = None,
 ) -> Plan:
     """Work out what a run takes.
 
@@ -147,20 +148,25 @@ def make_plan(
       pictures: Pixels of all pictures that were loaded for it.
       host: Whether the memory is the host's, where the process and its compiler live too; else
         an accelerator's own.
+      remat: Whether it computes feature maps anew for the gradient.
+      loop: Bytes that the largest loop takes, of :func:`jaxnst.footprint.loop_footprint`; None:
+        they are estimated.
 
     Raises:
       KeyError: If the network lacks a layer of the recipe.
     """
-    cost = cost_of(recipe, network)
+    cost = cost_of(recipe, network, remat=remat)
     areas = [math.prod(scale.inner) for scale in schedule.scales]
     looked_at = max(math.prod(s) for scale in schedule.scales for s in (scale.inner, *scale.styles))
-    memory = max(max(areas) * cost.loop_bytes, looked_at * cost.target_bytes) + cost.fixed_bytes
+    if loop is None:
+        loop = round(max(areas) * cost.loop_bytes + cost.fixed_bytes)
+    memory = max(loop, looked_at * cost.target_bytes + cost.fixed_bytes)
     compilers = 0
     if host:
         memory += PROCESS_BYTES + PROGRAM_BYTES * len(areas) + PICTURE_BYTES * pictures
         compilers = COMPILER_BYTES * min(COMPILERS, len(areas))
     adds = tuple(area * cost.multiply_adds for area in areas)
-    return Plan(schedule, adds, round(memory) + compilers, round(memory))
+    return Plan(schedule, remat, adds, round(memory) + compilers, round(memory))
 
 
 def runs_that_fit(
@@ -170,6 +176,7 @@ def runs_that_fit(
     available: int | None,
     *,
     host: bool,
+    remat: bool = False,
 ) -> int | None:
     """Work out how many runs of one kind fit into memory side by side, at least 1.
 
@@ -179,21 +186,22 @@ def runs_that_fit(
       network: Of each.
       available: Bytes, or None where nobody knows how many.
       host: As :func:`make_plan`.
+      remat: As there.
 
     Returns:
       None where ``available`` is.
     """
     if available is None:
         return None
-    each = make_plan(schedule, recipe, network, host=False).bytes
-    shared = make_plan(schedule, recipe, network, host=host).bytes - each
+    each = make_plan(schedule, recipe, network, host=False, remat=remat).bytes
+    shared = make_plan(schedule, recipe, network, host=host, remat=remat).bytes - each
     return max(1, (available - shared) // each)
 
 
 @lru_cache
-def cost_of(recipe: Recipe, network: LossNetwork) -> Cost:
+def cost_of(recipe: Recipe, network: LossNetwork, *, remat: bool = False) -> Cost:
     """Work out what one scale takes, from shapes alone."""
-    objective = make_objective(recipe, network)
+    objective = make_objective(recipe, network, remat=remat)
     depth = max(network.layers.index(name) for name in objective.layers) + 1
     image = jax.ShapeDtypeStruct((NOMINAL, NOMINAL, 3), jnp.float32)  # type: ignore[no-untyped-call]
     see = partial(objective.network.features, layers=network.layers[:depth])
@@ -201,21 +209,34 @@ def cost_of(recipe: Recipe, network: LossNetwork) -> Cost:
     method, _ = make_method(recipe)
     state = jax.eval_shape(lambda x: start(method, x, len(TERMS)), image)
 
-    adds = values = parameters = 0.0
-    for name, arrays in network.params.items():
-        if name not in maps:
-            continue  # deeper than the loss looks
-        found = maps[name]
-        values += found.size
-        if "kernel" in arrays:
-            adds += arrays["kernel"].size * found.size / found.shape[-1]
-            parameters += arrays["kernel"].size
-    adds += sum(maps[name].size * maps[name].shape[-1] for name in objective.style_layers)
+    def work(names: Collection[str]) -> tuple[float, float]:
+        """Values of convolutions' outputs, and multiply-adds."""
+        adds = sum(maps[n].size * maps[n].shape[-1] for n in objective.style_layers if n in names)
+        values = 0.0
+        for name in names:
+            arrays = network.params.get(name, {})
+            values += maps[name].size if arrays else 0
+            if "kernel" in arrays:
+                adds += arrays["kernel"].size * maps[name].size / maps[name].shape[-1]
+        return values, adds
+
+    parameters = sum(
+        arrays["kernel"].size
+        for name, arrays in network.params.items()
+        if name in maps and "kernel" in arrays
+    )
+    values, adds = work(maps)
+    held, twice = MAP_COPIES * values, 0.0
+    if remat:
+        *before, last = blocks(network, objective.layers)
+        works = [work(names) for _, names, _ in (*before, last)]
+        twice = sum(adds for _, adds in works[:-1])
+        held = sum(maps[end].size for *_, end in before) + BLOCK_COPIES * max(works)[0]
     area = NOMINAL**2
     state_bytes = sum(leaf.size * leaf.dtype.itemsize for leaf in jax.tree.leaves(state))
     return Cost(
-        multiply_adds=2 * adds / area,  # as much again for the gradient
-        loop_bytes=(4 * MAP_COPIES * values + STATE_COPIES * state_bytes) / area,
+        multiply_adds=(2 * adds + twice) / area,  # as much again for the gradient
+        loop_bytes=(4 * held + STATE_COPIES * state_bytes) / area,
         target_bytes=4 * values / area,
         fixed_bytes=2 * 4 * parameters,  # and flipped, for the gradient
     )
@@ -255,11 +276,7 @@ def measure_pace(
     height, width = (max(1, round(s / MULTIPLE)) * MULTIPLE for s in fit(content, longest))
     image = jnp.full((height, width, 3), 0.5)
 
-    def zero_targets(image: jax.Array) -> Targets:
-        styles = style_targets(objective, [style_moments(objective, network.params, image)])
-        return Targets(content_targets(objective, network.params, image), styles)
-
-    shapes = jax.eval_shape(zero_targets, image)
+    shapes = target_shapes(objective, network.params, (height, width))
     # Whatever the numbers are, they take the same time.
     targets = jax.tree.map(lambda leaf: jnp.ones(leaf.shape, leaf.dtype), shapes)
     args = (network.prepare(network.params), targets, make_numbers(recipe))

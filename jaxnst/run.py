@@ -49,6 +49,7 @@ class Run:
       callback: As there.
       every: As there.
       store: Of moments of styles, where several runs share one.
+      remat: As there.
     """
 
     def __init__(
@@ -64,12 +65,14 @@ class Run:
         callback: Callable[[Progress], None] | None = None,
         every: int | None = None,
         store: StyleStore | None = None,
+        remat: bool = False,
     ):
         self.styles = [s if isinstance(s, StyleImage) else StyleImage(s) for s in styles]
         self.content, self.recipe, self.seed = content, recipe, seed
         self.callback, self.every = callback, every
         self.store = StyleStore() if store is None else store
-        self.objective, self.numbers = make_objective(recipe, network), make_numbers(recipe)
+        self.objective = make_objective(recipe, network, remat=remat)
+        self.numbers = make_numbers(recipe)
         self.method, self.rates = make_method(recipe)
         self.schedule = make_schedule(
             content.shape[:2],

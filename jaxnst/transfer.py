@@ -37,6 +37,7 @@ def stylize(
     callback: Callable[[Progress], None] | None = None,
     every: int | None = None,
     precision: Precision | None = None,
+    remat: bool = False,
 ) -> StylizeResult:
     """Paint a content image in the manner of one or several style images.
 
@@ -56,6 +57,8 @@ def stylize(
       every: Call it after every so many evaluations as well, counted over all scales.
       precision: How exactly the network computes: ``float32``, ``tf32`` or ``bfloat16``
         (:mod:`jaxnst.precision`); None: the network's own, ``float32`` unless configured.
+      remat: Whether to take less memory and more time: feature maps are computed anew for the
+        gradient, block by block, in place of being kept. The picture is the same to rounding.
 
     Returns:
       The picture, its losses over time, and counts.
@@ -85,6 +88,7 @@ def stylize(
         seed=seed,
         callback=callback,
         every=every,
+        remat=remat,
     )
     return run.through_all_scales(started)
 

@@ -29,7 +29,8 @@ ROOMS = [
     "space",
     *("srgb", "image", "sheet", "weights", "networks", "losses", "distances"),
     *("objective", "precondition", "lbfgs", "optimize", "lanes", "recipes", "schedule", "targets"),
-    *("result", "run", "transfer", "reconstruct", "planning", "batch", "cli", "__main__"),
+    *("result", "run", "transfer", "reconstruct", "footprint", "planning", "batch", "cli"),
+    "__main__",
 ]
 
 PUBLIC = {"load_image", "save_image", "load_network", "stylize", "extract_features"}

@@ -2,6 +2,7 @@
 
 import argparse
 import difflib
+import re
 import sys
 from collections.abc import Callable
 from typing import NoReturn, get_args
@@ -87,6 +88,13 @@ def add_machine(parser: Parser, *, painting: bool = False, single: bool = True) 
     )
     if painting:
         group.add_argument(
+            "--max-memory",
+            type=memory,
+            metavar="AMOUNT",
+            help="most memory that may be taken, 8GB or 500MiB: spends time in place of it, or "
+            "reduces the size (default: what is available, without reducing the size)",
+        )
+        group.add_argument(
             "--dry-run",
             action="store_true",
             help="say sizes, evaluations, memory and time, and paint nothing"
@@ -137,6 +145,21 @@ def whole(least: int | None = None, greatest: int | None = None) -> Callable[[st
         return value
 
     return read
+
+
+def memory(text: str) -> int:
+    """Read an amount of memory, bytes.
+
+    Example:
+      >>> memory("8GB"), memory("1.5 GiB"), memory("500000")
+      (8000000000, 1610612736, 500000)
+    """
+    match = re.fullmatch(r"(\d+(?:\.\d+)?)\s*(?:([KMGT])(I?)B?|B)?", text.strip().upper())
+    if match is None or float(match[1]) == 0:
+        raise argparse.ArgumentTypeError(f"{text!r} is no amount of memory, expected 8GB or 500MiB")
+    number, prefix, binary = match.groups()
+    power = " KMGT".index(prefix) if prefix else 0
+    return round(float(number) * (1024 if binary else 1000) ** power)
 
 
 def device(text: str) -> tuple[str, int | None]:

@@ -22,24 +22,37 @@ from jaxnst.schedule import Schedule
 
 @dataclass(frozen=True)
 class Job:
-    """A run before it begins."""
+    """A run before it begins.
+
+    Attributes:
+      flags: Of the command.
+      recipe: The method.
+      pictures: What was read.
+      device: What it runs on.
+      network: The loss network.
+      remat: Whether feature maps are computed anew for the gradient, to save memory.
+      loop: Bytes that XLA says its largest loop takes, or None where it was not asked.
+    """
 
     flags: argparse.Namespace
     recipe: Recipe
     pictures: Pictures
     device: jax.Device
     network: LossNetwork
+    remat: bool = False
+    loop: int | None = None
 
-    def plan(self, size: int | None = None) -> Plan:
-        """Work out what it takes, at the size asked for or another."""
+    def plan(self) -> Plan:
+        """Work out what it takes."""
         flags, pictures = self.flags, self.pictures
-        size = flags.size if size is None else size
         return make_plan(
-            pictures.schedule(self.recipe, size, flags.style_size),
+            pictures.schedule(self.recipe, flags.size, flags.style_size),
             self.recipe,
             self.network,
             pictures=pictures.pixels,
             host=self.device.platform == "cpu",
+            remat=self.remat,
+            loop=self.loop,
         )
 
     @property
@@ -49,13 +62,20 @@ class Job:
 
     def at_once(self) -> int | None:
         """Work out how many such runs fit into memory side by side; None: nobody knows."""
-        schedule, network = self.plan().schedule, self.network
-        return runs_side_by_side(schedule, self.recipe, network, self.devices)
+        return runs_side_by_side(
+            self.plan().schedule,
+            self.recipe,
+            self.network,
+            self.devices,
+            allowed=self.flags.max_memory,
+            remat=self.remat,
+        )
 
     @property
-    def available(self) -> int | None:
-        """Memory that can still be had on its device, bytes."""
-        return available_memory(self.device)
+    def limit(self) -> int | None:
+        """Memory that it may take, bytes: what is allowed, else what can be had on its device."""
+        allowed: int | None = self.flags.max_memory
+        return available_memory(self.device) if allowed is None else allowed
 
     @property
     def recipe_name(self) -> str:
@@ -68,13 +88,28 @@ class Job:
 
 
 def runs_side_by_side(
-    schedule: Schedule, recipe: Recipe, network: LossNetwork, devices: Sequence[jax.Device]
+    schedule: Schedule,
+    recipe: Recipe,
+    network: LossNetwork,
+    devices: Sequence[jax.Device],
+    *,
+    allowed: int | None = None,
+    remat: bool = False,
 ) -> int | None:
-    """Work out how many runs of one kind fit into the memory of devices; None: nobody knows."""
+    """Work out how many runs of one kind fit into the memory of devices; None: nobody knows.
+
+    Args:
+      schedule: Of each.
+      recipe: Of each.
+      network: Of each.
+      devices: Of one kind.
+      allowed: Bytes that may be taken of each device, or of the host's in all; None: what there is.
+      remat: Whether feature maps are computed anew for the gradient.
+    """
     host = devices[0].platform == "cpu"
-    found = [available_memory(device) for device in devices]
+    found = [allowed or available_memory(device) for device in devices]
     least = None if None in found else min(n for n in found if n is not None)
-    each = runs_that_fit(schedule, recipe, network, least, host=host)
+    each = runs_that_fit(schedule, recipe, network, least, host=host, remat=remat)
     # Virtual devices of a host share its memory.
     return each if each is None or host else each * len(devices)
 

@@ -1,27 +1,14 @@
-"""What a run will take: the answer to ``--dry-run``, and the refusal of what cannot fit."""
+"""What a run will take: the answer to ``--dry-run``."""
 
 from jaxnst.cli.device import describe
 from jaxnst.cli.job import Job
 from jaxnst.cli.messages import amount, length, shape
-from jaxnst.planning import estimate_seconds, largest_size, measure_pace
+from jaxnst.planning import estimate_seconds, measure_pace
 
-
-def refuse_if_too_large(job: Job) -> None:
-    """Refuse a run that needs more memory than there is.
-
-    Raises:
-      ValueError: It does; the message names the largest size that fits.
-    """
-    plan, available = job.plan(), job.available
-    needed, size = plan.bytes, max(plan.schedule.size)
-    if available is None or needed <= available:
-        return
-    largest = largest_size(lambda size: job.plan(size).bytes, available, size)
-    advice = f"the largest that fits is --size {largest}" if largest else "no size fits: free some"
-    raise ValueError(
-        f"size {size} takes about {amount(needed)} of memory and {amount(available)} are "
-        f"available: {advice}"
-    )
+MAPS = {
+    False: "feature maps are kept for the gradient",
+    True: "feature maps are computed anew for the gradient, to save memory",
+}
 
 
 def report(job: Job, *, startup: float) -> str:
@@ -31,7 +18,8 @@ def report(job: Job, *, startup: float) -> str:
       job: The run.
       startup: Seconds from the program's start until the run could begin.
     """
-    plan, available = job.plan(), job.available
+    plan, limit = job.plan(), job.limit
+    where = "available" if job.flags.max_memory is None else "allowed"
     schedule = plan.schedule
     seconds = estimate_seconds(plan, measure_pace(job.recipe, job.network, schedule.size))
     first, again = (startup + w + seconds.run for w in (seconds.wait, seconds.wait_again))
@@ -51,8 +39,9 @@ def report(job: Job, *, startup: float) -> str:
         (
             "memory",
             f"about {amount(plan.bytes)}, and {amount(plan.bytes_again)} once these sizes have "
-            "been compiled" + ("" if available is None else f"; {amount(available)} available"),
+            "been compiled" + ("" if limit is None else f"; {amount(limit)} {where}"),
         ),
+        ("plan", MAPS[plan.remat]),
         (
             "time",
             f"about {length(first)}, and {length(again)} once these sizes have been compiled",

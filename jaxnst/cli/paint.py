@@ -6,7 +6,6 @@ from contextlib import closing
 from typing import NoReturn
 
 from jaxnst._version import __version__
-from jaxnst.cli.device import keep_programs
 from jaxnst.cli.errors import FAILED, STOPPED, complain, explain, leave
 from jaxnst.cli.job import Job, tell_of_method
 from jaxnst.cli.messages import Messages, length, shape
@@ -65,6 +64,7 @@ def paint(job: Job, messages: Messages) -> int:
                 seed=flags.seed,
                 callback=watch,
                 every=flags.save_every,
+                remat=job.remat,
             )
 
         try:
@@ -82,10 +82,6 @@ def paint(job: Job, messages: Messages) -> int:
 
 def _greet(job: Job, messages: Messages) -> None:
     messages.say(f"jaxnst {__version__}: {job}")
-    if not job.flags.no_cache:
-        trouble = keep_programs()
-        if trouble:
-            messages.notice(trouble)
     tell_of_method(job.recipe, job.network, messages)
     schedule = job.plan().schedule
     total = sum(scale.evaluations for scale in schedule.scales)

@@ -32,12 +32,16 @@ def _run(flags: argparse.Namespace, recipe: Recipe, messages: Messages) -> int:
     tell_of_sizes(flags, recipe, pictures, messages)
     hush_xla(debug=flags.debug)
 
+    from jaxnst.cli.fitting import settle
     from jaxnst.cli.job import make_job
-    from jaxnst.cli.outlook import refuse_if_too_large, report
+    from jaxnst.cli.outlook import report
     from jaxnst.cli.paint import paint
 
     job = make_job(flags, recipe, pictures)
-    if flags.dry_run:
-        print(report(job, startup=time.perf_counter() - BEGIN), flush=True)
-    refuse_if_too_large(job)
+    ready = time.perf_counter() - BEGIN
+    try:
+        job = settle(job, messages)
+    finally:  # also of a run that is refused
+        if flags.dry_run:
+            print(report(job, startup=ready), flush=True)
     return 0 if flags.dry_run else paint(job, messages)

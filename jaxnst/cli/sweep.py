@@ -137,11 +137,10 @@ def _run(sweep: Sweep, prog: str) -> int:
 
         hush_xla(debug=flags.debug)
 
+        from jaxnst.cli.fitting import settle
         from jaxnst.cli.job import make_job, tell_of_method
-        from jaxnst.cli.outlook import refuse_if_too_large
 
-        job = make_job(flags, recipe, pictures)
-        refuse_if_too_large(job)
+        job = settle(make_job(flags, recipe, pictures), messages)
         tell_of_method(job.recipe, job.network, messages)
         _refuse_large_sheet(sweep, job)
         try:
@@ -158,11 +157,8 @@ def _run(sweep: Sweep, prog: str) -> int:
 
 def _paint(sweep: Sweep, job: "Job", messages: Messages) -> Pixels:
     from jaxnst.batch import stylize_batch
-    from jaxnst.cli.device import keep_programs
     from jaxnst.sheet import contact_sheet
 
-    if not job.flags.no_cache and (trouble := keep_programs()):
-        messages.notice(trouble)
     count, plan = len(sweep.cells), job.plan()
     messages.say(f"{count} variations at {shape(plan.schedule.size)}: {job}")
     begin = time.perf_counter()
@@ -177,6 +173,7 @@ def _paint(sweep: Sweep, job: "Job", messages: Messages) -> Pixels:
         at_once=job.at_once(),
         devices=job.devices,
         callback=partial(_tell, messages),
+        remat=job.remat,
     )
     messages.say(f"{count} variations in {length(time.perf_counter() - begin)}")
     named = [

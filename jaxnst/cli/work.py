@@ -103,7 +103,13 @@ class Work:
             if before is not None:
                 return before
             recipe = bucket.tasks[0].recipe
-            fitting = runs_side_by_side(bucket.schedule, recipe, self.network, self.devices)
+            fitting = runs_side_by_side(
+                bucket.schedule,
+                recipe,
+                self.network,
+                self.devices,
+                allowed=bucket.tasks[0].flags.max_memory,
+            )
             most = AT_ONCE * count if fitting is None else min(AT_ONCE * count, fitting)
         return lanes_of(len(bucket.tasks), most, count)
 

@@ -18,6 +18,7 @@ from jaxtyping import Array, Float
 
 from jaxnst._types import FeatureMap, Image
 from jaxnst.networks.registry import LossNetwork, Params
+from jaxnst.precision import rounded
 from jaxnst.space import encode
 
 See = Callable[[str, FeatureMap, Any], Any]
@@ -35,9 +36,10 @@ def look_in_blocks(
       see: A pure function that refers to no traced values but its arguments, to a pytree of floats.
       aids: What it is given for each layer, by the network's own names; a pytree of arrays each.
     """
-    x = encode(image, network.preprocessing)
+    params = network.in_precision(params)
+    x = rounded(encode(image, network.preprocessing), network.precision)
     found: dict[str, Any] = {}
-    for after, names, last in _blocks(network, tuple(aids)):
+    for after, names, last in blocks(network, tuple(aids)):
         own = {name: params[name] for name in names if name in params}
         here = {name: aids[name] for name in names if name in aids}
         block = partial(_block, network, see, after, last)
@@ -49,10 +51,10 @@ def look_in_blocks(
     return found
 
 
-def _blocks(
+def blocks(
     network: LossNetwork, layers: tuple[str, ...]
 ) -> Iterator[tuple[str | None, list[str], str]]:
-    """Cut the layers into blocks: the layer before each, its own, and the last of them."""
+    """Cut the layers looked through into blocks: the layer before, a block's own, the last one."""
     depth = max(network.layers.index(layer) for layer in layers)
     cuts = network.module.cuts()
     after, names = None, []
@@ -93,7 +95,7 @@ def _backward(fun: Callable[..., Any], saved: Any, grad: Any) -> Any:
     # Nothing can be computed before the gradient arrives, nor be taken for what was computed
     # before: zero times a float is not known to be zero.
     nothing = 0 * sum(leaf.reshape(-1)[0] for leaf in jax.tree.leaves(grad))
-    return jax.vjp(fun, x + nothing, *args)[1](grad)
+    return jax.vjp(fun, x + nothing.astype(x.dtype), *args)[1](grad)
 
 
 _recomputed.defvjp(_forward, _backward)

@@ -1,0 +1,61 @@
+"""What XLA itself says that a run's loop takes: exact, but it has to be compiled for that."""
+
+import jax
+import jax.numpy as jnp
+
+from jaxnst.config import Recipe
+from jaxnst.networks.registry import LossNetwork, Params
+from jaxnst.objective import (
+    TERMS,
+    Objective,
+    Targets,
+    content_targets,
+    make_numbers,
+    make_objective,
+    style_moments,
+    style_targets,
+)
+from jaxnst.optimize import lower_over, make_method, start
+from jaxnst.schedule import Size
+
+
+def target_shapes(objective: Objective, params: Params, size: Size) -> Targets:
+    """Return the shapes of the targets of a scale of a size; nothing is computed."""
+
+    def targets(params: Params, image: jax.Array) -> Targets:
+        styles = style_targets(objective, [style_moments(objective, params, image)])
+        return Targets(content_targets(objective, params, image), styles)
+
+    image = jax.ShapeDtypeStruct((*size, 3), jnp.float32)  # type: ignore[no-untyped-call]
+    shapes: Targets = jax.eval_shape(targets, params, image)
+    return shapes
+
+
+def loop_footprint(recipe: Recipe, network: LossNetwork, size: Size, *, remat: bool) -> int | None:
+    """Compile the loop of a scale and return the bytes of its arguments, results and buffers.
+
+    The program is the run's own: where JAX keeps compiled programs on disk, the run finds it there.
+
+    Args:
+      recipe: The method.
+      network: Its loss network.
+      size: Height and width of the scale.
+      remat: As :func:`jaxnst.stylize`.
+
+    Returns:
+      None where this device's XLA does not tell.
+    """
+    objective = make_objective(recipe, network, remat=remat)
+    method, rates = make_method(recipe)
+    targets = target_shapes(objective, network.params, size)
+    image = jax.ShapeDtypeStruct((*size, 3), jnp.float32)  # type: ignore[no-untyped-call]
+    state = jax.eval_shape(lambda x: start(method, x, len(TERMS)), image)
+    args = (network.prepare(network.params), targets, make_numbers(recipe))
+    count = jnp.asarray(0)
+    program = lower_over(objective, method, args, rates, state, count, count).compile()
+    found = program.memory_analysis()
+    if found is None:
+        return None
+    own = found.temp_size_in_bytes + found.generated_code_size_in_bytes
+    passed = found.argument_size_in_bytes + found.output_size_in_bytes - found.alias_size_in_bytes
+    return int(own + passed)

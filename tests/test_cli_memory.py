@@ -1,0 +1,169 @@
+"""Runs within an amount of memory: which plan is chosen, what is said of it, and what it takes."""
+
+import json
+import re
+import subprocess
+import sys
+
+import helpers
+import numpy as np
+import pytest
+
+from jaxnst import cli, planning
+from jaxnst.cli import fitting, flags, job, paint
+from jaxnst.footprint import loop_footprint
+from jaxnst.image import save_image
+from jaxnst.networks import init_network
+from jaxnst.options import replace
+from jaxnst.recipes import get_recipe
+from jaxnst.schedule import make_schedule
+from jaxnst.transfer import StylizeResult
+
+GIB = 2**30
+
+
+@pytest.fixture
+def ran(tmp_path, monkeypatch, capsys):
+    """Call ``jaxnst-run`` with a stand-in for the transfer and a machine of some memory.
+
+    Gives status, stderr, and what the transfer was asked for.
+    """
+    save_image(tmp_path / "content.png", helpers.picture(60, 80))
+    save_image(tmp_path / "style.png", helpers.picture(90, 70, seed=1))
+    monkeypatch.chdir(tmp_path)
+    # The estimates are as good as XLA's answers here, and take no time.
+    monkeypatch.setattr(fitting, "loop_footprint", lambda *_, **__: None)
+    asked = {}
+
+    def stylize(*_, **more):
+        asked.update(more)
+        return StylizeResult(np.full((48, 64, 3), 0.5, np.float32), {}, 16, 0, 2.0, 30.0)
+
+    monkeypatch.setattr(paint, "stylize", stylize)
+
+    def call(*arguments, available=None):
+        asked.clear()
+        monkeypatch.setattr(job, "available_memory", lambda _: available)
+        given = "content.png", "style.png", "-o", "out.png", "--no-cache", *arguments
+        try:
+            status = cli.main_run([str(argument) for argument in given])
+        except SystemExit as stop:
+            status = stop.code
+        return status, capsys.readouterr().err, dict(asked)
+
+    return call
+
+
+def refused(outcome, status, *words):
+    found, err, asked = outcome
+    assert found == status and not asked
+    assert re.fullmatch(r"jaxnst-run: error: .+\n", err)
+    for word in words:
+        assert word in err
+    return err
+
+
+def test_feature_maps_are_kept_where_they_fit(ran):
+    status, err, asked = ran("--size", 1024, available=8 * GIB)
+    assert status == 0 and not asked["remat"] and "computed anew" not in err
+    assert not ran("--size", 1024)[2]["remat"]  # nobody knows how much there is
+
+
+def test_recomputing_comes_before_refusing(ran):
+    """Whatever there is: first kept, then recomputed, then refused with the largest size."""
+    size, found = 2048, []
+    for available in np.arange(6, 1, -0.25) * GIB:
+        status, err, asked = ran("--size", size, available=int(available))
+        found.append((status, asked.get("remat")))
+        if asked.get("remat"):
+            assert "2048 takes about" in err and re.search(r"\d+% more time", err)
+            assert asked["size"] == size
+    kept, anew, none = (found.count(case) for case in ((0, False), (0, True), (1, None)))
+    assert kept and anew and none
+    assert found == [(0, False)] * kept + [(0, True)] * anew + [(1, None)] * none
+
+
+def test_more_memory_than_there_is(ran):
+    err = refused(ran("--size", 8192, "--quiet", available=3 * GIB), 1, "3.0 GiB are available")
+    largest = int(re.search(r"the largest that fits is --size (\d+)", err)[1])
+    status, _, asked = ran("--size", largest, available=3 * GIB)
+    assert status == 0 and asked["remat"] and asked["size"] == largest
+    again = ran("--size", largest + 16, "--quiet", available=3 * GIB)
+    refused(again, 1, f"--size {largest}\n")
+    refused(ran("--quiet", available=2**20), 1, "no size fits")
+
+
+def test_max_memory_takes_the_largest_size_that_fits(ran):
+    status, err, asked = ran("--size", 8192, "--max-memory", "3GiB", available=GIB)
+    assert status == 0 and asked["remat"] and 1024 < asked["size"] < 8192
+    assert "3.0 GiB are allowed" in err and f"{asked['size']} pixels" in err
+    assert ran("--size", 512, "--max-memory", "3GiB")[2]["size"] == 512
+
+
+def test_xla_decides_where_the_estimate_does_not(ran, monkeypatch):
+    sizes = []
+
+    def answer(recipe, network, size, *, remat):
+        sizes.append((max(size), remat))
+        return (1 if remat else 3) * size[0] * size[1] * 1000
+
+    monkeypatch.setattr(fitting, "loop_footprint", answer)
+    assert ran("--size", 512, available=64 * GIB)[0] == 0
+    assert not sizes  # far from the limit: not worth a compilation
+    status, _, asked = ran("--size", 512, "--max-memory", "1.4GB")
+    assert status == 0 and asked["remat"] and [remat for _, remat in sizes] == [False, True]
+    sizes.clear()
+    status, _, asked = ran("--size", 1024, "--max-memory", "1.4GB")
+    assert status == 0 and asked["size"] < 1024 and sizes[-1][0] >= asked["size"]
+    assert len(sizes) <= 2 + fitting.TRIES
+
+
+@pytest.mark.parametrize("text", ["0", "-1", "much", "1.5.2GB", "GB", "8 GiBs", "1e9"])
+def test_what_is_no_amount_is_refused(ran, text):
+    refused(ran(f"--max-memory={text}"), 2, "--max-memory", repr(text), "expected 8GB or 500MiB")
+
+
+def test_too_little_for_any_size_is_refused(ran):
+    refused(ran("--max-memory", "1KB", "--quiet"), 2, "--max-memory: 1 KiB", "16 pixels take about")
+
+
+@pytest.mark.parametrize(
+    ("text", "count"),
+    [("8GB", 8e9), ("500mb", 5e8), ("2 GiB", 2**31), ("0.5k", 500), ("7", 7), ("3TB", 3e12)],
+)
+def test_amounts(text, count):
+    assert flags.memory(text) == count
+
+
+MEASURE = """
+import json, resource, sys
+from jaxnst import cli
+status = cli.main_run(sys.argv[1:])
+scale = 1 if sys.platform == "darwin" else 1024
+print(json.dumps(scale * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss), file=sys.stderr)
+sys.exit(status)
+"""
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="a process's peak is asked for otherwise")
+def test_a_fresh_process_takes_about_what_is_predicted(tmp_path, monkeypatch):
+    """Within a fifth above and a third below, where maps are a large part of it."""
+    monkeypatch.chdir(tmp_path)
+    content, style = helpers.picture(480, 640), helpers.picture(400, 400, seed=1)
+    save_image("content.png", content)
+    save_image("style.png", style)
+    recipe, network = get_recipe("default"), init_network("vgg19-lite")
+    recipe = replace(recipe, ("scales", "steps"), 3)
+    schedule = make_schedule((480, 640), [(400, 400)], recipe.scales, size=640)
+    loop = loop_footprint(recipe, network, schedule.scales[-1].inner, remat=False)
+    pixels = 480 * 640 + 400 * 400
+    predicted = planning.make_plan(schedule, recipe, network, pictures=pixels, loop=loop).bytes
+    given = ["content.png", "style.png", "-o", "out.png", "--size", "640", "--steps", "3"]
+    done = subprocess.run(
+        [sys.executable, "-c", MEASURE, *given, "--no-cache"],
+        check=True,
+        capture_output=True,
+        text=True,
+    )
+    actual = json.loads(done.stderr.splitlines()[-1])
+    assert actual / 1.2 < predicted < 1.5 * actual
