@@ -11,7 +11,18 @@ import jax
 from rich.console import Console
 from rich.table import Table
 
-from benchmarks import batch, compile, folder, gpu, growth, iteration, process, roots, step
+from benchmarks import (
+    batch,
+    compile,
+    folder,
+    gpu,
+    growth,
+    iteration,
+    memory,
+    process,
+    roots,
+    step,
+)
 from benchmarks.measure import COLUMNS, Row, load, load_warning, machine, stolen
 
 BENCHMARKS = {
@@ -22,6 +33,7 @@ BENCHMARKS = {
     "process": process,
     "batch": batch,
     "folder": folder,
+    "memory": memory,
     "growth": growth,
     "gpu": gpu,
 }

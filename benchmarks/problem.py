@@ -48,20 +48,23 @@ class Problem(NamedTuple):
         return {"network": network, "size": [height, width], "dtype": str(self.image.dtype)}
 
 
-def make_problem(name: str, size: tuple[int, int], *, quick: bool = False) -> Problem:
+def make_problem(
+    name: str, size: tuple[int, int], *, quick: bool = False, remat: bool = False
+) -> Problem:
     """Set up the default recipe's loss on a network.
 
     Args:
       name: Of the network. The bundled one has its own parameters, any other random ones.
       size: Height and width, pixels.
       quick: Shrink the picture to a longest side of 64: for trying out, not for measuring.
+      remat: Compute feature maps anew for the gradient.
     """
     if quick:
         shrink = QUICK_SIDE / max(size)
         size = (round(size[0] * shrink), round(size[1] * shrink))
     network: LossNetwork = jaxnst.load_network(name) if name == "vgg19-lite" else init_network(name)
     recipe = jaxnst.get_recipe("default")
-    objective = make_objective(recipe, network)
+    objective = make_objective(recipe, network, remat=remat)
     params = objective.network.prepare(network.params)
     content, style, other = (_picture(seed, size) for seed in range(3))
     return Problem(
