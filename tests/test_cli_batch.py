@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from jaxnst import cli
-from jaxnst.cli import job, rows, work
+from jaxnst.cli import engine, job, rows, work
 from jaxnst.cli.errors import UsageError
 from jaxnst.image import image_size, load_image, save_image
 
@@ -158,6 +158,27 @@ def test_a_batch_too_large_for_memory_is_halved(batched, monkeypatch):
     assert status == 0 and len(out.split()) == 6
     assert sizes == [6, 3, 2, *[1] * 6]
     assert {r["lanes"] for r in records()} == {1}
+
+
+def test_batches_painted_two_at_a_time_are_halved_together(batched, monkeypatch):
+    """Each row is painted once, in whatever order the batches end."""
+    sizes, painted = [], []
+
+    class Two(engine.LocalEngine):
+        workers = 2
+
+        def paint(self, order, tell):
+            sizes.append(len(order.contents))
+            if len(order.contents) == 3 and len(sizes) == 2:  # the other three are painted
+                raise MemoryError
+            painted.extend(order.only)
+            return super().paint(order, tell)
+
+    monkeypatch.setattr(engine, "LocalEngine", Two)
+    status, out, _ = batched(*FOLDERS, *SMALL, "--quiet")
+    assert status == 0 and len(set(out.split())) == len(out.split()) == len(painted) == 6
+    assert sorted(sizes) == [2, 2, 3, 3]  # one lane of four repeats another
+    assert [r["lanes"] for r in records()].count(3) == 3
 
 
 def test_an_error_in_a_batch_costs_only_that_batch(batched, monkeypatch):

@@ -88,19 +88,27 @@ def _run(flags: argparse.Namespace, rest: list[str], prog: str) -> int:
         leave(stop.status)
 
 
-def _work(tasks: list[Task], flags: argparse.Namespace, messages: Messages, *, debug: bool) -> int:
+def _work(
+    tasks: list[Task],
+    flags: argparse.Namespace,
+    messages: Messages,
+    *,
+    debug: bool,
+) -> int:
     """Paint what is left; return how many rows failed."""
     ledger = Ledger(flags.out)
     done = {task.row.output for task in tasks if ledger.has(task.row, task.settings)}
     messages.say(f"{len(tasks)} pictures, {len(done)} of them there already")
     if len(done) == len(tasks):
         return 0
+    from jaxnst.cli.engine import open_local
+
     hush_xla(debug=debug)
-    work = Work(tasks, done, flags.at_once, ledger, messages)
+    work = Work(tasks, done, flags.at_once, ledger, messages, open_local)
     try:
         return stoppable(work.all)
     except Stopped:
-        work.finish_writing()
+        work.end()
         raise
 
 

@@ -5,6 +5,7 @@ through the same program in the same lane, and comes out the same to the byte.
 """
 
 import argparse
+from collections import deque
 from collections.abc import Callable, Hashable, Iterator
 from dataclasses import dataclass
 from typing import NamedTuple
@@ -26,7 +27,7 @@ class Task(NamedTuple):
     settings: str
 
 
-@dataclass
+@dataclass(eq=False)
 class Bucket:
     """Rows of one program.
 
@@ -52,6 +53,36 @@ class Batch(NamedTuple):
     bucket: Bucket
     tasks: list[Task]
     lanes: int
+
+
+class Waiting:
+    """Batches that are still to be painted, of which several may be painted at a time.
+
+    Once a batch had too many lanes for the memory, its bucket is divided anew, into half as many
+    lanes, as soon as none of its batches is painted any more.
+    """
+
+    def __init__(self, buckets: list[Bucket]) -> None:
+        self.todo = deque(batch for bucket in buckets for batch in bucket.batches())
+        self.begun: list[Batch] = []
+        self.halved: set[Bucket] = set()
+
+    def begin(self) -> "Batch":
+        """Take the next one."""
+        batch = self.todo.popleft()
+        self.begun.append(batch)
+        return batch
+
+    def end(self, batch: "Batch", *, fitted: bool) -> None:
+        """Note that one has ended, and whether it did not fit; its rows are settled by now."""
+        bucket = batch.bucket
+        self.begun = [other for other in self.begun if other is not batch]
+        if not fitted:
+            self.halved.add(bucket)
+            self.todo = deque(other for other in self.todo if other.bucket is not bucket)
+        if bucket in self.halved and all(other.bucket is not bucket for other in self.begun):
+            self.halved.remove(bucket)
+            self.todo.extendleft(reversed(list(bucket.batches())))
 
 
 def make_buckets(tasks: list[Task], fail: Callable[[Task, Exception], None]) -> list[Bucket]:

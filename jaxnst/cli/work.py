@@ -4,16 +4,16 @@ Every row that has ended is a line in the log. A row that fails costs only itsel
 cannot be written stops everything.
 """
 
+import argparse
 import threading
 import time
-from collections import deque
-from collections.abc import Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Callable, Iterator
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from functools import partial
 from typing import TYPE_CHECKING
 
 from jaxnst._files import name_of
-from jaxnst.cli.buckets import AT_ONCE, Batch, Bucket, Task, make_buckets
+from jaxnst.cli.buckets import AT_ONCE, Batch, Bucket, Task, Waiting, make_buckets
 from jaxnst.cli.errors import explain
 from jaxnst.cli.ledger import Ledger, inputs
 from jaxnst.cli.messages import Messages, length, shape
@@ -22,14 +22,12 @@ from jaxnst.image import check_side, load_image, save_image
 from jaxnst.srgb import Pixels
 
 if TYPE_CHECKING:
-    import jax
-
-    from jaxnst.batch import BatchProgress
-    from jaxnst.networks import LossNetwork
+    from jaxnst.cli.engine import Engine
+    from jaxnst.config import Recipe
     from jaxnst.result import StylizeResult
-    from jaxnst.targets import StyleStore
 
 Pictures = tuple[Pixels, list[Pixels]]
+Painted = tuple[Task, "StylizeResult"]
 
 
 class Work:
@@ -41,6 +39,7 @@ class Work:
       at_once: Most lanes, if the person said so.
       ledger: The log.
       messages: Where progress is told.
+      open_engine: Makes what paints, from the flags and the recipe of the first row.
     """
 
     def __init__(
@@ -50,6 +49,7 @@ class Work:
         at_once: int | None,
         ledger: Ledger,
         messages: Messages,
+        open_engine: "Callable[[argparse.Namespace, Recipe], Engine]",
     ) -> None:
         self.tasks, self.at_once, self.ledger, self.messages = tasks, at_once, ledger, messages
         self.settled = set(done)  # needs no painting any more
@@ -58,29 +58,26 @@ class Work:
         self.counting = threading.Lock()  # rows end in three threads
         self.begin = time.monotonic()
         self.writer = ThreadPoolExecutor(1, "jaxnst-write")
-        self.network: LossNetwork
-        self.devices: list[jax.Device]
-        self.store: StyleStore
+        self.open_engine = open_engine
+        self.engine: Engine | None = None
 
     def all(self) -> int:
         """Paint everything; return how many rows failed."""
-        from jaxnst.cli.device import devices_beside, keep_programs
-        from jaxnst.cli.job import open_network, tell_of_method
-        from jaxnst.targets import StyleStore
+        from jaxnst.cli.device import keep_programs
+        from jaxnst.cli.job import tell_of_method
 
         flags, recipe = self.tasks[0].flags, self.tasks[0].recipe
-        device, self.network = open_network(flags, recipe)
-        self.devices, self.store = devices_beside(device, flags.device), StyleStore()
-        tell_of_method(recipe, self.network, self.messages)
-        if not flags.no_cache and (trouble := keep_programs()):
-            self.messages.notice(trouble)
-        buckets = make_buckets(self.tasks, self.fail)
-        for bucket in buckets:
-            bucket.lanes = self.lanes(bucket)
         try:
-            self.paint_all(deque(batch for bucket in buckets for batch in bucket.batches()))
+            engine = self.engine = self.open_engine(flags, recipe)
+            tell_of_method(recipe, engine.network, self.messages)
+            if not flags.no_cache and (trouble := keep_programs()):
+                self.messages.notice(trouble)
+            buckets = make_buckets(self.tasks, self.fail)
+            for bucket in buckets:
+                bucket.lanes = self.lanes(bucket, engine)
+            self.paint_all(Waiting(buckets), engine)
         finally:
-            self.finish_writing()
+            self.end()
         seconds = time.monotonic() - self.begin
         self.messages.say(
             f"{self.finished} pictures in {length(seconds)}, {self.failed} failed: "
@@ -88,57 +85,66 @@ class Work:
         )
         return self.failed
 
-    def finish_writing(self) -> None:
+    def end(self) -> None:
         """Wait for what has been painted to be saved; nothing more is."""
         self.writer.shutdown()
+        if self.engine is not None:
+            self.engine.close()
 
-    def lanes(self, bucket: Bucket) -> int:
+    def lanes(self, bucket: Bucket, engine: "Engine") -> int:
         """Choose how many lanes a bucket's batches have: as before, if there was a before."""
-        from jaxnst.cli.job import runs_side_by_side
         from jaxnst.lanes import lanes_of
 
-        most, count = self.at_once, len(self.devices)
+        most, count = self.at_once, engine.devices
         if most is None:
             before = self.ledger.lanes((task.row, task.settings) for task in bucket.tasks)
             if before is not None:
                 return before
-            recipe = bucket.tasks[0].recipe
-            fitting = runs_side_by_side(
-                bucket.schedule,
-                recipe,
-                self.network,
-                self.devices,
-                allowed=bucket.tasks[0].flags.max_memory,
-            )
+            first = bucket.tasks[0]
+            fitting = engine.most(bucket.schedule, first.recipe, first.flags.max_memory)
             most = AT_ONCE * count if fitting is None else min(AT_ONCE * count, fitting)
-        return lanes_of(len(bucket.tasks), most, count)
+        share = -(-len(bucket.tasks) // engine.workers)  # none is to stand idle
+        return lanes_of(len(bucket.tasks), most if engine.workers == 1 else min(most, share), count)
 
-    def paint_all(self, todo: deque[Batch]) -> None:
-        """Paint batch after batch; one of too many lanes for the memory is divided anew."""
+    def paint_all(self, waiting: Waiting, engine: "Engine") -> None:
+        """Paint as many batches at a time as the engine does, and read as many ahead."""
         writing: list[Future[None]] = []
-        with ThreadPoolExecutor(1, "jaxnst-read") as reader:
-            ahead: tuple[Batch, Future[dict[int, Pictures]]] | None = None
-            while todo:
-                batch = todo.popleft()
-                reading = (
-                    ahead[1] if ahead and ahead[0] is batch else reader.submit(self.read, batch)
-                )
-                loaded = reading.result()
-                ahead = (todo[0], reader.submit(self.read, todo[0])) if todo else None
-                try:
-                    found = list(self.paint(batch, loaded)) if loaded else []
-                except MemoryError:
-                    bucket = batch.bucket
-                    bucket.lanes = -(-batch.lanes // 2)
-                    others = [other for other in todo if other.bucket is not bucket]
-                    todo = deque([*bucket.batches(), *others])
-                    continue
-                self.settled.update(task.row.output for task, _ in found)
-                for future in writing:
-                    future.result()
-                writing = [self.writer.submit(self.write, *one, batch.lanes) for one in found]
-            for future in writing:
-                future.result()
+        begun: dict[Future[list[Painted] | None], Batch] = {}
+        reader = ThreadPoolExecutor(1, "jaxnst-read")
+        painters = ThreadPoolExecutor(engine.workers, "jaxnst-paint")
+        try:
+            while waiting.todo or begun:
+                while waiting.todo and len(begun) < 2 * engine.workers:
+                    batch = waiting.begin()
+                    reading = reader.submit(self.read, batch)
+                    begun[painters.submit(self.paint_if_it_fits, batch, reading)] = batch
+                for future in wait(begun, return_when=FIRST_COMPLETED).done:
+                    batch, found = begun.pop(future), future.result()
+                    self.settled.update(task.row.output for task, _ in found or ())
+                    waiting.end(batch, fitted=found is not None)
+                    for earlier in writing:
+                        earlier.result()
+                    writing = [
+                        self.writer.submit(self.write, *one, batch.lanes) for one in found or ()
+                    ]
+            for last in writing:
+                last.result()
+        finally:
+            reader.shutdown(cancel_futures=True)
+            painters.shutdown(cancel_futures=True)
+
+    def paint_if_it_fits(
+        self, batch: Batch, reading: Future[dict[int, Pictures]]
+    ) -> "list[Painted] | None":
+        """Paint a batch once it is read; None: it has too many lanes for the memory."""
+        loaded, bucket = reading.result(), batch.bucket
+        if batch.lanes > bucket.lanes:
+            return None
+        try:
+            return list(self.paint(batch, loaded)) if loaded else []
+        except MemoryError:
+            bucket.lanes = -(-batch.lanes // 2)
+            return None
 
     def read(self, batch: Batch) -> dict[int, Pictures]:
         """Load the pictures of a batch by lane; a row whose pictures cannot be read has ended."""
@@ -158,33 +164,32 @@ class Work:
                 self.fail(task, error)
         return found
 
-    def paint(
-        self, batch: Batch, loaded: dict[int, Pictures]
-    ) -> Iterator[tuple[Task, "StylizeResult"]]:
+    def paint(self, batch: Batch, loaded: dict[int, Pictures]) -> Iterator["Painted"]:
         """Paint what is loaded of a batch, in its lanes; the others are filled with a copy.
 
         Raises:
           MemoryError: Fewer lanes may fit.
         """
-        from jaxnst.batch import stylize_batch
+        from jaxnst.cli.engine import EngineError, Order
 
+        assert self.engine is not None
         first, *_ = here = list(loaded)
         lanes = [lane if lane in loaded else first for lane in range(batch.lanes)]
         tasks = [batch.tasks[lane] for lane in lanes]
+        order = Order(
+            [loaded[lane][0] for lane in lanes],
+            [loaded[lane][1] for lane in lanes],
+            recipe=[task.recipe for task in tasks],
+            size=tasks[0].flags.size,
+            style_size=tasks[0].flags.style_size,
+            seed=[task.flags.seed for task in tasks],
+            only=here,
+        )
+        size = shape(batch.bucket.schedule.size)
         try:
-            results = stylize_batch(
-                [loaded[lane][0] for lane in lanes],
-                [loaded[lane][1] for lane in lanes],
-                network=self.network,
-                recipe=[task.recipe for task in tasks],
-                size=tasks[0].flags.size,
-                style_size=tasks[0].flags.style_size,
-                seed=[task.flags.seed for task in tasks],
-                devices=self.devices,
-                only=here,
-                store=self.store,
-                callback=partial(self.tell, shape(batch.bucket.schedule.size)),
-            )
+            results = self.engine.paint(order, partial(self.tell, f"{len(here)} at once of {size}"))
+        except EngineError:
+            raise
         except Exception as error:
             full = isinstance(error, MemoryError) or "RESOURCE_EXHAUSTED" in str(error)
             if full and batch.lanes > 1:
@@ -224,9 +229,7 @@ class Work:
             self.ledger.write(task.row, task.settings, error=text)
         self.messages.say(f"{self.messages.prog}: {name_of(task.row.output)} failed: {text}")
 
-    def tell(self, size: str, progress: "BatchProgress") -> None:
+    def tell(self, what: str, progress: str) -> None:
         """Say every few seconds how far it is."""
-        self.messages.now_and_then(
-            f"{self.finished + self.failed}/{self.left} pictures; {len(progress.pairs)} at once of "
-            f"{size}: {progress.done}/{progress.total} evaluations"
-        )
+        ended = self.finished + self.failed
+        self.messages.now_and_then(f"{ended}/{self.left} pictures; {what}: {progress}")

@@ -1,0 +1,113 @@
+"""What paints the batches of ``jaxnst batch``: this process, or others.
+
+Rows, files, the log and the forming of batches are :mod:`jaxnst.cli.work`'s. An engine is given
+arrays and returns results.
+"""
+
+import argparse
+from collections.abc import Callable
+from typing import NamedTuple, Protocol
+
+import jax
+
+from jaxnst import batch
+from jaxnst.cli.device import devices_beside
+from jaxnst.cli.job import open_network, runs_side_by_side
+from jaxnst.config import Recipe
+from jaxnst.networks import LossNetwork
+from jaxnst.result import StylizeResult
+from jaxnst.schedule import Schedule
+from jaxnst.srgb import Pixels
+from jaxnst.targets import StyleStore
+
+
+class Order(NamedTuple):
+    """One batch: arguments of :func:`jaxnst.stylize_batch`, one entry for each lane."""
+
+    contents: list[Pixels]
+    styles: list[list[Pixels]]
+    recipe: list[Recipe]
+    size: int | None
+    style_size: int | None
+    seed: list[int]
+    only: list[int]
+
+
+class EngineError(OSError):
+    """Nothing can be painted any more, whatever the batch."""
+
+
+class Engine(Protocol):
+    """What paints.
+
+    Attributes:
+      network: The loss network.
+      workers: Batches that it paints at a time, each in a thread that calls ``paint``.
+      devices: Between which one batch is divided.
+    """
+
+    network: LossNetwork
+    workers: int
+    devices: int
+
+    def most(self, schedule: Schedule, recipe: Recipe, allowed: int | None) -> int | None:
+        """Work out how many lanes fit into memory, or into what is allowed; None: nobody knows."""
+
+    def paint(self, order: Order, tell: Callable[[str], None]) -> list[StylizeResult]:
+        """Paint a batch, telling now and then how far it is.
+
+        Raises:
+          EngineError: No batch can be painted any more.
+          Exception: This one cannot be.
+        """
+
+    def close(self) -> None:
+        """Let go of everything, also while something is painted; a second time does nothing."""
+
+
+class LocalEngine:
+    """This process, and its devices.
+
+    Args:
+      network: The loss network.
+      devices: Between which a batch is divided.
+    """
+
+    workers = 1
+
+    def __init__(self, network: LossNetwork, devices: list[jax.Device]) -> None:
+        self.network, self.all, self.devices = network, devices, len(devices)
+        self.store = StyleStore()
+
+    def most(self, schedule: Schedule, recipe: Recipe, allowed: int | None) -> int | None:
+        """Work out how many lanes fit into memory; None: nobody knows."""
+        return runs_side_by_side(schedule, recipe, self.network, self.all, allowed=allowed)
+
+    def paint(self, order: Order, tell: Callable[[str], None]) -> list[StylizeResult]:
+        """Paint a batch."""
+
+        def callback(progress: batch.BatchProgress) -> None:
+            tell(f"{progress.done}/{progress.total} evaluations")
+
+        return batch.stylize_batch(
+            order.contents,
+            order.styles,
+            network=self.network,
+            recipe=order.recipe,
+            size=order.size,
+            style_size=order.style_size,
+            seed=order.seed,
+            devices=self.all,
+            only=order.only,
+            store=self.store,
+            callback=callback,
+        )
+
+    def close(self) -> None:
+        """Do nothing: memory goes with the process."""
+
+
+def open_local(flags: argparse.Namespace, recipe: Recipe) -> LocalEngine:
+    """Choose devices and load the network, as :func:`jaxnst.cli.job.open_network` does."""
+    device, network = open_network(flags, recipe)
+    return LocalEngine(network, devices_beside(device, flags.device))
