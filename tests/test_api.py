@@ -191,6 +191,7 @@ def test_rooms_import_from_the_rooms_before_them_only(path):
         ("scipy", {"weights"}),
         ("rich", {"cli"}),
         ("filelock", {"cli"}),
+        ("ray", {"cli"}),
     ],
 )
 def test_each_library_has_one_door(library, rooms):

@@ -3,6 +3,7 @@
 import json
 import os
 import re
+import sys
 from functools import partial
 
 import helpers
@@ -181,6 +182,14 @@ def test_batches_painted_two_at_a_time_are_halved_together(batched, monkeypatch)
     assert [r["lanes"] for r in records()].count(3) == 3
 
 
+def test_without_ray_its_engine_is_refused_in_one_line(batched, monkeypatch):
+    monkeypatch.setitem(sys.modules, "ray", None)
+    status, out, err = batched(*FOLDERS, *SMALL, "--engine", "ray", "--quiet")
+    assert (status, out) == (2, "")
+    assert err.endswith("error: --engine ray needs Ray: pip install 'jaxnst[ray]'\n")
+    assert err.count("\n") == 1
+
+
 def test_an_error_in_a_batch_costs_only_that_batch(batched, monkeypatch):
     from jaxnst import batch as batches
 
@@ -229,6 +238,8 @@ def test_a_log_cut_short_is_gone_on_with(batched, folder):
         ((*FOLDERS, "--shard", "3"), "'3' is no shard"),
         ((*FOLDERS, "--at-once", "0"), "--at-once"),
         ((*FOLDERS, "--ending", ".gif"), "--ending"),
+        ((*FOLDERS, "--workers", "2"), "--address and --workers are for --engine ray"),
+        ((*FOLDERS, "--engine", "dask"), "--engine"),
         ((*FOLDERS, "-o", "x.png"), "-o, --dry-run"),
         ((*FOLDERS, "--timings"), "--timings are for jaxnst run"),
         ((*FOLDERS, "more.png"), "pictures are given by --contents"),

@@ -6,7 +6,8 @@ The rows, and what becomes of each, are worked out before anything slow is impor
 import argparse
 import hashlib
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from typing import TYPE_CHECKING
 
 from jaxnst.cli.buckets import AT_ONCE, Task
 from jaxnst.cli.errors import UsageError, guarded, leave
@@ -21,6 +22,9 @@ from jaxnst.cli.work import Work
 from jaxnst.config import Recipe
 from jaxnst.image import ENDINGS
 from jaxnst.recipes import format_recipe
+
+if TYPE_CHECKING:
+    from jaxnst.cli.engine import Engine
 
 
 def main(arguments: Sequence[str], prog: str) -> int:
@@ -62,6 +66,25 @@ def _parser(prog: str) -> Parser:
     parser.add_argument(
         "--shard", type=_shard, default=(1, 1), metavar="I/N", help="make every Nth row, from Ith"
     )
+    parser.add_argument(
+        "--engine",
+        choices=("local", "ray"),
+        default="local",
+        help="what paints: this process, on its devices, or the workers of a Ray cluster, a batch "
+        "each; Ray comes with jaxnst[ray], and every machine needs the same jaxnst",
+    )
+    parser.add_argument(
+        "--address",
+        metavar="WHERE",
+        help="the Ray cluster: auto, HOST:PORT or ray://HOST:PORT (default: RAY_ADDRESS, or one is "
+        "started on this machine)",
+    )
+    parser.add_argument(
+        "--workers",
+        type=whole(1),
+        metavar="N",
+        help="of Ray (default: one for each GPU; where there is none, one for each machine)",
+    )
     return parser
 
 
@@ -73,6 +96,7 @@ def _shard(text: str) -> tuple[int, int]:
 
 
 def _run(flags: argparse.Namespace, rest: list[str], prog: str) -> int:
+    open_engine = _engine(flags)
     rows = _rows(flags)
     tasks = list(_tasks(rows, rest, prog))
     first, count = flags.shard
@@ -82,16 +106,35 @@ def _run(flags: argparse.Namespace, rest: list[str], prog: str) -> int:
     os.makedirs(flags.out, exist_ok=True)
     try:
         with alone_in(flags.out, flags.shard), messages.warnings_as_notices():
-            return 1 if _work(tasks, flags, messages, debug=common.debug) else 0
+            return 1 if _work(tasks, flags, messages, open_engine, debug=common.debug) else 0
     except Stopped as stop:
         messages.say(f"{prog}: stopped; what is finished is saved, the same command goes on")
         leave(stop.status)
+
+
+def _engine(
+    flags: argparse.Namespace,
+) -> "Callable[[argparse.Namespace, Recipe], Engine]":
+    if flags.engine == "local" and (flags.address is not None or flags.workers is not None):
+        raise UsageError("--address and --workers are for --engine ray")
+
+    def open_engine(common: argparse.Namespace, recipe: Recipe) -> "Engine":
+        if flags.engine == "local":
+            from jaxnst.cli.engine import open_local
+
+            return open_local(common, recipe)
+        from jaxnst.cli.cluster import open_ray
+
+        return open_ray(common, recipe, address=flags.address, workers=flags.workers)
+
+    return open_engine
 
 
 def _work(
     tasks: list[Task],
     flags: argparse.Namespace,
     messages: Messages,
+    open_engine: "Callable[[argparse.Namespace, Recipe], Engine]",
     *,
     debug: bool,
 ) -> int:
@@ -101,10 +144,8 @@ def _work(
     messages.say(f"{len(tasks)} pictures, {len(done)} of them there already")
     if len(done) == len(tasks):
         return 0
-    from jaxnst.cli.engine import open_local
-
     hush_xla(debug=debug)
-    work = Work(tasks, done, flags.at_once, ledger, messages, open_local)
+    work = Work(tasks, done, flags.at_once, ledger, messages, open_engine)
     try:
         return stoppable(work.all)
     except Stopped:

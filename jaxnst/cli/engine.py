@@ -1,7 +1,7 @@
 """What paints the batches of ``jaxnst batch``: this process, or others.
 
 Rows, files, the log and the forming of batches are :mod:`jaxnst.cli.work`'s. An engine is given
-arrays and returns results.
+arrays and returns results; :mod:`jaxnst.cli.ray_engine` does so through a Ray cluster.
 """
 
 import argparse
