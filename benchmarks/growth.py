@@ -42,7 +42,7 @@ def _pixels(quick: bool) -> list[Row]:
                 jax.block_until_ready(loop.advance(state, STEPS))  # type: ignore[arg-type]
 
             steps()
-            several = interleaved({"steps": steps}, 1 if quick else 3)["steps"]
+            several = interleaved({"steps": steps}, 1 if quick else 2)["steps"]
             height, width, _ = problem.image.shape
             rows.append(
                 Row(
@@ -118,7 +118,7 @@ def _batches(cases: Mapping[int, tuple[int, int]], quick: bool) -> dict[int, lis
     tasks = {str(key): batch(*case) for key, case in cases.items()}
     for task in tasks.values():
         task()
-    found = interleaved(tasks, 1 if quick else 3)
+    found = interleaved(tasks, 1)
     return {int(key): seconds for key, seconds in found.items()}
 
 

@@ -47,7 +47,7 @@ def _one_case(name: str, size: tuple[int, int], quick: bool) -> list[Row]:
             f"{steps} steps took {evaluations} evaluations to a loss of {end.terms[0]}, "
             "expected one evaluation each and a finite loss"
         )
-    seconds = interleaved({"loop": in_loop, "plain": plain}, rounds=3 if quick else 7)
+    seconds = interleaved({"loop": in_loop, "plain": plain}, rounds=3 if quick else 5)
     per_step = {what: tuple(s / steps for s in several) for what, several in seconds.items()}
     ratio = median(per_step["loop"]) / median(per_step["plain"])
     about = {**problem.details, "steps": steps}

@@ -31,7 +31,7 @@ BARS = {"warm": 0.8, "cold": 1.2}
 
 def run(*, quick: bool) -> list[Row]:
     """Time the process, cold and warm, and PyTorch's."""
-    size, rounds = (64, 1) if quick else (SIZE, 3)
+    size, rounds = (64, 1) if quick else (SIZE, 2)
     with tempfile.TemporaryDirectory() as folder:
         tasks = _tasks(Path(folder), size)
         seconds: dict[str, list[float]] = {name: [] for name in tasks}
