@@ -122,7 +122,8 @@ class Run:
         if not self.unit_means:
             return self.factors
         digests = [style.digest for style in (StyleImage(self.content), *self.styles)]
-        return self.factors, *digests, self.schedule.scales[-1]
+        schedule = self.schedule
+        return self.factors, *digests, schedule.scales[-1], schedule.size, schedule.margin
 
     @property
     def factors(self) -> tuple[tuple[str, float], ...]:

@@ -337,6 +337,21 @@ def test_what_is_left_is_painted_in_the_lanes_that_it_had(batched, painted, monk
         np.testing.assert_array_equal(load_image(f"out/{name}"), picture)
 
 
+def test_more_rows_of_a_kind_are_a_new_batch(batched, painted):
+    """What was painted alone does not make all that come later be painted alone."""
+    alone = ["--contents", "photos/a.png", "--styles", "paintings/x.jpg", *FOLDERS[-2:]]
+    assert batched(*alone, *SMALL)[0] == batched(*FOLDERS, *SMALL)[0] == 0
+    assert [names for names, lanes in painted if lanes == 1] == [["out/a-x.png"]]
+    assert {r["rows"] for r in records()[1:]} == {6}
+
+
+def test_a_size_of_which_not_one_fits_fails_in_one_line_for_each(batched, painted):
+    status, out, err = batched(*FOLDERS, *SMALL, "--max-memory", "1MB")
+    assert (status, out) == (1, "") and not painted
+    assert "takes about" in err and "take a smaller --size" in err
+    assert len(records()) == 6 and all(r["error"] for r in records())
+
+
 def test_a_picture_that_breaks_on_reading_leaves_its_lane_to_a_copy(batched, painted, monkeypatch):
     assert batched(*FOLDERS, *SMALL, "--quiet")[0] == 0
     whole = {name: load_image(f"out/{name}") for name in made()}

@@ -66,7 +66,7 @@ def address(folder, environment):
 def waited_for(found, seconds):
     until = time.monotonic() + seconds
     while not (what := found()):
-        assert time.monotonic() < until, "waited in vain"
+        assert time.monotonic() < until, f"waited in vain for {seconds} s"
         time.sleep(0.02)
     return what
 
@@ -146,7 +146,7 @@ def test_ctrl_c_ends_ray_too_if_it_was_started_here(folder, environment):
     _, err = process.communicate(timeout=30)
     assert process.returncode == 130
     assert err.splitlines()[-1].startswith("jaxnst batch: stopped; what is finished is saved")
-    waited_for(lambda: not processes(f"{folder}-own", b""), 20)
+    waited_for(lambda: not processes(f"{folder}-own", b""), 60)
     lines = [line for line in err.splitlines() if not line.startswith("0/4 pictures; 4 at once of")]
     assert len(lines) == 2 and not list((folder / "cut").glob("*.png")), err
 

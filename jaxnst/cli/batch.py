@@ -184,5 +184,8 @@ def _settings(flags: argparse.Namespace, recipe: Recipe) -> str:
     """Digest all that decides a row's picture but the pictures it is made of."""
     weights = "" if flags.weights is None else inputs(Row(flags.weights, (), ""))[0]
     network = flags.network or recipe.network, weights, flags.preprocessing, flags.precision
-    said = format_recipe(recipe), flags.size, flags.style_size, flags.seed, network
+    said: tuple[object, ...] = (format_recipe(recipe), flags.size, flags.style_size, flags.seed)
+    said = *said, network
+    if flags.deterministic:  # on a GPU another picture than without
+        said = *said, "deterministic"
     return hashlib.sha256(repr(said).encode()).hexdigest()[:16]

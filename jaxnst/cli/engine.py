@@ -12,7 +12,7 @@ import jax
 
 from jaxnst import batch
 from jaxnst.cli.device import devices_beside
-from jaxnst.cli.job import open_network, runs_side_by_side
+from jaxnst.cli.job import open_network, refuse_too_large, runs_side_by_side
 from jaxnst.config import Recipe
 from jaxnst.networks import LossNetwork
 from jaxnst.result import StylizeResult
@@ -51,7 +51,11 @@ class Engine(Protocol):
     devices: int
 
     def most(self, schedule: Schedule, recipe: Recipe, allowed: int | None) -> int | None:
-        """Work out how many lanes fit into memory, or into what is allowed; None: nobody knows."""
+        """Work out how many lanes fit into memory, or into what is allowed; None: nobody knows.
+
+        Raises:
+          ValueError: Not even one does.
+        """
 
     def paint(self, order: Order, tell: Callable[[str], None]) -> list[StylizeResult]:
         """Paint a batch, telling now and then how far it is.
@@ -81,6 +85,7 @@ class LocalEngine:
 
     def most(self, schedule: Schedule, recipe: Recipe, allowed: int | None) -> int | None:
         """Work out how many lanes fit into memory; None: nobody knows."""
+        refuse_too_large(schedule, recipe, self.network, self.all, allowed=allowed)
         return runs_side_by_side(schedule, recipe, self.network, self.all, allowed=allowed)
 
     def paint(self, order: Order, tell: Callable[[str], None]) -> list[StylizeResult]:

@@ -10,7 +10,7 @@ from jaxnst import lbfgs
 from jaxnst.cli.device import available_memory, describe, devices_beside, use_device
 from jaxnst.cli.inputs import Pictures
 from jaxnst.cli.loading import load_for
-from jaxnst.cli.messages import Messages
+from jaxnst.cli.messages import Messages, amount
 from jaxnst.config import Recipe
 from jaxnst.networks import LossNetwork
 from jaxnst.objective import make_objective
@@ -107,11 +107,46 @@ def runs_side_by_side(
       remat: Whether feature maps are computed anew for the gradient.
     """
     host = devices[0].platform == "cpu"
-    found = [allowed or available_memory(device) for device in devices]
-    least = None if None in found else min(n for n in found if n is not None)
+    least = _least(devices, allowed)
     each = runs_that_fit(schedule, recipe, network, least, host=host, remat=remat)
     # Virtual devices of a host share its memory.
     return each if each is None or host else each * len(devices)
+
+
+def refuse_too_large(
+    schedule: Schedule,
+    recipe: Recipe,
+    network: LossNetwork,
+    devices: Sequence[jax.Device],
+    *,
+    allowed: int | None = None,
+) -> None:
+    """Refuse a kind of run of which not even one fits into the memory of devices.
+
+    Args:
+      schedule: As :func:`runs_side_by_side`, like all others.
+      recipe: As there.
+      network: As there.
+      devices: As there.
+      allowed: As there.
+
+    Raises:
+      ValueError: It does not fit.
+    """
+    least = _least(devices, allowed)
+    host = devices[0].platform == "cpu"
+    needed = make_plan(schedule, recipe, network, host=host).bytes_again
+    if least is not None and needed > least:
+        raise ValueError(
+            f"size {max(schedule.size)} takes about {amount(needed)} of memory and {amount(least)} "
+            "are available: take a smaller --size, or jaxnst run, which can do with less"
+        )
+
+
+def _least(devices: Sequence[jax.Device], allowed: int | None) -> int | None:
+    """Return the memory that may be taken of any of the devices."""
+    found = [allowed or available_memory(device) for device in devices]
+    return None if None in found else min(n for n in found if n is not None)
 
 
 def make_job(flags: argparse.Namespace, recipe: Recipe, pictures: Pictures) -> Job:

@@ -54,12 +54,14 @@ class Ledger:
         """Return how many lanes the batches last had in which rows were painted, if any was.
 
         Args:
-          rows: With the settings of each.
+          rows: With the settings of each: all that run in one program. Batches that were formed of
+            more or fewer rows do not count, since nobody has the lane that it had.
         """
         settings = {os.path.basename(row.output): setting for row, setting in rows}
         for name, record in reversed(self.done.items()):
             lanes = record.get("lanes")
-            if record.get("settings") == settings.get(name, "") and isinstance(lanes, int):
+            same = record.get("settings") == settings.get(name, "")
+            if same and isinstance(lanes, int) and record.get("rows") == len(settings):
                 return max(1, lanes)
         return None
 

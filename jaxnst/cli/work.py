@@ -54,6 +54,7 @@ class Work:
         self.tasks, self.at_once, self.ledger, self.messages = tasks, at_once, ledger, messages
         self.settled = set(done)  # needs no painting any more
         self.left = len(tasks) - len(done)
+        self.seen: dict[str, list[str]] = {}  # digests of the inputs of what is being painted
         self.finished = self.failed = 0
         self.counting = threading.Lock()  # rows end in three threads
         self.begin = time.monotonic()
@@ -73,9 +74,8 @@ class Work:
             if not flags.no_cache and (trouble := keep_programs()):
                 self.messages.notice(trouble)
             buckets = make_buckets(self.tasks, self.fail)
-            for bucket in buckets:
-                bucket.lanes = self.lanes(bucket, engine)
-            self.paint_all(Waiting(buckets), engine)
+            fitting = [bucket for bucket in buckets if self.fits(bucket, engine)]
+            self.paint_all(Waiting(fitting), engine)
         finally:
             self.end()
         seconds = time.monotonic() - self.begin
@@ -90,6 +90,17 @@ class Work:
         self.writer.shutdown()
         if self.engine is not None:
             self.engine.close()
+
+    def fits(self, bucket: Bucket, engine: "Engine") -> bool:
+        """Choose a bucket's lanes; where not even one fits, its rows have ended."""
+        try:
+            bucket.lanes = self.lanes(bucket, engine)
+        except ValueError as error:
+            for task in bucket.tasks:
+                if task.row.output not in self.settled:
+                    self.fail(task, error)
+            return False
+        return True
 
     def lanes(self, bucket: Bucket, engine: "Engine") -> int:
         """Choose how many lanes a bucket's batches have: as before, if there was a before."""
@@ -124,9 +135,7 @@ class Work:
                     waiting.end(batch, fitted=found is not None)
                     for earlier in writing:
                         earlier.result()
-                    writing = [
-                        self.writer.submit(self.write, *one, batch.lanes) for one in found or ()
-                    ]
+                    writing = [self.writer.submit(self.write, *one, batch) for one in found or ()]
             for last in writing:
                 last.result()
         finally:
@@ -154,6 +163,8 @@ class Work:
             if task.row.output in self.settled:
                 continue
             try:
+                # As they are when they are read: they may be replaced before the picture is saved.
+                self.seen[task.row.output] = inputs(task.row)
                 for path in (task.row.content, *task.row.styles):
                     if path not in known:
                         picture = load_image(path)
@@ -199,20 +210,21 @@ class Work:
             return
         yield from zip((batch.tasks[lane] for lane in here), results, strict=True)
 
-    def write(self, task: Task, result: "StylizeResult", lanes: int) -> None:
+    def write(self, task: Task, result: "StylizeResult", batch: Batch) -> None:
         """Save a picture, and only then say so in the log."""
         try:
             save_image(task.row.output, result.image)
             facts = {
-                "inputs": inputs(task.row),
+                "inputs": self.seen[task.row.output],
                 "recipe": task.recipe.name,
                 "seed": task.flags.seed,
                 "losses": {name: float(values[-1]) for name, values in result.losses.items()},
                 "evaluations": result.evaluations,
                 "seconds": round(result.run_seconds, 2),
-                "lanes": lanes,
+                "lanes": batch.lanes,
+                "rows": len(batch.bucket.tasks),
             }
-        except (OSError, ValueError) as error:
+        except Exception as error:
             self.fail(task, error)
             return
         with self.counting:
