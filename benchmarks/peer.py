@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from jaxnst.config import Recipe
 from jaxnst.networks import LossNetwork
 from jaxnst.networks.vgg import VGG
-from jaxnst.objective import make_objective
+from jaxnst.objective import Numbers, make_numbers, make_objective
 
 if TYPE_CHECKING:
     from benchmarks.torch_loss import Setting
@@ -20,8 +20,15 @@ KNOWN: Mapping[str, tuple[str, ...]] = {
 }
 
 
-def setting_of(recipe: Recipe, network: LossNetwork) -> "Setting":
+def setting_of(
+    recipe: Recipe, network: LossNetwork, *, numbers: Numbers | None = None
+) -> "Setting":
     """Say in plain values what a recipe's loss computes on a VGG.
+
+    Args:
+      recipe: The method.
+      network: Its loss network.
+      numbers: Weights in place of the recipe's.
 
     Raises:
       ValueError: If the PyTorch loss does not know the formula.
@@ -38,7 +45,7 @@ def setting_of(recipe: Recipe, network: LossNetwork) -> "Setting":
     module = objective.network.module
     if not isinstance(module, VGG):
         raise ValueError(f"{network.name} is no VGG, which the PyTorch loss is written for")
-    content, style = recipe.content, recipe.style
+    numbers = numbers or make_numbers(recipe)
     return Setting(
         blocks=[list(widths) for widths in module.blocks],
         padding=module.padding,
@@ -46,9 +53,9 @@ def setting_of(recipe: Recipe, network: LossNetwork) -> "Setting":
         pooling=module.pooling,
         preprocessing=asdict(objective.network.preprocessing),
         space=asdict(objective.space),
-        content={name: content.weight * weight for name, weight in content.layers},
-        style={name: style.weight * weight for name, weight in style.layers},
-        statistic=style.statistic,
-        tv=recipe.tv.weight,
-        chroma=recipe.tv.chroma,
+        content=dict(zip(objective.content_layers, numbers.content.tolist(), strict=True)),
+        style=dict(zip(objective.style_layers, numbers.style.tolist(), strict=True)),
+        statistic=objective.statistic,
+        tv=numbers.tv.item(),
+        chroma=numbers.tv_chroma.item(),
     )

@@ -75,7 +75,8 @@ def _torch_evaluations(problem: Problem) -> tuple[dict[str, Evaluate], str]:
 
     from benchmarks.torch_loss import TorchLoss, as_array
 
-    setting = setting_of(jaxnst.get_recipe("default"), problem.objective.network)
+    recipe, network = jaxnst.get_recipe("default"), problem.objective.network
+    setting = setting_of(recipe, network, numbers=problem.numbers)
     parameters = {
         f"{layer}/{part}": array
         for layer, arrays in problem.params.items()
