@@ -13,10 +13,10 @@ if TYPE_CHECKING:
     from benchmarks.torch_loss import Setting
 
 KNOWN: Mapping[str, tuple[str, ...]] = {
-    "content_normalization": ("target",),
+    "content normalization": ("target",),
     "distance": ("target",),
     "statistic": ("covariance", "gram"),
-    "tv_kind": ("squared",),
+    "tv kind": ("squared",),
 }
 
 
@@ -36,11 +36,17 @@ def setting_of(
     from benchmarks.torch_loss import Setting
 
     objective = make_objective(recipe, network)
-    for name, values in KNOWN.items():
-        if getattr(objective, name) not in values:
+    own = {
+        "content normalization": recipe.content.normalization,
+        "distance": recipe.style.distance,
+        "statistic": recipe.style.statistic,
+        "tv kind": recipe.tv.kind,
+    }
+    for name, value in own.items():
+        if value not in KNOWN[name]:
             raise ValueError(
-                f"the default recipe's {name} is {getattr(objective, name)!r}, but the PyTorch "
-                f"loss knows {', '.join(values)}: teach it the new one in torch_loss.py"
+                f"the default recipe's {name} is {value!r}, but the PyTorch loss knows "
+                f"{', '.join(KNOWN[name])}: teach it the new one in torch_loss.py"
             )
     module = objective.network.module
     if not isinstance(module, VGG):
@@ -55,7 +61,7 @@ def setting_of(
         space=asdict(objective.space),
         content=dict(zip(objective.content_layers, numbers.content.tolist(), strict=True)),
         style=dict(zip(objective.style_layers, numbers.style.tolist(), strict=True)),
-        statistic=objective.statistic,
+        statistic=recipe.style.statistic,
         tv=numbers.tv.item(),
         chroma=numbers.tv_chroma.item(),
     )

@@ -17,7 +17,7 @@ from jaxnst.objective import (
     content_targets,
     make_numbers,
     make_objective,
-    style_moments,
+    style_summaries,
     style_targets,
 )
 from jaxnst.space import encode
@@ -89,8 +89,8 @@ def value_and_grad(
 def _targets(
     objective: Objective, params: Params, content: np.ndarray, style: np.ndarray
 ) -> Targets:
-    moments = [style_moments(objective, params, style)]
-    return Targets(content_targets(objective, params, content), style_targets(objective, moments))
+    styles = style_targets(objective, [style_summaries(objective, params, style)])
+    return Targets(content_targets(objective, params, content), styles)
 
 
 def _picture(seed: int, size: tuple[int, int]) -> np.ndarray:

@@ -85,7 +85,9 @@ def _torch_evaluations(problem: Problem) -> tuple[dict[str, Evaluate], str]:
 
     def evaluation(layout: torch.memory_format) -> Evaluate:
         loss = TorchLoss(setting, parameters, layout)
-        loss.aim_at(problem.targets.content, problem.targets.style)
+        loss.aim_at(
+            problem.targets.content, {k: one for k, (one,) in problem.targets.style.items()}
+        )
         image = loss.image(problem.image).requires_grad_()
 
         def evaluate() -> tuple[float, np.ndarray]:

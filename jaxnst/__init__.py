@@ -20,11 +20,12 @@ from jaxnst.recipes import get_recipe
 
 if TYPE_CHECKING:
     from jaxnst.batch import BatchProgress, stylize_batch
-    from jaxnst.distances import style_loss
+    from jaxnst.distances import register_distance, style_loss
     from jaxnst.image import load_image, resize, save_image
-    from jaxnst.losses import content_loss, gram_matrix, moments, total_variation
+    from jaxnst.losses import content_loss, total_variation
     from jaxnst.networks import LossNetwork, extract_features, load_network
     from jaxnst.reconstruct import reconstruct_content, reconstruct_style
+    from jaxnst.statistics import gram_matrix, moments, register_statistic
     from jaxnst.transfer import Progress, ScaleTiming, StylizeResult, stylize
 
 __all__ = [
@@ -45,6 +46,8 @@ __all__ = [
     "recipes",
     "reconstruct_content",
     "reconstruct_style",
+    "register_distance",
+    "register_statistic",
     "resize",
     "save_image",
     "style_loss",
@@ -57,11 +60,12 @@ __all__ = [
 # picture, does not wait for it. The names are the ones imported above for type checkers.
 _MODULES = {
     "jaxnst.batch": ("BatchProgress", "stylize_batch"),
-    "jaxnst.distances": ("style_loss",),
+    "jaxnst.distances": ("register_distance", "style_loss"),
     "jaxnst.image": ("load_image", "resize", "save_image"),
-    "jaxnst.losses": ("content_loss", "gram_matrix", "moments", "total_variation"),
+    "jaxnst.losses": ("content_loss", "total_variation"),
     "jaxnst.networks": ("LossNetwork", "extract_features", "load_network"),
     "jaxnst.reconstruct": ("reconstruct_content", "reconstruct_style"),
+    "jaxnst.statistics": ("gram_matrix", "moments", "register_statistic"),
     "jaxnst.transfer": ("Progress", "ScaleTiming", "StylizeResult", "stylize"),
 }
 _HOMES = {name: module for module, names in _MODULES.items() for name in names}

@@ -13,6 +13,9 @@ Image: TypeAlias = Float[Array, "_ _ 3"]
 FeatureMap: TypeAlias = Float[Array, "_ _ _"]
 """Height x width x channels: what one layer of a loss network gives."""
 
+PositionWeights: TypeAlias = Float[Array, "_ _"]
+"""How much every position of a feature map counts; they sum to 1."""
+
 GramMatrix: TypeAlias = Float[Array, "_ _"]
 """Channels x channels: second moments of a feature map over its positions."""
 

@@ -8,28 +8,21 @@ batches of one program have one size: lanes that are left over repeat a pair, an
 
 import time
 from collections.abc import Callable, Hashable, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
 from functools import partial
 from typing import Any, NamedTuple
 
 import jax
-import jax.numpy as jnp
 import numpy as np
-from jax.sharding import Mesh
 from numpy.typing import ArrayLike
 
-from jaxnst._types import Image
 from jaxnst.config import Precision, Recipe
-from jaxnst.image import resize
-from jaxnst.lanes import apart, default_device, lanes_of, mesh_of, over_lanes, shared
-from jaxnst.networks.registry import LossNetwork, Params, load_network
-from jaxnst.objective import TERMS, Objective, Targets, content_targets
-from jaxnst.optimize import Method, Rates, State, advance, picture, restart, start
+from jaxnst.guidance import StyleMix, make_guidance
+from jaxnst.lanes import default_device, lanes_of, mesh_of
+from jaxnst.networks.registry import LossNetwork, load_network
 from jaxnst.recipes import get_recipe, recipe_on
-from jaxnst.result import Picture, ScaleTiming, StylizeResult
-from jaxnst.run import CHUNK_SECONDS, Run, written
-from jaxnst.schedule import Scale
-from jaxnst.space import decode, encode
+from jaxnst.result import StylizeResult
+from jaxnst.run import Run
+from jaxnst.side_by_side import SideBySide
 from jaxnst.targets import StyleImage, StyleStore
 from jaxnst.transfer import check_picture, style_pictures
 
@@ -62,6 +55,9 @@ def stylize_batch(
     recipe: str | Recipe | Sequence[str | Recipe] = "default",
     size: int | None = None,
     style_size: int | None = None,
+    style_mix: StyleMix | None = None,
+    masks: Sequence[Sequence[ArrayLike]] | None = None,
+    style_masks: Sequence[Sequence[ArrayLike]] | None = None,
     seed: int | Sequence[int] = 0,
     at_once: int | None = None,
     devices: Sequence[jax.Device] | None = None,
@@ -74,13 +70,17 @@ def stylize_batch(
     """Paint many content images, each in the manner of its own style images.
 
     Args:
-      contents: ``(H, W, 3)`` RGB in [0, 1], of any sizes.
+      contents: ``(H, W, 3)`` or ``(H, W, 4)`` in [0, 1], of any sizes, as for
+        :func:`jaxnst.stylize`.
       styles: For each content one such image, or several.
       network: A loss network or its name, for all; None: that of the (first) recipe.
       recipe: A recipe or its name, or one for each pair. Recipes that differ in numbers only share
         one program.
       size: As for :func:`jaxnst.stylize`.
       style_size: As there.
+      style_mix: As there, for all.
+      masks: As there, a sequence for each pair; None: none.
+      style_masks: As there, a sequence for each pair; None: none.
       seed: As there, or one for each pair.
       at_once: Most pairs that run side by side, for the memory that they take; None: as many as
         have one shape.
@@ -88,7 +88,7 @@ def stylize_batch(
       only: Numbers of the pairs that are painted, in the programs and lanes that they have among
         all, so that the rest of a batch that was cut short comes out as it would have. The others
         count by their shape alone. None: all.
-      store: Of moments of styles, to share between calls.
+      store: Of summaries of styles, to share between calls.
       callback: Called about once a second. It may raise to stop.
       precision: As for :func:`jaxnst.stylize`.
       remat: As for :func:`jaxnst.stylize`.
@@ -106,6 +106,8 @@ def stylize_batch(
     recipes = _each("recipes", recipe, count, (str, Recipe))
     seeds = _each("seeds", seed, count, (int, np.integer))
     _each("styles", list(styles), count, ())
+    of_content = _each("sequences of masks", masks or [()] * count, count, ())
+    of_styles = _each("sequences of style masks", style_masks or [()] * count, count, ())
     if at_once is not None and at_once < 1:
         raise ValueError(f"at_once is {at_once}, expected at least 1 pair")
     if devices is not None and not devices:
@@ -122,10 +124,19 @@ def stylize_batch(
     checked, store = _Checked(), StyleStore() if store is None else store
     runs = []
     for i, (content, style) in enumerate(zip(contents, styles, strict=True)):
+        whole = checked(f"pair {i}: content", content)
+        pictures, guidance = make_guidance(
+            whole.image.shape[:2],
+            [checked(f"pair {i}: {of}", s) for of, s in style_pictures(style)],
+            opacity=whole.mask,
+            style_mix=style_mix,
+            masks=of_content[i],
+            style_masks=of_styles[i],
+        )
         runs.append(
             Run(
-                checked(f"pair {i}: content", content).image,
-                [checked(f"pair {i}: {of}", s) for of, s in style_pictures(style)],
+                whole.image,
+                pictures,
                 network,
                 recipe_on(made[i], network.name),
                 size=size,
@@ -133,6 +144,7 @@ def stylize_batch(
                 seed=int(seeds[i]),
                 store=store,
                 remat=remat,
+                guidance=guidance,
             )
         )
     devices = [default_device()] if devices is None else devices
@@ -147,7 +159,7 @@ class _Checked:
 
     def __call__(self, name: str, given: ArrayLike) -> StyleImage:
         if id(given) not in self.known:
-            self.known[id(given)] = given, StyleImage(check_picture(name, given))
+            self.known[id(given)] = given, StyleImage(check_picture(name, given, opacity=True))
         return self.known[id(given)][1]
 
 
@@ -200,7 +212,7 @@ class _Batches:
         """Run a batch of some pairs, in the lanes that they have among its members."""
         filler = self.runs[here[0]]
         runs = [self.runs[i] if i in here else filler for i in members]
-        batch = _Batch(runs + [filler] * (lanes - len(runs)), mesh_of(lanes, self.devices))
+        batch = SideBySide(runs + [filler] * (lanes - len(runs)), mesh_of(lanes, self.devices))
         images = batch.through_all_scales(partial(self.tell, tuple(here), len(batch.scales)))
         for i in here:
             lane = members.index(i)
@@ -221,127 +233,4 @@ def _program(index: int, run: Run) -> Hashable:
     inner = tuple((scale.inner, scale.evaluations) for scale in run.schedule.scales)
     # Line searches differ in their evaluations.
     alone = index if run.method.line_search != "fixed" else -1
-    return run.objective, run.method, inner, run.tuning, alone
-
-
-class _Batch:
-    """Pairs that run side by side: what :class:`jaxnst.run.Run` is for one.
-
-    Args:
-      runs: One for each lane; a run that stands there twice is computed twice.
-      mesh: Of the lanes.
-    """
-
-    def __init__(self, runs: list[Run], mesh: Mesh):
-        self.runs, self.first, self.mesh = runs, runs[0], mesh
-        self.scales = self.first.schedule.scales
-        self.static = self.first.objective, self.first.method
-        self.numbers = apart(mesh, [run.numbers for run in runs])
-        self.rates = apart(mesh, [run.rates for run in runs])
-        self.params: Params = {}
-        self.records: list[list[Picture]] = [[] for _ in runs]
-        self.timings: list[ScaleTiming] = []
-        self.evaluations = np.zeros(len(runs), int)
-        self.restarts = np.zeros(len(runs), int)
-
-    def through_all_scales(self, told: Callable[[int, int], None]) -> Picture:
-        """Run, telling after every chunk the scale and how many steps it took; return pictures."""
-        params = self.first.tuned_parameters()
-        self.params = shared(self.mesh, params)
-        for run in self.runs:
-            run.params = jax.device_put(params, self.mesh.devices[0])
-        images = np.stack([run.start_image() for run in self.runs])
-        # One worker: while a scale runs, the next one's targets and programs are prepared.
-        pool = ThreadPoolExecutor(1, "jaxnst-compile")
-        try:
-            prepared = [pool.submit(self._prepare, i) for i in range(len(self.scales))]
-            for index, scale in enumerate(self.scales):
-                images = self._one_scale(scale, prepared[index], images, partial(told, index))
-        finally:
-            pool.shutdown(wait=False, cancel_futures=True)
-        return images
-
-    def _prepare(self, index: int) -> Targets:
-        """Compute a scale's targets and compile its programs, by taking no step with them."""
-        # Of each pair's own scale: its styles have sizes of their own.
-        pairs = [(run, run.schedule.scales[index]) for run in self.runs]
-        pictures = apart(self.mesh, [run.with_margin(run.content, scale) for run, scale in pairs])
-        content = self._each(content_targets, self.static[:1], self.params, pictures)
-        styles = apart(self.mesh, [run.style_targets(scale) for run, scale in pairs])
-        targets = Targets(content, styles)
-        state = self._each(_begin, self.static, None, pictures)
-        state, _ = self._advance(targets, state, 0, 0)
-        self._each(_picture, self.static, None, state)
-        return targets
-
-    def _each(self, function: Callable[..., Any], static: Any, whole: Any, own: Any) -> Any:
-        return over_lanes(function, static, self.mesh, whole, own)
-
-    def _advance(self, targets: Targets, states: State, steps: int, total: int) -> Any:
-        whole = self.params, jnp.asarray(steps), jnp.asarray(total)
-        return self._each(_follow, self.static, whole, (targets, self.numbers, self.rates, states))
-
-    def _one_scale(
-        self,
-        scale: Scale,
-        prepared: "Future[Targets]",
-        images: Picture,
-        told: Callable[[int], None],
-    ) -> Picture:
-        waiting = time.perf_counter()
-        targets, method = prepared.result(), self.first.method
-        sized = apart(self.mesh, [resize(image, scale.inner) for image in images])
-        states = self._each(_begin, self.static, None, sized)
-        running = time.perf_counter()
-        used, steps = 0, 1
-        while used < scale.evaluations:
-            tick = time.perf_counter()
-            steps = min(steps, scale.evaluations - used, self.first.until_stop(used))
-            states, record = self._advance(targets, states, steps, scale.evaluations)
-            for kept, rows in zip(self.records, np.asarray(record), strict=True):
-                kept.append(written(rows))
-            used, before = int(np.max(states.evaluations)), used
-            told(used - before)
-            if method.round and used % method.round == 0:
-                states = self._each(_restart, self.static, None, (self.rates, states))
-            per_step = (time.perf_counter() - tick) / max(1, used - before)
-            steps = max(1, int(CHUNK_SECONDS / per_step))
-        ran = time.perf_counter() - running
-        self.timings.append(ScaleTiming(scale.inner, running - waiting, ran, used))
-        self.evaluations += np.asarray(states.evaluations)
-        self.restarts += np.asarray(states.restarts)
-        return np.asarray(self._each(_picture, self.static, None, states))
-
-    def result(self, lane: int, image: Picture) -> StylizeResult:
-        """Assemble what comes of a lane, from the picture of its last scale."""
-        losses = np.concatenate(self.records[lane])
-        return StylizeResult(
-            image=self.runs[lane].finish(image),
-            losses={name: losses[:, i] for i, name in enumerate(TERMS)},
-            evaluations=int(self.evaluations[lane]),
-            restarts=int(self.restarts[lane]),
-            compile_seconds=sum(timing.compile_seconds for timing in self.timings),
-            run_seconds=sum(timing.run_seconds for timing in self.timings),
-            timings=tuple(self.timings),
-        )
-
-
-# What happens in a lane, in the form of :func:`jaxnst.lanes.over_lanes`.
-
-
-def _begin(objective: Objective, method: Method, _: None, image: Image) -> State:
-    return start(method, encode(image, objective.space), len(TERMS))
-
-
-def _follow(objective: Objective, method: Method, whole: Any, own: Any) -> tuple[State, jax.Array]:
-    params, steps, total = whole
-    targets, numbers, rates, state = own
-    return advance(objective, method, (params, targets, numbers), rates, state, steps, total)
-
-
-def _restart(_: Objective, method: Method, __: None, own: tuple[Rates, State]) -> State:
-    return restart(method, *own)
-
-
-def _picture(objective: Objective, method: Method, _: None, state: State) -> Image:
-    return decode(picture(method, state), objective.space)
+    return run.objective, run.method, inner, run.tuning, run.guidance.structure, alone

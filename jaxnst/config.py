@@ -82,7 +82,11 @@ class Content:
     """
 
     weight: float = option(1.0, "--content-weight", "factor of the content loss")
-    layers: LayerWeights = (("relu4_2", 1.0),)
+    layers: LayerWeights = option(
+        (("relu4_2", 1.0),),
+        "--content-layers",
+        "layers whose feature maps are compared, with weights: relu3_2:0.3,relu4_2:1",
+    )
     normalization: Normalization = "target"
 
     def __post_init__(self) -> None:
@@ -98,19 +102,44 @@ class Style:
     Attributes:
       weight: Factor of the whole term.
       layers: Layer names with their weights, applied as they are; none if the weight is 0.
-      statistic: Name in ``jaxnst.losses.STATISTICS``: ``gram`` or ``covariance``.
+      statistic: Name in ``jaxnst.statistics.STATISTICS``, such as ``gram`` or ``covariance``.
+      statistics: Names of those that single layers have in its place.
       distance: Name in ``jaxnst.distances.DISTANCES``, such as ``gatys`` or ``target``: how the
         image's statistic and the style's are compared, and what is divided by.
+      distances: Names of those that single layers have in its place.
     """
 
     weight: float = option(5.0, "--style-weight", "factor of the style loss")
-    layers: LayerWeights = tuple((f"relu{b}_1", 0.2) for b in range(1, 6))
-    statistic: str = "covariance"
-    distance: str = "target"
+    layers: LayerWeights = option(
+        tuple((f"relu{b}_1", 0.2) for b in range(1, 6)),
+        "--style-layers",
+        "layers whose statistics are compared, with weights: relu1_1:0.5,relu3_1:2",
+    )
+    statistic: str = option(
+        "covariance",
+        "--style-statistic",
+        "what a style is: covariance, gram, mean-deviation, histogram or sliced",
+    )
+    statistics: LayerNames = option(
+        (), "--style-statistics", "those of single layers: relu1_1:histogram,relu2_1:sliced"
+    )
+    distance: str = option(
+        "target",
+        "--style-distance",
+        "how it is compared: target (relative), mean, wasserstein, or a published form such as "
+        "gatys",
+    )
+    distances: LayerNames = option(
+        (), "--style-distances", "those of single layers: relu5_1:wasserstein"
+    )
 
     def __post_init__(self) -> None:
         not_negative("style weight", self.weight)
         _layers("style", self.layers, self.weight)
+        for what, own in (("statistics", self.statistics), ("distances", self.distances)):
+            names = [layer for layer, _ in own]
+            if len(set(names)) < len(names):
+                raise ValueError(f"style {what} {names} name a layer twice")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -188,6 +217,8 @@ class Scales:
       side: Which side that is. With ``shortest``, a picture whose longest side is below ``size``
         gets that length instead.
       aspect: Width over height of the result, to which pictures are stretched; None: the content's.
+      style_scale: Size of the styles in proportion to the result's, where no size is asked for:
+        above 1 their strokes come out larger. A style is never enlarged beyond its own size.
       style_like_content: Whether styles are stretched to the size of the content, in place of
         keeping their shape.
       multiple: Sides inside are rounded to a multiple of this, and those of styles to one of twice
@@ -205,6 +236,11 @@ class Scales:
     size: int | None = None
     side: Side = "longest"
     aspect: float | None = None
+    style_scale: float = option(
+        1.0,
+        "--style-scale",
+        "size of the styles in proportion to the result: 1.5 for larger strokes",
+    )
     style_like_content: bool = False
     multiple: int = 16
     several: bool = True
@@ -222,6 +258,7 @@ class Scales:
         among("side", self.side, get_args(Side))
         if self.aspect is not None:
             positive("aspect", self.aspect)
+        positive("style scale", self.style_scale)
         check("multiple", self.multiple, 1 <= self.multiple <= 256, "1 to 256 pixels")
         check("least scale", self.least, self.least >= 16, "at least 16 pixels")
         check("scale factor", self.factor, self.factor >= 1.05, "at least 1.05")

@@ -30,7 +30,8 @@ ROOT_STEPS = 12
 """Newton-Schulz steps. Eigenvalues below about 6e-5 of the norm are not resolved by so few; that
 is part of how pictures made with this distance look."""
 
-Statistic = Float[Array, "r c"]
+Form = Float[Array, "..."]
+"""What a statistic makes of a feature map: ``(C, C)``, ``(C + 1, C)``, or another shape."""
 
 
 class Extent(NamedTuple):
@@ -46,15 +47,17 @@ class Distance(NamedTuple):
     Attributes:
       prepare: From a style's statistic to the target, once per run.
       compare: From an image's statistic, a target and the sizes to the loss.
+      only: Name of the statistic that it compares; None: any.
     """
 
-    prepare: Callable[[Statistic], Any]
-    compare: Callable[[Statistic, Any, Extent], Scalar]
+    prepare: Callable[[Form], Any]
+    compare: Callable[[Form, Any, Extent], Scalar]
+    only: str | None = None
 
 
 def style_loss(
-    statistic: Statistic,
-    target: Statistic,
+    statistic: Form,
+    target: Form,
     *,
     distance: str = "target",
     positions: int = 1,
@@ -81,6 +84,36 @@ def style_loss(
     return found.compare(statistic, found.prepare(target), Extent(positions, pixels))
 
 
+def register_distance(
+    name: str,
+    compare: Callable[[Form, Any], Scalar],
+    *,
+    prepare: Callable[[Form], Any] | None = None,
+) -> None:
+    """Add a distance of style statistics of your own, which recipes then know by its name.
+
+    Args:
+      name: Of a new one, or of one registered before, which it replaces.
+      compare: From the image's statistic and the target to the loss, a scalar. Pure, in terms of
+        ``jax.numpy``.
+      prepare: From the style's statistic to the target, once per run; None: the statistic itself.
+
+    Raises:
+      ValueError: If the name is one of jaxnst's own.
+
+    Example:
+      >>> import jax.numpy as jnp
+      >>> register_distance("largest", lambda seen, style: jnp.max(jnp.abs(seen - style)))
+      >>> float(style_loss(jnp.ones((2, 2)), jnp.zeros((2, 2)), distance="largest"))
+      1.0
+    """
+    if name in _OURS:
+        raise ValueError(f"style distance {name!r} is jaxnst's own: choose another name")
+    DISTANCES[name] = Distance(
+        prepare or (lambda target: target), lambda seen, target, _: compare(seen, target)
+    )
+
+
 def get_distance(name: str) -> Distance:
     """Return a distance by name.
 
@@ -92,7 +125,7 @@ def get_distance(name: str) -> Distance:
     return DISTANCES[name]
 
 
-def _squares(statistic: Statistic, target: Statistic) -> Scalar:
+def _squares(statistic: Form, target: Form) -> Scalar:
     return jnp.sum((statistic - target) ** 2, dtype=jnp.float32)
 
 
@@ -101,8 +134,9 @@ def _scaled(
 ) -> Distance:
     """Sum the squares of ``M - A``, times a factor and powers of C, N and P."""
 
-    def compare(statistic: Statistic, target: Statistic, extent: Extent) -> Scalar:
-        powers = (target.shape[1], channels), (extent.positions, positions), (extent.pixels, pixels)
+    def compare(statistic: Form, target: Form, extent: Extent) -> Scalar:
+        sizes = target.shape[-1], extent.positions, extent.pixels
+        powers = zip(sizes, (channels, positions, pixels), strict=True)
         scale = factor
         for base, exponent in powers:
             scale *= float(base) ** exponent
@@ -111,11 +145,11 @@ def _scaled(
     return Distance(lambda target: target, compare)
 
 
-def _mean(statistic: Statistic, target: Statistic, _: Extent) -> Scalar:
+def _mean(statistic: Form, target: Form, _: Extent) -> Scalar:
     return _squares(statistic, target) / target.size
 
 
-def _relative(statistic: Statistic, target: Statistic, _: Extent) -> Scalar:
+def _relative(statistic: Form, target: Form, _: Extent) -> Scalar:
     return _squares(statistic, target) / (jnp.sum(target**2, dtype=jnp.float32) + EPSILON)
 
 
@@ -127,7 +161,7 @@ class GaussianTarget(NamedTuple):
     root: Float[Array, "c c"]
 
 
-def _gaussian(statistic: Statistic) -> tuple[Float[Array, " c"], Float[Array, "c c"]]:
+def _gaussian(statistic: Form) -> tuple[Float[Array, " c"], Float[Array, "c c"]]:
     rows, channels = statistic.shape
     if rows != channels + 1:
         raise ValueError(
@@ -137,13 +171,13 @@ def _gaussian(statistic: Statistic) -> tuple[Float[Array, " c"], Float[Array, "c
     return statistic[-1], statistic[:-1] + RIDGE * jnp.eye(channels, dtype=statistic.dtype)
 
 
-def _gaussian_target(statistic: Statistic) -> GaussianTarget:
+def _gaussian_target(statistic: Form) -> GaussianTarget:
     mean, covariance = _gaussian(statistic)
     root, _, norm = _newton_schulz(covariance)
     return GaussianTarget(mean, covariance, root * jnp.sqrt(norm))
 
 
-def _wasserstein(statistic: Statistic, target: GaussianTarget, _: Extent) -> Scalar:
+def _wasserstein(statistic: Form, target: GaussianTarget, _: Extent) -> Scalar:
     mean, covariance = _gaussian(statistic)
     inner = _product(_product(target.root, covariance), target.root)
     apart = jnp.sum((mean - target.mean) ** 2)
@@ -201,7 +235,7 @@ DISTANCES = {
     "sums": _scaled(channels=-3, positions=1),
     "rows": _scaled(channels=-3, pixels=-1),
     "keras": _scaled(1 / 36, positions=2, pixels=-2),
-    "wasserstein": Distance(_gaussian_target, _wasserstein),
+    "wasserstein": Distance(_gaussian_target, _wasserstein, only="covariance"),
 }
 """Distances by name; a recipe's ``style.distance`` is looked up here. With G = N M for Gram
 matrices, S = sum over all entries of the squared difference:
@@ -217,3 +251,5 @@ matrices, S = sum over all entries of the squared difference:
   covariance K, over C: ``|m - m*|^2 + tr(K + K* - 2 (K*^(1/2) K K*^(1/2))^(1/2))``, for the
   statistic ``covariance`` only (Dowson and Landau 1982).
 """
+
+_OURS = frozenset(DISTANCES)

@@ -4,31 +4,11 @@ import jax
 import jax.numpy as jnp
 
 from jaxnst.config import Recipe
-from jaxnst.networks.registry import LossNetwork, Params
-from jaxnst.objective import (
-    TERMS,
-    Objective,
-    Targets,
-    content_targets,
-    make_numbers,
-    make_objective,
-    style_moments,
-    style_targets,
-)
+from jaxnst.networks.registry import LossNetwork
+from jaxnst.objective import TERMS, make_numbers, make_objective
 from jaxnst.optimize import lower_over, make_method, start
 from jaxnst.schedule import Size
-
-
-def target_shapes(objective: Objective, params: Params, size: Size) -> Targets:
-    """Return the shapes of the targets of a scale of a size; nothing is computed."""
-
-    def targets(params: Params, image: jax.Array) -> Targets:
-        styles = style_targets(objective, [style_moments(objective, params, image)])
-        return Targets(content_targets(objective, params, image), styles)
-
-    image = jax.ShapeDtypeStruct((*size, 3), jnp.float32)  # type: ignore[no-untyped-call]
-    shapes: Targets = jax.eval_shape(targets, params, image)
-    return shapes
+from jaxnst.targets import target_shapes
 
 
 def loop_footprint(recipe: Recipe, network: LossNetwork, size: Size, *, remat: bool) -> int | None:

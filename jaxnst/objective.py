@@ -5,7 +5,7 @@ what is computed and is static under ``jax.jit``; :class:`Numbers` holds every w
 traced, so that changing one never compiles anything.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, NamedTuple
@@ -14,25 +14,14 @@ import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array, Float
 
-from jaxnst._types import FeatureMap, Features, Image, Scalar
-from jaxnst.config import (
-    Normalization,
-    Recipe,
-    Space,
-    TotalVariationKind,
-)
-from jaxnst.distances import Extent, get_distance
-from jaxnst.losses import (
-    STATISTICS,
-    Moments,
-    content_loss,
-    mix_moments,
-    moments,
-    total_variation,
-)
+from jaxnst._types import FeatureMap, Features, Image, PositionWeights, Scalar
+from jaxnst.config import LayerNames, Normalization, Recipe, Space, TotalVariationKind
+from jaxnst.distances import Distance, Extent, get_distance
+from jaxnst.losses import content_loss, total_variation
 from jaxnst.networks.recompute import look_in_blocks
 from jaxnst.networks.registry import LossNetwork, Params
 from jaxnst.space import decode
+from jaxnst.statistics import Statistic, get_statistic, mix
 
 TERMS = ("total", "content", "style", "tv")
 """Names of the loss and its terms; the terms carry their weights, so they sum to the total."""
@@ -46,6 +35,8 @@ class Objective:
     a compiled loop over one serves the other.
 
     Attributes:
+      statistics: Of each style layer.
+      distances: Of each style layer.
       remat: Whether the gradient computes the feature maps of each block of the network anew, for
         less memory.
     """
@@ -55,8 +46,8 @@ class Objective:
     content_layers: tuple[str, ...]
     content_normalization: Normalization
     style_layers: tuple[str, ...]
-    statistic: str
-    distance: str
+    statistics: tuple[Statistic, ...]
+    distances: tuple[Distance, ...]
     tv_kind: TotalVariationKind
     remat: bool = False
 
@@ -79,7 +70,19 @@ class Objective:
         Returns:
           The total, and the array of :data:`TERMS`.
         """
-        aims = {n: (targets.content.get(n), targets.style.get(n)) for n in self.layers}
+        where = targets.where
+        if where.free is not None:
+            variable = jnp.where(where.free[..., None] > 0, variable, where.still)
+        aims = {
+            name: Aim(
+                targets.content.get(name),
+                where.content.get(name),
+                targets.style.get(name, ()),
+                where.style.get(name),
+                where.shares,
+            )
+            for name in self.layers
+        }
         see = partial(self._compare, variable.shape[0] * variable.shape[1])
         image = decode(variable, self.space)
         if self.remat:
@@ -89,7 +92,9 @@ class Objective:
             seen = {name: see(name, features[name], aim) for name, aim in aims.items()}
         content = [seen[name][0] for name in self.content_layers]
         style = [seen[name][1] for name in self.style_layers]
-        tv = total_variation(variable, kind=self.tv_kind, chroma=numbers.tv_chroma)
+        tv = total_variation(
+            variable, kind=self.tv_kind, chroma=numbers.tv_chroma, inside=where.free
+        )
         terms = jnp.stack(
             [
                 _weighted(numbers.content, content),
@@ -101,18 +106,31 @@ class Objective:
         return total, jnp.concatenate([total[None], terms])
 
     def _compare(
-        self, pixels: int, layer: str, features: FeatureMap, aim: tuple[Any, Any]
+        self, pixels: int, layer: str, features: FeatureMap, aim: "Aim"
     ) -> tuple[Scalar | None, Scalar | None]:
-        """Compare a layer's feature map with the content's and with the style, where it counts."""
+        """Compare a layer's feature map with the content's and with the styles, where it counts."""
         content = style = None
         if layer in self.content_layers:
-            content = content_loss(features, aim[0], normalization=self.content_normalization)
-        if layer in self.style_layers:
-            statistic = STATISTICS[self.statistic](
-                moments(features, precision=self.network.precision)
+            content = content_loss(
+                features,
+                aim.content,
+                normalization=self.content_normalization,
+                weights=aim.positions,
             )
+        if layer in self.style_layers:
+            index = self.style_layers.index(layer)
+            statistic, distance = self.statistics[index], self.distances[index]
             extent = Extent(features.shape[0] * features.shape[1], pixels)
-            style = get_distance(self.distance).compare(statistic, aim[1], extent)
+
+            def compare(target: Any, weights: PositionWeights | None) -> Scalar:
+                seen = statistic(features, weights=weights, precision=self.network.precision)
+                return distance.compare(seen, target, extent)
+
+            if aim.regions is None:
+                style = compare(aim.style[0], None)
+            else:
+                each = [compare(*pair) for pair in zip(aim.style, aim.regions, strict=True)]
+                style = _weighted(aim.shares, each)
         return content, style
 
 
@@ -131,11 +149,51 @@ class Numbers(NamedTuple):
     tv_chroma: Scalar
 
 
+class Where(NamedTuple):
+    """Which part of the picture each style is for, and which part may change.
+
+    Attributes:
+      content: Weights of the positions of content layers, ``(H, W)`` by layer; empty: all count
+        alike.
+      style: Those of style layers for each of R regions, ``(R, H, W)``, each with sum 1; empty: one
+        region, which is all.
+      shares: How much the regions count, ``(R,)``; None with one that is all.
+      free: 1 where a pixel may change, else 0, ``(H, W)``; None: all may.
+      still: What the others stay, in the objective's space.
+    """
+
+    content: Mapping[str, Any]
+    style: Mapping[str, Any]
+    shares: Any
+    free: Any
+    still: Any
+
+
+EVERYWHERE = Where({}, {}, None, None, None)
+
+
 class Targets(NamedTuple):
-    """What the image is compared with: content features and prepared style statistics by layer."""
+    """What the image is compared with.
+
+    Attributes:
+      content: Features by layer.
+      style: Prepared statistics by layer, one for each region.
+      where: The regions.
+    """
 
     content: Features
-    style: dict[str, Any]
+    style: Mapping[str, tuple[Any, ...]]
+    where: Where = EVERYWHERE
+
+
+class Aim(NamedTuple):
+    """What one layer is compared with: of each of the fields above what concerns it."""
+
+    content: Any
+    positions: Any
+    style: tuple[Any, ...]
+    regions: Any
+    shares: Any
 
 
 def make_objective(recipe: Recipe, network: LossNetwork, *, remat: bool = False) -> Objective:
@@ -148,14 +206,18 @@ def make_objective(recipe: Recipe, network: LossNetwork, *, remat: bool = False)
 
     Raises:
       KeyError: If the network has no such layer.
-      ValueError: If there is no such statistic or distance.
+      ValueError: If there is no such statistic or distance, or the one does not go with the other.
     """
-    if recipe.style.statistic not in STATISTICS:
-        known = ", ".join(STATISTICS)
-        raise ValueError(f"unknown style statistic {recipe.style.statistic!r}: known are {known}")
-    get_distance(recipe.style.distance)
     content = tuple(network.resolve(name) for name, _ in recipe.content.layers)
     style = tuple(network.resolve(name) for name, _ in recipe.style.layers)
+    statistics = _by_layer(network, style, recipe.style.statistic, recipe.style.statistics)
+    distances = _by_layer(network, style, recipe.style.distance, recipe.style.distances)
+    for layer, statistic, distance in zip(style, statistics, distances, strict=True):
+        if get_distance(distance).only not in (None, statistic):
+            raise ValueError(
+                f"style distance {distance!r} compares {get_distance(distance).only} statistics, "
+                f"but that of {layer} is {statistic!r}: change either"
+            )
     return Objective(
         network=network.configure(
             pooling=recipe.pooling,
@@ -167,11 +229,24 @@ def make_objective(recipe: Recipe, network: LossNetwork, *, remat: bool = False)
         content_layers=content,
         content_normalization=recipe.content.normalization,
         style_layers=style,
-        statistic=recipe.style.statistic,
-        distance=recipe.style.distance,
+        statistics=tuple(map(get_statistic, statistics)),
+        distances=tuple(map(get_distance, distances)),
         tv_kind=recipe.tv.kind,
         remat=remat,
     )
+
+
+def _by_layer(
+    network: LossNetwork, layers: tuple[str, ...], common: str, own: LayerNames
+) -> list[str]:
+    """Return a name for each layer: its own, or the common one."""
+    found = {network.resolve(layer): name for layer, name in own}
+    if unused := found.keys() - set(layers):
+        raise ValueError(
+            f"{sorted(unused)[0]} has a style statistic or distance of its own, but is none of the "
+            f"style layers {', '.join(layers)}"
+        )
+    return [found.get(layer, common) for layer in layers]
 
 
 def make_numbers(recipe: Recipe) -> Numbers:
@@ -191,22 +266,54 @@ def content_targets(objective: Objective, params: Params, content: Image) -> Fea
     return objective.network.features(params, content, objective.content_layers)
 
 
-def style_moments(objective: Objective, params: Params, style: Image) -> dict[str, Moments]:
-    """Compute one style image's moments by layer; ``style`` is RGB in [0, 1]."""
+def style_summaries(
+    objective: Objective,
+    params: Params,
+    style: Image,
+    *,
+    weights: Mapping[str, PositionWeights] | None = None,
+) -> dict[str, Any]:
+    """Summarise one style image by layer.
+
+    Args:
+      objective: Says at which layers, and how.
+      params: The network's parameters.
+      style: RGB in [0, 1].
+      weights: Of the positions of each layer, sum 1; None: all count alike.
+    """
     features = objective.network.features(params, style, objective.style_layers)
     precision = objective.network.precision
-    return {name: moments(f, precision=precision) for name, f in features.items()}
+    return {
+        name: statistic.summarize(
+            features[name], None if weights is None else weights[name], precision
+        )
+        for name, statistic in zip(objective.style_layers, objective.statistics, strict=True)
+    }
 
 
 def style_targets(
     objective: Objective,
-    styles: Sequence[dict[str, Moments]],
+    styles: Sequence[dict[str, Any]],
     *,
-    weights: Sequence[float] | None = None,
-) -> dict[str, Any]:
-    """Mix the moments of all styles, form the statistics, and prepare what they are compared by."""
-    statistic, distance = STATISTICS[objective.statistic], get_distance(objective.distance)
-    return {
-        name: distance.prepare(statistic(mix_moments([s[name] for s in styles], weights=weights)))
-        for name in objective.style_layers
-    }
+    mixture: Float[Array, "layers regions styles"] | None = None,
+) -> dict[str, tuple[Any, ...]]:
+    """Mix the summaries of all styles, form the statistics, and prepare what they are compared by.
+
+    Args:
+      objective: Says how.
+      styles: From :func:`style_summaries`, one for each.
+      mixture: How much of each style there is at each layer in each region, in sums of any size
+        but 0; None: one region, equal parts.
+
+    Returns:
+      Targets by layer, one for each region.
+    """
+    if mixture is None:
+        mixture = jnp.ones((len(objective.style_layers), 1, len(styles)))
+    mixture = mixture / jnp.sum(mixture, axis=-1, keepdims=True)
+    found = {}
+    for i, name in enumerate(objective.style_layers):
+        statistic, distance = objective.statistics[i], objective.distances[i]
+        mixed = [mix([style[name] for style in styles], shares) for shares in mixture[i]]
+        found[name] = tuple(distance.prepare(statistic.form(summary)) for summary in mixed)
+    return found

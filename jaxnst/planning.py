@@ -16,13 +16,13 @@ import jax
 import jax.numpy as jnp
 
 from jaxnst.config import Recipe
-from jaxnst.footprint import target_shapes
 from jaxnst.image import fit
 from jaxnst.networks.recompute import blocks
 from jaxnst.networks.registry import LossNetwork
 from jaxnst.objective import TERMS, make_numbers, make_objective
 from jaxnst.optimize import advance, make_method, start
 from jaxnst.schedule import Schedule, Size
+from jaxnst.targets import target_shapes
 
 MIB = 2**20
 

@@ -16,12 +16,14 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from jaxnst.config import Recipe
+from jaxnst.guidance import Guidance
 from jaxnst.image import resize
 from jaxnst.networks.registry import LossNetwork, Params
 from jaxnst.networks.rescale import rescale, unit_means
 from jaxnst.objective import (
     TERMS,
     Targets,
+    Where,
     make_numbers,
     make_objective,
 )
@@ -48,8 +50,9 @@ class Run:
       seed: As there.
       callback: As there.
       every: As there.
-      store: Of moments of styles, where several runs share one.
+      store: Of summaries of styles, where several runs share one.
       remat: As there.
+      guidance: Which style goes where; None: all everywhere, in equal parts.
     """
 
     def __init__(
@@ -66,13 +69,16 @@ class Run:
         every: int | None = None,
         store: StyleStore | None = None,
         remat: bool = False,
+        guidance: Guidance | None = None,
     ):
+        self.guidance = Guidance({}) if guidance is None else guidance
         self.styles = [s if isinstance(s, StyleImage) else StyleImage(s) for s in styles]
         self.content, self.recipe, self.seed = content, recipe, seed
         self.callback, self.every = callback, every
         self.store = StyleStore() if store is None else store
         self.objective = make_objective(recipe, network, remat=remat)
         self.numbers = make_numbers(recipe)
+        self.mixture = self.guidance.mixture(self.objective, len(self.styles))
         self.method, self.rates = make_method(recipe)
         self.schedule = make_schedule(
             content.shape[:2],
@@ -159,17 +165,23 @@ class Run:
         content = content_of(
             self.objective, self.params, jnp.asarray(self.with_margin(self.content, scale))
         )
-        return Targets(content, self.style_targets(scale))
+        return Targets(content, self.style_targets(scale), self.where(scale))
 
-    def style_targets(self, scale: Scale) -> dict[str, Any]:
+    def where(self, scale: Scale) -> Where:
+        """Lay out a scale's regions."""
+        content = self.with_margin(self.content, scale)
+        return self.guidance.where(self.objective, self.schedule, scale, content)
+
+    def style_targets(self, scale: Scale) -> dict[str, tuple[Any, ...]]:
         """Compute what a scale's style is compared with."""
-        of_style = partial(self.store.moments, self.objective, self.params, tuning=self.tuning)
+        of_style = partial(self.store.summaries, self.objective, self.params, tuning=self.tuning)
         several = [of_style(*pair) for pair in zip(self.styles, scale.styles, strict=True)]
-        return mixed_styles(self.objective, several)
+        return mixed_styles(self.objective, several, self.mixture)
 
     def compile_loop(self, scale: Scale) -> None:
         """Compile a scale's loop, and what shows its picture, by taking no step with it."""
-        targets = blank_targets(self.objective, self.params, scale.inner)
+        where = self.where(scale)
+        targets = blank_targets(self.objective, self.params, scale.inner, where=where)
         blank = jnp.zeros((*scale.inner, 3), jnp.float32)
         state, _ = self.advance(targets, start(self.method, blank, len(TERMS)), 0, 0)
         self.shown(state)
@@ -262,9 +274,14 @@ class Run:
         return np.asarray(decode(picture(self.method, state), self.objective.space))
 
     def finish(self, image: Picture) -> Picture:
-        """Bring a picture to the size asked for, without its margin, and into [0, 1]."""
+        """Bring a picture to the size asked for, without its margin, and into [0, 1].
+
+        Of a content image with transparency, what is transparent stays, and the opacity with it.
+        """
         box = self.schedule.without_margin(image.shape[:2])
-        return np.clip(resize(image, self.schedule.size, box=box), 0, 1)
+        return self.guidance.kept(
+            np.clip(resize(image, self.schedule.size, box=box), 0, 1), self.content
+        )
 
     def report(
         self,

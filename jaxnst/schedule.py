@@ -73,12 +73,19 @@ def make_schedule(
     """
     result = result_size(content, scales, size)
     longest = max(result)
-    if scales.style_like_content and style_size is not None:
-        raise ValueError(
-            f"style size is {style_size}, but this recipe stretches styles to the content's size: "
-            "leave it out, or set style_like_content to false"
+    if scales.style_like_content and (style_size is not None or scales.style_scale != 1):
+        asked = (
+            f"scale is {scales.style_scale:g}" if style_size is None else f"size is {style_size}"
         )
-    style_size = longest if style_size is None else style_size
+        raise ValueError(
+            f"style {asked}, but this recipe stretches styles to the content's size: leave it out, "
+            "or set style_like_content to false"
+        )
+    if style_size is not None and scales.style_scale != 1:
+        raise ValueError(
+            f"style size is {style_size} and style scale {scales.style_scale:g}: give either"
+        )
+    style_size = round(scales.style_scale * longest) if style_size is None else style_size
     for name, value in (("size", longest), ("style size", style_size)):
         if value < LEAST:
             raise ValueError(f"{name} is {value}, expected at least {LEAST} pixels")

@@ -1,6 +1,6 @@
-"""What a run's pictures are turned into before it begins: targets, and styles' moments once only.
+"""What a run's pictures are turned into before it begins: targets, and styles' summaries once only.
 
-The moments of a style follow from the style, its size, and the network's parameters. Runs that
+The summaries of a style follow from the style, its size, and the network's parameters. Runs that
 share a :class:`StyleStore` compute those of one style and size once. Programs are apart: one for
 the content at a size, one for a style at a size, and a small one that mixes styles and prepares
 them, whatever sizes they had.
@@ -22,9 +22,17 @@ import numpy as np
 
 from jaxnst._types import Features, Image
 from jaxnst.image import resize
-from jaxnst.losses import Moments
+from jaxnst.masks import Mask, layer_sizes, position_weights, sized
 from jaxnst.networks.registry import Params
-from jaxnst.objective import Objective, Targets, content_targets, style_moments, style_targets
+from jaxnst.objective import (
+    EVERYWHERE,
+    Objective,
+    Targets,
+    Where,
+    content_targets,
+    style_summaries,
+    style_targets,
+)
 from jaxnst.schedule import Size
 from jaxnst.srgb import Pixels
 
@@ -36,22 +44,31 @@ class StyleImage:
     """A style image that tells itself from others by its digest.
 
     Args:
-      image: ``(H, W, 3)`` RGB in [0, 1]. It must not change any more.
+      image: ``(H, W, 3)`` RGB in [0, 1]; with a fourth channel, its opacity is a mask. It must not
+        change any more.
+      mask: Which part of it counts; None: all that is opaque.
     """
 
-    def __init__(self, image: Pixels) -> None:
-        self.image = image
+    def __init__(self, image: Pixels, *, mask: Mask | None = None) -> None:
+        self.image, opacity = image[..., :3], image[..., 3:]
+        if opacity.size and opacity.min() < 1:
+            opacity = opacity[..., 0]
+            mask = opacity if mask is None else sized(mask, opacity.shape) * opacity
+        self.mask = mask
 
     @cached_property
     def digest(self) -> str:
-        """SHA-256 of its shape and values."""
-        found = hashlib.sha256(repr(self.image.shape).encode())
-        found.update(np.ascontiguousarray(self.image).data)
+        """SHA-256 of its shape and values, and of its mask's."""
+        found = hashlib.sha256()
+        for array in (self.image, self.mask):
+            if array is not None:
+                found.update(repr(array.shape).encode())
+                found.update(np.ascontiguousarray(array).data)
         return found.hexdigest()
 
 
 class StyleStore:
-    """Moments of styles that were computed before, on the host; threads may share it.
+    """Summaries of styles that were computed before, on the host; threads may share it.
 
     Args:
       most_bytes: The least recently used are dropped beyond that.
@@ -59,12 +76,12 @@ class StyleStore:
 
     def __init__(self, *, most_bytes: int = STORE_BYTES) -> None:
         self._most, self._bytes = most_bytes, 0
-        self._kept: OrderedDict[Hashable, Future[dict[str, Moments]]] = OrderedDict()
+        self._kept: OrderedDict[Hashable, Future[dict[str, Any]]] = OrderedDict()
         self._owners: dict[int, list[weakref.ref[Any]]] = {}
         self._numbers = itertools.count()
         self._lock = threading.Lock()
 
-    def moments(
+    def summaries(
         self,
         objective: Objective,
         params: Params,
@@ -72,18 +89,19 @@ class StyleStore:
         size: Size,
         *,
         tuning: Hashable = None,
-    ) -> dict[str, Moments]:
-        """Return a style's moments by layer, computed if need be.
+    ) -> dict[str, Any]:
+        """Return a style's summaries by layer, computed if need be.
 
         Args:
-          objective: Its network and style layers.
+          objective: Its network, style layers and statistics.
           params: The network's parameters, or what a run has made of them.
           style: The style image.
           size: That it is looked at, pixels.
           tuning: What was made of them: equal for parameters that are.
         """
         network = objective.network
-        what = network.module, network.preprocessing, objective.style_layers
+        looked = objective.style_layers, objective.statistics
+        what = network.module, network.preprocessing, looked
         with self._lock:
             key = what, self._owner(network.params), tuning, style.digest, size
             found = self._kept.get(key)
@@ -95,7 +113,8 @@ class StyleStore:
             return found.result()
         try:
             image = jnp.asarray(resize(style.image, size))
-            made = jax.device_get(moments_of(objective, params, image))
+            weights = style_weights(objective, style, size)
+            made = jax.device_get(summaries_of(objective, params, image, weights))
         except BaseException as error:
             with self._lock:
                 del self._kept[key]
@@ -127,8 +146,17 @@ class StyleStore:
             self._bytes -= _bytes(self._kept.pop(key).result())
 
 
-def _bytes(moments: dict[str, Moments]) -> int:
-    return sum(leaf.nbytes for leaf in jax.tree.leaves(moments))
+def _bytes(summaries: dict[str, Any]) -> int:
+    return sum(leaf.nbytes for leaf in jax.tree.leaves(summaries))
+
+
+def style_weights(objective: Objective, style: StyleImage, size: Size) -> dict[str, Mask] | None:
+    """Say how much the positions of each style layer count; None: all alike."""
+    if style.mask is None:
+        return None
+    mask = sized(style.mask, size)
+    sizes = layer_sizes(objective.network, size, objective.style_layers)
+    return {name: position_weights(mask, of_layer) for name, of_layer in sizes.items()}
 
 
 @partial(jax.jit, static_argnums=0)
@@ -138,23 +166,49 @@ def content_of(objective: Objective, params: Params, content: Image) -> Features
 
 
 @partial(jax.jit, static_argnums=0)
-def moments_of(objective: Objective, params: Params, style: Image) -> dict[str, Moments]:
-    """Compute one style's moments, compiled."""
-    return style_moments(objective, params, style)
+def summaries_of(
+    objective: Objective, params: Params, style: Image, weights: dict[str, Any] | None
+) -> dict[str, Any]:
+    """Summarise one style, compiled."""
+    return style_summaries(objective, params, style, weights=weights)
 
 
 @partial(jax.jit, static_argnums=0)
-def mixed_styles(objective: Objective, several: Sequence[dict[str, Moments]]) -> dict[str, Any]:
-    """Mix styles in equal shares, and prepare them to be compared with, compiled."""
-    return style_targets(objective, several)
+def mixed_styles(
+    objective: Objective, several: Sequence[dict[str, Any]], mixture: Any
+) -> dict[str, tuple[Any, ...]]:
+    """Mix styles, and prepare them to be compared with, compiled."""
+    return style_targets(objective, several, mixture=mixture)
 
 
-def blank_targets(objective: Objective, params: Params, size: Size) -> Targets:
-    """Make targets of zeros for a picture of some size: a loop can be compiled with them."""
+def target_shapes(
+    objective: Objective, params: Params, size: Size, *, where: Where = EVERYWHERE
+) -> Targets:
+    """Return the shapes of the targets of a scale of a size; nothing is computed.
 
-    def targets(image: Image) -> Targets:
-        styles = style_targets(objective, [style_moments(objective, params, image)])
+    Args:
+      objective: What is computed.
+      params: The network's parameters.
+      size: Of the scale, pixels.
+      where: Its regions.
+    """
+    regions = 1 if where.shares is None else len(where.shares)
+
+    def targets(params: Params, image: Image) -> Targets:
+        mixture = jnp.ones((len(objective.style_layers), regions, 1))
+        styles = style_targets(
+            objective, [style_summaries(objective, params, image)], mixture=mixture
+        )
         return Targets(content_targets(objective, params, image), styles)
 
-    shapes = jax.eval_shape(targets, jnp.zeros((*size, 3)))
+    image = jax.ShapeDtypeStruct((*size, 3), jnp.float32)  # type: ignore[no-untyped-call]
+    shapes: Targets = jax.eval_shape(targets, params, image)
+    return shapes._replace(where=where)
+
+
+def blank_targets(
+    objective: Objective, params: Params, size: Size, *, where: Where = EVERYWHERE
+) -> Targets:
+    """Make targets of zeros for a picture of some size: a loop can be compiled with them."""
+    shapes = target_shapes(objective, params, size, where=where)
     return jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), shapes)

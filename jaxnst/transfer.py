@@ -7,10 +7,12 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from jaxnst.config import Precision, Recipe
+from jaxnst.guidance import StyleMix, make_guidance
 from jaxnst.networks.registry import LossNetwork, load_network
 from jaxnst.recipes import get_recipe, recipe_on
 from jaxnst.result import Picture, Progress, ScaleTiming, StylizeResult
 from jaxnst.run import Run
+from jaxnst.targets import StyleImage
 
 __all__ = [
     "Progress",
@@ -32,6 +34,9 @@ def stylize(
     recipe: str | Recipe = "default",
     size: int | None = None,
     style_size: int | None = None,
+    style_mix: StyleMix | None = None,
+    masks: Sequence[ArrayLike] = (),
+    style_masks: Sequence[ArrayLike] = (),
     init: ArrayLike | None = None,
     seed: int = 0,
     callback: Callable[[Progress], None] | None = None,
@@ -42,14 +47,23 @@ def stylize(
     """Paint a content image in the manner of one or several style images.
 
     Args:
-      content: ``(H, W, 3)`` RGB in [0, 1].
-      styles: One such image or several, of any sizes; several count equally.
+      content: ``(H, W, 3)`` RGB in [0, 1]. With a fourth channel, its opacity: what is transparent
+        neither counts nor changes, and the result has that channel too.
+      styles: One such image or several, of any sizes; what is transparent does not count.
       network: A loss network or its name; None: the recipe's. For ``vgg19-lite`` in the place of
         another, the recipe is adapted (:func:`jaxnst.recipes.recipe_on`).
       recipe: A recipe or its name.
       size: Longest side of the result, pixels; None: the recipe's size, else the content's.
       style_size: Longest side of the style images at the last scale; None: ``size``. A style is
         never enlarged beyond its own size, but for 3 % by which its sides may be rounded.
+      style_mix: Weights of the styles, or of single layers by their names, ``""`` for all others:
+        ``{"": (1, 0), "relu1_1": (0, 1)}`` takes the finest structure from the second. None: equal
+        parts.
+      masks: Regions of the content, ``(H, W)`` in [0, 1], of the content's shape and any size; soft
+        edges are kept. As many as there are styles: each style is painted in its region; with one
+        style, or one mask: that everywhere. What no mask covers has no style.
+      style_masks: For each style which part of it counts; several for a single style make several
+        styles of it.
       init: Picture to start from, in place of the recipe's start.
       seed: Decides the noise of a start from noise.
       callback: Called about once a second, after every round of L-BFGS, and whenever a scale
@@ -75,11 +89,22 @@ def stylize(
     recipe = recipe_on(recipe, network.name)
     if every is not None and every < 1:
         raise ValueError(f"every is {every}, expected at least 1 evaluation")
-    content = check_picture("content", content)
-    pictures = [check_picture(name, style) for name, style in style_pictures(styles)]
+    whole = StyleImage(check_picture("content", content, opacity=True))
+    pictures = [
+        StyleImage(check_picture(name, style, opacity=True))
+        for name, style in style_pictures(styles)
+    ]
+    pictures, guidance = make_guidance(
+        whole.image.shape[:2],
+        pictures,
+        opacity=whole.mask,
+        style_mix=style_mix,
+        masks=masks,
+        style_masks=style_masks,
+    )
     started = None if init is None else check_picture("init", init)
     run = Run(
-        content,
+        whole.image,
         pictures,
         network,
         recipe,
@@ -89,6 +114,7 @@ def stylize(
         callback=callback,
         every=every,
         remat=remat,
+        guidance=guidance,
     )
     return run.through_all_scales(started)
 
@@ -108,20 +134,23 @@ def style_pictures(styles: Any) -> Iterator[tuple[str, ArrayLike]]:
         yield f"style {i}", style
 
 
-def check_picture(name: str, image: ArrayLike) -> Picture:
+def check_picture(name: str, image: ArrayLike, *, opacity: bool = False) -> Picture:
     """Return an image as float32.
 
     Args:
       name: What it is called in messages.
       image: ``(H, W, 3)`` RGB in [0, 1].
+      opacity: Whether it may have a fourth channel.
 
     Raises:
       TypeError: If it is none of floats.
       ValueError: If it has another shape, values outside [0, 1], or a side under 16 pixels.
     """
     array = np.asarray(image)
-    if array.ndim != 3 or array.shape[2] != 3:
-        raise ValueError(f"{name} image has shape {array.shape}, expected (height, width, 3)")
+    channels = (3, 4) if opacity else (3,)
+    if array.ndim != 3 or array.shape[2] not in channels:
+        expected = " or ".join(f"(height, width, {count})" for count in channels)
+        raise ValueError(f"{name} image has shape {array.shape}, expected {expected}")
     if not np.issubdtype(array.dtype, np.floating):
         raise TypeError(f"{name} image is {array.dtype}, expected floats in [0, 1]")
     if min(array.shape[:2]) < LEAST_SIDE:

@@ -29,7 +29,7 @@ from jaxnst.objective import (
     content_targets,
     make_numbers,
     make_objective,
-    style_moments,
+    style_summaries,
     style_targets,
 )
 from jaxnst.sheet import contact_sheet
@@ -54,7 +54,7 @@ def teacher_losses(picture, content, style, judges) -> tuple[float, float]:
         smaller = resize(style, jaxnst.image.fit(style.shape[:2], min(max(size), max(style.shape))))
         targets = Targets(
             content_targets(objective, params, jnp.asarray(resize(content, size))),
-            style_targets(objective, [style_moments(objective, params, jnp.asarray(smaller))]),
+            style_targets(objective, [style_summaries(objective, params, jnp.asarray(smaller))]),
         )
         _, terms = objective(jnp.asarray(picture), params, targets, make_numbers(recipe))
         style_loss += float(terms[2])

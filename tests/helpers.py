@@ -183,10 +183,12 @@ def gram(features):
 
 
 def style_statistic(features, kind):
-    """``gram`` over N, or NumPy's covariance with the mean as the last row."""
+    """``gram`` over N, mean and deviation, or NumPy's covariance with the mean as the last row."""
     vectors = np.asarray(features, np.float64).reshape(-1, np.shape(features)[-1])
     if kind == "gram":
         return vectors.T @ vectors / len(vectors)
+    if kind == "mean-deviation":
+        return np.stack([vectors.mean(0), vectors.std(0)])
     return np.vstack([np.cov(vectors.T, bias=True), vectors.mean(0)])
 
 

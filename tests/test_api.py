@@ -27,9 +27,10 @@ MODULES = sorted(
 ROOMS = [
     *("_version", "_types", "_files", "_checks", "config", "options", "precision", "preprocessing"),
     "space",
-    *("srgb", "image", "sheet", "weights", "networks", "losses", "distances"),
-    *("objective", "precondition", "lbfgs", "optimize", "lanes", "recipes", "schedule", "targets"),
-    *("result", "run", "transfer", "reconstruct", "footprint", "planning", "batch", "cli"),
+    *("srgb", "image", "sheet", "weights", "networks", "statistics", "losses", "distances"),
+    *("objective", "precondition", "lbfgs", "optimize", "lanes", "recipes", "schedule", "masks"),
+    *("targets", "result", "guidance", "run", "transfer", "reconstruct", "footprint", "planning"),
+    *("side_by_side", "batch", "cli"),
     "__main__",
 ]
 

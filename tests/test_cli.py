@@ -19,7 +19,7 @@ import pytest
 import jaxnst
 from jaxnst import cli
 from jaxnst.cli import device, errors, messages, paint, parser, progress, saving, stopping
-from jaxnst.config import Scales
+from jaxnst.config import LayerNames, LayerWeights, Scales
 from jaxnst.image import ENDINGS, load_image, save_image
 from jaxnst.options import options
 from jaxnst.recipes import get_recipe
@@ -106,21 +106,31 @@ def test_jaxnst_run_is_jaxnst_run(capsys, run):
 # Flags.
 
 
+OF_LAYERS = {
+    LayerWeights: ("relu1_1:0.25, relu3_1", (("relu1_1", 0.25), ("relu3_1", 1.0))),
+    LayerNames: ("relu1_1:gram,relu3_1:mean", (("relu1_1", "gram"), ("relu3_1", "mean"))),
+}
+
+
 def value_for(field, value):
-    """Another value of a field."""
+    """Another value of a field, as text and as it is read."""
     choices = field.metadata.get("choices")
     if choices:
-        return next(choice for choice in choices if choice != value)
+        other = next(choice for choice in choices if choice != value)
+        return other, other
     if isinstance(value, str):
-        return "noise"
-    return 7 if field.type == int | None else 0.25
+        return "noise", "noise"
+    if field.type in OF_LAYERS:
+        return OF_LAYERS[field.type]
+    number = 7 if field.type == int | None else 0.25
+    return str(number), number
 
 
 @pytest.mark.parametrize("flag", options(get_recipe("default")))
 def test_every_field_with_a_flag_can_be_set_and_is_explained(flag, run):
     path, field, value = options(get_recipe("default"))[flag]
-    wanted = value_for(field, value)
-    _, recipe = parser.parse(["a", "b", flag, str(wanted)], "jaxnst-run")
+    text, wanted = value_for(field, value)
+    _, recipe = parser.parse(["a", "b", flag, text], "jaxnst-run")
     found = recipe
     for name in path:
         found = getattr(found, name)
@@ -167,6 +177,12 @@ def test_flags_may_stand_between_the_pictures():
         (("a", "b", "--style-weight", "-1"), ("style weight is -1.0",)),
         (("a", "b", "--style-weight", "nan"), ("style weight is nan",)),
         (("a", "b", "--style-weight", "x"), ("--style-weight", "'x' is no number")),
+        (("a", "b", "--style-layers", "relu1_1:x"), ("--style-layers", "'x' is no number")),
+        (("a", "b", "--style-layers", "relu1_1,relu1_1"), ("name a layer twice",)),
+        (("a", "b", "--style-statistics", "gram"), ("--style-statistics", "LAYER:NAME")),
+        (("a", "b", "--style-mix", "1,x"), ("--style-mix", "'x' is no number")),
+        (("a", "b", "-o", "o.png", "--style-mix", "1", "--style-mix", "2"), ("given twice",)),
+        (("a", "b", "--style-scale", "0"), ("style scale is 0",)),
         (("a", "b", "--optimizer", "sgd"), ("--optimizer", "sgd", "lbfgs", "adam")),
         (("a", "b", "--recipe", "defualt"), ("defualt", "did you mean 'default'")),
         (("a", "b", "--stylesize", "64"), ("--stylesize", "did you mean --style-size?")),

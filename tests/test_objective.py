@@ -17,7 +17,7 @@ from jaxnst.objective import (
     content_targets,
     make_numbers,
     make_objective,
-    style_moments,
+    style_summaries,
     style_targets,
 )
 
@@ -88,7 +88,7 @@ def network():
 
 @partial(jax.jit, static_argnums=0)
 def make_targets(objective, params, content, styles):
-    several = [style_moments(objective, params, style) for style in styles]
+    several = [style_summaries(objective, params, style) for style in styles]
     return Targets(content_targets(objective, params, content), style_targets(objective, several))
 
 
@@ -186,7 +186,7 @@ def test_plain_compiled_and_mapped_agree(network):
 def test_several_styles_are_mixed_before_the_statistic_is_formed(network):
     """The covariance of both pictures together, not the mean of two covariances."""
     objective = make_objective(RECIPES["default"], network)
-    see = jax.jit(partial(style_moments, objective, network.params))
+    see = jax.jit(partial(style_summaries, objective, network.params))
     several = [see(jnp.asarray(style)) for style in STYLE_PICTURES]
     found = style_targets(objective, several)
     parameters = helpers.flat(network.params)

@@ -17,7 +17,7 @@ from jaxnst.objective import (
     content_targets,
     make_numbers,
     make_objective,
-    style_moments,
+    style_summaries,
     style_targets,
 )
 from jaxnst.optimize import CHUNK, SOLVERS, advance, advance_over, make_method, picture, start
@@ -420,7 +420,7 @@ def test_raw_sums_from_white_noise_do_not_blow_up(rng, solver):
     content, style = (jnp.asarray(helpers.picture(32, 32, seed)) for seed in (0, 1))
     targets = Targets(
         content_targets(objective, network.params, content),
-        style_targets(objective, [style_moments(objective, network.params, style)]),
+        style_targets(objective, [style_summaries(objective, network.params, style)]),
     )
     args = (network.params, targets, make_numbers(recipe))
     noise = jnp.asarray(rng.normal(0, 60, (32, 32, 3)), jnp.float32)

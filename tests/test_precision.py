@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from jaxnst.config import Scales, Style
-from jaxnst.losses import content_loss, gram_matrix, moments
+from jaxnst.losses import content_loss
 from jaxnst.networks import PREPROCESSING, extract_features, init_network
 from jaxnst.networks.layers import conv, halving_conv
 from jaxnst.objective import (
@@ -20,11 +20,12 @@ from jaxnst.objective import (
     content_targets,
     make_numbers,
     make_objective,
-    style_moments,
+    style_summaries,
     style_targets,
 )
 from jaxnst.optimize import advance, make_method, start
 from jaxnst.run import Run
+from jaxnst.statistics import gram_matrix, moments
 from jaxnst.transfer import stylize
 
 CONTENT, STYLE = helpers.picture(32, 48, seed=1), helpers.picture(40, 32, seed=2)
@@ -40,7 +41,7 @@ def network():
 
 @partial(jax.jit, static_argnums=0)
 def make_targets(objective, params, content, style):
-    styles = style_targets(objective, [style_moments(objective, params, style)])
+    styles = style_targets(objective, [style_summaries(objective, params, style)])
     return Targets(content_targets(objective, params, content), styles)
 
 
@@ -93,7 +94,7 @@ def test_roots_of_matrices_are_exact_whatever_the_network_is(network, precision)
     objective, (params, _, _) = loss_of(recipe, network.configure(precision=precision))
 
     def target(params, style):
-        return style_targets(objective, [style_moments(objective, params, style)])
+        return style_targets(objective, [style_summaries(objective, params, style)])
 
     text = jax.jit(target).lower(params, jnp.asarray(STYLE)).as_text()
     products = precisions(text, "dot_general")

@@ -21,7 +21,7 @@ from jaxnst.objective import (
     content_targets,
     make_numbers,
     make_objective,
-    style_moments,
+    style_summaries,
     style_targets,
 )
 from jaxnst.recipes import RECIPES, get_recipe
@@ -343,7 +343,7 @@ def value_and_grad(objective, variable, *args):
 
 
 def targets_of(objective, network):
-    see = jax.jit(partial(style_moments, objective, network.params))
+    see = jax.jit(partial(style_summaries, objective, network.params))
     content = jax.jit(partial(content_targets, objective, network.params))
     styles = style_targets(objective, [see(jnp.asarray(STYLE))])
     return Targets(content(jnp.asarray(CONTENT)), styles)

@@ -14,7 +14,7 @@ from jaxnst.objective import (
     content_targets,
     make_numbers,
     make_objective,
-    style_moments,
+    style_summaries,
     style_targets,
 )
 from jaxnst.optimize import advance, make_method, start
@@ -44,7 +44,7 @@ def arguments(network, recipe, size):
     image, content, style = (jnp.asarray(helpers.picture(*size, seed)) for seed in range(3))
     targets = Targets(
         content_targets(objective, network.params, content),
-        style_targets(objective, [style_moments(objective, network.params, style)]),
+        style_targets(objective, [style_summaries(objective, network.params, style)]),
     )
     return image, (network.params, targets, make_numbers(recipe))
 

@@ -31,19 +31,19 @@ def network():
 @pytest.fixture
 def computed(monkeypatch):
     """Sizes of the styles whose moments are computed."""
-    sizes, plain = [], targets.moments_of
+    sizes, plain = [], targets.summaries_of
 
-    def watch(objective, params, image):
+    def watch(objective, params, image, weights):
         sizes.append(image.shape[:2])
-        return plain(objective, params, image)
+        return plain(objective, params, image, weights)
 
-    monkeypatch.setattr(targets, "moments_of", watch)
+    monkeypatch.setattr(targets, "summaries_of", watch)
     return sizes
 
 
 def ask(store, network, *, style=STYLE, size=SIZE, params=None, **more):
     params = network.params if params is None else params
-    return store.moments(make_objective(RECIPE, network), params, StyleImage(style), size, **more)
+    return store.summaries(make_objective(RECIPE, network), params, StyleImage(style), size, **more)
 
 
 def test_moments_are_those_of_the_style_at_that_size(network):
@@ -113,13 +113,13 @@ def test_the_least_recently_used_go_first(network, computed):
 
 
 def test_threads_wait_for_one_another(network, monkeypatch):
-    entered, calls, plain = threading.Barrier(4), [], targets.moments_of
+    entered, calls, plain = threading.Barrier(4), [], targets.summaries_of
 
     def slow(*arguments):
         calls.append(1)
         return plain(*arguments)
 
-    monkeypatch.setattr(targets, "moments_of", slow)
+    monkeypatch.setattr(targets, "summaries_of", slow)
     store = StyleStore()
 
     def task(_):
@@ -132,15 +132,15 @@ def test_threads_wait_for_one_another(network, monkeypatch):
 
 
 def test_what_failed_is_tried_again(network, monkeypatch):
-    store, plain = StyleStore(), targets.moments_of
+    store, plain = StyleStore(), targets.summaries_of
 
     def fail(*_):
         raise MemoryError("no room")
 
-    monkeypatch.setattr(targets, "moments_of", fail)
+    monkeypatch.setattr(targets, "summaries_of", fail)
     with pytest.raises(MemoryError):
         ask(store, network)
-    monkeypatch.setattr(targets, "moments_of", plain)
+    monkeypatch.setattr(targets, "summaries_of", plain)
     assert ask(store, network)
 
 

@@ -174,6 +174,8 @@ def _tasks(rows: list[Row], rest: list[str], prog: str) -> Iterator[Task]:
                 raise UsageError("-o, --dry-run, --save-every and --timings are for jaxnst run")
             if flags.styles != ["style"]:
                 raise UsageError("pictures are given by --contents and --styles, or a --manifest")
+            if flags.mask or flags.style_mask:
+                raise UsageError("--mask and --style-mask are for jaxnst run and jaxnst sweep")
             if recipe.init not in STARTS:
                 raise UsageError(f"--init: a batch starts from {', '.join(STARTS)}")
             read[row.flags] = flags, recipe, _settings(flags, recipe)
@@ -186,6 +188,8 @@ def _settings(flags: argparse.Namespace, recipe: Recipe) -> str:
     network = flags.network or recipe.network, weights, flags.preprocessing, flags.precision
     said: tuple[object, ...] = (format_recipe(recipe), flags.size, flags.style_size, flags.seed)
     said = *said, network
+    if flags.style_mix:
+        said = *said, tuple(flags.style_mix)
     if flags.deterministic:  # on a GPU another picture than without
         said = *said, "deterministic"
     return hashlib.sha256(repr(said).encode()).hexdigest()[:16]

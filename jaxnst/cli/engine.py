@@ -14,6 +14,7 @@ from jaxnst import batch
 from jaxnst.cli.device import devices_beside
 from jaxnst.cli.job import open_network, refuse_too_large, runs_side_by_side
 from jaxnst.config import Recipe
+from jaxnst.guidance import StyleMix
 from jaxnst.networks import LossNetwork
 from jaxnst.result import StylizeResult
 from jaxnst.schedule import Schedule
@@ -29,6 +30,7 @@ class Order(NamedTuple):
     recipe: list[Recipe]
     size: int | None
     style_size: int | None
+    style_mix: StyleMix | None
     seed: list[int]
     only: list[int]
 
@@ -101,6 +103,7 @@ class LocalEngine:
             recipe=order.recipe,
             size=order.size,
             style_size=order.style_size,
+            style_mix=order.style_mix,
             seed=order.seed,
             devices=self.all,
             only=order.only,

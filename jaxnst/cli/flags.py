@@ -9,7 +9,7 @@ from typing import NoReturn, get_args
 
 from jaxnst._version import __version__
 from jaxnst.cli.errors import USAGE, complain
-from jaxnst.config import Precision
+from jaxnst.config import LayerNames, LayerWeights, Precision
 
 SIZES = (16, 16384)
 """Longest sides that can be asked for, pixels."""
@@ -145,6 +145,51 @@ def whole(least: int | None = None, greatest: int | None = None) -> Callable[[st
         return value
 
     return read
+
+
+def layer_weights(text: str) -> LayerWeights:
+    """Read layers with their weights, 1 where none is given.
+
+    Example:
+      >>> layer_weights("relu1_1:0.5,relu3_1")
+      (('relu1_1', 0.5), ('relu3_1', 1.0))
+    """
+    pairs = (part.partition(":") for part in _parts(text))
+    return tuple((layer, number(weight) if colon else 1.0) for layer, colon, weight in pairs)
+
+
+def layer_names(text: str) -> LayerNames:
+    """Read a name for each of several layers.
+
+    Example:
+      >>> layer_names("relu1_1:histogram,relu3_1:sliced")
+      (('relu1_1', 'histogram'), ('relu3_1', 'sliced'))
+    """
+    pairs = [part.partition(":") for part in _parts(text)]
+    for layer, _, name in pairs:
+        if not (layer and name):
+            raise argparse.ArgumentTypeError(f"{text!r} names no layers, expected LAYER:NAME,...")
+    return tuple((layer, name) for layer, _, name in pairs)
+
+
+def mixture(text: str) -> tuple[str, tuple[float, ...]]:
+    """Read how much there is of each style, at one layer or at all others ("").
+
+    Example:
+      >>> mixture("0.7,0.3"), mixture("relu1_1:0,1")
+      (('', (0.7, 0.3)), ('relu1_1', (0.0, 1.0)))
+    """
+    layer, _, weights = text.rpartition(":")
+    return layer, tuple(number(part) for part in _parts(weights))
+
+
+def style_mix_of(flags: argparse.Namespace) -> dict[str, tuple[float, ...]] | None:
+    """Return how much of each style there is, by layer, if the flags say so."""
+    return dict(flags.style_mix) if flags.style_mix else None
+
+
+def _parts(text: str) -> list[str]:
+    return [part.strip() for part in text.split(",")]
 
 
 def memory(text: str) -> int:

@@ -3,7 +3,7 @@
 import argparse
 import difflib
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from jaxnst._files import name_of
 from jaxnst.cli.errors import UsageError
@@ -24,6 +24,8 @@ class Pictures:
     content: Pixels
     styles: list[Pixels]
     init: Pixels | None
+    masks: list[Pixels] = field(default_factory=list)
+    style_masks: list[Pixels] = field(default_factory=list)
 
     @property
     def pixels(self) -> int:
@@ -52,6 +54,9 @@ def check_flags(flags: argparse.Namespace, recipe: Recipe) -> None:
         make_schedule((side, side), (), recipe.scales, size=flags.size, style_size=flags.style_size)
     except ValueError as error:
         raise UsageError(str(error)) from error
+    layers = [layer for layer, _ in flags.style_mix or ()]
+    if len(set(layers)) < len(layers):
+        raise UsageError("--style-mix is given twice for the same layers: say each once")
     near = difflib.get_close_matches(recipe.init, STARTS, 1)
     if near and recipe.init not in STARTS and not os.path.exists(recipe.init):
         raise UsageError(
@@ -60,7 +65,7 @@ def check_flags(flags: argparse.Namespace, recipe: Recipe) -> None:
         )
     if flags.output is not None:
         check_output(flags.output)
-        for path in (flags.content, *flags.styles, recipe.init):
+        for path in (flags.content, *flags.styles, recipe.init, *flags.mask, *flags.style_mask):
             if os.path.exists(path) and os.path.exists(flags.output):
                 _check_other(flags.output, path)
 
@@ -81,6 +86,8 @@ def read_pictures(flags: argparse.Namespace, recipe: Recipe) -> Pictures:
         content=_read(flags.content),
         styles=[_read(path) for path in flags.styles],
         init=None if recipe.init in STARTS else _read(recipe.init),
+        masks=[load_image(path) for path in flags.mask],
+        style_masks=[load_image(path) for path in flags.style_mask],
     )
 
 
@@ -103,7 +110,7 @@ def tell_of_sizes(
         )
     if recipe.scales.style_like_content:
         return
-    wanted = flags.style_size or size
+    wanted = flags.style_size or round(recipe.scales.style_scale * size)
     for path, style in zip(flags.styles, pictures.styles, strict=True):
         height, width = style.shape[:2]
         if max(height, width) < wanted:

@@ -8,16 +8,19 @@ import jax
 
 from jaxnst import lbfgs
 from jaxnst.cli.device import available_memory, describe, devices_beside, use_device
+from jaxnst.cli.flags import style_mix_of
 from jaxnst.cli.inputs import Pictures
 from jaxnst.cli.loading import load_for
 from jaxnst.cli.messages import Messages, amount
 from jaxnst.config import Recipe
+from jaxnst.guidance import make_guidance
 from jaxnst.networks import LossNetwork
 from jaxnst.objective import make_objective
 from jaxnst.optimize import make_method
 from jaxnst.planning import Plan, make_plan, runs_that_fit
 from jaxnst.recipes import STAND_IN, is_approximation
 from jaxnst.schedule import Schedule
+from jaxnst.targets import StyleImage
 
 
 @dataclass(frozen=True)
@@ -54,6 +57,11 @@ class Job:
             remat=self.remat,
             loop=self.loop,
         )
+
+    @property
+    def style_mix(self) -> dict[str, tuple[float, ...]] | None:
+        """How much of each style there is, by layer, if that is said."""
+        return style_mix_of(self.flags)
 
     @property
     def devices(self) -> list[jax.Device]:
@@ -155,10 +163,20 @@ def make_job(flags: argparse.Namespace, recipe: Recipe, pictures: Pictures) -> J
     Raises:
       UsageError: If there is no such device, network or layer.
       OSError: If the network's parameters cannot be read.
-      ValueError: If they are damaged, or those of another network.
+      ValueError: If they are damaged, or those of another network; or masks and mixtures do not go
+        with the pictures.
     """
     device, network = open_network(flags, recipe)
-    return Job(flags, recipe, pictures, device, network)
+    job = Job(flags, recipe, pictures, device, network)
+    _, guidance = make_guidance(
+        pictures.content.shape[:2],
+        [StyleImage(style) for style in pictures.styles],
+        style_mix=job.style_mix,
+        masks=pictures.masks,
+        style_masks=pictures.style_masks,
+    )
+    guidance.mixture(make_objective(recipe, network), len(pictures.styles))
+    return job
 
 
 def open_network(flags: argparse.Namespace, recipe: Recipe) -> tuple[jax.Device, LossNetwork]:

@@ -2,12 +2,25 @@
 
 import argparse
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from types import UnionType
 from typing import Any, Literal, NoReturn, get_args, get_origin
 
 from jaxnst.cli.errors import explain
-from jaxnst.cli.flags import SEEDS, SIZE, SIZES, Parser, add_machine, add_network, number, whole
-from jaxnst.config import Recipe
+from jaxnst.cli.flags import (
+    SEEDS,
+    SIZE,
+    SIZES,
+    Parser,
+    add_machine,
+    add_network,
+    layer_names,
+    layer_weights,
+    mixture,
+    number,
+    whole,
+)
+from jaxnst.config import LayerNames, LayerWeights, Recipe
 from jaxnst.options import options, replace
 from jaxnst.recipes import (
     RECIPES,
@@ -17,6 +30,14 @@ from jaxnst.recipes import (
     read_recipe,
     recipe_on,
 )
+
+READERS: dict[Any, Callable[[str], Any]] = {
+    float: number,
+    int: whole(),
+    LayerWeights: layer_weights,
+    LayerNames: layer_names,
+}
+"""What reads the value of a flag, by the type of the recipe's field."""
 
 DESCRIPTION = "Paint the content picture in the manner of the style pictures."
 
@@ -106,7 +127,7 @@ def _parser(prog: str, recipe: Recipe, description: str, single: bool) -> Parser
 def _add_pictures(parser: Parser, recipe: Recipe, single: bool) -> None:
     parser.add_argument("content", metavar="CONTENT", help="picture to paint")
     parser.add_argument(
-        "styles", metavar="STYLE", nargs="+", help="picture to paint like; several count equally"
+        "styles", metavar="STYLE", nargs="+", help="picture to paint like, one or several"
     )
     group = parser.add_argument_group("pictures")
     group.add_argument("-o", "--output", metavar="OUT", help="where the result is written")
@@ -124,6 +145,29 @@ def _add_pictures(parser: Parser, recipe: Recipe, single: bool) -> None:
         type=whole(*SIZES),
         metavar="PIXELS",
         help="longest side at which the styles are looked at (default: that of the result)",
+    )
+    group.add_argument(
+        "--style-mix",
+        type=mixture,
+        action="append",
+        metavar="[LAYER:]WEIGHTS",
+        help="how much of each style, 0.7,0.3; at one layer relu1_1:0,1; may be repeated (default: "
+        "equal parts)",
+    )
+    group.add_argument(
+        "--mask",
+        action="append",
+        default=[],
+        metavar="FILE",
+        help="where in the content there is style, white on black; repeated, a region for each "
+        "style",
+    )
+    group.add_argument(
+        "--style-mask",
+        action="append",
+        default=[],
+        metavar="FILE",
+        help="which part of a style counts; repeated, one for each style, or several of one",
     )
     group.add_argument(
         "--save-every",
@@ -164,16 +208,17 @@ def _add_method(parser: Parser, recipe: Recipe) -> None:
 
 def _keywords(flag: str, field: "dataclasses.Field[Any]", value: Any) -> dict[str, Any]:
     """Turn a field of the recipe into what argparse wants to know of its flag."""
-    kinds = [kind for kind in get_args(field.type) if kind is not type(None)] or [field.type]
+    kinds = {*get_args(field.type)} if isinstance(field.type, UnionType) else {field.type}
+    (kind,) = kinds - {type(None)}
     choices = field.metadata.get("choices")
-    if get_origin(field.type) is Literal:
-        kinds, choices = [str], get_args(field.type)
+    if get_origin(kind) is Literal:
+        choices = get_args(kind)
     text = field.metadata["help"]
-    if value is not None and "default" not in text:
-        text += f" (default: {value:g})" if isinstance(value, float) else f" (default: {value})"
+    if value not in (None, ()) and "default" not in text:
+        text += f" (default: {_written(value)})"
     name = flag.rsplit("-", 1)[-1].upper()
     return {
-        "type": {float: number, int: whole()}.get(kinds[0], str),
+        "type": READERS.get(kind, str),
         "choices": choices,
         "metavar": None if choices else name,
         "help": text.replace("%", "%%"),
@@ -181,6 +226,13 @@ def _keywords(flag: str, field: "dataclasses.Field[Any]", value: Any) -> dict[st
         "default": argparse.SUPPRESS,
         "dest": _dest(flag),
     }
+
+
+def _written(value: Any) -> str:
+    """Write a field's value as its flag takes it."""
+    if isinstance(value, tuple):
+        return ",".join(":".join(map(_written, part)) for part in value)
+    return f"{value:g}" if isinstance(value, float) else str(value)
 
 
 def _dest(flag: str) -> str:

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 from jaxnst._files import name_of
 from jaxnst.cli.buckets import AT_ONCE, Batch, Bucket, Task, Waiting, make_buckets
 from jaxnst.cli.errors import explain
+from jaxnst.cli.flags import style_mix_of
 from jaxnst.cli.ledger import Ledger, inputs
 from jaxnst.cli.messages import Messages, length, shape
 from jaxnst.cli.saving import print_path
@@ -193,6 +194,7 @@ class Work:
             recipe=[task.recipe for task in tasks],
             size=tasks[0].flags.size,
             style_size=tasks[0].flags.style_size,
+            style_mix=style_mix_of(tasks[0].flags),
             seed=[task.flags.seed for task in tasks],
             only=here,
         )

@@ -13,10 +13,13 @@ differ in two points:
 
 import difflib
 from dataclasses import replace
+from typing import TypeVar
 
-from jaxnst.config import LayerWeights, Recipe
+from jaxnst.config import Recipe
 from jaxnst.recipes import posts, programs
 from jaxnst.recipes.toml_file import format_recipe, read_recipe
+
+T = TypeVar("T")
 
 __all__ = [
     "DEFAULT",
@@ -83,8 +86,8 @@ def recipe_on(recipe: Recipe, network: str) -> Recipe:
         return recipe
     names = dict(stand_in.layers)
 
-    def renamed(layers: LayerWeights) -> LayerWeights:
-        return tuple((names.get(layer, layer), weight) for layer, weight in layers)
+    def renamed(layers: tuple[tuple[str, T], ...]) -> tuple[tuple[str, T], ...]:
+        return tuple((names.get(layer, layer), value) for layer, value in layers)
 
     content, style, tv = recipe.content, recipe.style, recipe.tv
     return replace(
@@ -96,7 +99,13 @@ def recipe_on(recipe: Recipe, network: str) -> Recipe:
             weight=content.weight * stand_in.content,
             layers=renamed(content.layers),
         ),
-        style=replace(style, weight=style.weight * stand_in.style, layers=renamed(style.layers)),
+        style=replace(
+            style,
+            weight=style.weight * stand_in.style,
+            layers=renamed(style.layers),
+            statistics=renamed(style.statistics),
+            distances=renamed(style.distances),
+        ),
         tv=replace(tv, weight=tv.weight * stand_in.tv),
     )
 

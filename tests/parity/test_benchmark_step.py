@@ -42,7 +42,7 @@ def test_a_weight_off_by_a_twentieth_is_found(problem, ours, name):
 
 def test_another_target_or_image_is_found(problem, ours):
     style = dict(problem.targets.style)
-    style["relu5_1"] = 1.05 * style["relu5_1"]
+    style["relu5_1"] = tuple(1.05 * target for target in style["relu5_1"])
     for wrong in (
         problem._replace(targets=problem.targets._replace(style=style)),
         problem._replace(image=problem.image + 0.01),

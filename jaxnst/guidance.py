@@ -1,0 +1,187 @@
+"""Which style goes where, and how much of each: masks, transparency, mixtures.
+
+R regions of the content are painted with mixtures of S styles. Without masks there is one region;
+with one style, or one mask, either serves all of the others; else there are as many of both.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import jax.numpy as jnp
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from jaxnst._checks import not_negative
+from jaxnst.image import resize
+from jaxnst.masks import VISIBLE, Mask, check_mask, disjoint, layer_sizes, position_weights, sized
+from jaxnst.objective import EVERYWHERE, Objective, Where
+from jaxnst.result import Picture
+from jaxnst.schedule import Scale, Schedule, Size
+from jaxnst.space import encode
+from jaxnst.targets import StyleImage
+
+StyleMix = Sequence[int | float] | Mapping[str, Sequence[int | float]]
+"""A weight for each style; or by layer, with ``""`` for those that are not named."""
+
+
+@dataclass(frozen=True, eq=False)
+class Guidance:
+    """How a run's styles are laid out, before any size is known.
+
+    Attributes:
+      mix: Weights of the styles by layer; those under ``""`` hold for layers that are not named,
+        and equal parts where there are none.
+      masks: Of the regions; none: everywhere.
+      opacity: Of the content; None: opaque.
+    """
+
+    mix: Mapping[str, tuple[float, ...]]
+    masks: tuple[Mask, ...] = ()
+    opacity: Mask | None = None
+
+    @property
+    def structure(self) -> tuple[int, bool]:
+        """What of it decides a program: how many regions there are, and whether pixels are kept."""
+        return len(self.masks), self.opacity is not None
+
+    def mixture(self, objective: Objective, styles: int) -> NDArray[np.float32]:
+        """Return how much of each style there is by style layer and region, ``(L, R, S)``.
+
+        Raises:
+          KeyError: If the network has no layer of a name.
+          ValueError: If a layer that is named is no style layer.
+        """
+        regions = max(1, len(self.masks))
+        if 1 < regions == styles:
+            return np.tile(np.eye(styles, dtype=np.float32), (len(objective.style_layers), 1, 1))
+        named = {objective.network.resolve(k): v for k, v in self.mix.items() if k}
+        if unknown := named.keys() - set(objective.style_layers):
+            raise ValueError(
+                f"styles are mixed at {sorted(unknown)[0]}, which is none of the style layers "
+                f"{', '.join(objective.style_layers)}"
+            )
+        common = self.mix.get("", (1.0,) * styles)
+        rows = [named.get(layer, common) for layer in objective.style_layers]
+        return np.repeat(np.asarray(rows, np.float32)[:, None], regions, axis=1)
+
+    def where(
+        self, objective: Objective, schedule: Schedule, scale: Scale, content: Picture
+    ) -> Where:
+        """Lay the regions out at a scale, whose content picture is given."""
+        if not self.masks and self.opacity is None:
+            return EVERYWHERE
+        network, inner = objective.network, scale.inner
+
+        def here(mask: Mask) -> Mask:
+            return sized(mask, inner, box=schedule.with_margin(mask.shape))
+
+        opaque = np.ones(inner, np.float32) if self.opacity is None else here(self.opacity)
+        masks = [here(mask) for mask in self.masks] or [np.ones(inner, np.float32)]
+        regions = disjoint(masks) * opaque
+        shares = regions.mean(axis=(1, 2)) / opaque.mean()
+        sizes = layer_sizes(network, inner, objective.layers)
+        style = {
+            name: np.stack([position_weights(region, sizes[name]) for region in regions])
+            for name in objective.style_layers
+        }
+        if self.opacity is None:
+            return Where({}, style, shares.astype(np.float32), None, None)
+        content_weights = {
+            name: position_weights(opaque, sizes[name], shrink=False)
+            for name in objective.content_layers
+        }
+        free = (opaque >= VISIBLE).astype(np.float32)
+        still = np.asarray(encode(jnp.asarray(content), objective.space))
+        return Where(content_weights, style, shares.astype(np.float32), free, still)
+
+    def kept(self, painted: Picture, content: Picture) -> Picture:
+        """Put the content back where it is transparent, and add its opacity as a fourth channel."""
+        if self.opacity is None:
+            return painted
+        size = painted.shape[:2]
+        opacity = sized(self.opacity, size)
+        opacity[opacity < VISIBLE] = 0
+        still = np.clip(resize(content, size), 0, 1)
+        picture = np.where(opacity[..., None] > 0, painted, still)
+        return np.concatenate([picture, opacity[..., None]], axis=-1)
+
+
+def make_guidance(
+    content: Size,
+    styles: Sequence[StyleImage],
+    *,
+    opacity: Mask | None = None,
+    style_mix: StyleMix | None = None,
+    masks: Sequence[ArrayLike] = (),
+    style_masks: Sequence[ArrayLike] = (),
+) -> tuple[list[StyleImage], Guidance]:
+    """Check what is asked for, and lay it out.
+
+    Args:
+      content: Height and width of the content image.
+      styles: The style images.
+      opacity: Of the content image, ``(H, W)``; None: opaque.
+      style_mix: As :func:`jaxnst.stylize`.
+      masks: As there.
+      style_masks: As there.
+
+    Returns:
+      The styles with their masks, one style for each mask of one, and the rest.
+
+    Raises:
+      TypeError: If a mask is none of floats.
+      ValueError: If a mask cannot be used, or numbers of masks, styles and weights do not agree.
+    """
+    parts = list(styles)
+    if style_masks:
+        if len(parts) == 1:
+            parts = parts * len(style_masks)
+        if len(parts) != len(style_masks):
+            raise ValueError(
+                f"there are {len(style_masks)} style masks for {len(styles)} styles, expected one "
+                "for each style, or any number for one style"
+            )
+        parts = [
+            StyleImage(
+                _whole(style),
+                mask=check_mask(f"style mask {i}", mask, style.image.shape[:2]),
+            )
+            for i, (style, mask) in enumerate(zip(parts, style_masks, strict=True), 1)
+        ]
+    if len(masks) > 1 and len(parts) not in (1, len(masks)):
+        raise ValueError(
+            f"there are {len(masks)} masks for {len(parts)} styles, expected a style for each "
+            "mask, or one style, or one mask"
+        )
+    if len(masks) > 1 and len(parts) > 1 and style_mix is not None:
+        raise ValueError("each mask has a style of its own, so there is no mixture: give either")
+    if opacity is not None and opacity.max() < VISIBLE:
+        raise ValueError("content image is transparent everywhere: nothing to paint")
+    found = [check_mask(f"mask {i}", mask, content) for i, mask in enumerate(masks, 1)]
+    return parts, Guidance(_check_mix(style_mix, len(parts)), tuple(found), opacity)
+
+
+def _whole(style: StyleImage) -> Any:
+    """Return a style image with its opacity, if it has any."""
+    if style.mask is None:
+        return style.image
+    return np.concatenate([style.image, style.mask[..., None]], axis=-1)
+
+
+def _check_mix(given: StyleMix | None, styles: int) -> dict[str, tuple[float, ...]]:
+    """Bring weights of styles into the form of :class:`Guidance`."""
+    if given is None:
+        return {}
+    by_layer = given if isinstance(given, Mapping) else {"": given}
+    for layer, weights in by_layer.items():
+        at = f" at {layer}" if layer else ""
+        if len(weights) != styles:
+            raise ValueError(
+                f"style mix{at} has {len(weights)} weights for {styles} styles, expected one each"
+            )
+        for weight in weights:
+            not_negative(f"style mix{at}", float(weight))
+        if sum(weights) <= 0:
+            raise ValueError(f"style mix{at} is 0 for every style, expected one above 0")
+    return {layer: tuple(map(float, weights)) for layer, weights in by_layer.items()}

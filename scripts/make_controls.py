@@ -1,0 +1,135 @@
+"""Make the pictures of docs/controls.md, into docs/pictures/: a sheet for each control.
+
+    python scripts/make_controls.py [--only NAME] [--size PIXELS]
+
+Every cell is one command line, run as a person would type it, with its flags as the label. Pictures
+are the rendered examples; masks and the cut-out are drawn here.
+"""
+
+import argparse
+import shlex
+import tempfile
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+from PIL import Image, ImageDraw, ImageFilter
+
+import jaxnst
+from jaxnst.cli import main as run_command
+from jaxnst.sheet import contact_sheet
+
+ROOT = Path(__file__).resolve().parent.parent
+OUT = ROOT / "docs/pictures"
+EXAMPLES = ROOT / "examples"
+
+
+class Sheet(NamedTuple):
+    """One control: what every cell has in common, the flags of each, and cells in a row."""
+
+    pictures: str
+    cells: tuple[str, ...]
+    across: int = 3
+
+
+SHEETS = {
+    "controls-mix": Sheet(
+        "content.jpg strokes.jpg shapes.jpg",
+        (
+            "--style-mix 1,0",
+            "--style-mix 0.5,0.5",
+            "--style-mix 0,1",
+            "--style-mix 1,0 --style-mix relu1_1:0,1 --style-mix relu2_1:0,1",
+            "--style-mix 0,1 --style-mix relu1_1:1,0 --style-mix relu2_1:1,0",
+        ),
+    ),
+    "controls-scale": Sheet(
+        "content.jpg strokes.jpg",
+        ("--style-scale 0.5", "--style-scale 1", "--style-scale 2"),
+    ),
+    "controls-statistics": Sheet(
+        "content.jpg strokes.jpg",
+        (
+            "--style-statistic covariance",
+            "--style-statistic gram",
+            "--style-statistic mean-deviation",
+            "--style-statistic histogram",
+            "--style-statistic sliced",
+            "--style-distance wasserstein --style-weight 1",
+        ),
+    ),
+    "controls-where": Sheet(
+        "content.jpg",
+        (
+            "strokes.jpg --mask sky.png",
+            "strokes.jpg shapes.jpg --mask sky.png --mask ground.png",
+            "hatching.jpg strokes.jpg --mask sky.png --mask ground.png",
+        ),
+    ),
+    "controls-transparency": Sheet("cut-out.png strokes.jpg", ("", "--size 160")),
+}
+
+
+def draw_inputs(folder: Path) -> None:
+    """Draw masks of the example landscape, and cut its church out."""
+    content = Image.open(EXAMPLES / "content.jpg")
+    width, height = content.size
+    skyline = ((0, 0.29), (0.1, 0.26), (0.18, 0.2), (0.25, 0.27), (0.42, 0.3), (0.55, 0.27))
+    skyline += ((0.62, 0.33), (0.72, 0.33), (0.76, 0.18), (0.84, 0.05), (0.93, 0.02), (1, 0.1))
+    sky = Image.new("L", content.size, 0)
+    points = [(x * width, y * height) for x, y in skyline]
+    ImageDraw.Draw(sky).polygon([(0, 0), *points, (width, 0)], fill=255)
+    sky = sky.filter(ImageFilter.GaussianBlur(height / 100))
+    sky.save(folder / "sky.png")
+    Image.fromarray(255 - np.asarray(sky)).save(folder / "ground.png")
+    hole = Image.new("L", content.size, 0)
+    box = [0.05 * width, 0.1 * height, 0.65 * width, 0.95 * height]
+    ImageDraw.Draw(hole).ellipse(box, fill=255)
+    content.putalpha(hole.filter(ImageFilter.GaussianBlur(height / 200)))
+    content.save(folder / "cut-out.png")
+
+
+def paint(folder: Path, pictures: str, cell: str, size: int) -> np.ndarray:
+    """Run one command line, and return its picture on white."""
+    out = folder / "out.png"
+    names = [
+        str(path if (path := EXAMPLES / word).exists() else folder / word)
+        if word.endswith((".jpg", ".png"))
+        else word
+        for word in shlex.split(f"{pictures} {cell}")
+    ]
+    sized = names if "--size" in names else [*names, "--size", str(size)]
+    if status := run_command(["run", *sized, "-o", str(out), "--quiet"]):
+        raise SystemExit(f"{cell}: exit status {status}")
+    return jaxnst.load_image(out)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.split("\n", 1)[0])
+    parser.add_argument("--only", choices=SHEETS)
+    parser.add_argument("--size", type=int, default=288)
+    arguments = parser.parse_args()
+    OUT.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        draw_inputs(folder)
+        for sheet_name, sheet in SHEETS.items():
+            if arguments.only not in (None, sheet_name):
+                continue
+            cells = [
+                (
+                    cell.replace(" --", "\n--"),
+                    paint(folder, sheet.pictures, cell, arguments.size),
+                )
+                for cell in sheet.cells
+            ]
+            rows = [cells[i : i + sheet.across] for i in range(0, len(cells), sheet.across)]
+            height = max(picture.shape[0] for _, picture in cells)
+            jaxnst.save_image(
+                OUT / f"{sheet_name}.jpg", contact_sheet(rows, height=height), quality=88
+            )
+            print(sheet_name)
+
+
+if __name__ == "__main__":
+    main()
