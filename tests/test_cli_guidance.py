@@ -9,13 +9,13 @@ from PIL import Image
 
 from jaxnst.image import load_image, save_image
 
-STEPS = ("--size", "48", "--steps", "2", "--quiet")
+STEPS = ("--size", "48", "--steps", "12", "--quiet")
 
 
 @pytest.fixture(autouse=True)
 def folder(tmp_path, monkeypatch):
     save_image(tmp_path / "content.png", helpers.picture(36, 48))
-    save_image(tmp_path / "style.png", helpers.picture(40, 50, seed=1))
+    save_image(tmp_path / "style.png", helpers.picture(42, 56, seed=1))
     save_image(tmp_path / "other.png", helpers.picture(50, 40, seed=2))
     mask = np.zeros((18, 24, 3), np.float32)
     mask[:, :12] = 1
