@@ -19,6 +19,7 @@ from jaxnst.config import Recipe
 from jaxnst.recipes import get_recipe
 
 if TYPE_CHECKING:
+    from jaxnst import notebook
     from jaxnst.batch import BatchProgress, stylize_batch
     from jaxnst.distances import register_distance, style_loss
     from jaxnst.image import load_image, resize, save_image
@@ -43,6 +44,7 @@ __all__ = [
     "load_image",
     "load_network",
     "moments",
+    "notebook",
     "recipes",
     "reconstruct_content",
     "reconstruct_style",
@@ -73,6 +75,8 @@ _HOMES = {name: module for module, names in _MODULES.items() for name in names}
 
 def __getattr__(name: str) -> Any:
     """Import a public name when it is first asked for (PEP 562)."""
+    if name == "notebook":
+        return importlib.import_module("jaxnst.notebook")
     if name not in _HOMES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     value = getattr(importlib.import_module(_HOMES[name]), name)

@@ -27,10 +27,10 @@ MODULES = sorted(
 ROOMS = [
     *("_version", "_types", "_files", "_checks", "config", "options", "precision", "preprocessing"),
     "space",
-    *("srgb", "image", "sheet", "weights", "networks", "statistics", "losses", "distances"),
-    *("objective", "precondition", "lbfgs", "optimize", "lanes", "recipes", "schedule", "masks"),
-    *("targets", "result", "guidance", "run", "transfer", "reconstruct", "footprint", "planning"),
-    *("side_by_side", "batch", "cli"),
+    *("srgb", "image", "sheet", "animation", "weights", "networks", "statistics", "losses"),
+    *("distances", "objective", "precondition", "lbfgs", "optimize", "lanes", "recipes"),
+    *("schedule", "masks", "targets", "result", "plotting", "notebook", "guidance", "run"),
+    *("transfer", "reconstruct", "footprint", "planning", "side_by_side", "batch", "cli"),
     "__main__",
 ]
 
@@ -185,7 +185,7 @@ def test_rooms_import_from_the_rooms_before_them_only(path):
 @pytest.mark.parametrize(
     ("library", "rooms"),
     [
-        ("PIL", {"image", "srgb", "sheet"}),
+        ("PIL", {"image", "srgb", "sheet", "animation"}),
         ("flax", {"networks"}),
         ("jaxopt", {"lbfgs"}),
         ("h5py", {"weights"}),
@@ -193,6 +193,9 @@ def test_rooms_import_from_the_rooms_before_them_only(path):
         ("rich", {"cli"}),
         ("filelock", {"cli"}),
         ("ray", {"cli"}),
+        ("matplotlib", {"plotting"}),
+        ("av", {"animation"}),
+        ("IPython", {"notebook"}),
     ],
 )
 def test_each_library_has_one_door(library, rooms):
