@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from jaxnst.cli.buckets import AT_ONCE, Task
 from jaxnst.cli.errors import UsageError, guarded, leave
-from jaxnst.cli.flags import Parser, whole
+from jaxnst.cli.flags import Parser, refuse_single, whole
 from jaxnst.cli.ledger import Ledger, inputs
 from jaxnst.cli.locking import alone_in
 from jaxnst.cli.messages import Messages, hush_xla
@@ -170,8 +170,9 @@ def _tasks(rows: list[Row], rest: list[str], prog: str) -> Iterator[Task]:
     for row in rows:
         if row.flags not in read:
             flags, recipe = parse(["content", "style", *rest, *row.flags], prog)
-            if flags.output or flags.dry_run or flags.save_every or flags.timings:
-                raise UsageError("-o, --dry-run, --save-every and --timings are for jaxnst run")
+            refuse_single(flags)
+            if flags.output or flags.allow_local:
+                raise UsageError("-o and --allow-local are for jaxnst run")
             if flags.styles != ["style"]:
                 raise UsageError("pictures are given by --contents and --styles, or a --manifest")
             if flags.mask or flags.style_mask:

@@ -5,10 +5,10 @@ import difflib
 import re
 import sys
 from collections.abc import Callable
-from typing import NoReturn, get_args
+from typing import Any, NoReturn, get_args
 
 from jaxnst._version import __version__
-from jaxnst.cli.errors import USAGE, complain
+from jaxnst.cli.errors import USAGE, UsageError, complain
 from jaxnst.config import LayerNames, LayerWeights, Precision
 
 SIZES = (16, 16384)
@@ -120,6 +120,62 @@ def add_machine(parser: Parser, *, painting: bool = False, single: bool = True) 
     group.add_argument("--quiet", action="store_true", help="print only errors and the result")
     group.add_argument("--debug", action="store_true", help="show where an error comes from")
     group.add_argument("--version", action="version", version=f"jaxnst {__version__}")
+
+
+SINGLE = (
+    *("dry_run", "save_every", "timings", "log", "plot", "animate", "animate_every"),
+    *("side_by_side", "format"),
+)
+"""Where flags are kept that are for runs that paint one picture."""
+
+
+def refuse_single(flags: argparse.Namespace) -> None:
+    """Refuse flags that are for runs that paint one picture.
+
+    Raises:
+      UsageError: One is given.
+    """
+    for name in SINGLE:
+        if getattr(flags, name):
+            raise UsageError(f"--{name.replace('_', '-')} is for single runs: jaxnst run")
+
+
+def add_watching(parser: Parser, *, single: bool) -> None:
+    """Add the flags that say what is written of a run beside its picture.
+
+    Args:
+      parser: Of the command.
+      single: Whether it paints one picture; else they are not shown.
+    """
+    group = parser.add_argument_group("watching" if single else None)
+
+    def add(flag: str, text: str, **more: Any) -> None:
+        group.add_argument(flag, help=text if single else argparse.SUPPRESS, **more)
+
+    add(
+        "--save-every",
+        "also save the picture every N evaluations, as OUT with their number",
+        type=whole(1),
+        metavar="N",
+    )
+    add("--log", "write evaluations, losses and seconds as JSON, a line a report", metavar="FILE")
+    add(
+        "--plot",
+        "draw the losses over evaluations: .png, .svg or .pdf; needs jaxnst[watch]",
+        metavar="FILE",
+    )
+    add(
+        "--animate",
+        "show how the picture came about: .gif, .webp, or .mp4, which needs jaxnst[watch]",
+        metavar="FILE",
+    )
+    add(
+        "--animate-every",
+        "evaluations between two of its frames (default: such that there are about 80)",
+        type=whole(1),
+        metavar="N",
+    )
+    add("--side-by-side", "content, styles and result as one labelled picture", metavar="FILE")
 
 
 def number(text: str) -> float:

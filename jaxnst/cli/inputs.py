@@ -4,13 +4,15 @@ import argparse
 import difflib
 import os
 from dataclasses import dataclass, field
+from functools import partial
 
-from jaxnst._files import name_of
 from jaxnst.cli.errors import UsageError
+from jaxnst.cli.fetching import as_file, check_sources, shown
 from jaxnst.cli.flags import SIZE
 from jaxnst.cli.messages import Messages, shape
+from jaxnst.cli.outputs import check_outputs
 from jaxnst.config import Recipe
-from jaxnst.image import check_output, check_side, load_image
+from jaxnst.image import check_side, load_image
 from jaxnst.schedule import Schedule, make_schedule
 from jaxnst.srgb import Pixels
 
@@ -40,12 +42,12 @@ class Pictures:
 
 
 def check_flags(flags: argparse.Namespace, recipe: Recipe) -> None:
-    """Refuse flags that do not go together, and an output that cannot be written.
+    """Refuse flags that do not go together, and inputs and outputs that cannot be used.
 
     Raises:
       UsageError: What the flags ask for makes no sense.
-      OSError: As :func:`jaxnst.image.check_output`.
-      ValueError: As :func:`jaxnst.image.check_output`.
+      OSError: As :func:`jaxnst.cli.outputs.check_outputs`.
+      ValueError: As OSError.
     """
     if flags.output is None and not flags.dry_run:
         raise UsageError("say where the result is to be written: -o OUT")
@@ -63,16 +65,11 @@ def check_flags(flags: argparse.Namespace, recipe: Recipe) -> None:
             f"--init: there is no file {recipe.init}, did you mean {near[0]!r}? expected "
             f"{', '.join(STARTS)} or a picture's path"
         )
-    if flags.output is not None:
-        check_output(flags.output)
-        for path in (flags.content, *flags.styles, recipe.init, *flags.mask, *flags.style_mask):
-            if os.path.exists(path) and os.path.exists(flags.output):
-                _check_other(flags.output, path)
-
-
-def _check_other(output: str, source: str) -> None:
-    if os.path.samefile(output, source):
-        raise UsageError(f"-o {name_of(output)} would overwrite a picture given: use another name")
+    starts = [] if recipe.init in STARTS else [recipe.init]
+    sources = [flags.content, *flags.styles, *starts, *flags.mask, *flags.style_mask]
+    check_sources(sources)
+    settings = [flags.weights, flags.recipe if flags.recipe.lower().endswith(".toml") else None]
+    check_outputs(flags, [*sources, *filter(None, settings)])
 
 
 def read_pictures(flags: argparse.Namespace, recipe: Recipe) -> Pictures:
@@ -82,18 +79,31 @@ def read_pictures(flags: argparse.Namespace, recipe: Recipe) -> Pictures:
       OSError: As :func:`jaxnst.image.load_image`.
       ValueError: As it, or a picture is too small.
     """
+    read = partial(read_picture, allow_local=flags.allow_local)
     return Pictures(
-        content=_read(flags.content),
-        styles=[_read(path) for path in flags.styles],
-        init=None if recipe.init in STARTS else _read(recipe.init),
-        masks=[load_image(path) for path in flags.mask],
-        style_masks=[load_image(path) for path in flags.style_mask],
+        content=read(flags.content),
+        styles=[read(source) for source in flags.styles],
+        init=None if recipe.init in STARTS else read(recipe.init),
+        masks=[read(source, least=1) for source in flags.mask],
+        style_masks=[read(source, least=1) for source in flags.style_mask],
     )
 
 
-def _read(path: str) -> Pixels:
-    picture = load_image(path)
-    check_side(picture, path)
+def read_picture(source: str, *, allow_local: bool = False, least: int = 16) -> Pixels:
+    """Load a picture from a path, an address or standard input.
+
+    Args:
+      source: Which.
+      allow_local: As :func:`jaxnst.cli.fetching.as_file`.
+      least: Pixels that its shorter side must have.
+
+    Raises:
+      OSError: As :func:`jaxnst.image.load_image`, or it cannot be had.
+      ValueError: As OSError, or it is too small.
+    """
+    with as_file(source, allow_local=allow_local) as path:
+        picture = load_image(path)
+        check_side(picture, path, least=least)
     return picture
 
 
@@ -105,7 +115,7 @@ def tell_of_sizes(
     height, width = pictures.content.shape[:2]
     if max(height, width) < size:
         messages.notice(
-            f"{name_of(flags.content)} is {shape((height, width))}, smaller than the "
+            f"{shown(flags.content)} is {shape((height, width))}, smaller than the "
             f"{size} pixels asked for: it is enlarged"
         )
     if recipe.scales.style_like_content:
@@ -115,6 +125,6 @@ def tell_of_sizes(
         height, width = style.shape[:2]
         if max(height, width) < wanted:
             messages.notice(
-                f"{name_of(path)} is {shape((height, width))}, smaller than {wanted} pixels: it "
+                f"{shown(path)} is {shape((height, width))}, smaller than {wanted} pixels: it "
                 "is used as it is, since a style is never enlarged"
             )

@@ -1,6 +1,5 @@
 """Paint: run the transfer, show how far it is, save what comes out, also of a run cut short."""
 
-import os
 import sys
 from contextlib import closing
 from typing import NoReturn
@@ -9,48 +8,20 @@ from jaxnst._version import __version__
 from jaxnst.cli.errors import FAILED, STOPPED, complain, explain, leave
 from jaxnst.cli.job import Job, tell_of_method
 from jaxnst.cli.messages import Messages, length, shape
-from jaxnst.cli.progress import Display, make_display
-from jaxnst.cli.saving import print_path, save_picture
+from jaxnst.cli.progress import make_display
+from jaxnst.cli.saving import hand_over
 from jaxnst.cli.stopping import Stopped, stoppable
-from jaxnst.image import save_image
-from jaxnst.transfer import Progress, StylizeResult, stylize
-
-
-class Watch:
-    """Listens to a run: shows its progress, saves pictures on the way, remembers the last news."""
-
-    def __init__(self, display: Display, output: str, every: int | None) -> None:
-        self.display, self.output, self.every = display, output, every
-        self.last: Progress | None = None
-        self.saved = 0
-
-    def __call__(self, progress: Progress) -> None:
-        """Take in the news."""
-        self.last = progress
-        self.display(progress)
-        count = progress.total_done
-        if self.every and count // self.every > self.saved // self.every:
-            save_image(numbered(self.output, count), progress.image())
-            self.saved = count
-
-
-def numbered(path: str, count: int) -> str:
-    """Put a number before the ending.
-
-    Example:
-      >>> numbered("folder/out.png", 50)
-      'folder/out-0050.png'
-    """
-    stem, ending = os.path.splitext(path)
-    return f"{stem}-{count:04d}{ending}"
+from jaxnst.cli.watching import Watch, make_listeners, report_interval
+from jaxnst.transfer import StylizeResult, stylize
 
 
 def paint(job: Job, messages: Messages) -> int:
-    """Run a job, save its picture and print the picture's path."""
+    """Run a job, hand over its picture, then write what else was asked for."""
     _greet(job, messages)
     flags, schedule = job.flags, job.plan().schedule
+    total = sum(scale.evaluations for scale in schedule.scales)
     with closing(make_display(schedule, messages)) as display:
-        watch = Watch(display, flags.output, flags.save_every)
+        watch = Watch([display, *make_listeners(flags, job.pictures, total)])
 
         def work() -> StylizeResult:
             return stylize(
@@ -66,7 +37,7 @@ def paint(job: Job, messages: Messages) -> int:
                 init=job.pictures.init,
                 seed=flags.seed,
                 callback=watch,
-                every=flags.save_every,
+                every=report_interval(flags, total),
                 remat=job.remat,
             )
 
@@ -74,13 +45,18 @@ def paint(job: Job, messages: Messages) -> int:
             result = stoppable(work)
         except Stopped as stop:
             display.close()
-            _end_early(stop, watch, messages)
-    save_picture(flags.output, result.image)
-    messages.say(_summary(result))
-    if flags.timings:
-        print(timings(result), file=sys.stderr)
-    print_path(flags.output)
-    return 0
+            _end_early(stop, watch, job, messages)
+        except Exception:
+            watch.close(None)
+            raise
+    try:
+        hand_over(flags, result.image)
+        messages.say(_summary(result))
+        if flags.timings:
+            print(timings(result), file=sys.stderr)
+    finally:
+        watch.close(result)
+    return watch.complain(messages.prog, 0)
 
 
 def _greet(job: Job, messages: Messages) -> None:
@@ -118,10 +94,12 @@ def timings(result: StylizeResult) -> str:
     )
 
 
-def _end_early(stop: Stopped, watch: Watch, messages: Messages) -> NoReturn:
-    """Save the picture so far and end the process."""
-    last = watch.last
+def _end_early(stop: Stopped, watch: Watch, job: Job, messages: Messages) -> NoReturn:
+    """Save the picture so far, and what else was asked for, and end the process."""
+    left = "the picture so far is not saved"
     try:
+        watch.end()
+        last = watch.last
         if last is None or last.total_done == 0:
             messages.say(f"{messages.prog}: stopped before the first step, nothing is saved")
         else:
@@ -129,10 +107,11 @@ def _end_early(stop: Stopped, watch: Watch, messages: Messages) -> NoReturn:
                 f"{messages.prog}: stopped after {last.total_done} of {last.total} evaluations, "
                 "saving the picture so far"
             )
-            save_picture(watch.output, last.image())
-            print_path(watch.output)
-        leave(stop.status)
+            hand_over(job.flags, last.image())
+        left = "the picture so far is saved, what was to be written beside it is not"
+        watch.close(None)
+        leave(watch.complain(messages.prog, stop.status))
     except KeyboardInterrupt:
-        leave(complain(messages.prog, "stopped again, the picture so far is not saved", STOPPED))
+        leave(complain(messages.prog, f"stopped again, {left}", STOPPED))
     except Exception as error:
         leave(complain(messages.prog, explain(error), FAILED))

@@ -14,6 +14,7 @@ from jaxnst.cli.flags import (
     Parser,
     add_machine,
     add_network,
+    add_watching,
     layer_names,
     layer_weights,
     mixture,
@@ -21,6 +22,7 @@ from jaxnst.cli.flags import (
     whole,
 )
 from jaxnst.config import LayerNames, LayerWeights, Recipe
+from jaxnst.image import ENDINGS
 from jaxnst.options import options, replace
 from jaxnst.recipes import (
     RECIPES,
@@ -119,18 +121,25 @@ def _parser(prog: str, recipe: Recipe, description: str, single: bool) -> Parser
         allow_abbrev=False,
     )
     _add_pictures(parser, recipe, single)
+    add_watching(parser, single=single)
     _add_method(parser, recipe)
     add_machine(parser, painting=True, single=single)
     return parser
 
 
 def _add_pictures(parser: Parser, recipe: Recipe, single: bool) -> None:
-    parser.add_argument("content", metavar="CONTENT", help="picture to paint")
+    parser.add_argument(
+        "content",
+        metavar="CONTENT",
+        help="picture to paint: a path, an http(s) address, or - for standard input",
+    )
     parser.add_argument(
         "styles", metavar="STYLE", nargs="+", help="picture to paint like, one or several"
     )
     group = parser.add_argument_group("pictures")
-    group.add_argument("-o", "--output", metavar="OUT", help="where the result is written")
+    group.add_argument(
+        "-o", "--output", metavar="OUT", help="where the result is written; - is standard output"
+    )
     own = recipe.scales.size
     default = f"the recipe's, {own} for the {recipe.scales.side} side" if own else SIZE
     group.add_argument(
@@ -170,12 +179,16 @@ def _add_pictures(parser: Parser, recipe: Recipe, single: bool) -> None:
         help="which part of a style counts; repeated, one for each style, or several of one",
     )
     group.add_argument(
-        "--save-every",
-        type=whole(1),
-        metavar="N",
-        help="also save the picture every N evaluations, as OUT with their number"
+        "--format",
+        choices=[ending[1:] for ending in ENDINGS],
+        help="of a picture that goes to standard output (default: png)"
         if single
         else argparse.SUPPRESS,
+    )
+    group.add_argument(
+        "--allow-local",
+        action="store_true",
+        help="take pictures from addresses of this machine and of networks that are not public",
     )
 
 

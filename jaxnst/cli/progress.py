@@ -6,7 +6,7 @@ from typing import Any
 
 from jaxnst.cli.messages import Messages, shape
 from jaxnst.schedule import Schedule
-from jaxnst.transfer import Progress
+from jaxnst.transfer import Progress, StylizeResult
 
 LINE_SECONDS = 5.0
 
@@ -47,7 +47,7 @@ class Display:
     def show(self, progress: Progress, done: float) -> None:
         """Show it."""
 
-    def close(self) -> None:
+    def close(self, result: StylizeResult | None = None) -> None:
         """Show nothing any more."""
         self.closed = True
 
@@ -110,9 +110,9 @@ class Bar(Display):
             text="  ".join(filter(None, words)),
         )
 
-    def close(self) -> None:
+    def close(self, result: StylizeResult | None = None) -> None:
         """Leave the bar as it stands."""
-        super().close()
+        super().close(result)
         self.bars.stop()
 
 

@@ -13,6 +13,7 @@ from functools import partial
 from typing import TYPE_CHECKING, NamedTuple
 
 from jaxnst.cli.errors import UsageError, guarded, leave
+from jaxnst.cli.flags import refuse_single
 from jaxnst.cli.messages import Messages, hush_xla, length, shape
 from jaxnst.cli.parser import parse
 from jaxnst.cli.saving import print_path, save_picture
@@ -125,8 +126,9 @@ def _run(sweep: Sweep, prog: str) -> int:
     from jaxnst.cli.inputs import STARTS, check_flags, read_pictures, tell_of_sizes
 
     flags, recipe = sweep.flags[0], sweep.recipes[0]
-    if flags.dry_run or flags.save_every or flags.timings:
-        raise UsageError("--dry-run, --save-every and --timings are for single runs: jaxnst run")
+    refuse_single(flags)
+    if flags.output == "-":
+        raise UsageError("-o: a sheet takes a name")
     if recipe.init not in STARTS:
         raise UsageError(f"--init: a sweep starts from {', '.join(STARTS)}, not from a picture")
     check_flags(flags, recipe)

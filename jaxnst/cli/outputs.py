@@ -1,0 +1,78 @@
+"""The door for outputs: each can be written, and none is another's, nor one of the inputs."""
+
+import argparse
+import os
+import sys
+from collections.abc import Callable, Sequence
+
+from jaxnst import _files
+from jaxnst._files import name_of
+from jaxnst.animation import check_animation
+from jaxnst.cli.errors import UsageError
+from jaxnst.cli.fetching import STREAM
+from jaxnst.image import check_output
+from jaxnst.plotting import check_plot
+
+BESIDE: dict[str, Callable[[str], None]] = {
+    "log": _files.check_writable,
+    "plot": check_plot,
+    "animate": check_animation,
+    "side_by_side": check_output,
+}
+"""Flags that name what is written beside the picture, and who checks each."""
+
+
+def check_outputs(flags: argparse.Namespace, sources: Sequence[str]) -> None:
+    """Refuse outputs that cannot be written or that meet.
+
+    Args:
+      flags: Of the command.
+      sources: All files that it reads.
+
+    Raises:
+      UsageError: Two are the same file, one is an input, a library is missing, or a flag is for
+        another output.
+      OSError: A file cannot be written.
+      ValueError: A file has an ending that is not known.
+    """
+    _check_stream(flags)
+    if flags.animate_every and not flags.animate:
+        raise UsageError("--animate-every is for an animation: --animate FILE")
+    named = [] if flags.output in (None, STREAM) else [("-o", flags.output)]
+    for _, output in named:
+        check_output(output)
+    for flag, check in BESIDE.items():
+        if path := getattr(flags, flag):
+            named.append((f"--{flag.replace('_', '-')}", path))
+            try:
+                check(path)
+            except ModuleNotFoundError as error:
+                raise UsageError(f"{named[-1][0]}: {error}") from error
+    for i, (flag, path) in enumerate(named):
+        if any(same_file(path, source) for source in sources):
+            raise UsageError(f"{flag} {name_of(path)} would overwrite a file given: {OTHER}")
+        for other, taken in named[:i]:
+            if same_file(path, taken):
+                raise UsageError(f"{flag} {name_of(path)} is the file of {other} too: {OTHER}")
+
+
+OTHER = "use another name"
+
+
+def _check_stream(flags: argparse.Namespace) -> None:
+    """Refuse what does not go together with a picture on standard output, or without."""
+    if flags.output != STREAM:
+        if flags.format is not None:
+            raise UsageError("--format is for -o -: otherwise the ending of OUT says the format")
+        return
+    if flags.save_every:
+        raise UsageError("--save-every names pictures after OUT, and -o - has no name: give one")
+    if not flags.dry_run and (sys.stdout is None or sys.stdout.isatty()):
+        raise UsageError("-o - writes a picture to standard output, not to a terminal: redirect it")
+
+
+def same_file(one: str, other: str) -> bool:
+    """Say whether two paths are, or will be, one file."""
+    if os.path.exists(one) and os.path.exists(other):
+        return os.path.samefile(one, other)
+    return os.path.realpath(one) == os.path.realpath(other)

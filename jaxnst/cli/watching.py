@@ -1,0 +1,281 @@
+"""Who listens to a run: its display, pictures on the way, a log, a plot, an animation, a figure.
+
+A listener hears of every report and of the end. One that fails hears no more, and the run goes on:
+its trouble is told at the end, when the picture is safe.
+"""
+
+import argparse
+import json
+import math
+import os
+import threading
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Protocol, runtime_checkable
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from jaxnst.animation import as_frame, save_animation
+from jaxnst.cli.errors import FAILED, complain, explain
+from jaxnst.cli.inputs import Pictures
+from jaxnst.image import save_image
+from jaxnst.plotting import History, save_losses
+from jaxnst.sheet import contact_sheet
+from jaxnst.srgb import Pixels
+from jaxnst.transfer import Progress, StylizeResult
+
+FRAMES = 80
+"""About how many frames an animation has unless the person says how far they are apart."""
+
+MOST_FRAMES = 300
+"""Frames that are kept: more would take more memory than the run."""
+
+LONGEST_SHEET = 15000
+"""Width of a figure, pixels: some formats have no more."""
+
+
+@runtime_checkable
+class Listener(Protocol):
+    """Hears of a run."""
+
+    def __call__(self, progress: Progress) -> None:
+        """Hear how far it is."""
+
+    def close(self, result: StylizeResult | None) -> None:
+        """Hear that it is over; there is no result if it was stopped or failed."""
+
+
+class Over(Exception):
+    """Nobody listens any more."""
+
+
+class Watch:
+    """Tells all listeners of a run, and remembers the last news.
+
+    Attributes:
+      last: The last news, or None.
+      troubles: What went wrong with listeners, a line each.
+    """
+
+    def __init__(self, listeners: Sequence[Listener]) -> None:
+        self.listeners = list(listeners)
+        self.last: Progress | None = None
+        self.troubles: list[str] = []
+        self.over = False
+        self.telling = threading.Lock()  # a run that was stopped still reports, from its thread
+
+    def __call__(self, progress: Progress) -> None:
+        """Take in the news.
+
+        Raises:
+          Over: After :meth:`end`; that ends the run.
+        """
+        with self.telling:
+            if self.over:
+                raise Over
+            self.last = progress
+            self._tell(lambda listener: listener(progress))
+
+    def end(self) -> None:
+        """Listen to nothing any more."""
+        with self.telling:
+            self.over = True
+
+    def close(self, result: StylizeResult | None) -> None:
+        """Tell all listeners, once, that the run is over."""
+        self.end()
+        self._tell(lambda listener: listener.close(result))
+        self.listeners = []
+
+    def complain(self, prog: str, status: int) -> int:
+        """Print what went wrong with listeners; return ``status``, or FAILED in place of 0."""
+        for trouble in self.troubles:
+            complain(prog, trouble, FAILED)
+        return status or (FAILED if self.troubles else 0)
+
+    def _tell(self, tell: Callable[[Listener], None]) -> None:
+        for listener in tuple(self.listeners):
+            try:
+                tell(listener)
+            except Exception as error:
+                self.listeners.remove(listener)
+                self.troubles.append(explain(error))
+
+
+def make_listeners(flags: argparse.Namespace, pictures: Pictures, total: int) -> list[Listener]:
+    """Make those that the flags ask for; ``total`` is how many evaluations there will be."""
+    found = list[Listener]()
+    if flags.save_every:
+        found.append(SaveEvery(flags.output, flags.save_every))
+    if flags.log:
+        found.append(Log(flags.log))
+    if flags.plot:
+        found.append(Plot(flags.plot))
+    if interval := frame_interval(flags, total):
+        found.append(Animate(flags.animate, interval))
+    if flags.side_by_side:
+        found.append(SideBySide(flags.side_by_side, pictures.content, pictures.styles))
+    return found
+
+
+def frame_interval(flags: argparse.Namespace, total: int) -> int | None:
+    """Count the evaluations between two frames of the animation, if there is to be one."""
+    return (flags.animate_every or max(1, total // FRAMES)) if flags.animate else None
+
+
+def report_interval(flags: argparse.Namespace, total: int) -> int | None:
+    """Count the evaluations after which a run has to report, so that all intervals are met."""
+    wanted = [n for n in (flags.save_every, frame_interval(flags, total)) if n]
+    return math.gcd(*wanted) if wanted else None
+
+
+class Interval:
+    """Tells when a multiple of ``every`` has been reached since it was last asked."""
+
+    def __init__(self, every: int) -> None:
+        self.every, self.seen = every, 0
+
+    def passed(self, count: int) -> bool:
+        """Ask."""
+        passed = count // self.every > self.seen // self.every
+        self.seen = count
+        return passed
+
+
+class SaveEvery:
+    """Saves the picture on the way, under a name with the number of evaluations."""
+
+    def __init__(self, path: str, every: int) -> None:
+        self.path, self.interval = path, Interval(every)
+
+    def __call__(self, progress: Progress) -> None:
+        """Save it, if it is time."""
+        if self.interval.passed(progress.total_done):
+            save_image(numbered(self.path, progress.total_done), progress.image())
+
+    def close(self, result: StylizeResult | None) -> None:
+        """Do nothing: the last picture is the result."""
+
+
+def numbered(path: str, count: int) -> str:
+    """Put a number before the ending.
+
+    Example:
+      >>> numbered("folder/out.png", 50)
+      'folder/out-0050.png'
+    """
+    stem, ending = os.path.splitext(path)
+    return f"{stem}-{count:04d}{ending}"
+
+
+class Log:
+    """Writes a line of JSON for every report, which others may read while the run goes on."""
+
+    def __init__(self, path: str) -> None:
+        self.path = path
+        with open(path, "wb"):
+            pass
+
+    def __call__(self, progress: Progress) -> None:
+        """Write a line."""
+        line = json.dumps(logged(progress), allow_nan=False)
+        with open(self.path, "a", encoding="utf-8") as file:
+            file.write(line + "\n")
+
+    def close(self, result: StylizeResult | None) -> None:
+        """Do nothing: every line is in the file."""
+
+
+def logged(progress: Progress) -> dict[str, Any]:
+    """Return what a line of the log says; a number that is not finite becomes None."""
+    height, width = progress.size
+    return {
+        "phase": progress.phase,
+        "evaluations": progress.total_done,
+        "total_evaluations": progress.total,
+        "scale": progress.scale + 1,
+        "scales": progress.scales,
+        "width": width,
+        "height": height,
+        "losses": {n: v if math.isfinite(v) else None for n, v in progress.losses.items()},
+        "seconds": round(progress.seconds, 3),
+    }
+
+
+class Plot:
+    """Plots the losses at the end: after every step, or of a run cut short what was heard."""
+
+    def __init__(self, path: str) -> None:
+        self.path, self.history = path, History()
+
+    def __call__(self, progress: Progress) -> None:
+        """Remember the losses."""
+        self.history(progress)
+
+    def close(self, result: StylizeResult | None) -> None:
+        """Draw them."""
+        losses: Mapping[str, ArrayLike] = self.history.losses
+        evaluations: ArrayLike = self.history.evaluations
+        if not losses:
+            return
+        # A line search takes several evaluations a step: then only what was heard is exact.
+        if result is not None and len(result.losses.get("total", ())) == result.evaluations:
+            losses, evaluations = result.losses, np.arange(1, result.evaluations + 1)
+        scales = self.history.scales
+        save_losses(self.path, losses, evaluations=evaluations, scales=scales)
+
+
+class Animate:
+    """Keeps small copies of the picture on the way, and makes an animation of them at the end."""
+
+    def __init__(self, path: str, every: int) -> None:
+        self.path, self.interval = path, Interval(every)
+        self.frames: list[NDArray[np.uint8]] = []
+        self.last: Progress | None = None
+
+    def __call__(self, progress: Progress) -> None:
+        """Keep a frame, if it is time."""
+        if progress.phase == "compile":
+            return
+        self.last = progress
+        # The first evaluation is that of the start.
+        if self.interval.passed(progress.total_done) or not self.frames:
+            self.frames.append(as_frame(progress.image()))
+        if len(self.frames) > MOST_FRAMES:
+            self.frames, self.interval.every = self.frames[::2], 2 * self.interval.every
+
+    def close(self, result: StylizeResult | None) -> None:
+        """Add the last picture and write the animation."""
+        if self.last is None:
+            return
+        last = self.last.image() if result is None else result.image
+        save_animation(self.path, [*self.frames, as_frame(last)])
+
+
+class SideBySide:
+    """Makes a labelled figure of content, styles and result."""
+
+    def __init__(self, path: str, content: Pixels, styles: Sequence[Pixels]) -> None:
+        self.path, self.content, self.styles = path, content, list(styles)
+        self.last: Progress | None = None
+
+    def __call__(self, progress: Progress) -> None:
+        """Remember the picture so far."""
+        if progress.phase == "optimize":
+            self.last = progress
+
+    def close(self, result: StylizeResult | None) -> None:
+        """Make the figure."""
+        if result is not None:
+            picture = result.image
+        elif self.last is not None:
+            picture = self.last.image()
+        else:
+            return
+        several = len(self.styles) > 1
+        named = [("content", self.content)]
+        named += [(f"style {i}" if several else "style", s) for i, s in enumerate(self.styles, 1)]
+        named += [("result", picture)]
+        per_row = sum(p.shape[1] / p.shape[0] for _, p in named)
+        height = min(picture.shape[0], int(LONGEST_SHEET / per_row))
+        save_image(self.path, contact_sheet([named], height=max(1, height)))

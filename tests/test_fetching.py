@@ -1,0 +1,363 @@
+"""Inputs from addresses and from standard input, against a server of this machine."""
+
+import contextlib
+import http.server
+import io
+import socket
+import ssl
+import sys
+import threading
+import time
+from functools import partial
+
+import helpers
+import numpy as np
+import pytest
+
+from jaxnst import cli
+from jaxnst.cli import fetching, hops, inputs
+from jaxnst.cli.errors import UsageError
+from jaxnst.cli.fetching import download
+from jaxnst.cli.messages import Messages
+from jaxnst.cli.parser import parse
+from jaxnst.image import save_image
+
+fetch = partial(download, allow_local=True)
+
+
+class Handler(http.server.BaseHTTPRequestHandler):
+    """Answers well and badly, by path."""
+
+    picture = b""
+    asked: list[str]
+
+    def do_GET(self):
+        self.asked.append(self.path)
+        name, _, rest = self.path[1:].partition("?")[0].partition("/")
+        with contextlib.suppress(OSError):  # the other side has gone
+            getattr(self, "get_" + name)(rest)
+
+    def log_message(self, *_):
+        pass
+
+    def answer(self, status, data=b"", **headers):
+        self.send_response(status)
+        for name, value in {"Content-Length": len(data), **headers}.items():
+            if value is not None:
+                self.send_header(name.replace("_", "-"), str(value))
+        self.end_headers()
+        self.wfile.write(data)
+
+    def get_picture(self, _):
+        self.answer(200, self.picture)
+
+    def get_unmeasured(self, _):
+        self.answer(200, self.picture, **{"Content-Length": None})
+
+    def get_chunked(self, _):
+        half = len(self.picture) // 2
+        pieces = self.picture[:half], self.picture[half:], b""
+        data = b"".join(b"%x\r\n%s\r\n" % (len(p), p) for p in pieces)
+        self.protocol_version = "HTTP/1.1"
+        self.answer(200, data, **{"Content-Length": None}, **CHUNKED)
+
+    def get_hops(self, count):
+        where = f"/hops/{int(count) - 1}" if int(count) else "/picture"
+        self.answer(302, Location=where)
+
+    def get_to(self, where):
+        self.answer(301, Location=where)
+
+    def get_beside(self, _):
+        self.answer(302, Location="http://[bad")
+
+    def get_nowhere(self, _):
+        self.answer(302)
+
+    def get_status(self, status):
+        self.answer(int(status), b"sorry")
+
+    def get_words(self, _):
+        self.answer(200, b"This is no picture.")
+
+    def get_empty(self, _):
+        self.answer(200)
+
+    def get_packed(self, _):
+        self.answer(200, b"x", Content_Encoding="gzip")
+
+    def get_promised(self, _):
+        self.answer(200, self.picture, **{"Content-Length": 10**12})
+
+    def get_short(self, _):
+        self.answer(200, self.picture, **{"Content-Length": len(self.picture) + 7})
+
+    def get_more(self, _):
+        self.answer(200, self.picture + b"more", **{"Content-Length": len(self.picture)})
+
+    def get_endless(self, _):
+        self.answer(200, **{"Content-Length": None})
+        while True:
+            self.wfile.write(bytes(10_000))
+
+    def get_drip(self, _):
+        self.answer(200, **{"Content-Length": 10**6})
+        while True:
+            self.wfile.write(b"x")
+            time.sleep(0.02)
+
+    def get_silence(self, _):
+        time.sleep(2)
+
+
+CHUNKED = {"Transfer-Encoding": "chunked"}
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory):
+    path = tmp_path_factory.mktemp("server") / "picture.png"
+    save_image(path, helpers.picture(40, 50))
+    Handler.picture, Handler.asked = path.read_bytes(), []
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    server.daemon_threads = True
+    threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05}).start()
+    yield f"http://127.0.0.1:{server.server_address[1]}"
+    server.shutdown()
+    server.server_close()
+
+
+# What is taken.
+
+
+@pytest.mark.parametrize(
+    "path", ["picture", "unmeasured", "chunked", "more", "hops/0", "hops/4", "picture?key=a b#c"]
+)
+def test_a_picture_comes_whole(server, path):
+    assert fetch(f"{server}/{path}") == Handler.picture
+
+
+def test_what_may_not_stand_in_a_request_is_escaped(server):
+    fetch(f"{server}/words/ä b?q=ö d")
+    assert Handler.asked[-1] == "/words/%C3%A4%20b?q=%C3%B6%20d"
+
+
+@pytest.mark.parametrize(
+    ("path", "error", "words"),
+    [
+        ("hops/5", OSError, "one redirect too many: 5 are followed"),
+        ("to/file:///etc/passwd", ValueError, "file:///etc/passwd is not of http or https"),
+        ("to/ftp://example.org/a.png", ValueError, "ftp://example.org/a.png is not of http"),
+        ("to/http://me:word@127.0.0.1/", ValueError, "comes with a user's name"),
+        ("beside", ValueError, "redirects to what is no address"),
+        ("nowhere", OSError, "status 302 that leads nowhere"),
+        ("status/404", OSError, "status 404 Not Found"),
+        ("status/500?key=secret", OSError, r"status/500\?\.\.\. cannot be had"),
+        ("packed", OSError, "compressed"),
+        ("short", OSError, "cut off after .* of .* bytes"),
+        ("promised", ValueError, "more than the 20000 bytes"),
+        ("endless", ValueError, "more than the 20000 bytes"),
+    ],
+)
+def test_what_is_refused(server, path, error, words):
+    with pytest.raises(error, match=words) as raised:
+        fetch(f"{server}/{path}", most=20_000, seconds=10)
+    assert "secret" not in str(raised.value) and "word@" not in str(raised.value)
+
+
+@pytest.mark.parametrize("path", ["drip", "silence"])
+def test_time_is_bounded_whatever_comes(server, path):
+    begin = time.perf_counter()
+    with pytest.raises(TimeoutError, match=r"took more than 0\.3 s"):
+        fetch(f"{server}/{path}", seconds=0.3)
+    assert time.perf_counter() - begin < 1.5
+
+
+def test_nobody_there_and_unknown_hosts():
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+        with pytest.raises(OSError, match="cannot be had"):
+            fetch(f"http://127.0.0.1:{port}/a.png")
+    with pytest.raises(OSError, match=r"nowhere\.invalid is not known"):
+        fetch("http://nowhere.invalid/a.png")
+    with pytest.raises(ValueError, match="names no host"):
+        fetch(f"http://{'a' * 64}.org/a.png")
+
+
+# Where an address may be.
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        *("127.0.0.1", "127.9.9.9", "10.1.2.3", "172.16.0.1", "192.168.0.1", "169.254.169.254"),
+        *("0.0.0.0", "100.64.0.1", "224.0.0.1", "239.1.1.1", "240.0.0.1", "255.255.255.255"),
+        *("192.0.2.1", "198.18.0.1"),
+        *("::1", "::", "fe80::1", "fe80::1%eth0", "fc00::1", "fd12::1", "ff02::1", "fec0::1"),
+        *("::ffff:127.0.0.1", "::ffff:10.0.0.1", "::ffff:a9fe:a9fe", "::127.0.0.1"),
+        *("64:ff9b::7f00:1", "64:ff9b::a9fe:a9fe", "2002:7f00:1::", "2002:c0a8:1::1"),
+        *("2001:db8::1", "2001::1", "100::1"),
+    ],
+)
+def test_what_is_not_of_the_open_internet(text):
+    assert not hops.is_public(text)
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["1.1.1.1", "8.8.8.8", "2606:4700:4700::1111", "::ffff:8.8.8.8", "64:ff9b::808:808"],
+)
+def test_what_is_of_the_open_internet(text):
+    assert hops.is_public(text)
+
+
+def test_this_machine_is_refused_unless_allowed(server):
+    for host in ("127.0.0.1", "localhost", "0x7f.1", "2130706433"):
+        before = len(Handler.asked)
+        address = server.replace("127.0.0.1", host) + "/picture"
+        with pytest.raises(ValueError, match=r"at (127|::1).*--allow-local permits"):
+            download(address)
+        assert len(Handler.asked) == before
+
+
+def entry(address, port=80):
+    return socket.AF_INET, socket.SOCK_STREAM, 6, "", (address, port)
+
+
+def test_a_redirect_into_the_own_network_is_refused(server, monkeypatch):
+    """The first hop is taken for public, as that of an attacker would be."""
+    public = hops.is_public
+    port = server.rpartition(":")[2]
+    monkeypatch.setattr(hops, "is_public", lambda text: text == "127.0.0.1" or public(text))
+    assert download(f"{server}/hops/1") == Handler.picture
+    with pytest.raises(ValueError, match=r"at 127\.0\.0\.2, on this machine"):
+        download(f"{server}/to/http://127.0.0.2:{port}/picture")
+
+
+def test_one_private_address_among_public_ones_is_enough(monkeypatch):
+    several = [entry("8.8.8.8"), entry("10.0.0.1")]
+    monkeypatch.setattr(hops.socket, "getaddrinfo", lambda *_, **__: several)
+    with pytest.raises(ValueError, match=r"at 10\.0\.0\.1"):
+        download("http://example.org/a.png")
+
+
+def test_what_was_checked_is_what_is_connected_to(monkeypatch):
+    """A name that resolves to something else the second time leads nowhere."""
+    answers = [[entry("8.8.8.8"), entry("8.8.4.4")], [entry("127.0.0.1")]]
+    tried = []
+
+    def connect(address, _):
+        tried.append(address)
+        raise OSError("unreachable")
+
+    monkeypatch.setattr(hops.socket, "getaddrinfo", lambda *_, **__: answers.pop(0))
+    monkeypatch.setattr(hops.socket, "create_connection", connect)
+    with pytest.raises(OSError, match="unreachable"):
+        download("http://example.org:81/a.png")
+    assert tried == [("8.8.8.8", 81), ("8.8.4.4", 81)] and len(answers) == 1
+
+
+def test_the_certificate_asked_for_is_that_of_the_name(monkeypatch):
+    named = []
+
+    class Context:
+        def wrap_socket(self, _, server_hostname):
+            named.append(server_hostname)
+            raise ssl.SSLError("who are you?")
+
+    monkeypatch.setattr(hops.socket, "getaddrinfo", lambda *_, **__: [entry("8.8.8.8", 443)])
+    monkeypatch.setattr(hops.socket, "create_connection", lambda *_: socket.socket())
+    monkeypatch.setattr(hops, "_trusted", Context)
+    with pytest.raises(OSError, match="who are you"):
+        download("https://example.org/a.png")
+    assert named == ["example.org"]
+
+
+def test_certificates_are_checked():
+    context = hops._trusted()
+    assert context.verify_mode == ssl.CERT_REQUIRED and context.check_hostname
+
+
+# As an input.
+
+
+@pytest.mark.parametrize(
+    ("source", "name"),
+    [
+        ("photo.jpg", "photo.jpg"),
+        ("-", "standard input"),
+        ("https://me:word@example.org:8/a.jpg?key=5#top", "https://example.org:8/a.jpg?..."),
+        ("http://[bad/a.jpg?key=5", "the address"),
+        ("http://example.org/a\x1b[2Jb", r"'http://example.org/a\x1b[2Jb'"),
+        ("a\nb.jpg", r"'a\nb.jpg'"),
+    ],
+)
+def test_names_in_messages(source, name):
+    assert fetching.shown(source) == name
+
+
+def test_a_picture_is_loaded_from_an_address_and_nothing_is_left(server, tmp_path, monkeypatch):
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    picture = inputs.read_picture(f"{server}/picture", allow_local=True)
+    np.testing.assert_allclose(picture, helpers.picture(40, 50), atol=0.5 / 255 + 1e-6)
+    for path, words in (("words?key=5", r"/words\?\.\.\. holds no JPEG"), ("empty", "is empty")):
+        with pytest.raises(ValueError, match=words) as raised:
+            inputs.read_picture(f"{server}/{path}", allow_local=True)
+        assert str(tmp_path) not in str(raised.value) and "key" not in str(raised.value)
+    assert not list(tmp_path.iterdir())
+
+
+def piped(monkeypatch, data):
+    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(data)))
+
+
+def test_a_picture_is_loaded_from_standard_input(server, monkeypatch):
+    piped(monkeypatch, Handler.picture)
+    assert inputs.read_picture("-").shape == (40, 50, 3)
+    piped(monkeypatch, b"words")
+    with pytest.raises(ValueError, match="standard input holds no JPEG"):
+        inputs.read_picture("-")
+    monkeypatch.setattr(fetching, "MAX_BYTES", 100)
+    piped(monkeypatch, Handler.picture)
+    with pytest.raises(ValueError, match="standard input has more than the 100 bytes"):
+        inputs.read_picture("-")
+
+
+@pytest.mark.parametrize(
+    ("sources", "words"),
+    [
+        (["-", "-"], "read once"),
+        (["ftp://example.org/a.png"], "not of http or https"),
+        (["file:///etc/passwd"], "not of http or https"),
+        (["http://me:word@example.org/a.png"], "comes with a user's name"),
+        (["http:///a.png"], "names no host"),
+        (["http://example.org:port/a.png"], "is no address"),
+    ],
+)
+def test_inputs_are_checked_before_any_is_read(monkeypatch, sources, words):
+    piped(monkeypatch, b"")
+    with pytest.raises(UsageError, match=words) as raised:
+        fetching.check_sources(sources)
+    assert "word@" not in str(raised.value)
+
+
+def test_a_terminal_is_no_picture(monkeypatch):
+    piped(monkeypatch, b"")
+    fetching.check_sources(["-", "a.png"])
+    monkeypatch.setattr(sys.stdin, "isatty", lambda: True, raising=False)
+    with pytest.raises(UsageError, match="pipe one in"):
+        fetching.check_sources(["-", "a.png"])
+
+
+def test_a_run_takes_addresses(server, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    given = f"{server}/picture", f"{server}/hops/1?key=5", "-o", "out.png"
+    assert cli.main_run([*given, "--quiet"]) == 1
+    out, err = capsys.readouterr()
+    assert out == "" and err.startswith(f"jaxnst-run: error: {server}/picture is at 127.0.0.1, on")
+    flags, recipe = parse([*given, "--allow-local"], "jaxnst-run")
+    inputs.check_flags(flags, recipe)
+    pictures = inputs.read_pictures(flags, recipe)
+    assert pictures.content.shape == pictures.styles[0].shape == (40, 50, 3)
+    inputs.tell_of_sizes(flags, recipe, pictures, Messages("jaxnst-run", quiet=False))
+    assert f"{server}/hops/1?... is 50x40, smaller than 512" in capsys.readouterr().err

@@ -1,0 +1,446 @@
+"""Who listens to a run, and what is written beside its picture; the transfer is a stand-in."""
+
+import argparse
+import dataclasses
+import io
+import json
+import os
+import signal
+
+import helpers
+import numpy as np
+import pytest
+from PIL import Image
+
+from jaxnst import cli
+from jaxnst.cli import paint, parser, watching
+from jaxnst.cli.stopping import Stopped
+from jaxnst.cli.watching import Animate, Interval, Log, Over, Plot, SaveEvery, SideBySide, Watch
+from jaxnst.config import Scales
+from jaxnst.image import load_image, save_image
+from jaxnst.recipes import get_recipe
+from jaxnst.sheet import GAP
+from jaxnst.transfer import Progress, StylizeResult
+
+SIZE = (48, 64)
+
+
+def grey(value, size=SIZE):
+    return np.full((*size, 3), value, np.float32)
+
+
+def reports(total=16):
+    """What a run of two scales tells: of 10 evaluations and of the others."""
+    for done in (0, 1, 4, 10, 11, total):
+        scale, used = (0, done) if done <= 10 else (1, done - 10)
+        yield Progress(
+            phase="optimize" if done else "compile",
+            scale=scale,
+            scales=2,
+            size=((24, 32), SIZE)[scale],
+            evaluations=used,
+            scale_evaluations=(10, total - 10)[scale],
+            total_done=done,
+            total=total,
+            losses={"total": 20.0 - done, "style": 19.0 - done} if done else {},
+            image=lambda done=done: grey(done / 20),
+            seconds=float(done),
+        )
+
+
+def result(total=16):
+    losses = {name: np.linspace(20, 4, total, dtype=np.float32) for name in ("total", "style")}
+    return StylizeResult(grey(0.9), losses, total, 0, 1.0, 2.0)
+
+
+def tell(listener, news=None, ended=None):
+    for progress in reports() if news is None else news:
+        listener(progress)
+    listener.close(ended)
+
+
+# Listening.
+
+
+class Ear:
+    """Remembers what it heard, and fails when it is told to."""
+
+    def __init__(self, fails_at=None):
+        self.heard, self.fails_at = [], fails_at
+
+    def __call__(self, progress):
+        self.heard.append(progress.total_done)
+        if progress.total_done == self.fails_at:
+            raise OSError(28, "No space left on device", "run.jsonl")
+
+    def close(self, result):
+        self.heard.append(result)
+
+
+def test_one_that_fails_harms_nobody_and_hears_no_more(capsys):
+    deaf, sound = Ear(fails_at=4), Ear()
+    watch, ended = Watch([deaf, sound]), result()
+    for progress in reports():
+        watch(progress)
+    watch.close(ended)
+    watch.close(ended)
+    assert deaf.heard == [0, 1, 4] and sound.heard == [0, 1, 4, 10, 11, 16, ended]
+    assert watch.last.total_done == 16
+    assert watch.complain("jaxnst-run", 0) == 1
+    assert capsys.readouterr().err == "jaxnst-run: error: run.jsonl: No space left on device\n"
+
+
+def test_a_run_that_nobody_listens_to_ends():
+    watch = Watch([ear := Ear()])
+    first, second, *_ = reports()
+    watch(first)
+    watch.end()
+    with pytest.raises(Over):
+        watch(second)
+    assert ear.heard == [0] and watch.last is first and watch.complain("jaxnst-run", 130) == 130
+
+
+def test_listeners_are_what_the_protocol_says(tmp_path):
+    picture = grey(0.5)
+    path = str(tmp_path / "a")
+    for one in (
+        *(SaveEvery(path, 1), Log(path), Plot(path), Animate(path, 1)),
+        SideBySide(path, picture, [picture]),
+    ):
+        assert isinstance(one, watching.Listener)
+
+
+# Intervals.
+
+
+def asked(**flags):
+    return argparse.Namespace(
+        **{"save_every": None, "animate": None, "animate_every": None, **flags}
+    )
+
+
+@pytest.mark.parametrize(
+    ("flags", "total", "frames", "reports"),
+    [
+        ({}, 160, None, None),
+        ({"save_every": 50}, 160, None, 50),
+        ({"animate": "a.gif"}, 160, 2, 2),
+        ({"animate": "a.gif"}, 30, 1, 1),
+        ({"animate": "a.gif", "animate_every": 20, "save_every": 50}, 160, 20, 10),
+    ],
+)
+def test_a_run_reports_so_often_that_all_intervals_are_met(flags, total, frames, reports):
+    assert watching.frame_interval(asked(**flags), total) == frames
+    assert watching.report_interval(asked(**flags), total) == reports
+
+
+def test_an_interval_has_passed_at_the_first_news_after_it():
+    interval = Interval(5)
+    assert [interval.passed(count) for count in (0, 4, 5, 6, 9, 17, 19, 20)] == [
+        *(False, False, True, False, False, True, False, True)
+    ]
+
+
+# Log.
+
+
+def test_every_report_is_a_line_at_once(tmp_path):
+    path = tmp_path / "run.jsonl"
+    path.write_text("of a run before\n")
+    log = Log(str(path))
+    for count, progress in enumerate(reports(), 1):
+        log(progress._replace(losses=progress.losses | {"tv": np.nan}))
+        lines = [json.loads(line) for line in path.read_text().splitlines()]
+        assert len(lines) == count
+    assert [line["evaluations"] for line in lines] == [0, 1, 4, 10, 11, 16]
+    assert lines[0] == {
+        **{"phase": "compile", "evaluations": 0, "total_evaluations": 16, "scale": 1, "scales": 2},
+        **{"width": 32, "height": 24, "losses": {"tv": None}, "seconds": 0.0},
+    }
+    assert lines[-1]["losses"] == {"total": 4.0, "style": 3.0, "tv": None}
+
+
+# Plot.
+
+
+@pytest.fixture
+def drawn(monkeypatch):
+    """What was to be drawn."""
+    asked = []
+    monkeypatch.setattr(watching, "save_losses", lambda *a, **more: asked.append((*a, more)))
+    return asked
+
+
+def test_a_plot_is_of_every_step_or_of_what_was_heard(drawn):
+    ended = result()
+    searched = ended._replace(losses={"total": ended.losses["total"][:9]})
+    for end, counts, first in (
+        (ended, range(1, 17), ended.losses["total"][0]),
+        (searched, [1, 4, 10, 11, 16], 19.0),
+        (None, [1, 4, 10, 11, 16], 19.0),
+    ):
+        tell(Plot("a.png"), ended=end)
+        path, losses, more = drawn.pop()
+        assert path == "a.png" and list(more["evaluations"]) == list(counts)
+        assert losses["total"][0] == first
+        assert more["scales"] == [(0, (24, 32)), (10, SIZE)]
+    tell(Plot("a.png"), news=list(reports())[:1])
+    assert not drawn
+
+
+# Animation.
+
+
+def greys(path):
+    with Image.open(path) as picture:
+        found = []
+        for i in range(picture.n_frames):
+            picture.seek(i)
+            found.append(np.asarray(picture.convert("RGB"))[0, 0, 0] / 255)
+        return found
+
+
+@pytest.mark.parametrize(
+    ("ended", "expected"),
+    [(result(), [0.05, 0.2, 0.5, 0.55, 0.8, 0.9]), (None, [0.05, 0.2, 0.5, 0.55, 0.8])],
+)
+def test_an_animation_begins_with_the_start_and_ends_with_the_result(tmp_path, ended, expected):
+    path = str(tmp_path / "a.gif")
+    tell(Animate(path, 1), ended=ended)
+    # Frames that are alike become one that is longer.
+    np.testing.assert_allclose(greys(path), expected, atol=0.01)
+    tell(Animate(path, 10), ended=result())
+    np.testing.assert_allclose(greys(path), [0.05, 0.5, 0.9], atol=0.01)
+
+
+def test_frames_are_bounded(tmp_path, monkeypatch):
+    monkeypatch.setattr(watching, "MOST_FRAMES", 8)
+    animate = Animate(str(tmp_path / "a.gif"), 1)
+    first = next(progress for progress in reports() if progress.phase == "optimize")
+    for count in range(1, 41):
+        animate(first._replace(total_done=count, image=lambda count=count: grey(count / 100)))
+        assert len(animate.frames) <= 8
+    animate.close(None)
+    found = greys(tmp_path / "a.gif")
+    assert found[0] == pytest.approx(0.01, abs=0.003) and found[-1] == pytest.approx(0.4, abs=0.003)
+    steps = np.diff(found[:-1])
+    assert len(found) >= 5 and steps.min() > 0 and steps.max() < 0.1
+
+
+# Side by side.
+
+
+@pytest.mark.parametrize("styles", [1, 2])
+@pytest.mark.parametrize(("ended", "value"), [(result(), 0.9), (None, 0.8)])
+def test_content_styles_and_result_stand_side_by_side(tmp_path, styles, ended, value):
+    path = str(tmp_path / "a.png")
+    given = [grey(0.2 + 0.2 * i, (96, 96)) for i in range(styles)]
+    tell(SideBySide(path, grey(0.1, (24, 32)), given), ended=ended)
+    figure = load_image(path)
+    assert figure.shape[1] == 64 + styles * (48 + GAP) + GAP + 64
+    label = figure.shape[0] - 48
+    assert 0 < label < 40
+    row = figure[label + 24, :, 0]
+    np.testing.assert_allclose([row[5], row[64 + GAP + 5], row[-5]], [0.1, 0.2, value], atol=0.01)
+    assert (figure[:label] < 0.5).any()  # words
+
+
+def test_a_figure_is_no_wider_than_formats_hold(tmp_path, monkeypatch):
+    monkeypatch.setattr(watching, "LONGEST_SHEET", 100)
+    tell(SideBySide(str(tmp_path / "a.png"), grey(0.1), [grey(0.2)]), ended=result())
+    assert 80 < load_image(tmp_path / "a.png").shape[1] <= 100 + 2 * GAP
+
+
+def test_a_run_stopped_before_its_first_step_leaves_nothing(tmp_path):
+    first = list(reports())[:1]
+    tell(Animate(str(tmp_path / "a.gif"), 1), news=first)
+    tell(SideBySide(str(tmp_path / "a.png"), grey(0.1), [grey(0.2)]), news=first)
+    assert not list(tmp_path.iterdir())
+
+
+# The command.
+
+
+@pytest.fixture
+def folder(tmp_path, monkeypatch):
+    save_image(tmp_path / "content.png", helpers.picture(60, 80))
+    save_image(tmp_path / "style.png", helpers.picture(90, 70, seed=1))
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+@pytest.fixture
+def run(folder, monkeypatch, capsysbinary):
+    """Call ``jaxnst-run`` with a stand-in for the transfer: status, stdout, stderr."""
+
+    def stylize(content, styles, **more):
+        for progress in reports():
+            more["callback"](progress)
+        return result()
+
+    monkeypatch.setattr(paint, "stylize", stylize)
+    scales = Scales(least=32, evaluations=(10, 6))
+    two = dataclasses.replace(get_recipe("default"), name="two", scales=scales)
+    monkeypatch.setitem(parser.RECIPES, "two", two)
+
+    def call(*arguments):
+        given = "content.png", "style.png", "--size", "64", "--no-cache", "--recipe", "two"
+        try:
+            status = cli.main_run([*given, *arguments])
+        except SystemExit as stop:
+            status = stop.code
+        out, err = capsysbinary.readouterr()
+        return status, out, err.decode()
+
+    return call
+
+
+ALL = ("--log", "a.jsonl", "--plot", "a.png", "--animate", "a.gif", "--side-by-side", "b.png")
+
+
+def test_all_that_was_asked_for_is_written_and_the_picture_named(run, folder):
+    pytest.importorskip("matplotlib", reason="needs Matplotlib")
+    assert run("-o", "out.png", "--quiet", *ALL) == (0, b"out.png\n", "")
+    assert len((folder / "a.jsonl").read_text().splitlines()) == 6
+    assert load_image("a.png").shape == (540, 960, 3)
+    assert greys("a.gif")[-1] == pytest.approx(0.9, abs=0.01)
+    assert load_image("b.png").shape[1] == 64 + GAP + 37 + GAP + 64
+    assert load_image("out.png").shape == (*SIZE, 3)
+
+
+def test_what_cannot_be_written_does_not_lose_the_picture(run, monkeypatch):
+    def full(path, *_, **__):
+        raise OSError(28, "No space left on device", path)
+
+    monkeypatch.setattr(watching, "save_animation", full)
+    status, out, err = run("-o", "out.png", "--quiet", "--animate", "a.gif", "--log", "a.jsonl")
+    assert (status, out) == (1, b"out.png\n")
+    assert err == "jaxnst-run: error: a.gif: No space left on device\n"
+    assert load_image("out.png").shape == (*SIZE, 3) and os.path.getsize("a.jsonl")
+
+
+@pytest.mark.parametrize("again", [False, True])
+def test_a_run_that_is_stopped_writes_what_there_is(run, folder, monkeypatch, again):
+    pytest.importorskip("matplotlib", reason="needs Matplotlib")
+
+    def stopped(work):
+        monkeypatch.setattr(paint, "stylize", lambda *_, callback, **__: half(callback))
+        work()
+        raise Stopped(signal.SIGINT)
+
+    def half(callback):
+        for progress in list(reports())[:4]:
+            callback(progress)
+        return result()
+
+    def interrupted(*_):
+        raise KeyboardInterrupt
+
+    def leave(status):
+        raise SystemExit(status)
+
+    monkeypatch.setattr(paint, "stoppable", stopped)
+    monkeypatch.setattr(paint, "leave", leave)
+    if again:
+        monkeypatch.setattr(watching.Animate, "close", interrupted)
+    status, out, err = run("-o", "out.png", *ALL)
+    assert (status, out) == (130, b"out.png\n") and "stopped after 10 of 16" in err
+    assert load_image("out.png")[0, 0, 0] == pytest.approx(0.5, abs=0.01)
+    assert len((folder / "a.jsonl").read_text().splitlines()) == 4
+    assert (folder / "a.png").exists()
+    if again:
+        assert err.endswith(
+            "the picture so far is saved, what was to be written beside it is not\n"
+        )
+    else:
+        np.testing.assert_allclose(greys("a.gif"), [0.05, 0.2, 0.5], atol=0.01)
+        assert load_image("b.png")[-5, -5, 0] == pytest.approx(0.5, abs=0.01)
+
+
+def test_a_run_that_fails_writes_what_there_is(run, folder, monkeypatch):
+    def stylize(*_, callback, **__):
+        for progress in list(reports())[:4]:
+            callback(progress)
+        raise ValueError("odd")
+
+    monkeypatch.setattr(paint, "stylize", stylize)
+    outcome = run("-o", "out.png", "--quiet", "--animate", "a.gif")
+    assert outcome == (1, b"", "jaxnst-run: error: odd\n")
+    np.testing.assert_allclose(greys("a.gif"), [0.05, 0.2, 0.5], atol=0.01)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "status", "words"),
+    [
+        (("--log", "no/a.jsonl"), 1, "folder"),
+        (("--log", "."), 1, ". is a folder"),
+        (("--plot", "a.jpg"), 1, "expected one of .png, .svg, .pdf"),
+        (("--animate", "a.avi"), 1, "expected one of .gif, .webp, .mp4"),
+        (("--side-by-side", "a.gif"), 1, ".gif"),
+        (("--plot", "out.png"), 2, "--plot out.png is the file of -o too"),
+        (("--side-by-side", "./out.png"), 2, "--side-by-side ./out.png is the file of -o too"),
+        (("--log", "a.png", "--plot", "a.png"), 2, "--plot a.png is the file of --log too"),
+        (("--log", "style.png"), 2, "--log style.png would overwrite a file given"),
+        (("--recipe", "mine.toml", "--log", "mine.toml"), 2, "would overwrite a file given"),
+        (("--animate-every", "5"), 2, "--animate FILE"),
+        (("--animate", "a.gif", "--animate-every", "0"), 2, "--animate-every"),
+        (("--format", "jpg"), 2, "--format is for -o -"),
+    ],
+)
+def test_wrong_outputs_are_refused_at_the_door(run, folder, arguments, status, words):
+    (folder / "mine.toml").write_text('base = "default"\n')
+    there = {path: path.read_bytes() for path in folder.iterdir()}
+    found, out, err = run("-o", "out.png", *arguments)
+    assert (found, out) == (status, b"") and words in err and err.count("\n") == 1
+    assert {path: path.read_bytes() for path in folder.iterdir()} == there
+
+
+def test_a_missing_library_is_said_at_the_door(run, monkeypatch):
+    monkeypatch.setattr("jaxnst.animation.find_spec", lambda _: None)
+    monkeypatch.setattr("jaxnst.plotting.find_spec", lambda _: None)
+    for flag, path in (("--plot", "a.png"), ("--animate", "a.mp4")):
+        status, out, err = run("-o", "out.png", flag, path)
+        assert (status, out) == (2, b"") and err.startswith(f"jaxnst-run: error: {flag}: {path} ")
+        assert "pip install 'jaxnst[watch]'" in err
+
+
+# Standard output.
+
+
+@pytest.mark.parametrize(("flags", "kind"), [((), "PNG"), (("--format", "jpg"), "JPEG")])
+def test_a_picture_on_standard_output_and_nothing_else(run, folder, flags, kind):
+    there = sorted(os.listdir())
+    status, out, err = run("-o", "-", *flags)
+    assert status == 0 and "16 evaluations" in err
+    with Image.open(io.BytesIO(out)) as picture:
+        assert (picture.format, picture.size) == (kind, (64, 48))
+        assert picture.getpixel((0, 0)) == (230, 230, 230)
+    assert sorted(os.listdir()) == there
+
+
+def test_what_does_not_go_to_standard_output(run, monkeypatch):
+    status, out, err = run("-o", "-", "--save-every", "5")
+    assert (status, out) == (2, b"") and "--save-every" in err
+    monkeypatch.setattr("sys.stdout.isatty", lambda: True, raising=False)
+    status, out, err = run("-o", "-")
+    assert (status, out) == (2, b"") and "not to a terminal" in err
+
+
+def test_a_reader_that_goes_away_does_not_lose_the_picture(run, tmp_path, monkeypatch):
+    refuge = tmp_path / "refuge"
+    refuge.mkdir()
+    monkeypatch.setattr("tempfile.tempdir", str(refuge))
+
+    class Broken(io.BytesIO):
+        def write(self, _):
+            raise BrokenPipeError(32, "Broken pipe")
+
+    class Out(io.TextIOWrapper):
+        def isatty(self):
+            return False
+
+    monkeypatch.setattr("sys.stdout", Out(Broken()))
+    status, _, err = run("-o", "-", "--quiet")
+    assert status == 1 and "standard output cannot be written (Broken pipe)" in err
+    (kept,) = refuge.glob("*/picture.png")
+    assert str(kept) in err and load_image(kept).shape == (*SIZE, 3)
