@@ -140,10 +140,13 @@ def draw_losses(
     axes.set(yscale="log", xlabel="evaluations", ylabel="loss, and its weighted terms")
     first = min([begin for begin, _ in scales] + [int(counts.min())])
     axes.set_xlim(first, max(first + 1, int(counts.max())))
+    # A term that begins at next to nothing is not to press all others together.
+    floor = min(float(np.nanmedian(values)) for values in shown.values()) / 30
+    axes.set_ylim(bottom=max(floor, axes.get_ylim()[0]))
     _mark_scales(axes, scales)
     axes.grid(True, color="0.9", lw=0.6)
     axes.spines[["top", "right"]].set_visible(False)
-    axes.legend(frameon=False, loc="upper right")
+    axes.legend(frameon=False, loc="upper left", bbox_to_anchor=(1.0, 1.0))
     buffer = io.BytesIO()
     with rc_context({"svg.hashsalt": "jaxnst"}):  # the same losses are to give the same file
         figure.savefig(buffer, format=kind, metadata=_UNDATED.get(kind))

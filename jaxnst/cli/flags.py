@@ -171,7 +171,7 @@ def add_watching(parser: Parser, *, single: bool) -> None:
     )
     add(
         "--animate-every",
-        "evaluations between two of its frames (default: such that there are about 80)",
+        "evaluations between two of its frames (default: such that there are at most 100)",
         type=whole(1),
         metavar="N",
     )

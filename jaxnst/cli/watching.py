@@ -24,8 +24,8 @@ from jaxnst.sheet import contact_sheet
 from jaxnst.srgb import Pixels
 from jaxnst.transfer import Progress, StylizeResult
 
-FRAMES = 80
-"""About how many frames an animation has unless the person says how far they are apart."""
+FRAMES = 100
+"""Most frames of an animation unless the person says how far they are apart."""
 
 MOST_FRAMES = 300
 """Frames that are kept: more would take more memory than the run."""
@@ -120,7 +120,7 @@ def make_listeners(flags: argparse.Namespace, pictures: Pictures, total: int) ->
 
 def frame_interval(flags: argparse.Namespace, total: int) -> int | None:
     """Count the evaluations between two frames of the animation, if there is to be one."""
-    return (flags.animate_every or max(1, total // FRAMES)) if flags.animate else None
+    return (flags.animate_every or -(-total // FRAMES)) if flags.animate else None
 
 
 def report_interval(flags: argparse.Namespace, total: int) -> int | None:
