@@ -45,6 +45,17 @@ def test_content_loss_equals_float64(features, target, normalization):
     assert content_loss(target, target, normalization=normalization) == 0
 
 
+@pytest.mark.parametrize("normalization", CONTENT)
+def test_content_loss_with_weights_is_that_of_the_positions_that_count(
+    features, target, normalization
+):
+    weights = jnp.zeros((7, 9)).at[:, :6].set(1 / 42)
+    found = content_loss(features, target, normalization=normalization, weights=weights)
+    expected = helpers.content_loss(features[:, :6], target[:, :6], normalization)
+    factor = 63 / 42 if normalization == "sum" else 1  # a sum over as many elements as before
+    np.testing.assert_allclose(found, factor * expected, **CLOSE)
+
+
 def test_content_loss_known_values():
     f, p = jnp.full((2, 3, 4), 3.0), jnp.full((2, 3, 4), 2.0)
     assert content_loss(f, p, normalization="sum") == 12
@@ -218,3 +229,23 @@ def test_blank_targets_and_blank_images_are_finite(rng, loss, reference, colour)
     for x, target in ((blank, blank), (noise, blank), (blank, noise)):
         value, grad = value_and_grad(loss)(x, target)
         assert np.isfinite(value) and np.all(np.isfinite(grad))
+
+
+@pytest.mark.parametrize("kind", ["squared", "sum", "power", "diagonal"])
+def test_total_variation_of_what_counts(rng, kind):
+    image = jnp.asarray(rng.uniform(size=(8, 10, 3)), jnp.float32)
+    inside = jnp.zeros((8, 10)).at[2:7, 3:].set(1.0)
+
+    def loss(x, inside=inside):
+        return total_variation(x, kind=kind, inside=inside)
+
+    other = image.at[:, :3].set(0.9).at[:2].set(-5.0).at[7:].set(2.0)
+    assert loss(image) == loss(other) > 0
+    grad = np.asarray(jax.grad(loss)(image))
+    assert np.all(grad[np.asarray(inside) == 0] == 0) and np.any(grad)
+    if kind != "diagonal":  # which repeats the border of the whole picture alone
+        crop = total_variation(image[2:7, 3:], kind=kind)
+        np.testing.assert_allclose(loss(image), crop, rtol=1e-5)
+    whole = total_variation(image, kind=kind)
+    np.testing.assert_allclose(loss(image, jnp.ones((8, 10))), whole, rtol=1e-5)
+    assert loss(image, jnp.zeros((8, 10))) == 0
