@@ -1,6 +1,6 @@
-"""Decoded pictures of any mode -> float32 sRGB on white: depth, profiles, transparency.
+"""Decoded pictures of any mode -> float32 sRGB: depth, profiles, transparency.
 
-The colour half of :mod:`jaxnst.image`; nothing else imports it.
+The colour half of :mod:`jaxnst.image`; what else is here is for its own use.
 """
 
 import contextlib
@@ -18,25 +18,38 @@ _BITS, _PHOTOMETRIC, _SAMPLE_FORMAT = 258, 262, 339  # TIFF tags
 _WHITE_IS_ZERO, _SIGNED = 0, 2
 
 
-def to_rgb(picture: Image.Image, tags: Mapping[int, Any]) -> Pixels:
-    """Convert a loaded picture of any mode to float32 sRGB on white."""
+def to_rgb(picture: Image.Image, tags: Mapping[int, Any], *, alpha: bool = False) -> Pixels:
+    """Convert a loaded picture of any mode to float32 sRGB.
+
+    Args:
+      picture: Of any mode.
+      tags: Those of a TIFF file.
+      alpha: Whether to keep transparency, if there is any, as a fourth channel; else the picture
+        is shown on white.
+    """
     profile = picture.info.get("icc_profile")
-    alpha = None
+    seen = None
     if picture.mode.startswith(("I", "F")):
-        grey, alpha = _deep_grey(picture, tags)
+        grey, seen = _deep_grey(picture, tags)
         image = _tint(grey, profile)
     else:
         is_grey = picture.mode in ("1", "L", "LA")
         if picture.has_transparency_data:
             picture = picture.convert("LA" if is_grey else "RGBA")
-            alpha = _unit(picture.getchannel("A"))
+            seen = _unit(picture.getchannel("A"))
         if is_grey:
             image = _tint(_unit(picture.convert("L")), profile)
         else:
             image = _unit(_to_srgb(picture, profile))
-    if alpha is not None:
-        image *= alpha[..., None]
-        image += 1 - alpha[..., None]
+    if seen is None or (seen == 1).all():
+        return image
+    return np.dstack([image, seen]) if alpha else flattened(image, seen)
+
+
+def flattened(image: Pixels, alpha: Pixels) -> Pixels:
+    """Show a picture with straight colour on white; ``image`` is overwritten."""
+    image *= alpha[..., None]
+    image += 1 - alpha[..., None]
     return image
 
 

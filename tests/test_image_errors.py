@@ -25,6 +25,7 @@ from image_helpers import (
 from PIL import Image
 
 from jaxnst import image as jim
+from jaxnst.image import reading
 
 # Bad input
 
@@ -45,17 +46,17 @@ def test_bomb_is_refused_by_its_header(header, size):
 
 def test_size_limit_is_ours_and_silent(monkeypatch, recwarn):
     picture = Image.fromarray(levels(10, 10))
-    monkeypatch.setattr(jim, "MAX_PIXELS", 99)
+    monkeypatch.setattr(reading, "MAX_PIXELS", 99)
     with pytest.raises(ValueError, match="make it smaller"):
         load(picture)
-    monkeypatch.setattr(jim, "MAX_PIXELS", 100)
+    monkeypatch.setattr(reading, "MAX_PIXELS", 100)
     monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 60)  # where Pillow warns
     assert load(picture).shape == (10, 10, 3)
     assert not recwarn.list
 
 
 def test_length_limit(monkeypatch):
-    monkeypatch.setattr(jim, "MAX_BYTES", 20)
+    monkeypatch.setattr(reading, "MAX_BYTES", 20)
     with pytest.raises(ValueError, match="more than the 20"):
         load(Image.new("RGB", (2, 2)))
 
@@ -120,7 +121,7 @@ def test_file_that_may_not_be_read(tmp_path, monkeypatch, error, says):
         raise error
 
     (tmp_path / "x.png").write_bytes(b"x")
-    monkeypatch.setattr(jim, "open", refuse, raising=False)
+    monkeypatch.setattr(reading, "open", refuse, raising=False)
     with pytest.raises(ValueError, match=rf"x\.png .*{says}"):
         jim.load_image(tmp_path / "x.png")
 
@@ -173,7 +174,7 @@ def test_any_bytes_are_a_picture_or_a_one_line_error(tmp_path_factory, data):
     path = tmp_path_factory.getbasetemp() / "any.jpg"
     path.write_bytes(data)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(jim, "MAX_PIXELS", 2**16)
+        patch.setattr(reading, "MAX_PIXELS", 2**16)
         try:
             image = jim.load_image(path)
         except ValueError as error:
@@ -216,7 +217,7 @@ def test_check_output_leaves_nothing_behind(tmp_path):
     [
         (np.full((4, 4, 3), np.nan, np.float32), ValueError, "NaN"),
         (np.zeros((4, 4), np.float32), ValueError, r"shape \(4, 4\), expected"),
-        (np.zeros((4, 4, 4), np.float32), ValueError, r"expected \(height, width, 3\)"),
+        (np.zeros((4, 4, 5), np.float32), ValueError, r"expected \(height, width, 3 or 4\)"),
         (np.zeros((0, 4, 3), np.float32), ValueError, r"shape \(0, 4, 3\)"),
         (np.zeros((4, 4, 3), np.uint8), TypeError, "uint8, expected floating point"),
     ],

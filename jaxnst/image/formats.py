@@ -1,0 +1,47 @@
+"""Which kinds of picture files there are, and what each of them can hold."""
+
+import difflib
+import os
+
+from jaxnst._files import AnyPath, name_of
+
+ENDINGS = {
+    ".jpg": "JPEG",
+    ".jpeg": "JPEG",
+    ".png": "PNG",
+    ".webp": "WEBP",
+    ".tif": "TIFF",
+    ".tiff": "TIFF",
+    ".bmp": "BMP",
+}
+"""File endings that can be written, in lower case, with the name of their format."""
+
+FORMATS = tuple(dict.fromkeys(ENDINGS.values()))
+"""All that is ever handed to a decoder: others, such as EPS, would start programs."""
+
+_ALPHA = ("PNG", "WEBP", "TIFF")
+
+
+def kind_of(path: AnyPath) -> str:
+    """Look up the format of a file that is to be written.
+
+    Raises:
+      ValueError: The ending is not one of ``ENDINGS``.
+    """
+    ending = os.path.splitext(path)[1].lower()
+    if ending not in ENDINGS:
+        near = difflib.get_close_matches(ending, ENDINGS, n=1, cutoff=0.8)
+        raise ValueError(
+            f"{name_of(path)} has the ending {name_of(ending)}, expected one of "
+            f"{', '.join(ENDINGS)}: try {near[0] if near else '.png'}"
+        )
+    return ENDINGS[ending]
+
+
+def holds_alpha(path: AnyPath) -> bool:
+    """Tell whether a file of this name can be transparent; JPEG and BMP cannot.
+
+    Raises:
+      ValueError: The ending is not one of ``ENDINGS``.
+    """
+    return kind_of(path) in _ALPHA

@@ -1,0 +1,153 @@
+"""Files -> arrays. The size in a picture's header is checked before memory is taken for pixels."""
+
+import contextlib
+import threading
+import warnings
+from collections.abc import Iterator
+
+import numpy as np
+import numpy.typing as npt
+from PIL import ExifTags, Image, UnidentifiedImageError
+
+from jaxnst import _files
+from jaxnst._files import AnyPath
+from jaxnst.image.formats import FORMATS
+from jaxnst.srgb import Pixels, to_rgb
+
+MAX_PIXELS = 2**27
+"""Most pixels that are read: about 134 million. Decoding takes 25 to 50 bytes for each."""
+
+MAX_BYTES = 2**31
+"""Longest file that is read: some decoders read all of it before they know the picture's size."""
+
+_TURNS = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+"""EXIF orientation -> what sets the picture upright."""
+
+# Silencing warnings changes the state of the whole process until Python 3.14: one at a time.
+_QUIET = threading.Lock()
+
+
+def load_image(source: AnyPath, *, alpha: bool = False) -> Pixels:
+    """Read a JPEG, PNG, WebP, TIFF or BMP file as sRGB.
+
+    EXIF orientation is applied and an embedded colour profile converted to sRGB (one that cannot
+    be used is ignored). Of an animation or a file of many pages, the first is read. Grey of more
+    than 8 bits is scaled, not clipped; colour of 16 bits is read at 8. Floating point grey above 1
+    is divided by its largest value.
+
+    Args:
+      source: Path of the file.
+      alpha: Whether transparency is kept, be it an alpha channel, transparent colours of a palette
+        or one colour that stands for transparent; else it is flattened on white.
+
+    Returns:
+      float32 ``(H, W, 3)`` in [0, 1]; with ``alpha``, if anything in the picture is transparent,
+      ``(H, W, 4)`` with straight (not premultiplied) colour.
+
+    Raises:
+      FileNotFoundError: There is no such file.
+      IsADirectoryError: It is a folder.
+      ValueError: It cannot be opened, is empty, cut short, damaged, of another kind, or has more
+        than ``MAX_PIXELS`` pixels.
+    """
+    with opened(source) as picture:
+        if picture.width * picture.height > MAX_PIXELS:
+            raise Image.DecompressionBombError
+        tags = getattr(picture, "tag_v2", {})
+        picture.load()
+        # Not before load(): PNG may state it after the pixels, and TIFF's reader applies it.
+        return to_rgb(_upright(picture), tags, alpha=alpha)
+
+
+def image_size(source: AnyPath) -> tuple[int, int]:
+    """Read height and width of a picture from its header, as it will stand upright.
+
+    A PNG file that states its orientation after its pixels is taken as it lies.
+
+    Raises:
+      OSError: As :func:`load_image`.
+      ValueError: As :func:`load_image`.
+    """
+    with opened(source) as picture:
+        turned = picture.getexif().get(ExifTags.Base.Orientation, 1) in (5, 6, 7, 8)
+        width, height = picture.size
+    return (width, height) if turned else (height, width)
+
+
+def check_side(image: npt.ArrayLike, path: AnyPath, *, least: int = 16) -> None:
+    """Refuse a picture that is too small to take statistics from.
+
+    Args:
+      image: ``(H, W, 3)``, as loaded from ``path``.
+      path: Named in the error.
+      least: Pixels that the shorter side must have.
+
+    Raises:
+      ValueError: The shorter side has fewer pixels.
+    """
+    height, width = np.shape(image)[:2]
+    if min(height, width) < least:
+        raise ValueError(
+            f"{_files.name_of(path)} is {width}x{height} pixels, expected at least {least} on the "
+            "shorter side: use a larger picture"
+        )
+
+
+@contextlib.contextmanager
+def opened(source: AnyPath) -> Iterator[Image.Image]:
+    """Open a picture, its pixels not yet decoded; whatever goes wrong within becomes one line.
+
+    Raises:
+      OSError: There is no such file, or it is a folder.
+      ValueError: It is no picture, or damaged.
+    """
+    _files.check_source(source, MAX_BYTES)
+    with (
+        _reading(_files.name_of(source)),
+        open(source, "rb") as file,
+        Image.open(file, formats=FORMATS) as picture,
+    ):
+        yield picture
+
+
+@contextlib.contextmanager
+def _reading(name: str) -> Iterator[None]:
+    """Keep Pillow's warnings in, and turn all that decoding may raise into one line."""
+    try:
+        with _QUIET, warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    except UnidentifiedImageError as error:
+        raise ValueError(
+            f"{name} holds no JPEG, PNG, WebP, TIFF or BMP picture that can be read: check the "
+            "file, or convert it to PNG"
+        ) from error
+    except Image.DecompressionBombError as error:
+        raise ValueError(
+            f"{name} has more than the {MAX_PIXELS // 10**6} million pixels that are read: make it "
+            "smaller first"
+        ) from error
+    except MemoryError as error:
+        raise ValueError(f"{name} needs more memory than there is: make it smaller") from error
+    except PermissionError as error:
+        raise ValueError(f"{name} may not be read: change its permissions or copy it") from error
+    except Exception as error:  # A damaged file makes decoders raise whatever they run into.
+        raise ValueError(
+            f"{name} is cut short or damaged ({_files.reason(error)}): get a whole copy of it"
+        ) from error
+
+
+def _upright(picture: Image.Image) -> Image.Image:
+    try:
+        turn = _TURNS.get(picture.getexif().get(ExifTags.Base.Orientation, 1))
+    except Exception:  # Damaged metadata say nothing about the pixels.
+        turn = None
+    return picture if turn is None else picture.transpose(turn)

@@ -1,0 +1,110 @@
+"""Resampling, and sizes of one aspect."""
+
+import math
+
+import numpy as np
+import numpy.typing as npt
+from PIL import Image
+
+from jaxnst.srgb import Pixels
+
+Box = tuple[float, float, float, float]
+"""Part of an image: top, left, bottom and right, pixels from its upper left corner."""
+
+LEAST_ALPHA = 1e-3
+"""Where less is left of a resized picture, its colour is no longer told from its alpha."""
+
+
+def resize(image: npt.ArrayLike, size: tuple[int, int], *, box: Box | None = None) -> Pixels:
+    """Resample bicubically (a = -0.5), with the kernel widened when shrinking (antialiased).
+
+    Values are not clipped: beside strong edges they may overshoot the range of the input.
+
+    Args:
+      image: ``(H, W, C)``, any range.
+      size: ``(height, width)`` of the result, pixels.
+      box: What of the image to take: ``(top, left, bottom, right)``, pixels and parts of pixels;
+        beyond its borders the image is mirrored. None: all of it.
+
+    Returns:
+      float32 ``(height, width, C)``; a copy of the same values if nothing is to be done.
+
+    Raises:
+      ValueError: The image has another number of axes or no pixels, a side is less than 1, or
+        the box is empty.
+    """
+    values = np.asarray(image, np.float32)
+    if values.ndim != 3 or 0 in values.shape:
+        raise ValueError(f"image has shape {values.shape}, expected (height, width, channels)")
+    height, width = size
+    if min(height, width) < 1:
+        raise ValueError(f"size is {height} x {width}, expected at least 1 pixel per side")
+    top, left, bottom, right = (0, 0, *values.shape[:2]) if box is None else box
+    if not (top < bottom and left < right):
+        raise ValueError(f"box is {box}, expected top above bottom and left before right")
+    outside = (top, bottom - values.shape[0]), (left, right - values.shape[1])
+    (above, below), (before, after) = (
+        (max(0, math.ceil(-first)), max(0, math.ceil(last))) for first, last in outside
+    )
+    values = np.pad(values, [(above, below), (before, after), (0, 0)], mode="symmetric")
+    taken = (left + before, top + above, right + before, bottom + above)
+    # Pillow resamples floating point one channel at a time only.
+    channels = [Image.fromarray(np.ascontiguousarray(c)) for c in np.moveaxis(values, -1, 0)]
+    resized = [c.resize((width, height), Image.Resampling.BICUBIC, taken) for c in channels]
+    return np.stack([np.asarray(c) for c in resized], axis=-1)
+
+
+def resize_rgba(image: npt.ArrayLike, size: tuple[int, int], *, box: Box | None = None) -> Pixels:
+    """Resample a picture with transparency: colour as much as it is seen.
+
+    Colour is weighted by its alpha, as in :func:`resize` otherwise, and made straight again, so
+    that what is hidden does not bleed into what is seen. Where nothing is left to be seen, colour
+    is resampled plainly.
+
+    Args:
+      image: ``(H, W, 4)``: straight RGB and alpha, in [0, 1].
+      size: As :func:`resize`.
+      box: As :func:`resize`.
+
+    Returns:
+      float32 ``(height, width, 4)``, straight, clipped to [0, 1].
+
+    Raises:
+      ValueError: As :func:`resize`, or the image has another number of channels.
+    """
+    values = np.asarray(image, np.float32)
+    if values.ndim != 3 or values.shape[2] != 4:
+        raise ValueError(f"image has shape {values.shape}, expected (height, width, 4)")
+    colour, alpha = values[..., :3], values[..., 3:]
+    plain, left = resize(colour, size, box=box), resize(alpha, size, box=box)
+    seen = resize(colour * alpha, size, box=box) / np.maximum(left, LEAST_ALPHA)
+    straight = np.where(left < LEAST_ALPHA, plain, seen)
+    return np.clip(np.concatenate([straight, left], axis=-1), 0, 1)
+
+
+def fit(size: tuple[int, int], longest: int) -> tuple[int, int]:
+    """Scale a size so that its longest side is ``longest``, its aspect kept.
+
+    Args:
+      size: ``(height, width)``, pixels.
+      longest: Longest side of the result, pixels.
+
+    Returns:
+      ``(height, width)``, each at least 1.
+
+    Raises:
+      ValueError: A side or ``longest`` is less than 1.
+
+    Example:
+      >>> fit((600, 800), 512)
+      (384, 512)
+    """
+    if min(*size, longest) < 1:
+        raise ValueError(
+            f"size is {size[0]} x {size[1]} and the longest side asked for {longest}, expected at "
+            "least 1 pixel each"
+        )
+    # In whole numbers, so that the longest side comes out exact whatever the size.
+    old = max(size)
+    height, width = (max(1, (2 * side * longest + old) // (2 * old)) for side in size)
+    return height, width

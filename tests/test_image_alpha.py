@@ -1,0 +1,126 @@
+"""Transparency: kept where it is asked for, written where it can be, resized with its colour."""
+
+import numpy as np
+import pytest
+from image_helpers import EXACT, encoded, levels, tiff
+from PIL import Image
+
+from jaxnst.image import ENDINGS, holds_alpha, load_image, resize, resize_rgba, save_image
+
+
+@pytest.fixture
+def load(tmp_path):
+    """Load a Pillow picture, or bytes, transparency and all."""
+
+    def call(picture, kind="PNG", **options):
+        data = picture if isinstance(picture, bytes) else encoded(picture, kind, **options)
+        (tmp_path / "picture").write_bytes(data)
+        return load_image(tmp_path / "picture", alpha=True)
+
+    return call
+
+
+def see_through(height=20, width=24):
+    """8-bit noise with an alpha channel of all levels."""
+    alpha = np.random.default_rng(9).integers(0, 256, (height, width, 1), dtype=np.uint8)
+    return np.concatenate([levels(height, width), alpha], axis=-1)
+
+
+@pytest.mark.parametrize("ending", [".png", ".tif", ".tiff"])
+def test_lossless_formats_keep_colour_and_alpha_exactly(tmp_path, ending):
+    image = see_through() / np.float32(255)
+    save_image(tmp_path / f"x{ending}", image)
+    found = load_image(tmp_path / f"x{ending}", alpha=True)
+    assert found.dtype == np.float32 and found.flags.c_contiguous
+    np.testing.assert_array_equal(found, image)
+
+
+def test_webp_keeps_alpha_exactly(tmp_path):
+    image = see_through() / np.float32(255)
+    save_image(tmp_path / "x.webp", image)
+    found = load_image(tmp_path / "x.webp", alpha=True)
+    np.testing.assert_array_equal(found[..., 3], image[..., 3])
+
+
+@pytest.mark.parametrize("ending", [ending for ending in ENDINGS if not holds_alpha(f"x{ending}")])
+def test_other_formats_show_it_on_white(tmp_path, ending):
+    image = np.full((16, 16, 4), [1, 0, 0, 0.2], np.float32)
+    before = image.copy()
+    save_image(tmp_path / f"x{ending}", image, quality=100)
+    np.testing.assert_array_equal(image, before)
+    found = load_image(tmp_path / f"x{ending}", alpha=True)
+    np.testing.assert_allclose(found, np.broadcast_to([1, 0.8, 0.8], (16, 16, 3)), atol=2 / 255)
+
+
+def test_it_is_flattened_on_white_unless_asked_for(tmp_path):
+    image = see_through() / np.float32(255)
+    save_image(tmp_path / "x.png", image)
+    alpha = image[..., 3:]
+    expected = image[..., :3] * alpha + 1 - alpha
+    np.testing.assert_allclose(load_image(tmp_path / "x.png"), expected, atol=EXACT)
+
+
+@pytest.mark.parametrize("transparency", [1, bytes([255, 51])])
+def test_transparent_palette(load, transparency):
+    picture = Image.new("P", (2, 1))
+    picture.putpalette([10, 20, 30, 40, 50, 60])
+    picture.putpixel((1, 0), 1)
+    last = 0 if transparency == 1 else 51
+    found = load(picture, transparency=transparency)
+    np.testing.assert_allclose(found[0] * 255, [[10, 20, 30, 255], [40, 50, 60, last]], atol=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("mode", "clear", "solid", "value"),
+    [
+        ("L", 7, 9, 9 / 255),
+        ("RGB", (7, 7, 7), (9, 9, 9), 9 / 255),
+        ("I;16", 700, 900, 900 / 65535),
+    ],
+)
+def test_a_colour_that_stands_for_transparent(load, mode, clear, solid, value):
+    picture = Image.new(mode, (2, 1), clear)
+    picture.putpixel((1, 0), solid)
+    found = load(picture, transparency=clear)
+    np.testing.assert_allclose(found[0, :, 3], [0, 1])
+    np.testing.assert_allclose(found[0, 1, :3], value, atol=EXACT)
+
+
+def test_premultiplied_colour_is_made_straight(load):
+    # 338: one extra sample, associated alpha.
+    data = tiff(1, 1, bytes([50, 25, 0, 128]), bits=(8,) * 4, photometric=2, extra={338: [1]})
+    found = load(data)
+    np.testing.assert_allclose(found[0, 0] * 255, [100, 50, 0, 128], atol=1)
+
+
+@pytest.mark.parametrize(("mode", "colour"), [("RGB", "red"), ("RGBA", "red"), ("LA", (9, 255))])
+def test_what_is_opaque_all_over_has_three_channels(load, mode, colour):
+    assert load(Image.new(mode, (3, 2), colour)).shape == (2, 3, 3)
+
+
+def test_resizing_keeps_hidden_colour_out():
+    # The left half is red; the right half is invisible, and green.
+    image = np.zeros((16, 32, 4), np.float32)
+    image[:, :16], image[:, 16:] = [1, 0, 0, 1], [0, 1, 0, 0]
+    for size in [(8, 13), (40, 71)]:
+        found = resize_rgba(image, size)
+        assert found.shape == (*size, 4) and found.dtype == np.float32
+        seen = found[..., 3] > 0.05
+        assert seen.any() and not seen.all()
+        np.testing.assert_allclose(found[seen][:, :3], np.broadcast_to([1, 0, 0], (seen.sum(), 3)))
+        np.testing.assert_array_equal(found[..., 3], resize(image, size)[..., 3].clip(0, 1))
+    assert resize(image, (8, 13))[..., 1][resize(image, (8, 13))[..., 3] > 0.05].max() > 0.1
+
+
+def test_resizing_what_is_opaque_is_plain_resizing():
+    image = np.concatenate([levels() / np.float32(255), np.ones((20, 24, 1), np.float32)], axis=-1)
+    box = (-3.0, 2.5, 18.0, 22.0)
+    found = resize_rgba(image, (13, 31), box=box)
+    expected = resize(image[..., :3], (13, 31), box=box).clip(0, 1)
+    np.testing.assert_allclose(found[..., :3], expected, atol=1e-6)
+    np.testing.assert_allclose(found[..., 3], 1, atol=1e-6)
+
+
+def test_resizing_needs_four_channels():
+    with pytest.raises(ValueError, match=r"shape \(4, 4, 3\), expected \(height, width, 4\)"):
+        resize_rgba(np.zeros((4, 4, 3), np.float32), (2, 2))
