@@ -22,10 +22,11 @@ if TYPE_CHECKING:
     from jaxnst import notebook
     from jaxnst.batch import BatchProgress, stylize_batch
     from jaxnst.distances import register_distance, style_loss
-    from jaxnst.image import load_image, resize, save_image
+    from jaxnst.image import load_image, read_record, resize, save_image
     from jaxnst.losses import content_loss, total_variation
     from jaxnst.networks import LossNetwork, extract_features, load_network
     from jaxnst.reconstruct import reconstruct_content, reconstruct_style
+    from jaxnst.record import Record
     from jaxnst.statistics import gram_matrix, moments, register_statistic
     from jaxnst.transfer import Progress, ScaleTiming, StylizeResult, stylize
 
@@ -34,6 +35,7 @@ __all__ = [
     "LossNetwork",
     "Progress",
     "Recipe",
+    "Record",
     "ScaleTiming",
     "StylizeResult",
     "__version__",
@@ -45,6 +47,7 @@ __all__ = [
     "load_network",
     "moments",
     "notebook",
+    "read_record",
     "recipes",
     "reconstruct_content",
     "reconstruct_style",
@@ -63,9 +66,10 @@ __all__ = [
 _MODULES = {
     "jaxnst.batch": ("BatchProgress", "stylize_batch"),
     "jaxnst.distances": ("register_distance", "style_loss"),
-    "jaxnst.image": ("load_image", "resize", "save_image"),
+    "jaxnst.image": ("load_image", "read_record", "resize", "save_image"),
     "jaxnst.losses": ("content_loss", "total_variation"),
     "jaxnst.networks": ("LossNetwork", "extract_features", "load_network"),
+    "jaxnst.record": ("Record",),
     "jaxnst.reconstruct": ("reconstruct_content", "reconstruct_style"),
     "jaxnst.statistics": ("gram_matrix", "moments", "register_statistic"),
     "jaxnst.transfer": ("Progress", "ScaleTiming", "StylizeResult", "stylize"),

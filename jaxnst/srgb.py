@@ -4,7 +4,9 @@ The colour half of :mod:`jaxnst.image`; what else is here is for its own use.
 """
 
 import contextlib
+import functools
 import io
+import struct
 from collections.abc import Mapping
 from typing import Any, TypeAlias
 
@@ -53,6 +55,14 @@ def flattened(image: Pixels, alpha: Pixels) -> Pixels:
     return image
 
 
+@functools.cache
+def srgb_profile() -> bytes:
+    """Return an ICC profile of sRGB; the same bytes every time."""
+    profile = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
+    # LittleCMS puts the time of day into it.
+    return profile[:24] + struct.pack(">6H", 2000, 1, 1, 0, 0, 0) + profile[36:]
+
+
 def _unit(picture: Image.Image) -> Pixels:
     """Scale 8-bit values to [0, 1]."""
     values = np.asarray(picture, np.float32)
@@ -97,7 +107,7 @@ def _to_srgb(picture: Image.Image, profile: object) -> Image.Image:
     """Convert an 8-bit picture to RGB without alpha, by its profile if that can be used."""
     if picture.mode == "LAB":
         profile = ImageCms.ImageCmsProfile(ImageCms.createProfile("LAB")).tobytes()
-    if isinstance(profile, bytes):
+    if isinstance(profile, bytes) and profile != srgb_profile():
         # A profile that is damaged, or for another kind of picture, is worth less than the
         # picture: without it then.
         with contextlib.suppress(ImageCms.PyCMSError, OSError, ValueError):

@@ -26,9 +26,9 @@ MODULES = sorted(
 # The order in which data flows: a room imports from rooms before it only.
 ROOMS = [
     *("_version", "_types", "_files", "_checks", "config", "options", "precision", "preprocessing"),
-    "space",
+    *("recipes", "space", "record"),
     *("srgb", "image", "sheet", "animation", "weights", "networks", "statistics", "losses"),
-    *("distances", "objective", "precondition", "lbfgs", "optimize", "lanes", "recipes"),
+    *("distances", "objective", "precondition", "lbfgs", "optimize", "lanes"),
     *("schedule", "masks", "targets", "result", "plotting", "notebook", "guidance", "run"),
     *("transfer", "reconstruct", "footprint", "planning", "side_by_side", "batch", "cli"),
     "__main__",

@@ -5,22 +5,29 @@ transparency is asked for, ``(H, W, 4)`` with straight (not premultiplied) colou
 ``(height, width)``.
 """
 
-from jaxnst.image.formats import ENDINGS, holds_alpha
+from jaxnst.image.deep import check_deep
+from jaxnst.image.formats import ENDINGS, holds_alpha, holds_quality, holds_record
+from jaxnst.image.notes import read_record
 from jaxnst.image.reading import MAX_BYTES, MAX_PIXELS, check_side, image_size, load_image
 from jaxnst.image.resizing import Box, fit, resize, resize_rgba
-from jaxnst.image.writing import check_output, save_image
+from jaxnst.image.writing import DPI, check_output, save_image
 
 __all__ = [
+    "DPI",
     "ENDINGS",
     "MAX_BYTES",
     "MAX_PIXELS",
     "Box",
+    "check_deep",
     "check_output",
     "check_side",
     "fit",
     "holds_alpha",
+    "holds_quality",
+    "holds_record",
     "image_size",
     "load_image",
+    "read_record",
     "resize",
     "resize_rgba",
     "save_image",

@@ -45,3 +45,21 @@ def holds_alpha(path: AnyPath) -> bool:
       ValueError: The ending is not one of ``ENDINGS``.
     """
     return kind_of(path) in _ALPHA
+
+
+def holds_record(path: AnyPath) -> bool:
+    """Tell whether a file of this name has room for a record; BMP has none.
+
+    Raises:
+      ValueError: The ending is not one of ``ENDINGS``.
+    """
+    return kind_of(path) != "BMP"
+
+
+def holds_quality(path: AnyPath) -> bool:
+    """Tell whether a file of this name is smaller the less of the picture is to be kept.
+
+    Raises:
+      ValueError: The ending is not one of ``ENDINGS``.
+    """
+    return kind_of(path) in ("JPEG", "WEBP")

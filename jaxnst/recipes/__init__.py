@@ -17,7 +17,7 @@ from typing import TypeVar
 
 from jaxnst.config import Recipe
 from jaxnst.recipes import posts, programs
-from jaxnst.recipes.toml_file import format_recipe, read_recipe
+from jaxnst.recipes.toml_file import format_recipe, read_recipe, recipe_from
 
 T = TypeVar("T")
 
@@ -30,6 +30,7 @@ __all__ = [
     "get_recipe",
     "is_approximation",
     "read_recipe",
+    "recipe_from",
     "recipe_on",
 ]
 

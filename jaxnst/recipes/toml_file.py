@@ -60,11 +60,20 @@ def read_recipe(path: str | os.PathLike[str], *, base: Callable[[str, str], Reci
         start = _value(str, table.pop("base", "default"), "base")
         table.setdefault("name", os.path.splitext(os.path.basename(name))[0])
         network = _value(str, table.get("network", ""), "network")
-        return _merged(base(start, network), table, ())
+        return recipe_from(table, base(start, network))
     except KeyError as error:
         raise ValueError(f"{name}: base: {error.args[0]}") from None
     except ValueError as error:
         raise ValueError(f"{name}: {error}") from None
+
+
+def recipe_from(table: dict[str, Any], start: Recipe) -> Recipe:
+    """Return a recipe with what a table says, of the form that a file has, but for a base.
+
+    Raises:
+      ValueError: If something in it is unknown, of another type or out of range.
+    """
+    return _merged(start, table, ())
 
 
 def _lines(part: Any, path: tuple[str, ...]) -> list[str]:
