@@ -47,7 +47,7 @@ class Source:
     """A file that a picture was made of.
 
     Attributes:
-      role: What it was: ``content``, ``style`` or ``init``.
+      role: What it was: ``content``, ``style``, or the flag that named it: ``init``, ``mask``.
       name: Its name, without its folder.
       sha256: SHA-256 digest of its bytes, in hexadecimal digits.
     """
@@ -117,8 +117,13 @@ class Record:
                 check(f"argument {name}", _shown(value), fits, "texts or finite numbers")
 
 
-def source_of(role: str, path: AnyPath) -> Source:
+def source_of(role: str, path: AnyPath, *, name: str | None = None) -> Source:
     """Describe a file by its name and digest.
+
+    Args:
+      role: What it is.
+      path: Where it is.
+      name: What it is called; None: as its path, without the folder.
 
     Raises:
       OSError: It cannot be read.
@@ -127,7 +132,8 @@ def source_of(role: str, path: AnyPath) -> Source:
     check_source(path, MAX_SOURCE)
     with open(path, "rb") as file:
         digest = hashlib.file_digest(file, "sha256").hexdigest()
-    return Source(role=role, name=os.path.basename(os.fspath(path)), sha256=digest)
+    own = os.path.basename(os.fspath(path))
+    return Source(role=role, name=own if name is None else name, sha256=digest)
 
 
 def parameters_sha256(params: Mapping[str, Mapping[str, npt.ArrayLike]]) -> str:

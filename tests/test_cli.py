@@ -88,7 +88,7 @@ def test_commands_have_modules_and_an_unknown_one_is_refused(capsys):
     assert (
         err
         == "jaxnst: error: unknown command 'rum': did you mean 'run'? known are run, batch, sweep, "
-        "reconstruct, weights\n"
+        "reconstruct, show, weights\n"
     )
     assert cli.main([]) == 2
     assert "--help" in capsys.readouterr().err
@@ -447,10 +447,10 @@ def test_warnings_of_libraries_become_notices(painted, monkeypatch):
 
 
 def test_a_result_that_cannot_be_saved_is_saved_elsewhere(painted, tmp_path, monkeypatch):
-    def full(path, image):
+    def full(path, image, **options):
         if Path(path).parent == Path():
             raise OSError(28, "No space left on device", str(path))
-        save_image(path, image)
+        save_image(path, image, **options)
 
     monkeypatch.setattr(saving, "save_image", full)
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path))

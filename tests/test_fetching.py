@@ -298,11 +298,12 @@ def test_names_in_messages(source, name):
 
 def test_a_picture_is_loaded_from_an_address_and_nothing_is_left(server, tmp_path, monkeypatch):
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
-    picture = inputs.read_picture(f"{server}/picture", allow_local=True)
+    picture, source = inputs.read_picture(f"{server}/picture", "style", allow_local=True)
+    assert (source.role, source.name) == ("style", "picture")
     np.testing.assert_allclose(picture, helpers.picture(40, 50), atol=0.5 / 255 + 1e-6)
     for path, words in (("words?key=5", r"/words\?\.\.\. holds no JPEG"), ("empty", "is empty")):
         with pytest.raises(ValueError, match=words) as raised:
-            inputs.read_picture(f"{server}/{path}", allow_local=True)
+            inputs.read_picture(f"{server}/{path}", "style", allow_local=True)
         assert str(tmp_path) not in str(raised.value) and "key" not in str(raised.value)
     assert not list(tmp_path.iterdir())
 
@@ -313,14 +314,14 @@ def piped(monkeypatch, data):
 
 def test_a_picture_is_loaded_from_standard_input(server, monkeypatch):
     piped(monkeypatch, Handler.picture)
-    assert inputs.read_picture("-").shape == (40, 50, 3)
+    assert inputs.read_picture("-", "content")[0].shape == (40, 50, 3)
     piped(monkeypatch, b"words")
     with pytest.raises(ValueError, match="standard input holds no JPEG"):
-        inputs.read_picture("-")
+        inputs.read_picture("-", "content")
     monkeypatch.setattr(fetching, "MAX_BYTES", 100)
     piped(monkeypatch, Handler.picture)
     with pytest.raises(ValueError, match="standard input has more than the 100 bytes"):
-        inputs.read_picture("-")
+        inputs.read_picture("-", "content")
 
 
 @pytest.mark.parametrize(

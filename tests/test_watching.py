@@ -104,7 +104,7 @@ def test_listeners_are_what_the_protocol_says(tmp_path):
     picture = grey(0.5)
     path = str(tmp_path / "a")
     for one in (
-        *(SaveEvery(path, 1), Log(path), Plot(path), Animate(path, 1)),
+        *(SaveEvery(path, 1, {}), Log(path), Plot(path), Animate(path, 1)),
         SideBySide(path, picture, [picture]),
     ):
         assert isinstance(one, watching.Listener)

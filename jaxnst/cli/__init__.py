@@ -33,6 +33,7 @@ COMMANDS = (
         "show what each layer of a network keeps of a picture",
         "jaxnst.cli.reconstruct",
     ),
+    Command("show", "print how a picture was made", "jaxnst.cli.show"),
     Command("weights", "list, download, convert and check parameter files", "jaxnst.cli.weights"),
 )
 

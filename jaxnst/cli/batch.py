@@ -17,6 +17,7 @@ from jaxnst.cli.locking import alone_in
 from jaxnst.cli.messages import Messages, hush_xla
 from jaxnst.cli.parser import parse
 from jaxnst.cli.rows import Row, product, read_manifest
+from jaxnst.cli.saving import check_format
 from jaxnst.cli.stopping import Stopped, stoppable
 from jaxnst.cli.work import Work
 from jaxnst.config import Recipe
@@ -173,6 +174,8 @@ def _tasks(rows: list[Row], rest: list[str], prog: str) -> Iterator[Task]:
             refuse_single(flags)
             if flags.output or flags.allow_local:
                 raise UsageError("-o and --allow-local are for jaxnst run")
+            if flags.origin or flags.no_metadata or flags.other_inputs:
+                raise UsageError("--from, --other-inputs and --no-metadata are for jaxnst run")
             if flags.styles != ["style"]:
                 raise UsageError("pictures are given by --contents and --styles, or a --manifest")
             if flags.mask or flags.style_mask:
@@ -180,6 +183,7 @@ def _tasks(rows: list[Row], rest: list[str], prog: str) -> Iterator[Task]:
             if recipe.init not in STARTS:
                 raise UsageError(f"--init: a batch starts from {', '.join(STARTS)}")
             read[row.flags] = flags, recipe, _settings(flags, recipe)
+        check_format(row.output, read[row.flags][0])
         yield Task(row, *read[row.flags])
 
 

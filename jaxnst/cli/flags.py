@@ -19,6 +19,8 @@ SIZE = 512
 
 SEEDS = (0, 2**32 - 1)
 
+DPI = (1, 30_000)
+
 PREPROCESSINGS = ("caffe", "torchvision", "matconvnet")
 """What parameters of a file that does not tell may have been trained with."""
 
@@ -176,6 +178,44 @@ def add_watching(parser: Parser, *, single: bool) -> None:
         metavar="N",
     )
     add("--side-by-side", "content, styles and result as one labelled picture", metavar="FILE")
+
+
+def add_saving(parser: Parser, *, single: bool = True) -> None:
+    """Add the flags that say what the result's file holds, and is made after.
+
+    Args:
+      parser: Of the command.
+      single: Whether it paints one picture; else what is for one alone is left out.
+    """
+    group = parser.add_argument_group("file")
+    group.add_argument(
+        "--bits",
+        type=whole(),
+        choices=(8, 16),
+        default=8,
+        help="of each colour: 16 for PNG and TIFF, with jaxnst[print] (default: 8)",
+    )
+    group.add_argument(
+        "--dpi", type=whole(*DPI), metavar="N", help="pixels per inch that the file says"
+    )
+    group.add_argument(
+        "--quality", type=whole(1, 100), metavar="N", help="of JPEG and WebP (default: 95)"
+    )
+    if single:
+        group.add_argument(
+            "--no-metadata", action="store_true", help="leave out of the file how it was made"
+        )
+        group.add_argument(
+            "--from",
+            dest="origin",
+            metavar="PICTURE",
+            help="paint as this picture of jaxnst-run was painted, but for the flags given",
+        )
+        group.add_argument(
+            "--other-inputs",
+            action="store_true",
+            help="with --from: paint other pictures than those that it was made of",
+        )
 
 
 def number(text: str) -> float:

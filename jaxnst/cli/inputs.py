@@ -3,16 +3,18 @@
 import argparse
 import difflib
 import os
-from dataclasses import dataclass, field
-from functools import partial
+import posixpath
+from dataclasses import dataclass, field, replace
+from urllib.parse import urlsplit
 
 from jaxnst.cli.errors import UsageError
-from jaxnst.cli.fetching import as_file, check_sources, shown
+from jaxnst.cli.fetching import STREAM, as_file, check_sources, is_address, shown
 from jaxnst.cli.flags import SIZE
 from jaxnst.cli.messages import Messages, shape
 from jaxnst.cli.outputs import check_outputs
 from jaxnst.config import Recipe
 from jaxnst.image import check_side, load_image
+from jaxnst.record import Source, source_of
 from jaxnst.schedule import Schedule, make_schedule
 from jaxnst.srgb import Pixels
 
@@ -28,6 +30,7 @@ class Pictures:
     init: Pixels | None
     masks: list[Pixels] = field(default_factory=list)
     style_masks: list[Pixels] = field(default_factory=list)
+    sources: tuple[Source, ...] = ()
 
     @property
     def pixels(self) -> int:
@@ -51,6 +54,8 @@ def check_flags(flags: argparse.Namespace, recipe: Recipe) -> None:
     """
     if flags.output is None and not flags.dry_run:
         raise UsageError("say where the result is to be written: -o OUT")
+    if getattr(flags, "other_inputs", False) and flags.record is None:
+        raise UsageError("--other-inputs goes with --from, which says what is repeated")
     try:
         side = SIZE if flags.size is None else flags.size
         make_schedule((side, side), (), recipe.scales, size=flags.size, style_size=flags.style_size)
@@ -79,21 +84,31 @@ def read_pictures(flags: argparse.Namespace, recipe: Recipe) -> Pictures:
       OSError: As :func:`jaxnst.image.load_image`.
       ValueError: As it, or a picture is too small.
     """
-    read = partial(read_picture, allow_local=flags.allow_local)
-    return Pictures(
-        content=read(flags.content),
-        styles=[read(source) for source in flags.styles],
-        init=None if recipe.init in STARTS else read(recipe.init),
-        masks=[read(source, least=1) for source in flags.mask],
-        style_masks=[read(source, least=1) for source in flags.style_mask],
+    sources: list[Source] = []
+
+    def read(role: str, source: str, *, least: int = 16) -> Pixels:
+        picture, found = read_picture(source, role, allow_local=flags.allow_local, least=least)
+        sources.append(found)
+        return picture
+
+    pictures = Pictures(
+        content=read("content", flags.content),
+        styles=[read("style", source) for source in flags.styles],
+        init=None if recipe.init in STARTS else read("init", recipe.init),
+        masks=[read("mask", source, least=1) for source in flags.mask],
+        style_masks=[read("style-mask", source, least=1) for source in flags.style_mask],
     )
+    return replace(pictures, sources=tuple(sources))
 
 
-def read_picture(source: str, *, allow_local: bool = False, least: int = 16) -> Pixels:
-    """Load a picture from a path, an address or standard input.
+def read_picture(
+    source: str, role: str, *, allow_local: bool = False, least: int = 16
+) -> tuple[Pixels, Source]:
+    """Load a picture from a path, an address or standard input, and describe what was read.
 
     Args:
       source: Which.
+      role: What it is for, as a record calls it.
       allow_local: As :func:`jaxnst.cli.fetching.as_file`.
       least: Pixels that its shorter side must have.
 
@@ -104,7 +119,21 @@ def read_picture(source: str, *, allow_local: bool = False, least: int = 16) -> 
     with as_file(source, allow_local=allow_local) as path:
         picture = load_image(path)
         check_side(picture, path, least=least)
-    return picture
+        return picture, source_of(role, path, name=_file_name(source))
+
+
+def _file_name(source: str) -> str:
+    """Name an input without where it is.
+
+    Example:
+      >>> _file_name("/home/a.jpg"), _file_name("https://example.org/b.jpg?key=5"), _file_name("-")
+      ('a.jpg', 'b.jpg', 'standard input')
+    """
+    if source == STREAM:
+        return shown(source)
+    if is_address(source):
+        return posixpath.basename(urlsplit(source).path)[:200] or "picture"
+    return os.path.basename(source)
 
 
 def tell_of_sizes(

@@ -10,6 +10,7 @@ from jaxnst._files import name_of
 from jaxnst.animation import check_animation
 from jaxnst.cli.errors import UsageError
 from jaxnst.cli.fetching import STREAM
+from jaxnst.cli.saving import check_format, result_name
 from jaxnst.image import check_output
 from jaxnst.plotting import check_plot
 
@@ -38,6 +39,8 @@ def check_outputs(flags: argparse.Namespace, sources: Sequence[str]) -> None:
     _check_stream(flags)
     if flags.animate_every and not flags.animate:
         raise UsageError("--animate-every is for an animation: --animate FILE")
+    if name := result_name(flags):
+        check_format(name, flags)
     named = [] if flags.output in (None, STREAM) else [("-o", flags.output)]
     for _, output in named:
         check_output(output)

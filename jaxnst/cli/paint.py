@@ -12,11 +12,18 @@ from jaxnst.cli.progress import make_display
 from jaxnst.cli.saving import hand_over
 from jaxnst.cli.stopping import Stopped, stoppable
 from jaxnst.cli.watching import Watch, make_listeners, report_interval
+from jaxnst.record import Record
 from jaxnst.transfer import StylizeResult, stylize
 
 
-def paint(job: Job, messages: Messages) -> int:
-    """Run a job, hand over its picture, then write what else was asked for."""
+def paint(job: Job, messages: Messages, record: Record | None) -> int:
+    """Run a job, hand over its picture, then write what else was asked for.
+
+    Args:
+      job: The run.
+      messages: Where to tell of it.
+      record: How it is made, for the finished picture's file; None: it is not to say so.
+    """
     _greet(job, messages)
     flags, schedule = job.flags, job.plan().schedule
     total = sum(scale.evaluations for scale in schedule.scales)
@@ -50,7 +57,7 @@ def paint(job: Job, messages: Messages) -> int:
             watch.close(None)
             raise
     try:
-        hand_over(flags, result.image)
+        hand_over(flags, result.image, record=record)
         messages.say(_summary(result))
         if flags.timings:
             print(timings(result), file=sys.stderr)

@@ -4,8 +4,9 @@ import argparse
 import dataclasses
 from collections.abc import Callable, Sequence
 from types import UnionType
-from typing import Any, Literal, NoReturn, get_args, get_origin
+from typing import TYPE_CHECKING, Any, Literal, NoReturn, get_args, get_origin
 
+from jaxnst._files import name_of
 from jaxnst.cli.errors import explain
 from jaxnst.cli.flags import (
     SEEDS,
@@ -14,6 +15,7 @@ from jaxnst.cli.flags import (
     Parser,
     add_machine,
     add_network,
+    add_saving,
     add_watching,
     layer_names,
     layer_weights,
@@ -32,6 +34,9 @@ from jaxnst.recipes import (
     read_recipe,
     recipe_on,
 )
+
+if TYPE_CHECKING:
+    from jaxnst.record import Record
 
 READERS: dict[Any, Callable[[str], Any]] = {
     float: number,
@@ -56,32 +61,73 @@ def parse(
       single: Whether it paints one picture; else the help leaves out what is for one alone.
 
     Returns:
-      The flags, and the recipe with the changes that they make.
+      The flags, and the recipe with the changes that they make. With ``--from``, what is not given
+      is as the picture's record says, which stands in ``record``.
 
     Raises:
       SystemExit: With status 2 and a line on stderr if a flag cannot be used; with status 0
         after ``--help``, ``--version``, ``--list-recipes`` and ``--show-recipe``.
     """
     first = Parser(prog=prog, add_help=False, allow_abbrev=False)
-    first.add_argument("--recipe", default="default")
+    first.add_argument("--recipe")
     first.add_argument("--network", default="")
+    if single:
+        first.add_argument("--from", dest="origin")
+        first.add_argument("-o", "--output")
+        first.add_argument("--format")
+        first.add_argument("--style-mix", action="append")
     # Which recipe, on which network, decides what the help calls default.
     chosen = first.parse_known_args(arguments)[0]
-    try:
-        recipe = recipe_on(find_recipe(chosen.recipe), chosen.network)
-    except KeyError as error:
-        first.error(f"--recipe: {error.args[0]}")
-    except (OSError, ValueError) as error:
-        first.error(f"--recipe: {explain(error)}")
+    record, recorded = _origin(first, chosen) if single and chosen.origin else (None, [])
+    recipe = _recipe(first, chosen, record)
     parser = _parser(prog, recipe, description, single)
+    parser.set_defaults(record=record)
+    if record is not None:
+        parser.set_defaults(recipe="")  # what a record calls its recipe is no file's name
     # "Intermixed": flags may stand between the style pictures.
-    flags, unknown = parser.parse_known_intermixed_args(arguments)
+    flags, unknown = parser.parse_known_intermixed_args([*recorded, *arguments])
     if unknown:
         parser.refuse(unknown)
+    if record is not None:
+        _refuse_recorded_start(parser, flags, recipe)
     try:
         return flags, _changed(recipe, flags)
     except ValueError as error:
         parser.error(str(error))
+
+
+def _origin(first: Parser, chosen: argparse.Namespace) -> "tuple[Record, list[str]]":
+    """Read the record that is asked for, and write it as flags."""
+    from jaxnst.cli.recording import read_origin, recorded_flags
+
+    try:
+        record = read_origin(chosen.origin)
+        return record, recorded_flags(record, chosen)
+    except (OSError, ValueError) as error:
+        first.error(f"--from: {explain(error)}")
+
+
+def _recipe(first: Parser, chosen: argparse.Namespace, record: "Record | None") -> Recipe:
+    """Find the recipe that is asked for, else the recorded one, else the default."""
+    if record is not None and chosen.recipe is None:
+        return recipe_on(record.recipe, chosen.network or record.network)
+    try:
+        return recipe_on(find_recipe(chosen.recipe or "default"), chosen.network)
+    except KeyError as error:
+        first.error(f"--recipe: {error.args[0]}")
+    except (OSError, ValueError) as error:
+        first.error(f"--recipe: {explain(error)}")
+
+
+def _refuse_recorded_start(parser: Parser, flags: argparse.Namespace, recipe: Recipe) -> None:
+    """Refuse to open a picture that only a record names."""
+    from jaxnst.cli.inputs import STARTS
+
+    if recipe.init not in STARTS and not hasattr(flags, "init"):
+        parser.error(
+            f"--init: {name_of(flags.origin)} was started from a picture, {name_of(recipe.init)}: "
+            "give that one too"
+        )
 
 
 def find_recipe(name: str) -> Recipe:
@@ -121,6 +167,7 @@ def _parser(prog: str, recipe: Recipe, description: str, single: bool) -> Parser
         allow_abbrev=False,
     )
     _add_pictures(parser, recipe, single)
+    add_saving(parser, single=single)
     add_watching(parser, single=single)
     _add_method(parser, recipe)
     add_machine(parser, painting=True, single=single)

@@ -8,15 +8,20 @@ import shutil
 import sys
 import tempfile
 from pathlib import Path
+from typing import Any
 
 from jaxnst._files import name_of
-from jaxnst.cli.errors import explain
+from jaxnst.cli.errors import UsageError, explain
 from jaxnst.cli.fetching import STREAM
-from jaxnst.image import save_image
+from jaxnst.image import check_deep, holds_quality, save_image
+from jaxnst.record import Record
 from jaxnst.srgb import Pixels
 
 FORMAT = "png"
 """Of a picture on standard output, unless said otherwise."""
+
+QUALITY = 95
+"""Of JPEG and WebP, where none is asked for."""
 
 
 def print_path(path: str) -> None:
@@ -27,42 +32,77 @@ def print_path(path: str) -> None:
     print(path, flush=True)
 
 
-def save_picture(path: str, image: Pixels) -> None:
+def result_name(flags: argparse.Namespace) -> str | None:
+    """Return a name with the ending of the result's format, also for standard output."""
+    output: str | None = flags.output
+    return f"picture.{flags.format or FORMAT}" if output == STREAM else output
+
+
+def check_format(path: str, flags: argparse.Namespace) -> None:
+    """Refuse flags that are for other formats than that of a result.
+
+    Raises:
+      UsageError: A flag is for other formats.
+      ValueError: The format is unknown, or a library that writes it so is not installed.
+    """
+    if flags.bits == 16:
+        check_deep(path)
+    if flags.quality is not None and not holds_quality(path):
+        raise UsageError(f"--quality is for JPEG and WebP: leave it out for {name_of(path)}")
+
+
+def save_options(flags: argparse.Namespace) -> dict[str, Any]:
+    """Return what the flags say of a file, for :func:`jaxnst.image.save_image`."""
+    quality = QUALITY if flags.quality is None else flags.quality
+    return {"bits": flags.bits, "dpi": flags.dpi, "quality": quality}
+
+
+def save_picture(path: str, image: Pixels, **options: Any) -> None:
     """Save the result; if that fails, rather elsewhere than not at all.
+
+    Args:
+      path: Where to.
+      image: The result.
+      options: Of :func:`jaxnst.image.save_image`.
 
     Raises:
       OSError: It could not be saved where it should; the message says where it is instead.
     """
     try:
-        save_image(path, image)
+        save_image(path, image, **options)
     except OSError as error:
         refuge = Path(tempfile.mkdtemp(prefix="jaxnst-")) / Path(path).name
         try:
-            save_image(refuge, image)
+            save_image(refuge, image, **options)
         except OSError:
             refuge.parent.rmdir()
             raise error from None
         raise OSError(f"{explain(error)}; the picture is in {name_of(refuge)}") from error
 
 
-def hand_over(flags: argparse.Namespace, image: Pixels) -> None:
+def hand_over(flags: argparse.Namespace, image: Pixels, *, record: Record | None = None) -> None:
     """Save the result where the flags say and print its path, or write it to standard output.
+
+    Args:
+      flags: Of the command.
+      image: The result.
+      record: How it was made, if its file is to say so.
 
     Raises:
       OSError: As :func:`save_picture`.
     """
     if flags.output == STREAM:
-        _write_out(image, flags.format or FORMAT)
+        _write_out(image, flags.format or FORMAT, record=record, **save_options(flags))
     else:
-        save_picture(flags.output, image)
+        save_picture(flags.output, image, record=record, **save_options(flags))
         print_path(flags.output)
 
 
-def _write_out(image: Pixels, kind: str) -> None:
+def _write_out(image: Pixels, kind: str, **options: Any) -> None:
     folder = Path(tempfile.mkdtemp(prefix="jaxnst-"))
     path = folder / f"picture.{kind}"
     try:
-        save_image(path, image)
+        save_image(path, image, **options)
         sys.stdout.buffer.write(path.read_bytes())
         sys.stdout.buffer.flush()
     except OSError as error:

@@ -16,7 +16,7 @@ from jaxnst.cli.errors import UsageError, guarded, leave
 from jaxnst.cli.flags import refuse_single
 from jaxnst.cli.messages import Messages, hush_xla, length, shape
 from jaxnst.cli.parser import parse
-from jaxnst.cli.saving import print_path, save_picture
+from jaxnst.cli.saving import print_path, save_options, save_picture
 from jaxnst.cli.stopping import Stopped, stoppable
 from jaxnst.config import Recipe
 from jaxnst.srgb import Pixels
@@ -150,7 +150,7 @@ def _run(sweep: Sweep, prog: str) -> int:
         except Stopped as stop:
             messages.say(f"{prog}: stopped, nothing is saved")
             leave(stop.status)
-    save_picture(flags.output, sheet)
+    save_picture(flags.output, sheet, **save_options(flags))
     for cell in sweep.cells:
         messages.say(f"{_label(cell)}: {_command(sweep, cell)}")
     print_path(flags.output)

@@ -18,6 +18,7 @@ from numpy.typing import ArrayLike, NDArray
 from jaxnst.animation import as_frame, save_animation
 from jaxnst.cli.errors import FAILED, complain, explain
 from jaxnst.cli.inputs import Pictures
+from jaxnst.cli.saving import save_options
 from jaxnst.image import save_image
 from jaxnst.plotting import History, save_losses
 from jaxnst.sheet import contact_sheet
@@ -106,7 +107,7 @@ def make_listeners(flags: argparse.Namespace, pictures: Pictures, total: int) ->
     """Make those that the flags ask for; ``total`` is how many evaluations there will be."""
     found = list[Listener]()
     if flags.save_every:
-        found.append(SaveEvery(flags.output, flags.save_every))
+        found.append(SaveEvery(flags.output, flags.save_every, save_options(flags)))
     if flags.log:
         found.append(Log(flags.log))
     if flags.plot:
@@ -145,13 +146,13 @@ class Interval:
 class SaveEvery:
     """Saves the picture on the way, under a name with the number of evaluations."""
 
-    def __init__(self, path: str, every: int) -> None:
-        self.path, self.interval = path, Interval(every)
+    def __init__(self, path: str, every: int, options: Mapping[str, Any]) -> None:
+        self.path, self.interval, self.options = path, Interval(every), options
 
     def __call__(self, progress: Progress) -> None:
         """Save it, if it is time."""
         if self.interval.passed(progress.total_done):
-            save_image(numbered(self.path, progress.total_done), progress.image())
+            save_image(numbered(self.path, progress.total_done), progress.image(), **self.options)
 
     def close(self, result: StylizeResult | None) -> None:
         """Do nothing: the last picture is the result."""

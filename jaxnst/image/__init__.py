@@ -6,7 +6,7 @@ transparency is asked for, ``(H, W, 4)`` with straight (not premultiplied) colou
 """
 
 from jaxnst.image.deep import check_deep
-from jaxnst.image.formats import ENDINGS, holds_alpha, holds_quality, holds_record
+from jaxnst.image.formats import ENDINGS, holds_16_bits, holds_alpha, holds_quality, holds_record
 from jaxnst.image.notes import read_record
 from jaxnst.image.reading import MAX_BYTES, MAX_PIXELS, check_side, image_size, load_image
 from jaxnst.image.resizing import Box, fit, resize, resize_rgba
@@ -22,6 +22,7 @@ __all__ = [
     "check_output",
     "check_side",
     "fit",
+    "holds_16_bits",
     "holds_alpha",
     "holds_quality",
     "holds_record",

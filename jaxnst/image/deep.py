@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from jaxnst._files import AnyPath, name_of
-from jaxnst.image.formats import kind_of
+from jaxnst.image.formats import holds_16_bits, kind_of
 
 LIBRARIES = {"PNG": "imagecodecs", "TIFF": "tifffile"}
 
@@ -29,7 +29,7 @@ def check_deep(path: AnyPath) -> None:
       ValueError: Its format has no 16 bits, or the library that writes it is not installed.
     """
     kind = kind_of(path)
-    if kind not in LIBRARIES:
+    if not holds_16_bits(path):
         raise ValueError(f"{name_of(path)}: 16 bits go into PNG and TIFF only: try .png or .tif")
     if find_spec(LIBRARIES[kind]) is None:
         raise ValueError(

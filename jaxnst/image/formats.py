@@ -63,3 +63,12 @@ def holds_quality(path: AnyPath) -> bool:
       ValueError: The ending is not one of ``ENDINGS``.
     """
     return kind_of(path) in ("JPEG", "WEBP")
+
+
+def holds_16_bits(path: AnyPath) -> bool:
+    """Tell whether a file of this name can have 16 bits for each colour.
+
+    Raises:
+      ValueError: The ending is not one of ``ENDINGS``.
+    """
+    return kind_of(path) in ("PNG", "TIFF")

@@ -1,0 +1,177 @@
+"""A picture's own record on the command line: written, and taken for the flags of another run.
+
+A record gives defaults, what is said on the command line wins. It never names a file that is
+opened: pictures and parameter files are given again, and compared by their digests.
+"""
+
+import argparse
+import dataclasses
+import os
+from typing import TYPE_CHECKING
+
+from jaxnst._files import name_of
+from jaxnst.cli.errors import UsageError
+from jaxnst.cli.messages import Messages
+from jaxnst.cli.saving import result_name
+from jaxnst.image import ENDINGS, holds_16_bits, holds_quality, holds_record, read_record
+from jaxnst.record import Argument, Record, Source, format_record, parameters_sha256
+
+if TYPE_CHECKING:
+    from jaxnst.cli.job import Job
+
+RECORDED = ("--preprocessing", "--deterministic", "--bits", "--dpi", "--quality", "--style-mix")
+"""Flags that are recorded as arguments: they decide the picture or its file, are no part of a
+recipe and name no file."""
+
+FITS = {"--bits": holds_16_bits, "--quality": holds_quality}
+"""Which of them are for some formats only, and for which."""
+
+
+def read_origin(path: str) -> Record:
+    """Read the record of the picture that ``--from`` names.
+
+    Raises:
+      OSError: It cannot be read.
+      ValueError: It has no record, or one that cannot be read.
+    """
+    record = read_record(path)
+    if record is None:
+        raise ValueError(
+            f"{name_of(path)} does not say how it was made: it is not from jaxnst-run, was made "
+            "with --no-metadata, or has been changed by another program"
+        )
+    return record
+
+
+def recorded_flags(record: Record, chosen: argparse.Namespace) -> list[str]:
+    """Write a record as flags, to be put before those of the command line.
+
+    Args:
+      record: Of another picture.
+      chosen: What the command line says of ``recipe``, ``style_mix``, ``output`` and ``format``.
+        Another recipe has its own network, another mixture takes the place of the recorded one, and
+        flags that are for other formats than that of the output are left out.
+
+    Raises:
+      ValueError: It has an argument that is unknown here.
+    """
+    said: dict[str, Argument | None] = {
+        "--network": record.network if chosen.recipe is None else None,
+        "--size": record.size,
+        "--style-size": record.style_size,
+        "--seed": record.seed,
+        "--precision": record.precision,
+    }
+    known = {flag.removeprefix("--"): flag for flag in RECORDED}
+    for name, value in record.arguments.items():
+        if name not in known:
+            raise ValueError(f"the record sets {name!a}, which this jaxnst does not know")
+        said[known[name]] = value
+    if chosen.style_mix is not None:
+        said["--style-mix"] = None
+    name = result_name(chosen) or ""
+    if os.path.splitext(name)[1].lower() in ENDINGS:
+        for flag, fits in FITS.items():
+            said[flag] = said.get(flag) if fits(name) else None
+    return [text for flag, value in said.items() if _is_set(value) for text in _flags(flag, value)]
+
+
+def _is_set(value: Argument | None) -> bool:
+    return value is not None and value is not False and value != ()
+
+
+def _flags(flag: str, value: Argument | None) -> list[str]:
+    """Write a flag with its value, or once for each of several."""
+    if value is True:
+        return [flag]
+    # With "=", whatever it is cannot be taken for another flag.
+    return [f"{flag}={one}" for one in (value if isinstance(value, tuple) else (value,))]
+
+
+def refuse_other_inputs(record: Record, sources: tuple[Source, ...]) -> None:
+    """Refuse files other than those of which the recorded picture was made.
+
+    Raises:
+      UsageError: One is another; the message names the first.
+    """
+    why = "--other-inputs paints others in the same way"
+    for was, now in zip(record.sources, sources, strict=False):
+        if (was.role, was.sha256) != (now.role, now.sha256):
+            raise UsageError(
+                f"--from: its {was.role} was {name_of(was.name)} (SHA-256 {was.sha256[:12]}...), "
+                f"{name_of(now.name)} is another file: {why}"
+            )
+    for was in record.sources[len(sources) :]:
+        raise UsageError(
+            f"--from: its {was.role} {name_of(was.name)} is missing: give it too; {why}"
+        )
+    if len(record.sources) < len(sources):
+        now = sources[len(record.sources)]
+        raise UsageError(f"--from: it had no {now.role} {name_of(now.name)}: {why}")
+
+
+def as_recorded(job: "Job", record: Record, messages: Messages) -> "Job":
+    """Return a job as its record has it, and give notice of what makes the picture another."""
+    digest = parameters_sha256(job.network.params)
+    here = record_of(job)
+    for what, was, now in (
+        ("jaxnst", record.jaxnst, here.jaxnst),
+        ("JAX", record.jax, here.jax),
+    ):
+        if was != now:
+            messages.notice(f"made by {what} {was}, this is {now}: the picture may differ")
+    if record.platform != here.platform:
+        messages.notice(
+            f"made on a {record.platform}, this is a {here.platform}: the picture may differ"
+        )
+    if (record.network, record.network_sha256) != (job.network.name, digest):
+        messages.notice(
+            f"made with {record.network} of other parameters (SHA-256 "
+            f"{record.network_sha256[:12]}..., here {job.network.name} of {digest[:12]}...): the "
+            "picture will differ"
+        )
+    same_size = (record.size, record.style_size) == (job.flags.size, job.flags.style_size)
+    return dataclasses.replace(job, remat=True) if record.remat and same_size else job
+
+
+def record_of(job: "Job") -> Record:
+    """Describe a run that is about to begin."""
+    flags, recipe, sources = job.flags, job.recipe, job.pictures.sources
+    init = [source.name for source in sources if source.role == "init"]
+    return Record(
+        recipe=dataclasses.replace(recipe, init=init[0]) if init else recipe,
+        network=job.network.name,
+        network_sha256=parameters_sha256(job.network.params),
+        size=flags.size,
+        style_size=flags.style_size,
+        seed=flags.seed,
+        precision=flags.precision,
+        remat=job.remat,
+        platform=job.device.platform,
+        sources=sources,
+        arguments=_arguments(flags),
+    )
+
+
+def _arguments(flags: argparse.Namespace) -> dict[str, Argument]:
+    names = [flag.removeprefix("--") for flag in RECORDED]
+    given = {name: getattr(flags, name.replace("-", "_")) for name in names}
+    given["style-mix"] = tuple(
+        f"{layer}:{','.join(map(str, weights))}".removeprefix(":")
+        for layer, weights in flags.style_mix or ()
+    )
+    return {name: value for name, value in given.items() if _is_set(value)}
+
+
+def record_to_write(job: "Job", messages: Messages) -> Record | None:
+    """Return the record that the picture of a run is to hold, or None: none."""
+    name = result_name(job.flags)
+    if job.flags.no_metadata or name is None or not holds_record(name):
+        return None
+    record = record_of(job)
+    try:
+        format_record(record)
+    except ValueError as error:
+        messages.notice(f"the picture will not say how it was made: {error}")
+        return None
+    return record

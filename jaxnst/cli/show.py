@@ -1,0 +1,61 @@
+"""``jaxnst show``: how a picture was made, as its file says."""
+
+import shlex
+from collections.abc import Iterator, Sequence
+
+from jaxnst._files import name_of
+from jaxnst.cli.errors import guarded
+from jaxnst.cli.flags import Parser
+from jaxnst.record import Record
+
+DESCRIPTION = (
+    "Print how a picture of jaxnst-run was made: facts as comments, and its recipe as a TOML file, "
+    "which --recipe FILE.toml takes."
+)
+
+
+def main(arguments: Sequence[str], prog: str) -> int:
+    """Run the command and return its exit status."""
+    parser = Parser(prog=prog, description=DESCRIPTION, allow_abbrev=False)
+    parser.add_argument("picture", metavar="PICTURE", help="a file that jaxnst-run wrote")
+    parser.add_argument("--debug", action="store_true", help="show where an error comes from")
+    flags, unknown = parser.parse_known_args(arguments)
+    if unknown:
+        parser.refuse(unknown)
+    return guarded(prog, lambda: _show(flags.picture), debug=flags.debug)
+
+
+def _show(path: str) -> int:
+    from jaxnst.cli.recording import read_origin
+    from jaxnst.recipes import format_recipe
+
+    record = read_origin(path)
+    lines = [f"# {name:<10}{text}" for name, text in _facts(record, path)]
+    lines += ["", *format_recipe(record.recipe).rstrip("\n").split("\n")]
+    print(*map(_printable, lines), sep="\n")
+    return 0
+
+
+def _facts(record: Record, path: str) -> Iterator[tuple[str, str]]:
+    yield "made by", f"jaxnst {record.jaxnst} with JAX {record.jax} on a {record.platform}"
+    for source in record.sources:
+        yield source.role, f"{name_of(source.name)} (SHA-256 {source.sha256})"
+    yield "network", f"{record.network} (parameters' SHA-256 {record.network_sha256})"
+    yield "size", "the recipe's own" if record.size is None else f"{record.size} pixels"
+    if record.style_size is not None:
+        yield "styles at", f"{record.style_size} pixels"
+    yield "seed", str(record.seed)
+    yield "precision", record.precision
+    if record.remat:
+        yield "memory", "feature maps were computed anew for the gradient"
+    for name, value in record.arguments.items():
+        yield name, str(value)
+    given = [s.name for s in record.sources if s.role in ("content", "style")]
+    others = [(f"--{s.role}", s.name) for s in record.sources if s.role not in ("content", "style")]
+    given += [word for pair in others for word in pair]
+    yield "again", shlex.join(["jaxnst-run", "--from", path, *given, "-o", "NEW.png"])
+
+
+def _printable(text: str) -> str:
+    """Escape, as TOML does, what could steer a terminal."""
+    return "".join(c if c.isprintable() else f"\\U{ord(c):08x}" for c in text)
