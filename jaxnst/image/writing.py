@@ -66,7 +66,7 @@ def save_image(
     height, width = values.shape[:2]
     try:  # in memory, so that the disk is touched by a complete picture only
         data = _encode(values, kind, quality, bits, dpi, text)
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RuntimeError) as error:
         raise ValueError(
             f"{_files.name_of(path)} cannot hold this picture of {width}x{height} pixels as {kind} "
             f"({_files.reason(error)}): try .png"
