@@ -16,6 +16,7 @@ from PIL import Image
 from jaxnst import _files
 from jaxnst._files import AnyPath
 from jaxnst.image import fit, resize
+from jaxnst.sheet import on_white
 from jaxnst.srgb import Pixels
 
 Frame = NDArray[np.uint8]
@@ -30,7 +31,7 @@ def as_frame(image: Pixels, *, longest: int = LONGEST) -> Frame:
     """Make a frame of an image; a small one is not enlarged.
 
     Args:
-      image: ``(H, W, 3)`` RGB in [0, 1], each side at least 2.
+      image: ``(H, W, 3)`` RGB in [0, 1], or with its opacity ``(H, W, 4)``: then on white.
       longest: Longest side, pixels.
 
     Returns:
@@ -39,7 +40,7 @@ def as_frame(image: Pixels, *, longest: int = LONGEST) -> Frame:
     size = image.shape[:2]
     height, width = fit(size, min(longest, max(size)))
     even = max(2, height // 2 * 2), max(2, width // 2 * 2)
-    return np.rint(np.clip(resize(image, even), 0, 1) * 255).astype(np.uint8)
+    return np.rint(np.clip(resize(on_white(image), even), 0, 1) * 255).astype(np.uint8)
 
 
 def png(frame: Frame) -> bytes:

@@ -16,8 +16,8 @@ def contact_sheet(rows: Sequence[Sequence[tuple[str, Pixels]]], *, height: int) 
     """Lay pictures out in rows, each under its label.
 
     Args:
-      rows: Labels (of several lines, if need be) and pictures, ``(H, W, 3)`` RGB in [0, 1]. A label
-        is cut off where its picture ends.
+      rows: Labels (of several lines, if need be) and pictures, ``(H, W, 3)`` RGB in [0, 1], or with
+        their opacity ``(H, W, 4)``. A label is cut off where its picture ends.
       height: Of every picture, pixels; widths follow.
 
     Returns:
@@ -26,7 +26,11 @@ def contact_sheet(rows: Sequence[Sequence[tuple[str, Pixels]]], *, height: int) 
     Raises:
       ValueError: If there is no picture.
     """
-    laid = [[(label, _scaled(picture, height)) for label, picture in row] for row in rows if row]
+    laid = [
+        [(label, _scaled(on_white(picture), height)) for label, picture in row]
+        for row in rows
+        if row
+    ]
     if not laid:
         raise ValueError("rows is empty, expected at least one picture")
     font = ImageFont.load_default(FONT)
@@ -48,6 +52,21 @@ def contact_sheet(rows: Sequence[Sequence[tuple[str, Pixels]]], *, height: int) 
             sheet[top + label_height : top + label_height + height, columns] = picture
             x += picture.shape[1] + GAP
     return sheet
+
+
+def on_white(image: Pixels) -> Pixels:
+    """Show an image on white where it has a fourth channel, its opacity.
+
+    Args:
+      image: ``(H, W, 3)`` or ``(H, W, 4)`` in [0, 1], colours not multiplied by the opacity.
+
+    Returns:
+      ``(H, W, 3)``.
+    """
+    if image.shape[2] == 3:
+        return image
+    opacity = image[..., 3:]
+    return image[..., :3] * opacity + (1 - opacity)
 
 
 def _scaled(picture: Pixels, height: int) -> Pixels:

@@ -67,6 +67,13 @@ def test_frames_are_bounded_and_even(size, expected):
     assert (frame == 128).all()
 
 
+def test_what_is_transparent_is_white():
+    cut = np.zeros((4, 6, 4), np.float32)
+    cut[..., 3] = np.linspace(0, 1, 6)
+    expected = np.rint(255 * (1 - cut[..., 3:])).repeat(3, 2)
+    np.testing.assert_array_equal(as_frame(cut), expected)
+
+
 def test_what_cannot_be_written_is_refused(tmp_path, monkeypatch):
     with pytest.raises(ValueError, match=r"expected one of \.gif, \.webp, \.mp4"):
         save_animation(tmp_path / "a.avi", frames(2))

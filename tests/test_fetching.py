@@ -296,32 +296,48 @@ def test_names_in_messages(source, name):
     assert fetching.shown(source) == name
 
 
-def test_a_picture_is_loaded_from_an_address_and_nothing_is_left(server, tmp_path, monkeypatch):
+@pytest.fixture
+def read(tmp_path, monkeypatch):
+    """Load a content, or a style, as the command does; nothing is left behind."""
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
-    picture, source = inputs.read_picture(f"{server}/picture", "style", allow_local=True)
-    assert (source.role, source.name) == ("style", "picture")
+
+    def load(content, style=None):
+        given = content, style or content, "-o", "out.png", "--allow-local"
+        try:
+            return inputs.read_pictures(*parse(given, "jaxnst-run"))
+        finally:
+            assert not list(tmp_path.iterdir())
+
+    return load
+
+
+def test_a_picture_is_loaded_from_an_address_once_and_nothing_is_left(server, read, tmp_path):
+    Handler.asked.clear()
+    pictures = read(f"{server}/picture")
+    picture, (source, *_) = pictures.content, pictures.sources
+    assert (source.role, source.name) == ("content", "picture")
     np.testing.assert_allclose(picture, helpers.picture(40, 50), atol=0.5 / 255 + 1e-6)
+    assert Handler.asked == ["/picture"]
     for path, words in (("words?key=5", r"/words\?\.\.\. holds no JPEG"), ("empty", "is empty")):
         with pytest.raises(ValueError, match=words) as raised:
-            inputs.read_picture(f"{server}/{path}", "style", allow_local=True)
+            read(f"{server}/picture", f"{server}/{path}")
         assert str(tmp_path) not in str(raised.value) and "key" not in str(raised.value)
-    assert not list(tmp_path.iterdir())
 
 
 def piped(monkeypatch, data):
     monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(data)))
 
 
-def test_a_picture_is_loaded_from_standard_input(server, monkeypatch):
+def test_a_picture_is_loaded_from_standard_input(server, read, monkeypatch):
     piped(monkeypatch, Handler.picture)
-    assert inputs.read_picture("-", "content")[0].shape == (40, 50, 3)
+    assert read("-", f"{server}/picture").content.shape == (40, 50, 3)
     piped(monkeypatch, b"words")
     with pytest.raises(ValueError, match="standard input holds no JPEG"):
-        inputs.read_picture("-", "content")
+        read("-")
     monkeypatch.setattr(fetching, "MAX_BYTES", 100)
     piped(monkeypatch, Handler.picture)
     with pytest.raises(ValueError, match="standard input has more than the 100 bytes"):
-        inputs.read_picture("-", "content")
+        read("-")
 
 
 @pytest.mark.parametrize(

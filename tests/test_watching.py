@@ -245,6 +245,16 @@ def test_content_styles_and_result_stand_side_by_side(tmp_path, styles, ended, v
     assert (figure[:label] < 0.5).any()  # words
 
 
+def test_a_cut_out_is_shown_on_white(tmp_path):
+    cut = np.zeros((*SIZE, 4), np.float32)
+    ended = result()._replace(image=cut)
+    tell(SideBySide(str(tmp_path / "a.png"), cut, [grey(0.2)]), ended=ended)
+    figure = load_image(tmp_path / "a.png")
+    assert figure[-5, 5].min() == figure[-5, -5].min() == 1
+    tell(Animate(str(tmp_path / "a.gif"), 100), ended=ended)
+    assert greys(tmp_path / "a.gif")[-1] == 1
+
+
 def test_a_figure_is_no_wider_than_formats_hold(tmp_path, monkeypatch):
     monkeypatch.setattr(watching, "LONGEST_SHEET", 100)
     tell(SideBySide(str(tmp_path / "a.png"), grey(0.1), [grey(0.2)]), ended=result())

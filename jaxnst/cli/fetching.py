@@ -13,7 +13,7 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from concurrent.futures import Future, wait
 from urllib.parse import SplitResult, urlsplit, urlunsplit
 
@@ -79,30 +79,44 @@ def check_sources(sources: list[str]) -> None:
 
 
 @contextlib.contextmanager
-def as_file(source: str, *, allow_local: bool = False) -> Iterator[str]:
-    """Give the path of a file with what an input holds; one that had to be made is gone afterwards.
+def as_files(sources: Iterable[str], *, allow_local: bool = False) -> Iterator[dict[str, str]]:
+    """Give for each input the path of a file with what it holds; each is had once.
+
+    Files that had to be made are gone afterwards.
 
     Args:
-      source: A path, an address or ``-``.
-      allow_local: Whether an address may be of this machine or its network.
+      sources: Paths, addresses and ``-``.
+      allow_local: Whether addresses may be of this machine or its network.
 
     Raises:
-      OSError: It cannot be had; complaints about the file that was made name the source.
+      OSError: One cannot be had.
       ValueError: As OSError.
     """
-    if source != STREAM and not is_address(source):
-        yield source
-        return
-    data = _piped() if source == STREAM else download(source, allow_local=allow_local)
-    with tempfile.TemporaryDirectory(prefix="jaxnst-") as folder:  # no one else can look into it
-        path = os.path.join(folder, "picture")
-        with open(path, "xb") as file:
-            file.write(data)
-        try:
-            yield path
-        except (OSError, ValueError) as error:
-            kind = ValueError if isinstance(error, ValueError) else OSError
-            raise kind(str(error).replace(path, shown(source))) from error
+    with contextlib.ExitStack() as stack:
+        files: dict[str, str] = {}
+        for number, source in enumerate(dict.fromkeys(sources)):
+            if source != STREAM and not is_address(source):
+                files[source] = source
+                continue
+            data = _piped() if source == STREAM else download(source, allow_local=allow_local)
+            # No one else can look into it.
+            folder = stack.enter_context(tempfile.TemporaryDirectory(prefix="jaxnst-"))
+            files[source] = os.path.join(folder, str(number))
+            with open(files[source], "xb") as file:
+                file.write(data)
+        yield files
+
+
+@contextlib.contextmanager
+def blaming(source: str, path: str) -> Iterator[None]:
+    """Make complaints about a file that was made of an input name the input."""
+    try:
+        yield
+    except (OSError, ValueError) as error:
+        if source == path:
+            raise
+        kind = ValueError if isinstance(error, ValueError) else OSError
+        raise kind(str(error).replace(path, shown(source))) from error
 
 
 def _piped() -> bytes:

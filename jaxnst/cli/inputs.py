@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 from urllib.parse import urlsplit
 
 from jaxnst.cli.errors import UsageError
-from jaxnst.cli.fetching import STREAM, as_file, check_sources, is_address, shown
+from jaxnst.cli.fetching import STREAM, as_files, blaming, check_sources, is_address, shown
 from jaxnst.cli.flags import SIZE
 from jaxnst.cli.messages import Messages, shape
 from jaxnst.cli.outputs import check_outputs
@@ -70,56 +70,43 @@ def check_flags(flags: argparse.Namespace, recipe: Recipe) -> None:
             f"--init: there is no file {recipe.init}, did you mean {near[0]!r}? expected "
             f"{', '.join(STARTS)} or a picture's path"
         )
-    starts = [] if recipe.init in STARTS else [recipe.init]
-    sources = [flags.content, *flags.styles, *starts, *flags.mask, *flags.style_mask]
+    sources = sources_of(flags, recipe)
     check_sources(sources)
     settings = [flags.weights, flags.recipe if flags.recipe.lower().endswith(".toml") else None]
     check_outputs(flags, [*sources, *filter(None, settings)])
+
+
+def sources_of(flags: argparse.Namespace, recipe: Recipe) -> list[str]:
+    """List all pictures that the flags name, as they name them."""
+    starts = [] if recipe.init in STARTS else [recipe.init]
+    return [flags.content, *flags.styles, *starts, *flags.mask, *flags.style_mask]
 
 
 def read_pictures(flags: argparse.Namespace, recipe: Recipe) -> Pictures:
     """Load all pictures that the flags name.
 
     Raises:
-      OSError: As :func:`jaxnst.image.load_image`.
-      ValueError: As it, or a picture is too small.
+      OSError: As :func:`jaxnst.image.load_image`, or one cannot be had.
+      ValueError: As OSError, or a picture is too small.
     """
     sources: list[Source] = []
+    with as_files(sources_of(flags, recipe), allow_local=flags.allow_local) as files:
 
-    def read(role: str, source: str, *, least: int = 16) -> Pixels:
-        picture, found = read_picture(source, role, allow_local=flags.allow_local, least=least)
-        sources.append(found)
-        return picture
+        def read(role: str, source: str, *, least: int = 16, alpha: bool = False) -> Pixels:
+            with blaming(source, path := files[source]):
+                picture = load_image(path, alpha=alpha)
+                check_side(picture, path, least=least)
+                sources.append(source_of(role, path, name=_file_name(source)))
+            return picture
 
-    pictures = Pictures(
-        content=read("content", flags.content),
-        styles=[read("style", source) for source in flags.styles],
-        init=None if recipe.init in STARTS else read("init", recipe.init),
-        masks=[read("mask", source, least=1) for source in flags.mask],
-        style_masks=[read("style-mask", source, least=1) for source in flags.style_mask],
-    )
+        pictures = Pictures(
+            content=read("content", flags.content, alpha=True),
+            styles=[read("style", source, alpha=True) for source in flags.styles],
+            init=None if recipe.init in STARTS else read("init", recipe.init),
+            masks=[read("mask", source, least=1) for source in flags.mask],
+            style_masks=[read("style-mask", source, least=1) for source in flags.style_mask],
+        )
     return replace(pictures, sources=tuple(sources))
-
-
-def read_picture(
-    source: str, role: str, *, allow_local: bool = False, least: int = 16
-) -> tuple[Pixels, Source]:
-    """Load a picture from a path, an address or standard input, and describe what was read.
-
-    Args:
-      source: Which.
-      role: What it is for, as a record calls it.
-      allow_local: As :func:`jaxnst.cli.fetching.as_file`.
-      least: Pixels that its shorter side must have.
-
-    Raises:
-      OSError: As :func:`jaxnst.image.load_image`, or it cannot be had.
-      ValueError: As OSError, or it is too small.
-    """
-    with as_file(source, allow_local=allow_local) as path:
-        picture = load_image(path)
-        check_side(picture, path, least=least)
-        return picture, source_of(role, path, name=_file_name(source))
 
 
 def _file_name(source: str) -> str:
