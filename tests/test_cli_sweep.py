@@ -83,6 +83,8 @@ def test_values_are_lists_and_ranges(text, values):
         (("--seed", "0..60", "--tv-weight=1,2", "--size", "600"), "the sheet would have"),
         (("--seed", "1,2", "--dry-run"), "is for single runs: jaxnst run"),
         (("--seed", "1,2", "--timings"), "is for single runs: jaxnst run"),
+        (("--seed", "1,2", "--animate", "a.gif"), "--animate is for single runs"),
+        (("--seed", "1,2", "-o", "-"), "a sheet takes a name"),
         (("--seed", "1,2", "--init", "content.png"), "starts from content, noise, style"),
         (("--seed", "1,2", "--sed", "3"), "unknown flag --sed"),
     ],
