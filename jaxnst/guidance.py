@@ -63,7 +63,8 @@ class Guidance:
             )
         common = self.mix.get("", (1.0,) * styles)
         rows = [named.get(layer, common) for layer in objective.style_layers]
-        return np.repeat(np.asarray(rows, np.float32)[:, None], regions, axis=1)
+        each = np.reshape(np.asarray(rows, np.float32), (len(rows), 1, styles))
+        return np.repeat(each, regions, axis=1)
 
     def where(
         self, objective: Objective, schedule: Schedule, scale: Scale, content: Picture

@@ -12,8 +12,9 @@ from jaxnst.cli.fetching import STREAM, as_files, blaming, check_sources, is_add
 from jaxnst.cli.flags import SIZE
 from jaxnst.cli.messages import Messages, shape
 from jaxnst.cli.outputs import check_outputs
+from jaxnst.cli.saving import result_name
 from jaxnst.config import Recipe
-from jaxnst.image import check_side, load_image
+from jaxnst.image import check_side, holds_alpha, load_image
 from jaxnst.record import Source, source_of
 from jaxnst.schedule import Schedule, make_schedule
 from jaxnst.srgb import Pixels
@@ -126,7 +127,13 @@ def _file_name(source: str) -> str:
 def tell_of_sizes(
     flags: argparse.Namespace, recipe: Recipe, pictures: Pictures, messages: Messages
 ) -> None:
-    """Give notice of pictures that are smaller than what is asked for."""
+    """Give notice of pictures that are smaller than what is asked for, or lose transparency."""
+    output = result_name(flags)
+    if pictures.content.shape[2] == 4 and output is not None and not holds_alpha(output):
+        messages.notice(
+            f"{shown(flags.content)} is transparent, which {shown(output)} cannot be: the result "
+            "is laid on white; .png, .webp and .tif keep it"
+        )
     size = max(pictures.schedule(recipe, flags.size, flags.style_size).size)
     height, width = pictures.content.shape[:2]
     if max(height, width) < size:
