@@ -83,13 +83,13 @@ class Solver(NamedTuple):
       init: Makes its state.
       step: Takes a step.
       picture: Returns the point to show.
-      hidden: Whether that point has nothing to do with the solver's own state.
+      in_picture: Whether that point is made of its state too, which then has to outlive a step.
     """
 
     init: Callable[[Method, Image], Any]
     step: Callable[[Callable[..., Any], Method, Rates, State], State]
     picture: Callable[[Method, State], Image]
-    hidden: bool
+    in_picture: bool
 
 
 def make_method(recipe: Recipe) -> tuple[Method, Rates]:
@@ -200,20 +200,25 @@ def advance_over(
 
     Pictures of the old state can still be made: only a solver of which none is made is given up.
     """
-    if not SOLVERS[method.kind].hidden:
-        return advance(fun, method, args, rates, state, steps, budget)
-    rest = state._replace(solver=None)
-    return _advance_over(fun, method, args, rates, rest, state.solver, steps, budget)
+    program, parts = _in_place(method, state)
+    result: tuple[State, Array] = program(fun, method, args, rates, *parts, steps, budget)
+    return result
 
 
 def lower_over(
     fun: Callable[..., Any], method: Method, args: Any, rates: Any, state: Any, *counts: Any
 ) -> jax.stages.Lowered:
     """Lower the program that :func:`advance_over` runs, for arrays or their shapes."""
-    if not SOLVERS[method.kind].hidden:
-        return advance.lower(fun, method, args, rates, state, *counts)
-    rest = state._replace(solver=None)
-    return _advance_over.lower(fun, method, args, rates, rest, state.solver, *counts)
+    program, parts = _in_place(method, state)
+    lowered: jax.stages.Lowered = program.lower(fun, method, args, rates, *parts, *counts)
+    return lowered
+
+
+def _in_place(method: Method, state: State) -> tuple[Any, tuple[Any, ...]]:
+    """Return the program that takes steps in a state's memory, and the state as it wants it."""
+    if SOLVERS[method.kind].in_picture:
+        return advance, (state,)
+    return _advance_over, (state._replace(solver=None), state.solver)
 
 
 @partial(jax.jit, static_argnums=(0, 1), donate_argnums=5)
@@ -304,7 +309,7 @@ def _adam_picture(method: Method, state: State) -> Image:
 
 
 SOLVERS = {
-    "lbfgs": Solver(_lbfgs_init, _lbfgs_step, lambda method, state: state.point, hidden=True),
-    "adam": Solver(_adam_init, _adam_step, _adam_picture, hidden=False),
+    "lbfgs": Solver(_lbfgs_init, _lbfgs_step, lambda method, state: state.point, in_picture=False),
+    "adam": Solver(_adam_init, _adam_step, _adam_picture, in_picture=True),
 }
 """Solvers by name; a recipe's ``solver.kind`` is looked up here."""
