@@ -224,6 +224,9 @@ class Scales:
       multiple: Sides inside are rounded to a multiple of this, and those of styles to one of twice
         it, of it or of half of it where that distorts little: programs are compiled for every
         shape, and so there are fewer. 1: all sides are exact.
+      sides: Longest sides of the scales in pixels, coarsest first; the last is the result's, and
+        ``size``, ``several``, ``least`` and ``factor`` count for nothing. Empty: as if ``several``
+        were set. None: by the others.
       several: Whether there are coarser scales than the final one.
       least: Longest side of the coarsest scale, pixels; smaller scales are left out.
       factor: Ratio of one scale's side to the next coarser one's.
@@ -243,6 +246,12 @@ class Scales:
     )
     style_like_content: bool = False
     multiple: int = 16
+    sides: tuple[int, ...] | None = option(
+        None,
+        "--scales",
+        "longest sides of the scales, coarse to fine, of which the last is the result's: "
+        "128,256,512; or auto, for coarse to fine whatever the recipe says (default: the recipe's)",
+    )
     several: bool = True
     least: int = 128
     factor: float = 2.0
@@ -256,6 +265,9 @@ class Scales:
         if self.size is not None:
             check("size", self.size, self.size >= 16, "at least 16 pixels")
         among("side", self.side, get_args(Side))
+        sides = self.sides or ()
+        fit = min(sides, default=16) >= 16 and list(sides) == sorted(set(sides))
+        check("scales", sides, fit, "increasing sides of at least 16 pixels")
         if self.aspect is not None:
             positive("aspect", self.aspect)
         positive("style scale", self.style_scale)

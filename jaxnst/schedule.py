@@ -65,11 +65,12 @@ def make_schedule(
       content: The content image's own size.
       styles: The style images' own sizes.
       scales: The recipe's.
-      size: Longest side of the result; None: the recipe's side, else the content's own size.
+      size: Longest side of the result; None: that of the recipe, else the content's own size.
       style_size: Longest side of the style images at the last scale; None: that of the result.
 
     Raises:
-      ValueError: If a size is not at least 16, or styles cannot have a size of their own.
+      ValueError: If a size is not at least 16 or not that of the last scale given, or styles cannot
+        have a size of their own.
     """
     result = result_size(content, scales, size)
     longest = max(result)
@@ -89,9 +90,7 @@ def make_schedule(
     for name, value in (("size", longest), ("style size", style_size)):
         if value < LEAST:
             raise ValueError(f"{name} is {value}, expected at least {LEAST} pixels")
-    sides = [float(longest)]
-    while scales.several and sides[0] / scales.factor >= scales.least * (1 - ROUNDING):
-        sides.insert(0, sides[0] / scales.factor)
+    sides = _sides(scales, longest)
     planned = _evaluations(scales, len(sides))
 
     def scale(side: float, count: int) -> Scale:
@@ -109,6 +108,16 @@ def make_schedule(
     )
 
 
+def _sides(scales: Scales, longest: int) -> list[float]:
+    """List the longest sides of all scales, coarsest first."""
+    if scales.sides:
+        return [float(side) for side in scales.sides]
+    sides, coarser = [float(longest)], scales.several or scales.sides is not None
+    while coarser and sides[0] / scales.factor >= scales.least * (1 - ROUNDING):
+        sides.insert(0, sides[0] / scales.factor)
+    return sides
+
+
 def result_size(content: Size, scales: Scales, size: int | None) -> Size:
     """Work out the size of the result; see :func:`make_schedule`."""
     shape, aspect = content, scales.aspect
@@ -118,6 +127,13 @@ def result_size(content: Size, scales: Scales, size: int | None) -> Size:
             max(1, round(min(height, width / aspect))),
             max(1, round(min(width, height * aspect))),
         )
+    if scales.sides:
+        last = scales.sides[-1]
+        if size not in (None, last):
+            raise ValueError(
+                f"size is {size}, but the scales end at {last}: leave one of the two out"
+            )
+        size = last
     if size is None and scales.size is not None:
         longest = min(scales.size, max(content)) if scales.side == "shortest" else scales.size
         shortest = scales.side == "shortest"

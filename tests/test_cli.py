@@ -120,6 +120,8 @@ def value_for(field, value):
         return other, other
     if isinstance(value, str):
         return "noise", "noise"
+    if field.type == tuple[int, ...] | None:
+        return "64,128", (64, 128)
     if field.type in OF_LAYERS:
         return OF_LAYERS[field.type]
     number = 7 if field.type == int | None else 0.25
@@ -144,6 +146,14 @@ def test_what_is_not_said_stays_as_the_recipe_has_it():
     flags, recipe = parser.parse(["a", "b"], "jaxnst-run")
     assert recipe == get_recipe("default")
     assert (flags.size, flags.seed, flags.style_size, flags.output) == (512, 0, None, None)
+
+
+def test_scales_given_are_the_size_too():
+    for arguments, size in (("--scales", "64,128"), None), (("--scales", "auto"), 512):
+        flags, recipe = parser.parse(["a", "b", *arguments], "jaxnst-run")
+        assert flags.size == size and recipe.scales.sides == ((64, 128) if size is None else ())
+    flags, recipe = parser.parse(["a", "b", "--recipe", "gatys2016"], "jaxnst-run")
+    assert flags.size is None and recipe.scales.sides is None
 
 
 def test_defaults_in_the_help_are_those_of_the_recipe_named(run, monkeypatch):
@@ -174,6 +184,13 @@ def test_flags_may_stand_between_the_pictures():
         (("a", "b", "--seed", "-1"), ("--seed",)),
         (("a", "b", "--steps", "0"), ("steps is 0",)),
         (("a", "b", "-o", "o.png", "--steps", "1"), ("steps is 1", "one for each of")),
+        (("a", "b", "--scales", "64,x"), ("--scales", "'x' is no whole number")),
+        (("a", "b", "--scales", "15,64"), ("--scales", "15 is out of range")),
+        (("a", "b", "--scales", "64,64"), ("scales is (64, 64)", "increasing")),
+        (
+            ("a", "b", "-o", "o.png", "--scales", "64,96", "--size", "128"),
+            ("size is 128, but the scales end at 96",),
+        ),
         (("a", "b", "--style-weight", "-1"), ("style weight is -1.0",)),
         (("a", "b", "--style-weight", "nan"), ("style weight is nan",)),
         (("a", "b", "--style-weight", "x"), ("--style-weight", "'x' is no number")),

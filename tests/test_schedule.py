@@ -90,6 +90,31 @@ def test_steps_are_shared_in_the_recipe_s_proportion(steps, expected):
     assert max(abs(a - b) for a, b in zip(found, expected, strict=True)) <= 1
 
 
+@pytest.mark.parametrize("several", [True, False])
+def test_scales_may_be_given_and_end_at_the_size(several):
+    scales = Scales(sides=(64, 96, 512), size=300, several=several, evaluations=(9, 5), margin=0.0)
+    for size in (None, 512):
+        schedule = make_schedule((600, 800), [(1000, 700)], scales, size=size)
+        assert schedule.size == (384, 512)
+        assert layout(schedule) == [(48, 64), (64, 96), (384, 512)]
+        assert counts(schedule) == [9, 5, 5]
+        assert [max(scale.styles[0]) for scale in schedule.scales] == [64, 96, 512]
+    with pytest.raises(ValueError, match="size is 256, but the scales end at 512"):
+        make_schedule((600, 800), [], scales, size=256)
+
+
+def test_scales_left_open_are_coarse_to_fine_whatever_the_recipe_says():
+    for several in (True, False):
+        scales = Scales(sides=(), several=several, margin=0.0)
+        assert layout(make_schedule((256, 256), [], scales)) == [(128, 128), (256, 256)]
+
+
+@pytest.mark.parametrize("sides", [(128, 128), (256, 128), (15, 32), (-64, 32)])
+def test_scales_grow_from_at_least_16_pixels(sides):
+    with pytest.raises(ValueError, match="increasing sides of at least 16 pixels"):
+        Scales(sides=sides)
+
+
 def test_the_size_is_the_content_s_own_if_none_is_given():
     assert make_schedule((100, 63), [(64, 64)], DEFAULT).size == (100, 63)
 

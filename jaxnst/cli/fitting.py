@@ -9,6 +9,7 @@ from jaxnst.cli.errors import UsageError
 from jaxnst.cli.job import Job
 from jaxnst.cli.messages import Messages, amount
 from jaxnst.footprint import loop_footprint
+from jaxnst.options import replace
 from jaxnst.planning import MULTIPLE, largest_size
 
 SURE, HOPELESS = 0.5, 2.0
@@ -45,7 +46,7 @@ def settle(job: Job, messages: Messages) -> Job:
         return saving
     largest = _largest(saving, limit, messages)
     if job.flags.max_memory is None:
-        size = f"the largest that fits is --size {largest.flags.size}" if largest else None
+        size = f"the largest that fits is {_size_flag(largest)}" if largest else None
         raise ValueError(f"{_too_much(saving, limit)}: {size or 'no size fits: free some'}")
     if largest is None:
         least = amount(_resized(saving, MULTIPLE).plan().bytes)
@@ -97,8 +98,17 @@ def _largest(job: Job, limit: int, messages: Messages) -> Job | None:
 
 def _resized(job: Job, size: int) -> Job:
     """Return the job at another size, of which XLA has said nothing yet."""
-    flags = argparse.Namespace(**{**vars(job.flags), "size": size})
-    return dataclasses.replace(job, flags=flags, loop=None)
+    flags, sides = argparse.Namespace(**{**vars(job.flags), "size": size}), job.recipe.scales.sides
+    recipe = job.recipe
+    if sides:
+        smaller = *(side for side in sides if side < size), size
+        recipe = replace(recipe, ("scales", "sides"), smaller)
+    return dataclasses.replace(job, flags=flags, recipe=recipe, loop=None)
+
+
+def _size_flag(job: Job) -> str:
+    sides = job.recipe.scales.sides
+    return f"--scales {','.join(map(str, sides))}" if sides else f"--size {job.flags.size}"
 
 
 def _too_much(job: Job, limit: int) -> str:

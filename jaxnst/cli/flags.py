@@ -288,6 +288,16 @@ def _parts(text: str) -> list[str]:
     return [part.strip() for part in text.split(",")]
 
 
+def sides(text: str) -> tuple[int, ...]:
+    """Read longest sides of scales; "auto" is none, which leaves them to the recipe.
+
+    Example:
+      >>> sides("128,256,512"), sides("auto")
+      ((128, 256, 512), ())
+    """
+    return () if text == "auto" else tuple(map(whole(*SIZES), text.split(",")))
+
+
 def memory(text: str) -> int:
     """Read an amount of memory, bytes.
 

@@ -21,6 +21,7 @@ from jaxnst.cli.flags import (
     layer_weights,
     mixture,
     number,
+    sides,
     whole,
 )
 from jaxnst.config import LayerNames, LayerWeights, Recipe
@@ -43,6 +44,7 @@ READERS: dict[Any, Callable[[str], Any]] = {
     int: whole(),
     LayerWeights: layer_weights,
     LayerNames: layer_names,
+    tuple[int, ...]: sides,
 }
 """What reads the value of a flag, by the type of the recipe's field."""
 
@@ -91,9 +93,12 @@ def parse(
     if record is not None:
         _refuse_recorded_start(parser, flags, recipe)
     try:
-        return flags, _changed(recipe, flags)
+        recipe = _changed(recipe, flags)
     except ValueError as error:
         parser.error(str(error))
+    if flags.size is None and recipe.scales.size is None and not recipe.scales.sides:
+        flags.size = SIZE
+    return flags, recipe
 
 
 def _origin(first: Parser, chosen: argparse.Namespace) -> "tuple[Record, list[str]]":
@@ -187,12 +192,12 @@ def _add_pictures(parser: Parser, recipe: Recipe, single: bool) -> None:
     group.add_argument(
         "-o", "--output", metavar="OUT", help="where the result is written; - is standard output"
     )
-    own = recipe.scales.size
-    default = f"the recipe's, {own} for the {recipe.scales.side} side" if own else SIZE
+    scales = recipe.scales
+    default = f"the recipe's, {scales.size} for the {scales.side} side" if scales.size else SIZE
+    default = scales.sides[-1] if scales.sides else default
     group.add_argument(
         "--size",
         type=whole(*SIZES),
-        default=None if own else SIZE,
         metavar="PIXELS",
         help=f"longest side of the result (default: {default})",
     )

@@ -69,7 +69,7 @@ def main(arguments: Sequence[str], prog: str) -> int:
 
 def _read(arguments: Sequence[str], prog: str) -> Sweep:
     axes, common = _axes(list(arguments))
-    if not any(argument.partition("=")[0] == "--size" for argument in common):
+    if not any(argument.partition("=")[0] in ("--size", "--scales") for argument in common):
         common += ["--size", str(SIZE)]
     given = [flag for flag, _ in axes] + [a for a in common if a in SWEPT]
     if twice := [flag for flag in given if given.count(flag) > 1]:
@@ -200,7 +200,7 @@ def _command(sweep: Sweep, cell: Cell) -> str:
     arguments = iter(sweep.common)
     for argument in arguments:
         flag, equals, _ = argument.partition("=")
-        if flag in ("-o", "--output", "--size"):
+        if flag in ("-o", "--output", "--size", "--scales"):
             if not equals:
                 next(arguments, None)
         else:
