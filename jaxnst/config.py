@@ -179,7 +179,10 @@ class Solver:
       round: For L-BFGS: evaluations after which it begins anew with an empty memory, the image
         clipped to the recipe's bounds; None: never.
       betas: Adam's decay rates.
-      average: Decay of the running average of iterates that is shown and handed on; 0: none.
+      average: Decay of the running average of iterates that is shown and handed on; 0: none. Every
+        scale begins one anew.
+      carry: For Adam: whether its moments go on at the next scale, enlarged as the picture is.
+        L-BFGS begins every scale with an empty memory.
     """
 
     kind: str = option("lbfgs", "--optimizer", "solver", choices=("lbfgs", "adam"))
@@ -192,6 +195,7 @@ class Solver:
     round: int | None = None
     betas: tuple[float, float] = (0.9, 0.99)
     average: float = 0.0
+    carry: bool = True
 
     def __post_init__(self) -> None:
         if self.learning_rate is not None:

@@ -39,6 +39,7 @@ class Method:
     round: int | None
     bounded: bool
     averaged: bool
+    carry: bool
 
 
 class Rates(NamedTuple):
@@ -84,12 +85,15 @@ class Solver(NamedTuple):
       step: Takes a step.
       picture: Returns the point to show.
       in_picture: Whether that point is made of its state too, which then has to outlive a step.
+      carry: Makes, of a larger scale's first state and of the last one before, the state that it
+        begins with; None: nothing is taken along.
     """
 
     init: Callable[[Method, Image], Any]
     step: Callable[[Callable[..., Any], Method, Rates, State], State]
     picture: Callable[[Method, State], Image]
     in_picture: bool
+    carry: Callable[[Any, Any], Any] | None
 
 
 def make_method(recipe: Recipe) -> tuple[Method, Rates]:
@@ -113,6 +117,7 @@ def make_method(recipe: Recipe) -> tuple[Method, Rates]:
         round=s.round if s.kind == "lbfgs" else None,
         bounded=recipe.bounds is not None,
         averaged=s.average > 0,
+        carry=s.carry and SOLVERS[s.kind].carry is not None,
     )
     return method, Rates(
         jnp.asarray(rate, float),
@@ -133,6 +138,17 @@ def start(method: Method, image: Image, terms: int) -> State:
         restarts=jnp.zeros((), int),
         origin=image if method.precondition else None,
     )
+
+
+@partial(jax.jit, static_argnums=0)
+def start_after(method: Method, image: Image, before: State) -> State:
+    """Begin a scale with what the solver has learnt at the one before, where ``method.carry``.
+
+    Counts and averages begin anew, as with :func:`start`.
+    """
+    state, carry = start(method, image, before.terms.size), SOLVERS[method.kind].carry
+    assert carry is not None
+    return state._replace(solver=carry(state.solver, before.solver))
 
 
 def restart(method: Method, rates: Rates, state: State) -> State:
@@ -264,10 +280,24 @@ def _lbfgs_step(fun: Callable[..., Any], method: Method, rates: Rates, state: St
     )
 
 
+def _lbfgs_picture(method: Method, state: State) -> Image:
+    return state.point
+
+
 def _adam_init(method: Method, image: Image) -> AdamState:
     zero = jnp.zeros((), image.dtype)
     moments = optax.scale_by_adam().init(image)
     return AdamState(moments, image, zero + 1, jnp.zeros_like(image), zero)
+
+
+def _adam_carry(new: AdamState, before: AdamState) -> AdamState:
+    """Enlarge the moments and keep their count, as style-transfer-pytorch does."""
+    old, shape = before.moments, new.last.shape
+    enlarged = old._replace(
+        mu=jax.image.resize(old.mu, shape, "cubic"),
+        nu=jax.image.resize(old.nu, shape, "linear"),  # which makes nothing negative
+    )
+    return new._replace(moments=enlarged)
 
 
 def _adam_step(fun: Callable[..., Any], method: Method, rates: Rates, state: State) -> State:
@@ -309,7 +339,7 @@ def _adam_picture(method: Method, state: State) -> Image:
 
 
 SOLVERS = {
-    "lbfgs": Solver(_lbfgs_init, _lbfgs_step, lambda method, state: state.point, in_picture=False),
-    "adam": Solver(_adam_init, _adam_step, _adam_picture, in_picture=True),
+    "lbfgs": Solver(_lbfgs_init, _lbfgs_step, _lbfgs_picture, in_picture=False, carry=None),
+    "adam": Solver(_adam_init, _adam_step, _adam_picture, in_picture=True, carry=_adam_carry),
 }
 """Solvers by name; a recipe's ``solver.kind`` is looked up here."""

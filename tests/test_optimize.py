@@ -20,7 +20,16 @@ from jaxnst.objective import (
     style_summaries,
     style_targets,
 )
-from jaxnst.optimize import CHUNK, SOLVERS, advance, advance_over, make_method, picture, start
+from jaxnst.optimize import (
+    CHUNK,
+    SOLVERS,
+    advance,
+    advance_over,
+    make_method,
+    picture,
+    start,
+    start_after,
+)
 from jaxnst.precondition import amplify_coarse
 
 SHAPE = (4, 5, 3)
@@ -437,3 +446,56 @@ def test_a_quartic_of_raw_size_is_minimised(args, image):
     state, record = follow(quartic, METHODS["lbfgs"], args, 3 * image, [60])
     assert np.all(np.isfinite(record)) and record[-1, 0] < 1e-3 * record[0, 0]
     assert float(state.terms[0]) == record[-1, 0]
+
+
+# From scale to scale.
+
+LARGER = (8, 10, 3)
+
+
+def after_steps(name, args, image, count=6):
+    method, _ = make_method(METHODS[name])
+    return method, follow(bowl, METHODS[name], args, image, [count])[0]
+
+
+@pytest.mark.parametrize("name", ["adam", "bounded average"])
+def test_adam_s_moments_go_on_enlarged_and_all_else_anew(name, args, image, rng):
+    method, before = after_steps(name, args, image)
+    new = jnp.asarray(rng.normal(size=LARGER), jnp.float32)
+    state, fresh = start_after(method, new, before), start(method, new, before.terms.size)
+    found, old = state.solver.moments, before.solver.moments
+    assert_identical(state._replace(solver=None), fresh._replace(solver=None))
+    assert_identical(state.solver._replace(moments=None), fresh.solver._replace(moments=None))
+    np.testing.assert_array_equal(picture(method, state), new)
+    assert int(found.count) == 6
+    assert found.mu.shape == found.nu.shape == LARGER and np.all(np.asarray(found.nu) >= 0)
+    for large, small in ((found.mu, old.mu), (found.nu, old.nu)):
+        # Where the border is far: a point of the fine grid is a quarter off one of the coarse.
+        expected = helpers.enlarged(small)[2:-2, 2:-2]
+        tolerance = 0.2 * np.abs(small).max()  # cubic is not quite linear
+        np.testing.assert_allclose(large[2:-2, 2:-2], expected, atol=tolerance)
+    flat = before._replace(
+        solver=before.solver._replace(
+            moments=old._replace(mu=jnp.full(SHAPE, -0.3), nu=jnp.full(SHAPE, 0.2))
+        )
+    )
+    found = start_after(method, new, flat).solver.moments
+    np.testing.assert_allclose(found.mu, -0.3, rtol=1e-5)
+    np.testing.assert_allclose(found.nu, 0.2, rtol=1e-5)
+
+
+def test_lanes_are_carried_as_they_are_alone(args, image, rng):
+    method, before = after_steps("bounded average", args, image)
+    images = jnp.asarray(rng.normal(size=(2, *LARGER)), jnp.float32)
+    both = jax.tree.map(lambda leaf: jnp.stack([leaf, 2 * leaf]), before)
+    found = jax.vmap(lambda x, s: start_after(method, x, s))(images, both)
+    for i in range(2):
+        alone = start_after(method, images[i], jax.tree.map(lambda leaf, i=i: leaf[i], both))
+        for one, other in zip(jax.tree.leaves(found), jax.tree.leaves(alone), strict=True):
+            np.testing.assert_allclose(one[i], other, atol=1e-6)
+
+
+def test_only_adam_carries_and_only_if_told_to():
+    carried = {name: make_method(recipe)[0].carry for name, recipe in METHODS.items()}
+    assert [name for name, carries in carried.items() if carries] == ["adam", "bounded average"]
+    assert not make_method(Recipe(solver=dataclasses.replace(ADAM, carry=False)))[0].carry
