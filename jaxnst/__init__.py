@@ -21,6 +21,7 @@ from jaxnst.recipes import get_recipe
 if TYPE_CHECKING:
     from jaxnst import notebook
     from jaxnst.batch import BatchProgress, stylize_batch
+    from jaxnst.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
     from jaxnst.distances import register_distance, style_loss
     from jaxnst.image import load_image, read_record, resize, save_image
     from jaxnst.losses import content_loss, total_variation
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "BatchProgress",
+    "Checkpoint",
     "LossNetwork",
     "Progress",
     "Recipe",
@@ -43,6 +45,7 @@ __all__ = [
     "extract_features",
     "get_recipe",
     "gram_matrix",
+    "load_checkpoint",
     "load_image",
     "load_network",
     "moments",
@@ -54,6 +57,7 @@ __all__ = [
     "register_distance",
     "register_statistic",
     "resize",
+    "save_checkpoint",
     "save_image",
     "style_loss",
     "stylize",
@@ -65,6 +69,7 @@ __all__ = [
 # picture, does not wait for it. The names are the ones imported above for type checkers.
 _MODULES = {
     "jaxnst.batch": ("BatchProgress", "stylize_batch"),
+    "jaxnst.checkpoint": ("Checkpoint", "load_checkpoint", "save_checkpoint"),
     "jaxnst.distances": ("register_distance", "style_loss"),
     "jaxnst.image": ("load_image", "read_record", "resize", "save_image"),
     "jaxnst.losses": ("content_loss", "total_variation"),

@@ -17,6 +17,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from jaxnst.config import Content, Noise, Recipe, Scales, Style, TotalVariation
+from jaxnst.loop import go_through
 from jaxnst.networks.registry import LossNetwork, load_network
 from jaxnst.objective import TERMS, Numbers
 from jaxnst.optimize import State, advance, picture, start
@@ -167,7 +168,7 @@ class _Task:
         """Every layer once."""
         return tuple(dict.fromkeys(layer for group in self.groups for layer in group))
 
-    def run(self, layers: Layers, told: Callable[[Progress], None] | None = None) -> Run:
+    def run(self, layers: Layers) -> Run:
         """Prepare a run that follows nothing but some layers."""
         weights = tuple((layer, 1 / len(layers)) for layer in layers)
         content, style = self.recipe.content, self.recipe.style
@@ -176,15 +177,7 @@ class _Task:
         else:
             content, style = replace(content, layers=(), weight=0.0), replace(style, layers=weights)
         recipe = replace(self.recipe, content=content, style=style)
-        return Run(
-            self.image,
-            [self.image],
-            self.network,
-            recipe,
-            size=self.size,
-            seed=self.seed,
-            callback=told,
-        )
+        return Run(self.image, [self.image], self.network, recipe, size=self.size, seed=self.seed)
 
     def one_by_one(self) -> list[Reconstruction]:
         """Make one picture after the other, each with a program of its own."""
@@ -195,7 +188,7 @@ class _Task:
                 done = i * progress.total + progress.total_done
                 self.tell(group, done, len(self.groups) * progress.total)
 
-            result = self.run(group, told).through_all_scales(None)
+            result = go_through(self.run(group), callback=told)
             found.append(Reconstruction(group, result.image, float(result.losses["total"][-1])))
         return found
 

@@ -6,7 +6,13 @@ from typing import Literal, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from jaxnst.checkpoint import Checkpoint
+
 Picture = NDArray[np.float32]
+
+
+def _nowhere() -> Checkpoint:
+    raise ValueError("this progress is of no run: there is nothing to go on with")
 
 
 class Progress(NamedTuple):
@@ -25,6 +31,8 @@ class Progress(NamedTuple):
       image: Call it for the picture as it is now, of the size asked for.
       seconds: Since the run began.
       rounds: Rounds of L-BFGS that have ended in this scale, 0 for a method without.
+      checkpoint: Call it, from whichever thread, for where the run stands at that moment: all that
+        it takes to go on (``resume`` of :func:`jaxnst.stylize`). It waits for the end of a chunk.
     """
 
     phase: Literal["compile", "optimize"]
@@ -39,6 +47,7 @@ class Progress(NamedTuple):
     image: Callable[[], Picture]
     seconds: float
     rounds: int = 0
+    checkpoint: Callable[[], Checkpoint] = _nowhere
 
 
 class ScaleTiming(NamedTuple):

@@ -1,21 +1,15 @@
-"""One run: what stays the same over its scales, the loop over them, and what it tells.
+"""One run: what stays the same over its scales, and what is made for each of them."""
 
-The image is made coarse to fine. Each scale has its own targets and one compiled loop; both are
-prepared in the background, side by side, while the scale before runs.
-"""
-
-import time
-from collections.abc import Callable, Hashable, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Hashable, Sequence
 from functools import cached_property, partial
-from typing import Any, Literal
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
 
 from jaxnst.config import Recipe
+from jaxnst.fingerprint import settings_of
 from jaxnst.guidance import Guidance
 from jaxnst.image import resize
 from jaxnst.networks.registry import LossNetwork, Params
@@ -27,14 +21,12 @@ from jaxnst.objective import (
     make_numbers,
     make_objective,
 )
-from jaxnst.optimize import CHUNK, State, advance_over, make_method, picture, restart, start
+from jaxnst.optimize import CHUNK, State, advance_over, make_method, picture, start, start_after
 from jaxnst.recipes import STAND_IN, is_approximation
-from jaxnst.result import Picture, Progress, ScaleTiming, StylizeResult
+from jaxnst.result import Picture
 from jaxnst.schedule import Scale, make_schedule
 from jaxnst.space import decode, encode
 from jaxnst.targets import StyleImage, StyleStore, blank_targets, content_of, mixed_styles
-
-CHUNK_SECONDS = 1.0
 
 
 class Run:
@@ -48,8 +40,6 @@ class Run:
       size: As :func:`jaxnst.stylize`.
       style_size: As there.
       seed: As there.
-      callback: As there.
-      every: As there.
       store: Of summaries of styles, where several runs share one.
       remat: As there.
       guidance: Which style goes where; None: all everywhere, in equal parts.
@@ -65,8 +55,6 @@ class Run:
         size: int | None = None,
         style_size: int | None = None,
         seed: int = 0,
-        callback: Callable[[Progress], None] | None = None,
-        every: int | None = None,
         store: StyleStore | None = None,
         remat: bool = False,
         guidance: Guidance | None = None,
@@ -74,7 +62,6 @@ class Run:
         self.guidance = Guidance({}) if guidance is None else guidance
         self.styles = [s if isinstance(s, StyleImage) else StyleImage(s) for s in styles]
         self.content, self.recipe, self.seed = content, recipe, seed
-        self.callback, self.every = callback, every
         self.store = StyleStore() if store is None else store
         self.objective = make_objective(recipe, network, remat=remat)
         self.numbers = make_numbers(recipe)
@@ -89,37 +76,18 @@ class Run:
         )
         self.params = self.objective.network.params
         self.total = sum(scale.evaluations for scale in self.schedule.scales)
-        self.done = self.restarts = 0
-        self.records: list[NDArray[np.float32]] = []
-        self.timings: list[ScaleTiming] = []
-        self.begin = time.perf_counter()
 
-    def through_all_scales(self, started: Picture | None) -> StylizeResult:
-        """Run, from the recipe's start or from a picture."""
-        self.params = self.tuned_parameters()
-        scales = self.schedule.scales
-        image = self.start_image() if started is None else self.with_margin(started, scales[0])
-        # Two workers: at the start they share the first scale's programs, later they compile the
-        # next scale's while one runs. A run that is stopped does not wait for them.
-        pool = ThreadPoolExecutor(2, "jaxnst-compile")
-        try:
-            prepared = [
-                (pool.submit(self.compile_loop, scale), pool.submit(self.targets, scale))
-                for scale in scales
-            ]
-            for index, scale in enumerate(scales):
-                image = self.one_scale(index, scale, prepared[index], image)
-        finally:
-            pool.shutdown(wait=False, cancel_futures=True)
-        losses = np.concatenate(self.records)
-        return StylizeResult(
-            image=self.finish(image),
-            losses={name: losses[:, i] for i, name in enumerate(TERMS)},
-            evaluations=self.done,
-            restarts=self.restarts,
-            compile_seconds=sum(timing.compile_seconds for timing in self.timings),
-            run_seconds=sum(timing.run_seconds for timing in self.timings),
-            timings=tuple(self.timings),
+    def settings(self, started: Picture | None) -> dict[str, str]:
+        """Say in words all that decides the picture; ``started``: what it starts from, if given."""
+        return settings_of(
+            self.recipe,
+            self.objective.network,
+            self.schedule,
+            content=StyleImage(self.content),
+            styles=self.styles,
+            init=None if started is None else StyleImage(started),
+            guidance=self.guidance,
+            seed=self.seed,
         )
 
     @cached_property
@@ -194,49 +162,24 @@ class Run:
         counts = (jnp.asarray(steps), jnp.asarray(budget))
         return advance_over(self.objective, self.method, args, self.rates, state, *counts)
 
-    def one_scale(
-        self,
-        index: int,
-        scale: Scale,
-        prepared: "tuple[Future[None], Future[Targets]]",
-        image: Picture,
-    ) -> Picture:
-        """Go through one scale, from a picture to a picture."""
-        self.report("compile", index, 0, {}, lambda: image)
-        waiting = time.perf_counter()
-        compiled, computed = prepared
-        compiled.result()
-        targets = computed.result()
+    def at_scale(self, scale: Scale, image: Picture, *, before: State | None = None) -> State:
+        """Make the state that a scale begins with, from a picture and the last scale's state."""
         variable = encode(jnp.asarray(resize(image, scale.inner)), self.objective.space)
-        state = start(self.method, variable, len(TERMS))
-        running = time.perf_counter()
+        if before is None or not self.method.carry:
+            return start(self.method, variable, len(TERMS))
+        return start_after(self.method, variable, before)
 
-        used, steps = 0, 1
-        while used < scale.evaluations:
-            tick = time.perf_counter()
-            steps = min(steps, scale.evaluations - used, self.until_stop(used))
-            state, record = self.advance(targets, state, steps, scale.evaluations)
-            used, before = int(state.evaluations), used
-            self.records.append(written(record))
-            terms = dict(zip(TERMS, np.asarray(state.terms).tolist(), strict=True))
-            if self.method.round and used % self.method.round == 0:
-                state = restart(self.method, self.rates, state)
-            self.report("optimize", index, used, terms, partial(self.shown, state))
-            per_step = (time.perf_counter() - tick) / max(1, used - before)
-            steps = max(1, int(CHUNK_SECONDS / per_step))
-        ran = time.perf_counter() - running
-        self.timings.append(ScaleTiming(scale.inner, running - waiting, ran, used))
-        self.done += used
-        self.restarts += int(state.restarts)
-        return self.shown(state)
+    def state_shapes(self, scale: Scale) -> State:
+        """Return the shapes of a scale's state."""
+        image = jax.ShapeDtypeStruct((*scale.inner, 3), jnp.float32)  # type: ignore[no-untyped-call]
+        shapes: State = jax.eval_shape(lambda x: start(self.method, x, len(TERMS)), image)
+        return shapes
 
     def until_stop(self, used: int) -> int:
-        """Count the evaluations until a round ends or the callback wants to be called."""
+        """Count the evaluations of a scale until a round ends, or that fit into a chunk."""
         stops = [CHUNK]
         if self.method.round:
             stops.append(self.method.round - used % self.method.round)
-        if self.every:
-            stops.append(self.every - (self.done + used) % self.every)
         return min(stops)
 
     def start_image(self) -> Picture:
@@ -282,38 +225,3 @@ class Run:
         return self.guidance.kept(
             np.clip(resize(image, self.schedule.size, box=box), 0, 1), self.content
         )
-
-    def report(
-        self,
-        phase: Literal["compile", "optimize"],
-        index: int,
-        used: int,
-        losses: dict[str, float],
-        image: Callable[[], Picture],
-    ) -> None:
-        """Tell the callback how far it is."""
-        if self.callback is None:
-            return
-        scale = self.schedule.scales[index]
-        self.callback(
-            Progress(
-                phase=phase,
-                scale=index,
-                scales=len(self.schedule.scales),
-                size=scale.inner,
-                evaluations=used,
-                scale_evaluations=scale.evaluations,
-                total_done=self.done + used,
-                total=self.total,
-                losses=losses,
-                image=lambda: self.finish(image()),
-                seconds=time.perf_counter() - self.begin,
-                rounds=used // self.method.round if self.method.round else 0,
-            )
-        )
-
-
-def written(record: ArrayLike) -> NDArray[np.float32]:
-    """Take the rows that a chunk has written; the others are NaN, which no accepted loss is."""
-    rows = np.asarray(record)
-    return rows[~np.isnan(rows[:, 0])]

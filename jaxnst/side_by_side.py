@@ -14,11 +14,12 @@ from jax.sharding import Mesh
 from jaxnst._types import Image
 from jaxnst.image import resize
 from jaxnst.lanes import apart, over_lanes, shared
+from jaxnst.loop import CHUNK_SECONDS, written
 from jaxnst.networks.registry import Params
 from jaxnst.objective import TERMS, Objective, Targets, content_targets
-from jaxnst.optimize import Method, Rates, State, advance, picture, restart, start
+from jaxnst.optimize import Method, Rates, State, advance, picture, restart, start, start_after
 from jaxnst.result import Picture, ScaleTiming, StylizeResult
-from jaxnst.run import CHUNK_SECONDS, Run, written
+from jaxnst.run import Run
 from jaxnst.schedule import Scale
 from jaxnst.space import decode, encode
 
@@ -38,6 +39,7 @@ class SideBySide:
         self.numbers = apart(mesh, [run.numbers for run in runs])
         self.rates = apart(mesh, [run.rates for run in runs])
         self.params: Params = {}
+        self.before: State | None = None  # of the last scale, if anything of it is taken along
         self.records: list[list[Picture]] = [[] for _ in runs]
         self.timings: list[ScaleTiming] = []
         self.evaluations = np.zeros(len(runs), int)
@@ -91,7 +93,10 @@ class SideBySide:
         waiting = time.perf_counter()
         targets, method = prepared.result(), self.first.method
         sized = apart(self.mesh, [resize(image, scale.inner) for image in images])
-        states = self._each(_begin, self.static, None, sized)
+        begin, own = (
+            (_begin, sized) if self.before is None else (_begin_after, (sized, self.before))
+        )
+        states = self._each(begin, self.static, None, own)
         running = time.perf_counter()
         used, steps = 0, 1
         while used < scale.evaluations:
@@ -110,6 +115,7 @@ class SideBySide:
         self.timings.append(ScaleTiming(scale.inner, running - waiting, ran, used))
         self.evaluations += np.asarray(states.evaluations)
         self.restarts += np.asarray(states.restarts)
+        self.before = states if method.carry else None
         return np.asarray(self._each(_picture, self.static, None, states))
 
     def result(self, lane: int, image: Picture) -> StylizeResult:
@@ -131,6 +137,11 @@ class SideBySide:
 
 def _begin(objective: Objective, method: Method, _: None, image: Image) -> State:
     return start(method, encode(image, objective.space), len(TERMS))
+
+
+def _begin_after(objective: Objective, method: Method, _: None, own: tuple[Image, State]) -> State:
+    image, before = own
+    return start_after(method, encode(image, objective.space), before)
 
 
 def _follow(objective: Objective, method: Method, whole: Any, own: Any) -> tuple[State, jax.Array]:

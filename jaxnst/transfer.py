@@ -6,8 +6,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike
 
+from jaxnst.checkpoint import Checkpoint
 from jaxnst.config import Precision, Recipe
 from jaxnst.guidance import StyleMix, make_guidance
+from jaxnst.loop import go_through
 from jaxnst.networks.registry import LossNetwork, load_network
 from jaxnst.recipes import get_recipe, recipe_on
 from jaxnst.result import Picture, Progress, ScaleTiming, StylizeResult
@@ -43,6 +45,7 @@ def stylize(
     every: int | None = None,
     precision: Precision | None = None,
     remat: bool = False,
+    resume: Checkpoint | None = None,
 ) -> StylizeResult:
     """Paint a content image in the manner of one or several style images.
 
@@ -73,13 +76,16 @@ def stylize(
         (:mod:`jaxnst.precision`); None: the network's own, ``float32`` unless configured.
       remat: Whether to take less memory and more time: feature maps are computed anew for the
         gradient, block by block, in place of being kept. The picture is the same to rounding.
+      resume: Where a run with the same arguments has been (``Progress.checkpoint``): it goes on
+        from there, and ends as if it had never stopped, on a CPU to the byte.
 
     Returns:
       The picture, its losses over time, and counts.
 
     Raises:
       ValueError: If an image has the wrong shape or values, a side under 16 pixels, or the
-        recipe asks for something that does not exist, or for what the network cannot do.
+        recipe asks for something that does not exist, or for what the network cannot do, or
+        ``resume`` is of a run with other arguments.
       KeyError: If a recipe, network or layer does not exist.
     """
     recipe = get_recipe(recipe) if isinstance(recipe, str) else recipe
@@ -111,12 +117,10 @@ def stylize(
         size=size,
         style_size=style_size,
         seed=seed,
-        callback=callback,
-        every=every,
         remat=remat,
         guidance=guidance,
     )
-    return run.through_all_scales(started)
+    return go_through(run, started=started, callback=callback, every=every, resume=resume)
 
 
 def style_pictures(styles: Any) -> Iterator[tuple[str, ArrayLike]]:

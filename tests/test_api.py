@@ -29,8 +29,9 @@ ROOMS = [
     *("recipes", "space", "record"),
     *("srgb", "image", "sheet", "animation", "weights", "networks", "statistics", "losses"),
     *("distances", "objective", "precondition", "lbfgs", "optimize", "lanes"),
-    *("schedule", "masks", "targets", "result", "plotting", "notebook", "guidance", "run"),
-    *("transfer", "reconstruct", "footprint", "planning", "side_by_side", "batch", "cli"),
+    *("schedule", "masks", "targets", "checkpoint", "result", "plotting", "notebook", "guidance"),
+    *("fingerprint", "run", "loop", "transfer", "reconstruct", "footprint", "planning"),
+    *("side_by_side", "batch", "cli"),
     "__main__",
 ]
 

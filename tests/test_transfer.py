@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jaxnst import optimize, targets
+from jaxnst import loop, optimize, targets
 from jaxnst import run as running
 from jaxnst.config import Approximation, Content, Noise, Scales, Solver, Style, TotalVariation
 from jaxnst.image import resize
@@ -235,7 +235,7 @@ def raw_image(network, recipe, image):
     made = running.Run(CONTENT, [STYLE], network, recipe)
     shown = []
     made.finish = lambda picture: shown.append(picture) or picture
-    made.through_all_scales(image)
+    loop.go_through(made, started=image)
     return shown[-1]
 
 
@@ -262,7 +262,7 @@ def test_what_is_shown_after_a_round_is_clipped_as_the_next_one_finds_it(network
 
 @pytest.mark.parametrize("seconds", [0.0, 1e9])
 def test_the_callback_is_called_after_every_round_and_whenever_asked(network, monkeypatch, seconds):
-    monkeypatch.setattr(running, "CHUNK_SECONDS", seconds)
+    monkeypatch.setattr(loop, "CHUNK_SECONDS", seconds)
     seen = []
     run(network, recipe=ROUNDS, callback=seen.append)
     counts = [p.evaluations for p in seen if p.phase == "optimize"]
@@ -337,7 +337,7 @@ def test_the_same_seed_gives_the_same_bytes_and_another_one_other_noise(network)
 def test_where_chunks_end_does_not_reach_the_picture(network, monkeypatch):
     usual = run(network)
     for seconds in (0.0, 1e9):
-        monkeypatch.setattr(running, "CHUNK_SECONDS", seconds)
+        monkeypatch.setattr(loop, "CHUNK_SECONDS", seconds)
         changed = run(network)
         assert changed.image.tobytes() == usual.image.tobytes()
         for name in TERMS:
@@ -427,7 +427,7 @@ def test_less_memory_gives_the_same_picture(network):
 
 
 def test_a_callback_hears_of_every_phase_in_order(network, monkeypatch):
-    monkeypatch.setattr(running, "CHUNK_SECONDS", 0.0)  # one step, one call
+    monkeypatch.setattr(loop, "CHUNK_SECONDS", 0.0)  # one step, one call
     heard = []
     run(network, callback=heard.append)
     assert all(isinstance(p, Progress) for p in heard)
@@ -446,7 +446,7 @@ def test_a_callback_hears_of_every_phase_in_order(network, monkeypatch):
 
 
 def test_a_callback_is_given_the_losses_and_the_picture_so_far(network, monkeypatch):
-    monkeypatch.setattr(running, "CHUNK_SECONDS", 0.0)
+    monkeypatch.setattr(loop, "CHUNK_SECONDS", 0.0)
     heard = []
     result = run(network, callback=lambda p: heard.append((p, p.image())))
     for progress, image in heard:

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from jaxnst.config import Scales
+from jaxnst.loop import go_through
 from jaxnst.networks import PREPROCESSING, winograd
 from jaxnst.networks.layers import conv
 from jaxnst.networks.winograd import prepare, transform
@@ -70,7 +71,7 @@ def test_a_run_uses_it_and_loses_nothing(monkeypatch):
 
     def losses():
         run = Run(*pictures, network, recipe)
-        return run.through_all_scales(None).losses["total"], run.params
+        return go_through(run).losses["total"], run.params
 
     plain, without = losses()
     monkeypatch.setattr(winograd, "LEAST_CHANNELS", 4)

@@ -121,5 +121,6 @@ iterates is the picture.
 
 The roots take its twelve Newton-Schulz steps, but the gradient follows from the inverse root that
 these steps give too, in place of another twelve steps that solve an equation: docs/recipes.md
-compares them. Adam begins anew at each scale, and the average without the scale's first picture.
+compares them. Adam's moments are carried from scale to scale as there; the average begins without
+a scale's first picture.
 """

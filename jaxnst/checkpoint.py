@@ -1,0 +1,198 @@
+"""Where a run stands, as data and as a file: all that it takes to go on as if it had never stopped.
+
+A file is safetensors: arrays, and a few words in JSON in its header. Reading it never runs code. It
+is replaced whole or not at all, so that whatever ends a process leaves the last one behind.
+"""
+
+import hashlib
+import json
+import os
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+import jax
+import numpy as np
+import safetensors
+import safetensors.numpy
+from numpy.typing import NDArray
+
+from jaxnst._files import AnyPath, check_source, name_of, reason, replace_file
+
+FORMAT = "jaxnst-checkpoint-1"
+
+MOST_BYTES = 2**36
+
+LOSSES, STATE = "losses", "state."
+"""Names of arrays in a file: the losses, and before those of the state."""
+
+UNKNOWN = frozenset({LOSSES, "state.terms", "state.solver.value"})
+"""What may be infinite: before the first finite loss there is none."""
+
+AGAIN = "give another file, or delete it to begin anew"
+
+
+class Checkpoint(NamedTuple):
+    """Where a run stands. Tuples have an entry for each scale that has begun.
+
+    Attributes:
+      scale: The present scale, from 0.
+      evaluations: Of the loss.
+      seconds: Spent waiting for programs, and optimising.
+      restarts: Steps taken back in earlier scales.
+      losses: ``(steps, terms)``: the loss and its weighted terms after every step.
+      state: The optimiser's state by name: image, gradient, memory, moments, averages.
+      settings: Words on all that decides the picture; a run goes on from its own only.
+      surroundings: Words on versions and machine, which decide its last bits.
+    """
+
+    scale: int
+    evaluations: tuple[int, ...]
+    seconds: tuple[tuple[float, float], ...]
+    restarts: int
+    losses: NDArray[np.float32]
+    state: dict[str, NDArray[Any]]
+    settings: dict[str, str]
+    surroundings: dict[str, str]
+
+    @property
+    def done(self) -> int:
+        """Evaluations of all scales."""
+        return sum(self.evaluations)
+
+
+def to_arrays(state: Any) -> dict[str, NDArray[Any]]:
+    """Copy a pytree of arrays to the host, by the names of its parts."""
+    leaves, _ = jax.tree_util.tree_flatten_with_path(state)
+    # Copies: the memory of an optimiser's state is used again by its next step.
+    return {_name(path): np.array(leaf) for path, leaf in leaves}
+
+
+def from_arrays(arrays: Mapping[str, NDArray[Any]], like: Any) -> Any:
+    """Undo :func:`to_arrays`.
+
+    Args:
+      arrays: By name.
+      like: A pytree of what they have to be like: of arrays, or of shapes and types.
+
+    Raises:
+      ValueError: If one is missing, unknown or of another shape or type.
+    """
+    leaves, structure = jax.tree_util.tree_flatten_with_path(like)
+    wanted = {_name(path): (leaf.shape, leaf.dtype) for path, leaf in leaves}
+    found = {name: (array.shape, array.dtype) for name, array in arrays.items()}
+    for name in [*wanted, *found]:
+        if wanted.get(name) != found.get(name):
+            raise ValueError(
+                f"the checkpoint has {_said(found.get(name))} as {name}, expected "
+                f"{_said(wanted.get(name))}: {AGAIN}"
+            )
+    return jax.tree_util.tree_unflatten(structure, [arrays[name] for name in wanted])
+
+
+def _name(path: tuple[Any, ...]) -> str:
+    return jax.tree_util.keystr(path).lstrip(".")
+
+
+def _said(kind: Any) -> str:
+    return "nothing" if kind is None else f"{kind[1]} {kind[0]}"
+
+
+def save_checkpoint(path: AnyPath, checkpoint: Checkpoint) -> None:
+    """Write a checkpoint, at once or not at all.
+
+    Raises:
+      OSError: If it cannot be written; what was there before is unchanged.
+      ValueError: If ``path`` is a device or a pipe.
+    """
+    arrays = {STATE + name: array for name, array in checkpoint.state.items()}
+    arrays[LOSSES] = checkpoint.losses
+    words = checkpoint._asdict()
+    del words["losses"], words["state"]
+    run = json.dumps(words)
+    metadata = {"format": FORMAT, "run": run, "digest": _digest(run, arrays)}
+    replace_file(path, safetensors.numpy.save(arrays, metadata))
+
+
+def load_checkpoint(path: AnyPath) -> Checkpoint:
+    """Read a checkpoint.
+
+    Raises:
+      OSError: If there is no such file, or it cannot be read.
+      ValueError: If it is damaged or cut short, no checkpoint, or one of another version of jaxnst.
+    """
+    name = name_of(path)
+    check_source(path, MOST_BYTES)
+    try:
+        with safetensors.safe_open(os.fspath(path), framework="numpy") as file:
+            metadata = file.metadata() or {}
+            arrays = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
+    except Exception as error:  # the library promises no particular kinds
+        raise ValueError(
+            f"{name} is cut short or no checkpoint ({reason(error)[:80]}): {AGAIN}"
+        ) from None
+    _check_format(name, metadata.get("format", ""))
+    if metadata.get("digest") != _digest(metadata.get("run", ""), arrays):
+        raise ValueError(f"{name} is damaged, its digest is not that of its contents: {AGAIN}")
+    try:
+        return _assembled(json.loads(metadata["run"]), arrays)
+    except (AttributeError, KeyError, RecursionError, TypeError, ValueError) as error:
+        raise ValueError(f"{name} makes no sense ({reason(error)[:80]}): {AGAIN}") from None
+
+
+def _check_format(name: str, found: str) -> None:
+    if not found.startswith(FORMAT.rstrip("1")):
+        raise ValueError(f"{name} is no checkpoint of jaxnst: {AGAIN}")
+    if found != FORMAT:
+        raise ValueError(
+            f"{name} has format {found[:40]!r}, expected {FORMAT!r}: go on with the version of "
+            f"jaxnst that wrote it, or {AGAIN}"
+        )
+
+
+def _digest(run: str, arrays: Mapping[str, NDArray[Any]]) -> str:
+    found = hashlib.sha256(run.encode())
+    for name in sorted(arrays):
+        array = arrays[name]
+        found.update(f"{name} {array.dtype} {array.shape}".encode())
+        found.update(np.ascontiguousarray(array).data)
+    return found.hexdigest()
+
+
+def _assembled(words: dict[str, Any], arrays: dict[str, NDArray[Any]]) -> Checkpoint:
+    """Put the parts of a file together, whoever wrote it.
+
+    Raises:
+      KeyError: If a part is missing.
+      TypeError: If one is of another type.
+      ValueError: If it has a value that no run has.
+    """
+    for key, array in arrays.items():
+        wrong = np.isnan(array) if key in UNKNOWN else ~np.isfinite(array)
+        if np.any(wrong):
+            raise ValueError(f"{key} is not finite")
+    losses = arrays.pop(LOSSES)
+    if not all(key.startswith(STATE) for key in arrays):
+        raise ValueError("unknown arrays")
+    if losses.ndim != 2 or losses.dtype != np.float32:
+        raise ValueError("losses are no table")
+    scale, restarts = _count(words["scale"]), _count(words["restarts"])
+    evaluations = tuple(map(_count, words["evaluations"]))
+    seconds = tuple((float(waited), float(ran)) for waited, ran in words["seconds"])
+    if not len(evaluations) == len(seconds) == scale + 1:
+        raise ValueError("counts are not those of its scales")
+    return Checkpoint(
+        scale=scale,
+        evaluations=evaluations,
+        seconds=seconds,
+        restarts=restarts,
+        losses=losses,
+        state={key.removeprefix(STATE): array for key, array in arrays.items()},
+        settings={str(key): str(value) for key, value in words["settings"].items()},
+        surroundings={str(key): str(value) for key, value in words["surroundings"].items()},
+    )
+
+
+def _count(value: Any) -> int:
+    if type(value) is not int or not 0 <= value < 2**31:
+        raise ValueError("a count is none")
+    return value

@@ -1,0 +1,137 @@
+"""What decides a run's picture, in words: a checkpoint is gone on with by its own run only."""
+
+import dataclasses
+import hashlib
+import platform
+import warnings
+from collections.abc import Iterator, Mapping, Sequence
+from importlib.metadata import version
+from typing import Any
+
+import numpy as np
+
+from jaxnst._version import __version__
+from jaxnst.config import Recipe
+from jaxnst.guidance import Guidance
+from jaxnst.lanes import default_device
+from jaxnst.networks.registry import LossNetwork
+from jaxnst.schedule import Schedule
+from jaxnst.targets import StyleImage
+
+DIGEST = "sha256:"
+
+UNSAID = ("name", "summary", "scales")
+"""Parts of a recipe that decide nothing, or nothing beyond the schedule."""
+
+
+def settings_of(
+    recipe: Recipe,
+    network: LossNetwork,
+    schedule: Schedule,
+    *,
+    content: StyleImage,
+    styles: Sequence[StyleImage],
+    init: StyleImage | None,
+    guidance: Guidance,
+    seed: int,
+) -> dict[str, str]:
+    """Say all that decides a picture but where it is computed, by name.
+
+    Args:
+      recipe: The method, as it is meant for the network.
+      network: With its parameters.
+      schedule: Sizes and evaluations.
+      content: The content picture.
+      styles: The style pictures.
+      init: What the run starts from, where that is no part of the recipe.
+      guidance: Which style goes where.
+      seed: Of the noise.
+    """
+    found = {name: repr(value) for name, value in _fields(recipe, ())}
+    pictures = {"content": content, **{f"style {i}": s for i, s in enumerate(styles, 1)}}
+    if init is not None:
+        pictures["init"] = init
+        del found["init"]  # its path
+    found |= {f"{name} picture": DIGEST + one.digest for name, one in pictures.items()}
+    masks = {f"mask {i}": mask for i, mask in enumerate(guidance.masks, 1)}
+    if guidance.opacity is not None:
+        masks["opacity"] = guidance.opacity
+    found |= {name: DIGEST + _digest({name: mask}) for name, mask in masks.items()}
+    found |= {"style mix": repr(dict(guidance.mix))}
+    found |= {"seed": str(seed), "size": "{1}x{0}".format(*schedule.size)}
+    found |= {"margin": repr(schedule.margin)}
+    found |= {f"scale {i}": str(tuple(scale)) for i, scale in enumerate(schedule.scales, 1)}
+    made = repr((network.name, network.module, network.preprocessing))
+    parameters = {f"{layer}/{k}": v for layer, of in network.params.items() for k, v in of.items()}
+    return found | {
+        "precision": network.precision,
+        "network": network.name,
+        "network's structure": DIGEST + hashlib.sha256(made.encode()).hexdigest(),
+        "network's parameters": DIGEST + _digest(parameters),
+    }
+
+
+def surroundings() -> dict[str, str]:
+    """Say what decides the last bits: versions and machine."""
+    return {
+        "jaxnst": __version__,
+        **{name: version(name) for name in ("jax", "jaxlib", "numpy")},
+        "machine": platform.machine(),
+        "device": default_device().device_kind,
+    }
+
+
+def refuse_others(there: dict[str, str], here: dict[str, str]) -> None:
+    """Refuse to go on from a run of other settings.
+
+    Raises:
+      ValueError: Names the first that differs.
+    """
+    for name in dict.fromkeys((*here, *there)):
+        was, now = there.get(name), here.get(name)
+        if was == now:
+            continue
+        digests = (was or DIGEST).startswith(DIGEST) and (now or DIGEST).startswith(DIGEST)
+        how = "another" if digests else f"{_short(was)}, this one {_short(now)}"
+        raise ValueError(
+            f"the checkpoint is of a run with other settings: its {name} is {how}; give the same "
+            "settings again, or begin anew with another checkpoint"
+        )
+
+
+def warn_of_others(there: dict[str, str], here: dict[str, str]) -> None:
+    """Warn where a run goes on under other versions, or on another machine."""
+    names = [name for name in here if there.get(name) != here[name]]
+    if names:
+        changes = ", ".join(f"{name} {_short(there.get(name))} -> {here[name]}" for name in names)
+        warnings.warn(
+            f"the run was begun elsewhere ({changes}): its picture may differ by rounding from "
+            "that of a run that never stopped",
+            stacklevel=2,
+        )
+
+
+def _short(text: str | None) -> str:
+    return "unset" if text is None else text if len(text) <= 60 else text[:57] + "..."
+
+
+def _fields(part: Any, path: tuple[str, ...]) -> Iterator[tuple[str, Any]]:
+    """Go through the values of a dataclass and of its parts."""
+    for field in dataclasses.fields(part):
+        value, here = getattr(part, field.name), (*path, field.name)
+        if here[0] in UNSAID:
+            continue
+        if dataclasses.is_dataclass(value):
+            yield from _fields(value, here)
+        else:
+            yield ".".join(here), value
+
+
+def _digest(arrays: Mapping[str, Any]) -> str:
+    """Digest arrays by name."""
+    found = hashlib.sha256()
+    for name, values in sorted(arrays.items()):
+        array = np.ascontiguousarray(values)
+        found.update(f"{name} {array.dtype} {array.shape}".encode())
+        found.update(array.data)
+    return found.hexdigest()
