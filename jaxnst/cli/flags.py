@@ -21,6 +21,9 @@ SEEDS = (0, 2**32 - 1)
 
 DPI = (1, 30_000)
 
+CHECKPOINT_SECONDS = 60
+"""Between two checkpoints, unless the person says how many."""
+
 PREPROCESSINGS = ("caffe", "torchvision", "matconvnet")
 """What parameters of a file that does not tell may have been trained with."""
 
@@ -126,7 +129,7 @@ def add_machine(parser: Parser, *, painting: bool = False, single: bool = True) 
 
 SINGLE = (
     *("dry_run", "save_every", "timings", "log", "plot", "animate", "animate_every"),
-    *("side_by_side", "format"),
+    *("side_by_side", "format", "checkpoint", "checkpoint_every"),
 )
 """Where flags are kept that are for runs that paint one picture."""
 
@@ -178,6 +181,17 @@ def add_watching(parser: Parser, *, single: bool) -> None:
         metavar="N",
     )
     add("--side-by-side", "content, styles and result as one labelled picture", metavar="FILE")
+    add(
+        "--checkpoint",
+        "keep where the run stands; if FILE is there, the run goes on from it",
+        metavar="FILE",
+    )
+    add(
+        "--checkpoint-every",
+        f"between two checkpoints (default: {CHECKPOINT_SECONDS})",
+        type=whole(0, 86400),
+        metavar="SECONDS",
+    )
 
 
 def add_saving(parser: Parser, *, single: bool = True) -> None:

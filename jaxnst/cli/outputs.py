@@ -19,6 +19,7 @@ BESIDE: dict[str, Callable[[str], None]] = {
     "plot": check_plot,
     "animate": check_animation,
     "side_by_side": check_output,
+    "checkpoint": _files.check_writable,
 }
 """Flags that name what is written beside the picture, and who checks each."""
 
@@ -41,6 +42,8 @@ def check_outputs(flags: argparse.Namespace, sources: Sequence[str]) -> None:
         raise UsageError("--animate-every is for an animation: --animate FILE")
     if name := result_name(flags):
         check_format(name, flags)
+    if flags.checkpoint_every is not None and not flags.checkpoint:
+        raise UsageError("--checkpoint-every is for a checkpoint: --checkpoint FILE")
     named = [] if flags.output in (None, STREAM) else [("-o", flags.output)]
     for _, output in named:
         check_output(output)

@@ -9,6 +9,7 @@ from jaxnst.cli.errors import FAILED, STOPPED, complain, explain, leave
 from jaxnst.cli.job import Job, tell_of_method
 from jaxnst.cli.messages import Messages, length, shape
 from jaxnst.cli.progress import make_display
+from jaxnst.cli.resuming import Keeper, checkpoint_of
 from jaxnst.cli.saving import hand_over
 from jaxnst.cli.stopping import Stopped, stoppable
 from jaxnst.cli.watching import Watch, make_listeners, report_interval
@@ -27,8 +28,13 @@ def paint(job: Job, messages: Messages, record: Record | None) -> int:
     _greet(job, messages)
     flags, schedule = job.flags, job.plan().schedule
     total = sum(scale.evaluations for scale in schedule.scales)
+    resume = checkpoint_of(flags.checkpoint, messages)
+    done = 0 if resume is None else resume.done
+    listeners = make_listeners(flags, job.pictures, total, done=done)
+    if flags.checkpoint:
+        listeners.append(Keeper(flags.checkpoint, flags.checkpoint_every, messages))
     with closing(make_display(schedule, messages)) as display:
-        watch = Watch([display, *make_listeners(flags, job.pictures, total)])
+        watch = Watch([display, *listeners])
 
         def work() -> StylizeResult:
             return stylize(
@@ -46,6 +52,7 @@ def paint(job: Job, messages: Messages, record: Record | None) -> int:
                 callback=watch,
                 every=report_interval(flags, total),
                 remat=job.remat,
+                resume=resume,
             )
 
         try:

@@ -103,13 +103,22 @@ class Watch:
                 self.troubles.append(explain(error))
 
 
-def make_listeners(flags: argparse.Namespace, pictures: Pictures, total: int) -> list[Listener]:
-    """Make those that the flags ask for; ``total`` is how many evaluations there will be."""
+def make_listeners(
+    flags: argparse.Namespace, pictures: Pictures, total: int, *, done: int = 0
+) -> list[Listener]:
+    """Make those that the flags ask for.
+
+    Args:
+      flags: Of the command.
+      pictures: That it has read.
+      total: How many evaluations there will be.
+      done: How many there have been, in a run that is gone on with.
+    """
     found = list[Listener]()
     if flags.save_every:
-        found.append(SaveEvery(flags.output, flags.save_every, save_options(flags)))
+        found.append(SaveEvery(flags.output, flags.save_every, save_options(flags), done=done))
     if flags.log:
-        found.append(Log(flags.log))
+        found.append(Log(flags.log, append=done > 0))
     if flags.plot:
         found.append(Plot(flags.plot))
     if interval := frame_interval(flags, total):
@@ -133,8 +142,8 @@ def report_interval(flags: argparse.Namespace, total: int) -> int | None:
 class Interval:
     """Tells when a multiple of ``every`` has been reached since it was last asked."""
 
-    def __init__(self, every: int) -> None:
-        self.every, self.seen = every, 0
+    def __init__(self, every: int, *, seen: int = 0) -> None:
+        self.every, self.seen = every, seen
 
     def passed(self, count: int) -> bool:
         """Ask."""
@@ -146,8 +155,8 @@ class Interval:
 class SaveEvery:
     """Saves the picture on the way, under a name with the number of evaluations."""
 
-    def __init__(self, path: str, every: int, options: Mapping[str, Any]) -> None:
-        self.path, self.interval, self.options = path, Interval(every), options
+    def __init__(self, path: str, every: int, options: Mapping[str, Any], *, done: int = 0) -> None:
+        self.path, self.interval, self.options = path, Interval(every, seen=done), options
 
     def __call__(self, progress: Progress) -> None:
         """Save it, if it is time."""
@@ -172,9 +181,9 @@ def numbered(path: str, count: int) -> str:
 class Log:
     """Writes a line of JSON for every report, which others may read while the run goes on."""
 
-    def __init__(self, path: str) -> None:
+    def __init__(self, path: str, *, append: bool = False) -> None:
         self.path = path
-        with open(path, "wb"):
+        with open(path, "ab" if append else "wb"):
             pass
 
     def __call__(self, progress: Progress) -> None:

@@ -1,0 +1,65 @@
+"""``--checkpoint``: where a run stands is kept in a file, from which the same command goes on."""
+
+import os
+import time
+
+from jaxnst._files import name_of
+from jaxnst.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
+from jaxnst.cli.errors import explain
+from jaxnst.cli.flags import CHECKPOINT_SECONDS
+from jaxnst.cli.messages import Messages
+from jaxnst.transfer import Progress, StylizeResult
+
+MOST = 0.05
+"""Share of the time that is spent on writing, at most."""
+
+
+class Keeper:
+    """Listens to a run and keeps where it stands in a file.
+
+    Args:
+      path: The file.
+      seconds: Between two checkpoints; None: as usual.
+      messages: Where trouble is told.
+    """
+
+    def __init__(self, path: str, seconds: int | None, messages: Messages) -> None:
+        self.path, self.messages = path, messages
+        self.seconds = CHECKPOINT_SECONDS if seconds is None else seconds
+        self.next = time.monotonic() + self.seconds
+        self.last: Progress | None = None
+
+    def __call__(self, progress: Progress) -> None:
+        """Write where it stands, if it is time; if that fails, the run goes on all the same."""
+        self.last, begin = progress, time.monotonic()
+        if begin < self.next:
+            return
+        try:
+            save_checkpoint(self.path, progress.checkpoint())
+        except OSError as error:
+            self.messages.notice(explain(error))
+        end = time.monotonic()
+        self.next = end + max(self.seconds, (end - begin) / MOST)
+
+    def close(self, result: StylizeResult | None) -> None:
+        """Write where it stands at the end, or where it was stopped.
+
+        Raises:
+          OSError: It cannot be written; what was there before is unchanged.
+        """
+        if self.last is not None and self.last.total_done > 0:
+            save_checkpoint(self.path, self.last.checkpoint())
+
+
+def checkpoint_of(path: str | None, messages: Messages) -> Checkpoint | None:
+    """Read where a run has been, if it has begun before.
+
+    Raises:
+      OSError: The file cannot be read.
+      ValueError: It is no checkpoint, or damaged.
+    """
+    if path is None or not os.path.exists(path):
+        return None
+    found = load_checkpoint(path)
+    messages.notice(f"going on from {name_of(path)}, after {found.done} evaluations")
+    return found
