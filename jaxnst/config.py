@@ -195,7 +195,7 @@ class Solver:
     round: int | None = None
     betas: tuple[float, float] = (0.9, 0.99)
     average: float = 0.0
-    carry: bool = True
+    carry: bool = False
 
     def __post_init__(self) -> None:
         if self.learning_rate is not None:

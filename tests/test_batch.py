@@ -28,7 +28,7 @@ RECIPES = {
     "lbfgs": RECIPE,
     "adam from noise": dataclasses.replace(
         RECIPE,
-        solver=Solver(kind="adam", average=0.9),
+        solver=Solver(kind="adam", average=0.9, carry=True),
         bounds=(0.0, 1.0),
         init="noise",
         noise=Noise(spread=0.1),
@@ -106,7 +106,7 @@ def test_numbers_differ_within_one_program(network):
 
 def test_pairs_of_different_shapes_and_methods_run_after_one_another(network):
     contents = [*CONTENTS[:2], helpers.picture(64, 50, seed=6)]
-    recipes = [RECIPE, RECIPES["rounds"], RECIPE]
+    recipes = [RECIPE, RECIPES["rounds"], RECIPES["adam from noise"]]
     told = []
     found = stylize_batch(contents, STYLES, network=network, recipe=recipes, callback=told.append)
     assert [r.image.shape for r in found] == [c.shape for c in contents]

@@ -26,7 +26,10 @@ SCALES = Scales(sides=(32, 48), evaluations=(5, 4), margin=0.0)
 RECIPES = {
     "lbfgs": helpers.tiny_recipe(scales=SCALES, solver=Solver(memory=2, round=4, precondition=0.0)),
     "adam": helpers.tiny_recipe(
-        scales=SCALES, solver=Solver(kind="adam", average=0.8), bounds=(0.0, 1.0), init="noise"
+        scales=SCALES,
+        solver=Solver(kind="adam", average=0.8, carry=True),
+        bounds=(0.0, 1.0),
+        init="noise",
     ),
 }
 

@@ -34,7 +34,7 @@ from jaxnst.precondition import amplify_coarse
 
 SHAPE = (4, 5, 3)
 PLAIN = Solver(precondition=0.0)
-ADAM = Solver(kind="adam", learning_rate=0.1)
+ADAM = Solver(kind="adam", learning_rate=0.1, carry=True)
 METHODS = {
     "lbfgs": Recipe(solver=PLAIN),
     "preconditioned": Recipe(solver=dataclasses.replace(PLAIN, precondition=0.5)),

@@ -105,7 +105,7 @@ WASSERSTEIN = Recipe(
         distance="wasserstein",
     ),
     tv=TotalVariation(weight=2.0, kind="diagonal"),
-    solver=Solver(kind="adam", learning_rate=0.02, betas=(0.9, 0.99), average=0.99),
+    solver=Solver(kind="adam", learning_rate=0.02, betas=(0.9, 0.99), average=0.99, carry=True),
     scales=Scales(
         size=512, multiple=1, least=128, factor=2**0.5, evaluations=(1000, 500), margin=0.0
     ),
