@@ -6,31 +6,32 @@ solvers) are plain strings, checked against their registry where they are used; 
 numbers are checked here.
 
 A field whose metadata holds ``flag`` is offered by the command line under that name, with the
-field's type, choices, help and default: this file is the only place where they are stated.
+field's type, choices, help and default: this file and ``_parts.py``, where the smaller parts are,
+are the only places where they are stated.
 """
 
-from dataclasses import dataclass, field
-from typing import Any, Literal, get_args
+from dataclasses import dataclass
+from typing import Literal, get_args
 
-from jaxnst._checks import among, check, finite, not_negative, positive
+from jaxnst._checks import among, check, not_negative, positive
+from jaxnst._parts import Approximation as Approximation
+from jaxnst._parts import LayerNames as LayerNames
+from jaxnst._parts import LayerWeights as LayerWeights
+from jaxnst._parts import Noise as Noise
+from jaxnst._parts import Space as Space
+from jaxnst._parts import option as option
 
 Normalization = Literal["mean", "sum", "target"]
 TotalVariationKind = Literal["squared", "sum", "power", "diagonal"]
-ChannelOrder = Literal["rgb", "bgr"]
 Padding = Literal["zero", "edge", "reflect"]
-Pooling = Literal["max", "avg"]
-Distribution = Literal["normal", "uniform"]
+Pooling = Literal["max", "avg", "avg-scaled"]
 Side = Literal["longest", "shortest"]
 Precision = Literal["float32", "tf32", "bfloat16"]
-LayerWeights = tuple[tuple[str, float], ...]
-LayerNames = tuple[tuple[str, str], ...]
 
 MOST_EVALUATIONS = 10**7
 
-
-def option(default: Any, flag: str, help: str, **more: Any) -> Any:
-    """Declare a field that the command line offers."""
-    return field(default=default, metadata={"flag": flag, "help": help, **more})
+STARTS = ("content", "noise", "style", "style-colors")
+"""What an image may start from by name; see :mod:`jaxnst.starts`."""
 
 
 def _layers(name: str, layers: LayerWeights, weight: float) -> None:
@@ -41,33 +42,6 @@ def _layers(name: str, layers: LayerWeights, weight: float) -> None:
         raise ValueError(f"{name} layers {names} name a layer twice")
     for layer, weight in layers:
         not_negative(f"{name} weight of {layer}", weight)
-
-
-@dataclass(frozen=True, kw_only=True)
-class Space:
-    """A linear colour space: ``(scale * image[order] - mean) / deviation``.
-
-    ``image`` is RGB in [0, 1]. A network's preprocessing is one, and so is the space in which a
-    recipe's variable lives; start, steps, bounds and total variation are in the latter.
-
-    Attributes:
-      order: Channel order.
-      scale: Largest value of a channel before the mean is taken off: 1 or 255, as a rule.
-      mean: Per channel, in this space's order.
-      deviation: Per channel, in this space's order.
-    """
-
-    order: ChannelOrder = "rgb"
-    scale: float = 1.0
-    mean: tuple[float, float, float] = (0.0, 0.0, 0.0)
-    deviation: tuple[float, float, float] = (1.0, 1.0, 1.0)
-
-    def __post_init__(self) -> None:
-        among("order", self.order, get_args(ChannelOrder))
-        positive("scale", self.scale)
-        for mean, deviation in zip(self.mean, self.deviation, strict=True):
-            finite("mean", mean)
-            positive("deviation", deviation)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -156,7 +130,11 @@ class TotalVariation:
     """
 
     weight: float = option(1.5, "--tv-weight", "factor of the total variation loss")
-    kind: TotalVariationKind = "squared"
+    kind: TotalVariationKind = option(
+        "squared",
+        "--tv-kind",
+        "its form: squared and diagonal are means over the pixels, sum and power are totals",
+    )
     chroma: float = 4.0
 
     def __post_init__(self) -> None:
@@ -194,7 +172,12 @@ class Solver:
     precondition: float = 0.5
     round: int | None = None
     betas: tuple[float, float] = (0.9, 0.99)
-    average: float = 0.0
+    average: float = option(
+        0.0,
+        "--average",
+        "decay of a running average of iterates, which is the picture then; for adam alone",
+        metavar="RATE",
+    )
     carry: bool = False
 
     def __post_init__(self) -> None:
@@ -288,55 +271,6 @@ class Scales:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Noise:
-    """What a start from noise is, in the variable's space.
-
-    Attributes:
-      distribution: ``normal`` or ``uniform``.
-      centre: Its mean, of every channel; None: that of mid-grey.
-      spread: Standard deviation, or half the width of a uniform one.
-      share: Of the noise in the start; the rest is the content picture.
-    """
-
-    distribution: Distribution = "normal"
-    centre: float | None = None
-    spread: float = 0.2
-    share: float = 1.0
-
-    def __post_init__(self) -> None:
-        among("noise distribution", self.distribution, get_args(Distribution))
-        if self.centre is not None:
-            finite("noise centre", self.centre)
-        positive("noise spread", self.spread)
-        check("noise share", self.share, 0 < self.share <= 1, "above 0, up to 1")
-
-
-@dataclass(frozen=True, kw_only=True)
-class Approximation:
-    """How ``vgg19-lite`` stands in for the network that a recipe is meant for.
-
-    Attributes:
-      layers: The recipe's layers, each with the one that stands in for it.
-      scales: Factors by which the feature maps of those layers are multiplied, so that they are as
-        strong as the ones that they stand in for.
-      content: Factor of the content term.
-      style: Factor of the style term.
-      tv: Factor of the smoothness term.
-    """
-
-    layers: LayerNames = ()
-    scales: LayerWeights = ()
-    content: float = 1.0
-    style: float = 1.0
-    tv: float = 1.0
-
-    def __post_init__(self) -> None:
-        for name, value in (*self.scales, ("content", self.content), ("style", self.style)):
-            positive(f"approximation's {name}", value)
-        not_negative("approximation's tv", self.tv)
-
-
-@dataclass(frozen=True, kw_only=True)
 class Recipe:
     """A method of style transfer, completely.
 
@@ -344,9 +278,10 @@ class Recipe:
       name: What it is called.
       summary: One line about it.
       network: Loss network it is meant for.
-      init: What the image starts from: ``content``, ``noise`` or ``style``.
+      init: What the image starts from: one of :data:`STARTS`, or for the command line a path.
       noise: What a start from noise is.
-      pooling: The loss network's pooling, or None for its own.
+      pooling: The loss network's pooling, or None for its own; ``avg-scaled`` are means times a
+        factor that makes them about as large as maxima (:mod:`jaxnst.networks.layers`).
       padding: The loss network's padding, or None for its own.
       first_padding: That of its first convolution, or None for the same.
       preprocessing: What the loss network is fed, or None for what it was trained on.
@@ -367,10 +302,16 @@ class Recipe:
     name: str = "default"
     summary: str = ""
     network: str = "vgg19-lite"
-    init: str = option("content", "--init", "start: content, noise, style, or a picture's path")
+    init: str = option("content", "--init", f"start: {', '.join(STARTS)}, or a picture's path")
     noise: Noise = Noise()
-    pooling: Pooling | None = None
-    padding: Padding | None = None
+    pooling: Pooling | None = option(
+        None,
+        "--pooling",
+        "of the loss network; avg-scaled are means as large as maxima (default: its own)",
+    )
+    padding: Padding | None = option(
+        None, "--padding", "of all convolutions of the loss network (default: its own)"
+    )
     first_padding: Padding | None = None
     preprocessing: Space | None = None
     unit_means: bool = False
@@ -389,7 +330,10 @@ class Recipe:
             check("bounds", self.bounds, least < greatest, "(least, greatest)")
         solver, content, style = self.solver, self.content, self.style
         if solver.kind == "lbfgs" and solver.average > 0:
-            raise ValueError("averaged iterates are for adam: lbfgs knows none")
+            raise ValueError(
+                f"averaged iterates are for adam, but average is {solver.average} and the "
+                "optimizer lbfgs: take adam, or an average of 0"
+            )
         if solver.kind == "lbfgs" and self.bounds is not None and solver.round is None:
             raise ValueError("lbfgs keeps to bounds between rounds only: give round, or use adam")
         among("pooling", self.pooling or "max", get_args(Pooling))

@@ -1,6 +1,7 @@
 """The fields of a recipe that the command line offers, and recipes with one of them changed."""
 
 import dataclasses
+from collections.abc import Mapping
 from typing import Any
 
 from jaxnst.config import Recipe
@@ -22,6 +23,18 @@ def options(recipe: Recipe) -> dict[str, tuple[tuple[str, ...], dataclasses.Fiel
 
 def replace(recipe: Recipe, path: tuple[str, ...], value: Any) -> Recipe:
     """Return the recipe with one field set, e.g. ``("style", "weight")``."""
-    if len(path) > 1:
-        value = dataclasses.replace(getattr(recipe, path[0]), **{path[1]: value})
-    return dataclasses.replace(recipe, **{path[0]: value})
+    return replace_all(recipe, {path: value})
+
+
+def replace_all(recipe: Recipe, values: Mapping[tuple[str, ...], Any]) -> Recipe:
+    """Return the recipe with fields set at once: what they are together is checked, not the way."""
+    changes: dict[str, Any] = {}
+    parts: dict[str, dict[str, Any]] = {}
+    for (name, *inner), value in values.items():
+        if inner:
+            parts.setdefault(name, {})[inner[0]] = value
+        else:
+            changes[name] = value
+    for name, fields in parts.items():
+        changes[name] = dataclasses.replace(getattr(recipe, name), **fields)
+    return dataclasses.replace(recipe, **changes)

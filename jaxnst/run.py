@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxnst.config import Recipe
+from jaxnst.config import STARTS, Recipe
 from jaxnst.fingerprint import settings_of
 from jaxnst.guidance import Guidance
 from jaxnst.image import resize
@@ -26,6 +26,7 @@ from jaxnst.recipes import STAND_IN, is_approximation
 from jaxnst.result import Picture
 from jaxnst.schedule import Scale, make_schedule
 from jaxnst.space import decode, encode
+from jaxnst.starts import make_noise, scatter_colors
 from jaxnst.targets import StyleImage, StyleStore, blank_targets, content_of, mixed_styles
 
 
@@ -190,27 +191,17 @@ class Run:
             return self.with_margin(self.content, coarsest)
         if self.recipe.init == "style":
             return resize(self.styles[0].image, size)
+        key = jax.random.key(self.seed)
         if self.recipe.init == "noise":
-            return self.noise(self.with_margin(self.content, coarsest))
+            content = self.with_margin(self.content, coarsest)
+            return make_noise(key, content, self.recipe.noise, self.objective.space)
+        if self.recipe.init == "style-colors":
+            pictures = [style.image for style in self.styles]
+            return scatter_colors(key, pictures, size, shares=self.mixture.mean(axis=(0, 1)))
         raise ValueError(
-            f"init is {self.recipe.init!r}, expected content, noise or style "
+            f"init is {self.recipe.init!r}, expected one of {', '.join(STARTS)} "
             "(for a picture of your own, pass it as init)"
         )
-
-    def noise(self, content: Picture) -> Picture:
-        """Make the recipe's noise, with its share of the content picture."""
-        noise, space, key = self.recipe.noise, self.objective.space, jax.random.key(self.seed)
-        if noise.centre is None:
-            centre = encode(jnp.full(content.shape, 0.5), space)
-        else:
-            centre = jnp.full(content.shape, noise.centre)
-        if noise.distribution == "uniform":
-            deviation = jax.random.uniform(key, content.shape, minval=-1.0)
-        else:
-            deviation = jax.random.normal(key, content.shape)
-        of_noise = noise.share * (centre + noise.spread * deviation)
-        start = of_noise + (1 - noise.share) * encode(jnp.asarray(content), space)
-        return np.asarray(decode(start, space))
 
     def shown(self, state: State) -> Picture:
         """Return the picture of a state, of its scale's inner size."""

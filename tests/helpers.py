@@ -38,11 +38,12 @@ def conv2d(x, kernel, bias, padding="zero"):
 def pool2d(x, kind):
     """Reduce 2x2 squares one by one."""
     x = np.asarray(x, np.float64)
-    reduce = {"max": np.max, "avg": np.mean}[kind]
+    reduce = {"max": np.max, "avg": np.mean, "avg-scaled": np.mean}[kind]
+    factor = 1.35 if kind == "avg-scaled" else 1
     out = np.empty((x.shape[0] // 2, x.shape[1] // 2, x.shape[2]))
     for i in range(out.shape[0]):
         for j in range(out.shape[1]):
-            out[i, j] = reduce(x[2 * i : 2 * i + 2, 2 * j : 2 * j + 2], axis=(0, 1))
+            out[i, j] = factor * reduce(x[2 * i : 2 * i + 2, 2 * j : 2 * j + 2], axis=(0, 1))
     return out
 
 

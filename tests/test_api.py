@@ -25,12 +25,13 @@ MODULES = sorted(
 
 # The order in which data flows: a room imports from rooms before it only.
 ROOMS = [
-    *("_version", "_types", "_files", "_checks", "config", "options", "precision", "preprocessing"),
-    *("recipes", "space", "record"),
+    *("_version", "_types", "_files", "_checks", "_parts", "config", "options"),
+    *("precision", "preprocessing", "recipes", "space", "record"),
     *("srgb", "image", "sheet", "animation", "weights", "networks", "statistics", "losses"),
     *("distances", "objective", "precondition", "lbfgs", "optimize", "lanes"),
     *("schedule", "masks", "targets", "checkpoint", "result", "plotting", "notebook", "guidance"),
-    *("fingerprint", "run", "loop", "transfer", "reconstruct", "footprint", "planning"),
+    *("fingerprint", "starts", "run", "loop", "transfer", "reconstruct"),
+    *("footprint", "planning"),
     *("side_by_side", "batch", "cli"),
     "__main__",
 ]

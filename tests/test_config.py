@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from jaxnst import config
+from jaxnst import _parts, config
 from jaxnst.config import (
     Approximation,
     Content,
@@ -19,7 +19,7 @@ from jaxnst.config import (
     Style,
     TotalVariation,
 )
-from jaxnst.options import options, replace
+from jaxnst.options import options, replace, replace_all
 
 PARTS = [
     *(Space, Content, Style, TotalVariation, Solver, Scales, Noise, Approximation, Recipe),
@@ -71,8 +71,8 @@ REFUSED = [
     (Recipe, {"bounds": (1.0, 0.0)}, "bounds is (1.0, 0.0), expected (least, greatest)"),
     (Recipe, {"bounds": (0.0, NAN)}, "bounds is (0.0, nan)"),
     (Recipe, {"bounds": (0.0, 1.0)}, "lbfgs keeps to bounds between rounds only"),
-    (Recipe, {"solver": Solver(average=0.9)}, "averaged iterates are for adam"),
-    (Recipe, {"pooling": "min"}, "pooling is 'min', expected one of max, avg"),
+    (Recipe, {"solver": Solver(average=0.9)}, "averaged iterates are for adam, but average is 0.9"),
+    (Recipe, {"pooling": "min"}, "pooling is 'min', expected one of max, avg, avg-scaled"),
     (Recipe, {"first_padding": "wrap"}, "first padding is 'wrap', expected one of zero"),
     (Recipe, {"padding": "wrap"}, "padding is 'wrap', expected one of zero, edge, reflect"),
     (
@@ -140,28 +140,40 @@ def test_every_field_is_documented(part):
     assert not missing
 
 
-def test_config_needs_the_standard_library_only():
-    tree = ast.parse(Path(config.__file__).read_text(encoding="utf-8"))
+@pytest.mark.parametrize("module", [_parts, config])
+def test_config_needs_the_standard_library_only(module):
+    tree = ast.parse(Path(module.__file__).read_text(encoding="utf-8"))
     imported = [
         alias.name if isinstance(node, ast.Import) else node.module
         for node in ast.walk(tree)
         if isinstance(node, ast.Import | ast.ImportFrom)
         for alias in node.names
     ]
-    allowed = {*sys.stdlib_module_names, "jaxnst._checks"}
+    allowed = {*sys.stdlib_module_names, "jaxnst._checks", "jaxnst._parts"}
     assert imported and all(n in allowed or n.split(".")[0] in allowed for n in imported)
 
 
 # What the command line offers.
 
 FLAGS = {
+    "--average",
+    "--content-layers",
     "--content-weight",
     "--init",
     "--learning-rate",
     "--optimizer",
+    "--padding",
+    "--pooling",
     "--scales",
     "--steps",
+    "--style-distance",
+    "--style-distances",
+    "--style-layers",
+    "--style-scale",
+    "--style-statistic",
+    "--style-statistics",
     "--style-weight",
+    "--tv-kind",
     "--tv-weight",
 }
 
@@ -192,6 +204,9 @@ def test_options_lists_every_flag_with_help_and_present_value():
         ("--scales", (64, 96)),
         ("--steps", 12),
         ("--init", "noise"),
+        ("--tv-kind", "diagonal"),
+        ("--pooling", "avg-scaled"),
+        ("--padding", "reflect"),
     ],
 )
 def test_replace_sets_the_one_field_that_the_flag_names(flag, value):
@@ -208,3 +223,11 @@ def test_replace_checks_the_new_value():
         replace(Recipe(), ("style", "weight"), -1.0)
     with pytest.raises(ValueError, match="both 0"):
         replace(Recipe(style=Style(weight=0.0)), ("content", "weight"), 0.0)
+
+
+def test_fields_set_together_are_checked_together():
+    averaged = Recipe(solver=Solver(kind="adam", average=0.9))
+    with pytest.raises(ValueError, match="averaged iterates are for adam"):
+        replace(averaged, ("solver", "kind"), "lbfgs")
+    both = {("solver", "kind"): "lbfgs", ("solver", "average"): 0.0, ("init",): "noise"}
+    assert replace_all(averaged, both) == Recipe(init="noise")

@@ -18,6 +18,7 @@ from jaxnst.networks.layers import (
     overlapping_pool,
     pad,
     relu,
+    scaled_avg_pool,
 )
 
 PADDINGS = ["zero", "edge", "reflect"]
@@ -229,9 +230,11 @@ def test_input_gradient_alone_computes_no_kernel_gradient(rng, channels):
 
 # Pooling.
 
+POOLED = [(max_pool, "max"), (avg_pool, "avg"), (scaled_avg_pool, "avg-scaled")]
+
 
 @pytest.mark.parametrize("shape", [(4, 6), (5, 7), (5, 4), (2, 3)])
-@pytest.mark.parametrize(("pool", "kind"), [(max_pool, "max"), (avg_pool, "avg")])
+@pytest.mark.parametrize(("pool", "kind"), POOLED)
 def test_pooling_equals_square_by_square(rng, pool, kind, shape):
     x = jnp.asarray(rng.normal(size=(*shape, 3)), jnp.float32)
     batch = jnp.stack([x, -x])
@@ -243,7 +246,7 @@ def test_pooling_equals_square_by_square(rng, pool, kind, shape):
 
 
 @pytest.mark.parametrize("shape", [(4, 6), (5, 7)])
-@pytest.mark.parametrize(("pool", "kind"), [(max_pool, "max"), (avg_pool, "avg")])
+@pytest.mark.parametrize(("pool", "kind"), POOLED)
 def test_pooling_gradient_equals_finite_differences(rng, pool, kind, shape):
     x = rng.normal(size=(*shape, 3))
     weights = rng.normal(size=(shape[0] // 2, shape[1] // 2, 3)).astype(np.float32)
@@ -308,13 +311,14 @@ def test_halving_conv_of_a_batch_equals_the_images_one_by_one(rng):
     np.testing.assert_allclose(halving_conv(x, kernel, bias, margin=3), one_by_one, **CLOSE)
 
 
-@pytest.mark.parametrize("pooling", ["max", "avg"])
+@pytest.mark.parametrize("pooling", ["max", "avg", "avg-scaled"])
 @pytest.mark.parametrize("margin", [0, 1])
 @pytest.mark.parametrize("shape", [(9, 12), (8, 7), (3, 3)])
 def test_overlapping_pool_looks_at_every_second_square(rng, shape, margin, pooling):
     x = np.abs(rng.normal(size=(*shape, 5))).astype(np.float32)
-    reduce = {"max": np.max, "avg": np.mean}[pooling]
+    reduce = np.max if pooling == "max" else np.mean
     expected = helpers.sliding(x, 3, margin, lambda square: reduce(square, axis=(0, 1)))
+    expected = 1.6 * expected if pooling == "avg-scaled" else expected
     out = jax.jit(partial(overlapping_pool, pooling=pooling, margin=margin))(x)
     np.testing.assert_allclose(out, expected, rtol=1e-6)
 

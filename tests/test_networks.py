@@ -3,6 +3,7 @@
 import dataclasses
 from functools import partial
 from itertools import pairwise
+from pathlib import Path
 
 import helpers
 import jax
@@ -11,6 +12,7 @@ import numpy as np
 import pytest
 
 from jaxnst.config import Space
+from jaxnst.image import load_image, resize
 from jaxnst.networks import (
     NETWORKS,
     PREPROCESSING,
@@ -22,6 +24,8 @@ from jaxnst.networks import (
 from jaxnst.networks import registry as networks_registry
 from jaxnst.networks.densenet import DenseNet
 from jaxnst.networks.vgg import VGG, VGG16, VGG19, VGG19_LITE
+
+EXAMPLE = Path(__file__).parent.parent / "examples" / "content.jpg"
 
 SKEWED = Space(order="bgr", scale=2.0, mean=(0.1, 0.2, 0.3), deviation=(1.0, 0.5, 2.0))
 
@@ -191,12 +195,26 @@ def test_an_image_too_small_for_a_layer_is_refused(tiny, size, layer):
 
 
 @pytest.mark.parametrize("padding", ["zero", "edge", "reflect"])
-@pytest.mark.parametrize("pooling", ["max", "avg"])
+@pytest.mark.parametrize("pooling", ["max", "avg", "avg-scaled"])
 def test_every_layer_equals_float64(tiny, image, padding, pooling):
     network = tiny.configure(padding=padding, pooling=pooling)
     expected = expected_features(network, image, padding=padding, pooling=pooling)
     found = extract_features(network, image, network.layers)
     assert_features(found, expected, network.layers)
+
+
+def test_scaled_means_make_maps_about_as_large_as_maxima_do():
+    network = load_network("vgg19-lite")
+    image = resize(load_image(EXAMPLE), (96, 128))
+    layers = ("relu2_1", "relu3_1", "relu4_1", "relu5_1")
+
+    def means(pooling):
+        found = extract_features(network.configure(pooling=pooling), image, layers)
+        return np.array([np.mean(found[name]) for name in layers])
+
+    maxima = means("max")
+    np.testing.assert_allclose(means("avg-scaled") / maxima, 1, atol=0.25)
+    assert means("avg")[-1] / maxima[-1] < 0.5
 
 
 @pytest.mark.parametrize("shape", [(17, 23), (9, 8)])

@@ -20,7 +20,7 @@ from jaxnst.cli.rows import Row, product, read_manifest
 from jaxnst.cli.saving import check_format
 from jaxnst.cli.stopping import Stopped, stoppable
 from jaxnst.cli.work import Work
-from jaxnst.config import Recipe
+from jaxnst.config import STARTS, Recipe
 from jaxnst.image import ENDINGS
 from jaxnst.recipes import format_recipe
 
@@ -165,8 +165,6 @@ def _rows(flags: argparse.Namespace) -> list[Row]:
 
 def _tasks(rows: list[Row], rest: list[str], prog: str) -> Iterator[Task]:
     """Read every row's flags, those of the same ones once."""
-    from jaxnst.cli.inputs import STARTS
-
     read: dict[tuple[str, ...], tuple[argparse.Namespace, Recipe, str]] = {}
     for row in rows:
         if row.flags not in read:

@@ -13,13 +13,11 @@ from jaxnst.cli.flags import SIZE
 from jaxnst.cli.messages import Messages, shape
 from jaxnst.cli.outputs import check_outputs
 from jaxnst.cli.saving import result_name
-from jaxnst.config import Recipe
+from jaxnst.config import STARTS, Recipe
 from jaxnst.image import check_side, holds_alpha, load_image
 from jaxnst.record import Source, source_of
 from jaxnst.schedule import Schedule, make_schedule
 from jaxnst.srgb import Pixels
-
-STARTS = ("content", "noise", "style")
 
 
 @dataclass(frozen=True)

@@ -4,7 +4,7 @@ import argparse
 import dataclasses
 from collections.abc import Callable, Sequence
 from types import UnionType
-from typing import TYPE_CHECKING, Any, Literal, NoReturn, get_args, get_origin
+from typing import TYPE_CHECKING, Any, Literal, NoReturn, Union, get_args, get_origin
 
 from jaxnst._files import name_of
 from jaxnst.cli.errors import explain
@@ -24,9 +24,9 @@ from jaxnst.cli.flags import (
     sides,
     whole,
 )
-from jaxnst.config import LayerNames, LayerWeights, Recipe
+from jaxnst.config import STARTS, LayerNames, LayerWeights, Recipe
 from jaxnst.image import ENDINGS
-from jaxnst.options import options, replace
+from jaxnst.options import options, replace_all
 from jaxnst.recipes import (
     RECIPES,
     base_recipe,
@@ -126,8 +126,6 @@ def _recipe(first: Parser, chosen: argparse.Namespace, record: "Record | None") 
 
 def _refuse_recorded_start(parser: Parser, flags: argparse.Namespace, recipe: Recipe) -> None:
     """Refuse to open a picture that only a record names."""
-    from jaxnst.cli.inputs import STARTS
-
     if recipe.init not in STARTS and not hasattr(flags, "init"):
         parser.error(
             f"--init: {name_of(flags.origin)} was started from a picture, {name_of(recipe.init)}: "
@@ -154,12 +152,13 @@ def _changed(recipe: Recipe, flags: argparse.Namespace) -> Recipe:
     Raises:
       ValueError: If a value is out of range, or two of them do not go together.
     """
+    changes: dict[tuple[str, ...], Any] = {}
     if getattr(flags, "optimizer", recipe.solver.kind) != recipe.solver.kind:
-        recipe = replace(recipe, ("solver", "learning_rate"), None)  # which is the other's
+        changes["solver", "learning_rate"] = None  # which is the other's
     for flag, (path, _, _) in options(recipe).items():
         if hasattr(flags, _dest(flag)):
-            recipe = replace(recipe, path, getattr(flags, _dest(flag)))
-    return recipe
+            changes[path] = getattr(flags, _dest(flag))
+    return replace_all(recipe, changes)
 
 
 def _parser(prog: str, recipe: Recipe, description: str, single: bool) -> Parser:
@@ -273,7 +272,8 @@ def _add_method(parser: Parser, recipe: Recipe) -> None:
 
 def _keywords(flag: str, field: "dataclasses.Field[Any]", value: Any) -> dict[str, Any]:
     """Turn a field of the recipe into what argparse wants to know of its flag."""
-    kinds = {*get_args(field.type)} if isinstance(field.type, UnionType) else {field.type}
+    optional = get_origin(field.type) in (UnionType, Union)
+    kinds = {*get_args(field.type)} if optional else {field.type}
     (kind,) = kinds - {type(None)}
     choices = field.metadata.get("choices")
     if get_origin(kind) is Literal:
@@ -281,7 +281,7 @@ def _keywords(flag: str, field: "dataclasses.Field[Any]", value: Any) -> dict[st
     text = field.metadata["help"]
     if value not in (None, ()) and "default" not in text:
         text += f" (default: {_written(value)})"
-    name = flag.rsplit("-", 1)[-1].upper()
+    name = field.metadata.get("metavar", flag.rsplit("-", 1)[-1].upper())
     return {
         "type": READERS.get(kind, str),
         "choices": choices,

@@ -18,7 +18,7 @@ from jaxnst.cli.messages import Messages, hush_xla, length, shape
 from jaxnst.cli.parser import parse
 from jaxnst.cli.saving import print_path, save_options, save_picture
 from jaxnst.cli.stopping import Stopped, stoppable
-from jaxnst.config import Recipe
+from jaxnst.config import STARTS, Recipe
 from jaxnst.srgb import Pixels
 
 if TYPE_CHECKING:
@@ -123,7 +123,7 @@ def _values(flag: str, text: str) -> Iterator[str]:
 
 
 def _run(sweep: Sweep, prog: str) -> int:
-    from jaxnst.cli.inputs import STARTS, check_flags, read_pictures, tell_of_sizes
+    from jaxnst.cli.inputs import check_flags, read_pictures, tell_of_sizes
 
     flags, recipe = sweep.flags[0], sweep.recipes[0]
     refuse_single(flags)

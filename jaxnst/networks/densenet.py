@@ -55,7 +55,8 @@ class DenseNet(nn.Module):
     Attributes:
       blocks: Dense layers in each of the four blocks.
       padding: What a convolution finds beyond the border.
-      pooling: Of the stem, ``max`` as trained or ``avg``; between blocks it is always ``avg``.
+      pooling: Of the stem, ``max`` as trained, ``avg`` or ``avg-scaled``; between blocks it is
+        always ``avg``.
       epsilon: Added to every variance.
       precision: Of the convolutions.
     """

@@ -14,6 +14,7 @@ And one habit with memory: XLA copies cheap arithmetic into everything that uses
 both sides of a plain ReLU are kept for the backward pass. :func:`relu` keeps its result alone.
 """
 
+from collections.abc import Callable
 from functools import partial
 
 import jax
@@ -213,14 +214,42 @@ def avg_pool(x: Float[Array, "*batch h w c"]) -> Float[Array, "*batch h2 w2 c"]:
     return 0.25 * (a + b + (c + d))
 
 
+AVERAGE_SCALE = 1.35
+"""Factor of the means of 2x2 squares.
+
+Measured on photographs and paintings, mean activations from relu2_1 to the deepest map are 0.91 to
+1.02 times those with maxima in VGG19 (to relu3_4), and 0.99 to 1.20 times in vgg19-lite.
+style-transfer-pytorch has 2, which doubles those of relu3_4 in VGG19."""
+
+OVERLAPPING_SCALE = 1.6
+"""The same for means of 3x3 squares: 0.84 to 1.21 in SqueezeNet."""
+
+
+def scaled_avg_pool(x: Float[Array, "*batch h w c"]) -> Float[Array, "*batch h2 w2 c"]:
+    """Take the mean of each 2x2 square, times a factor that makes it about as large as a maximum.
+
+    A network trained with maxima is fed maps that are too weak where means are in their place, the
+    weaker the deeper.
+    """
+    return AVERAGE_SCALE * avg_pool(x)
+
+
+POOLINGS: dict[Pooling, Callable[[Array], Array]] = {
+    "max": max_pool,
+    "avg": avg_pool,
+    "avg-scaled": scaled_avg_pool,
+}
+"""Poolings of 2x2 squares by name."""
+
+
 def overlapping_pool(
     x: Float[Array, "*batch h w c"], pooling: Pooling, *, margin: int = 0
 ) -> Float[Array, "*batch h2 w2 c"]:
-    """Take the maximum or the mean of every second 3x3 square.
+    """Take the maximum or the mean of every second 3x3 square, or the mean times a factor.
 
     Args:
       x: Feature map after a ReLU, or any without negative values if there is a margin.
-      pooling: Which of the two.
+      pooling: Which of them.
       margin: Rows and columns of zeros added on every side.
 
     Returns:
@@ -236,7 +265,7 @@ def overlapping_pool(
             x = jnp.maximum(jnp.maximum(first, second), third)
         else:
             x = (first + second + third) / 3
-    return x
+    return OVERLAPPING_SCALE * x if pooling == "avg-scaled" else x
 
 
 def _squares(x: Array) -> tuple[tuple[Array, Array], tuple[Array, Array]]:

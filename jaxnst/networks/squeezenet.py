@@ -29,7 +29,7 @@ class SqueezeNet(nn.Module):
 
     Attributes:
       padding: What the 3x3 convolutions of the fire modules find beyond the border.
-      pooling: ``max``, as trained, or ``avg``.
+      pooling: ``max``, as trained, ``avg`` or ``avg-scaled``.
       precision: Of the convolutions.
     """
 

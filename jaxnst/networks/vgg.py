@@ -12,7 +12,7 @@ import flax.linen as nn
 from jaxtyping import Array, Float
 
 from jaxnst.config import Padding, Pooling, Precision
-from jaxnst.networks.layers import avg_pool, max_pool, relu
+from jaxnst.networks.layers import POOLINGS, relu
 from jaxnst.networks.modules import Convolution
 from jaxnst.networks.table import FeatureMaps, Layer, Shapes, following, take
 
@@ -42,7 +42,8 @@ class VGG(nn.Module):
       blocks: Output channels of every convolution, by block.
       padding: What a convolution finds beyond the border.
       exceptions: Convolutions by name, with a padding of their own.
-      pooling: ``max``, as the networks were trained, or ``avg`` (Gatys et al. 2016, section 2).
+      pooling: ``max``, as the networks were trained, ``avg`` (Gatys et al. 2016, section 2), or
+        ``avg-scaled``, as large as the former.
       precision: Of the convolutions.
     """
 
@@ -64,7 +65,7 @@ class VGG(nn.Module):
 
     @nn.nowrap
     def _computed(self, x: Array, after: str | None) -> Iterator[tuple[str, Array]]:
-        pool = {"max": max_pool, "avg": avg_pool}[self.pooling]
+        pool = POOLINGS[self.pooling]
         exceptions = dict(self.exceptions)
         for name, layer in following(self.table(), after):
             if name.startswith("conv"):

@@ -1,0 +1,95 @@
+"""The smaller parts of a recipe, and how a field says that the command line offers it.
+
+They are used by the names that :mod:`jaxnst.config` has for them; standard library only.
+"""
+
+from dataclasses import dataclass, field
+from typing import Any, Literal, get_args
+
+from jaxnst._checks import among, check, finite, not_negative, positive
+
+ChannelOrder = Literal["rgb", "bgr"]
+Distribution = Literal["normal", "uniform"]
+LayerWeights = tuple[tuple[str, float], ...]
+LayerNames = tuple[tuple[str, str], ...]
+
+
+def option(default: Any, flag: str, help: str, **more: Any) -> Any:
+    """Declare a field that the command line offers."""
+    return field(default=default, metadata={"flag": flag, "help": help, **more})
+
+
+@dataclass(frozen=True, kw_only=True)
+class Space:
+    """A linear colour space: ``(scale * image[order] - mean) / deviation``.
+
+    ``image`` is RGB in [0, 1]. A network's preprocessing is one, and so is the space in which a
+    recipe's variable lives; start, steps, bounds and total variation are in the latter.
+
+    Attributes:
+      order: Channel order.
+      scale: Largest value of a channel before the mean is taken off: 1 or 255, as a rule.
+      mean: Per channel, in this space's order.
+      deviation: Per channel, in this space's order.
+    """
+
+    order: ChannelOrder = "rgb"
+    scale: float = 1.0
+    mean: tuple[float, float, float] = (0.0, 0.0, 0.0)
+    deviation: tuple[float, float, float] = (1.0, 1.0, 1.0)
+
+    def __post_init__(self) -> None:
+        among("order", self.order, get_args(ChannelOrder))
+        positive("scale", self.scale)
+        for mean, deviation in zip(self.mean, self.deviation, strict=True):
+            finite("mean", mean)
+            positive("deviation", deviation)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Noise:
+    """What a start from noise is, in the variable's space.
+
+    Attributes:
+      distribution: ``normal`` or ``uniform``.
+      centre: Its mean, of every channel; None: that of mid-grey.
+      spread: Standard deviation, or half the width of a uniform one.
+      share: Of the noise in the start; the rest is the content picture.
+    """
+
+    distribution: Distribution = "normal"
+    centre: float | None = None
+    spread: float = 0.2
+    share: float = 1.0
+
+    def __post_init__(self) -> None:
+        among("noise distribution", self.distribution, get_args(Distribution))
+        if self.centre is not None:
+            finite("noise centre", self.centre)
+        positive("noise spread", self.spread)
+        check("noise share", self.share, 0 < self.share <= 1, "above 0, up to 1")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Approximation:
+    """How ``vgg19-lite`` stands in for the network that a recipe is meant for.
+
+    Attributes:
+      layers: The recipe's layers, each with the one that stands in for it.
+      scales: Factors by which the feature maps of those layers are multiplied, so that they are as
+        strong as the ones that they stand in for.
+      content: Factor of the content term.
+      style: Factor of the style term.
+      tv: Factor of the smoothness term.
+    """
+
+    layers: LayerNames = ()
+    scales: LayerWeights = ()
+    content: float = 1.0
+    style: float = 1.0
+    tv: float = 1.0
+
+    def __post_init__(self) -> None:
+        for name, value in (*self.scales, ("content", self.content), ("style", self.style)):
+            positive(f"approximation's {name}", value)
+        not_negative("approximation's tv", self.tv)

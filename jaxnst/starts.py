@@ -1,0 +1,67 @@
+"""What an image starts from besides a picture: noise, of grey or of the styles' colours."""
+
+from collections.abc import Sequence
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from numpy.typing import NDArray
+
+from jaxnst.config import Noise, Space
+from jaxnst.result import Picture
+from jaxnst.schedule import Size
+from jaxnst.space import decode, encode
+
+
+def make_noise(key: jax.Array, content: Picture, noise: Noise, space: Space) -> Picture:
+    """Make a recipe's noise, with its share of the content picture.
+
+    Args:
+      key: Decides it.
+      content: ``(H, W, 3)`` RGB, of the size of the noise.
+      noise: What it is in the recipe's space.
+      space: That space.
+
+    Returns:
+      RGB, in no bounds.
+    """
+    if noise.centre is None:
+        centre = encode(jnp.full(content.shape, 0.5), space)
+    else:
+        centre = jnp.full(content.shape, noise.centre)
+    if noise.distribution == "uniform":
+        deviation = jax.random.uniform(key, content.shape, minval=-1.0)
+    else:
+        deviation = jax.random.normal(key, content.shape)
+    of_noise = noise.share * (centre + noise.spread * deviation)
+    start = of_noise + (1 - noise.share) * encode(jnp.asarray(content), space)
+    return np.asarray(decode(start, space))
+
+
+def scatter_colors(
+    key: jax.Array,
+    styles: Sequence[Picture],
+    size: Size,
+    *,
+    shares: Sequence[float] | NDArray[np.floating] | None = None,
+) -> Picture:
+    """Fill a picture with pixels drawn at random from the styles.
+
+    Its colours have the mean and the covariance of the styles' mixture, as any other of its
+    statistics of single pixels, and lie in [0, 1]. style-transfer-pytorch starts from normal noise
+    of the styles' means and variances (``style_stats``), which [0, 1] truncates.
+
+    Args:
+      key: Decides it.
+      styles: ``(H, W, 3)`` RGB in [0, 1], of any sizes.
+      size: Height and width of the result.
+      shares: How much of each style there is, in proportion; None: equal parts.
+    """
+    chosen, *keys = jax.random.split(key, 1 + len(styles))
+    parts = jnp.ones(len(styles)) if shares is None else jnp.asarray(shares, jnp.float32)
+    which = np.asarray(jax.random.choice(chosen, len(styles), size, p=parts / parts.sum()))
+    found = np.empty((*size, 3), np.float32)
+    for number, (style, own) in enumerate(zip(styles, keys, strict=True)):
+        pixels, here = style.reshape(-1, 3), which == number
+        found[here] = pixels[np.asarray(jax.random.randint(own, size, 0, len(pixels)))[here]]
+    return found
