@@ -10,6 +10,8 @@ from jaxnst._checks import among, check, finite, not_negative, positive
 
 ChannelOrder = Literal["rgb", "bgr"]
 Distribution = Literal["normal", "uniform"]
+ColorMode = Literal["style", "content-luminance", "linear", "histogram"]
+ColorTime = Literal["before", "after"]
 LayerWeights = tuple[tuple[str, float], ...]
 LayerNames = tuple[tuple[str, str], ...]
 
@@ -68,6 +70,40 @@ class Noise:
             finite("noise centre", self.centre)
         positive("noise spread", self.spread)
         check("noise share", self.share, 0 < self.share <= 1, "above 0, up to 1")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Colors:
+    """Whose colours the result has.
+
+    Attributes:
+      mode: ``style``: they are learned with the rest of the style, and nothing is recoloured. Else
+        the content's: ``content-luminance`` keeps its chroma and takes luminance from the style
+        transfer, ``linear`` matches mean and covariance, ``histogram`` the three channels' values.
+      when: ``before``: the styles are recoloured, and the picture follows them (luminance goes
+        between grey pictures then). ``after``: the result is recoloured.
+    """
+
+    mode: ColorMode = option(
+        "style", "--colors", "whose colours: the style's, or the content's by one of three ways"
+    )
+    when: ColorTime = option(
+        "before", "--colors-when", "recolour the styles before, or the result after"
+    )
+
+    def __post_init__(self) -> None:
+        among("colors mode", self.mode, get_args(ColorMode))
+        among("colors when", self.when, get_args(ColorTime))
+
+    @property
+    def before(self) -> bool:
+        """Whether pictures are recoloured before the transfer."""
+        return self.mode != "style" and self.when == "before"
+
+    @property
+    def after(self) -> bool:
+        """Whether the result is recoloured: for content-luminance it always is."""
+        return self.mode == "content-luminance" or (self.mode != "style" and self.when == "after")
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -15,6 +15,7 @@ from typing import Literal, get_args
 
 from jaxnst._checks import among, check, not_negative, positive
 from jaxnst._parts import Approximation as Approximation
+from jaxnst._parts import Colors as Colors
 from jaxnst._parts import LayerNames as LayerNames
 from jaxnst._parts import LayerWeights as LayerWeights
 from jaxnst._parts import Noise as Noise
@@ -296,6 +297,7 @@ class Recipe:
       tv: The smoothness term.
       solver: How the loss is followed downhill.
       scales: Sizes and evaluations.
+      colors: Whose colours the result has.
       approximation: How ``vgg19-lite`` stands in for ``network``, or None: it does not.
     """
 
@@ -322,6 +324,7 @@ class Recipe:
     tv: TotalVariation = TotalVariation()
     solver: Solver = Solver()
     scales: Scales = Scales()
+    colors: Colors = Colors()
     approximation: Approximation | None = None
 
     def __post_init__(self) -> None:

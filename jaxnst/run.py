@@ -8,6 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from jaxnst.colors import recolor_after, recolor_before
 from jaxnst.config import STARTS, Recipe
 from jaxnst.fingerprint import settings_of
 from jaxnst.guidance import Guidance
@@ -75,8 +76,27 @@ class Run:
             size=size,
             style_size=style_size,
         )
+        self.given = content
+        if recipe.colors.before:
+            self.content, self.styles = self.recolored()
         self.params = self.objective.network.params
         self.total = sum(scale.evaluations for scale in self.schedule.scales)
+
+    @cached_property
+    def colors(self) -> Picture:
+        """The content as it was given, of the size of the result: its colours are for others."""
+        return np.clip(resize(self.given, self.schedule.size), 0, 1)
+
+    def recolored(self) -> tuple[Picture, list[StyleImage]]:
+        """Return content and styles, these of the last scale's size, in the content's colours."""
+        recolor = partial(recolor_before, self.recipe.colors, content=self.colors)
+        sizes = self.schedule.scales[-1].styles
+        styles = [resize(style.image, size) for style, size in zip(self.styles, sizes, strict=True)]
+        luminance = self.recipe.colors.mode == "content-luminance"
+        content = recolor(self.colors) if luminance else self.content
+        masks = [style.mask for style in self.styles]
+        recolored = [StyleImage(recolor(s), mask=m) for s, m in zip(styles, masks, strict=True)]
+        return content, recolored
 
     def settings(self, started: Picture | None) -> dict[str, str]:
         """Say in words all that decides the picture; ``started``: what it starts from, if given."""
@@ -84,7 +104,7 @@ class Run:
             self.recipe,
             self.objective.network,
             self.schedule,
-            content=StyleImage(self.content),
+            content=StyleImage(self.given),
             styles=self.styles,
             init=None if started is None else StyleImage(started),
             guidance=self.guidance,
@@ -208,11 +228,12 @@ class Run:
         return np.asarray(decode(picture(self.method, state), self.objective.space))
 
     def finish(self, image: Picture) -> Picture:
-        """Bring a picture to the size asked for, without its margin, and into [0, 1].
+        """Bring a picture to the size and the colours asked for, without margin, into [0, 1].
 
         Of a content image with transparency, what is transparent stays, and the opacity with it.
         """
         box = self.schedule.without_margin(image.shape[:2])
-        return self.guidance.kept(
-            np.clip(resize(image, self.schedule.size, box=box), 0, 1), self.content
-        )
+        shown = np.clip(resize(image, self.schedule.size, box=box), 0, 1)
+        if self.recipe.colors.after:
+            shown = recolor_after(self.recipe.colors, shown, self.colors)
+        return self.guidance.kept(shown, self.given)

@@ -30,7 +30,7 @@ ROOMS = [
     *("srgb", "image", "sheet", "animation", "weights", "networks", "statistics", "losses"),
     *("distances", "objective", "precondition", "lbfgs", "optimize", "lanes"),
     *("schedule", "masks", "targets", "checkpoint", "result", "plotting", "notebook", "guidance"),
-    *("fingerprint", "starts", "run", "loop", "transfer", "reconstruct"),
+    *("fingerprint", "colors", "starts", "run", "loop", "transfer", "reconstruct"),
     *("footprint", "planning"),
     *("side_by_side", "batch", "cli"),
     "__main__",

@@ -1,10 +1,11 @@
-"""Flags of the look: what they set, and what is refused in one line."""
+"""Flags of the look and of colours: what they set, and what is refused in one line."""
 
 import re
 
 import pytest
 
 from jaxnst.cli.parser import parse
+from jaxnst.config import Colors
 
 GIVEN = ("content.png", "style.png", "-o", "out.png")
 
@@ -17,10 +18,12 @@ def test_the_look_is_what_the_flags_say():
     made = recipe(
         *("--pooling", "avg-scaled", "--padding", "edge", "--tv-kind", "diagonal"),
         *("--optimizer", "adam", "--average", "0.99", "--init", "style-colors"),
+        *("--colors", "content-luminance", "--colors-when", "before"),
     )
     assert (made.pooling, made.padding, made.tv.kind) == ("avg-scaled", "edge", "diagonal")
     assert (made.solver.kind, made.solver.average) == ("adam", 0.99)
     assert made.init == "style-colors"
+    assert made.colors == Colors(mode="content-luminance", when="before")
 
 
 def test_flags_that_only_go_together_may_come_in_any_order():
@@ -40,6 +43,8 @@ def test_flags_that_only_go_together_may_come_in_any_order():
         (("--pooling", "mean"), "--pooling: invalid choice: 'mean'"),
         (("--padding", "wrap"), "--padding: invalid choice: 'wrap'"),
         (("--tv-kind", "l1"), "--tv-kind: invalid choice: 'l1'"),
+        (("--colors", "lab"), "--colors: invalid choice: 'lab'"),
+        (("--colors-when", "later"), "--colors-when: invalid choice: 'later'"),
     ],
 )
 def test_what_cannot_be_is_one_line(call, flags, words):
@@ -55,7 +60,10 @@ def test_the_help_lists_choices_and_defaults(call):
         "--pooling {max,avg,avg-scaled}",
         "--padding {zero,edge,reflect}",
         "--tv-kind {squared,sum,power,diagonal}",
+        "--colors {style,content-luminance,linear,histogram}",
+        "--colors-when {before,after}",
         "--average RATE",
+        "recolour the styles before, or the result after (default: before)",
         "content, noise, style, style-colors, or a picture's path (default: content)",
     ):
         assert words in text

@@ -25,7 +25,7 @@ SMALL = ("--size", "32", "--steps", "3")
 
 
 def test_cells_are_all_combinations_on_a_sheet_with_their_commands(call, folder):
-    axes = ("--style-weight", "1,30", "--seed=0..2", "--init", "style-colors")
+    axes = ("--style-weight", "1,30", "--seed=0..2", "--init", "style-colors", "--colors", "linear")
     status, out, err = call(*GIVEN, *SMALL, *axes)
     assert (status, out) == (0, "sheet.png\n")
     assert sorted(p.name for p in folder.iterdir()) == ["content.png", "sheet.png", "style.png"]

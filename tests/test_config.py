@@ -10,6 +10,7 @@ import pytest
 from jaxnst import _parts, config
 from jaxnst.config import (
     Approximation,
+    Colors,
     Content,
     Noise,
     Recipe,
@@ -22,7 +23,7 @@ from jaxnst.config import (
 from jaxnst.options import options, replace, replace_all
 
 PARTS = [
-    *(Space, Content, Style, TotalVariation, Solver, Scales, Noise, Approximation, Recipe),
+    *(Space, Content, Style, TotalVariation, Solver, Scales, Noise, Colors, Approximation, Recipe),
 ]
 NAN, INF = float("nan"), float("inf")
 
@@ -65,6 +66,8 @@ REFUSED = [
     (Noise, {"centre": NAN}, "noise centre is nan"),
     (Noise, {"spread": 0.0}, "noise spread is 0.0"),
     (Noise, {"share": 0.0}, "noise share is 0.0, expected above 0, up to 1"),
+    (Colors, {"mode": "chroma"}, "colors mode is 'chroma', expected one of style, content-lumin"),
+    (Colors, {"when": "during"}, "colors when is 'during', expected one of before, after"),
     (Approximation, {"content": 0.0}, "approximation's content is 0.0"),
     (Approximation, {"scales": (("relu1_1", -1.0),)}, "approximation's relu1_1 is -1.0"),
     (Approximation, {"tv": -1.0}, "approximation's tv is -1.0"),
@@ -157,6 +160,8 @@ def test_config_needs_the_standard_library_only(module):
 
 FLAGS = {
     "--average",
+    "--colors",
+    "--colors-when",
     "--content-layers",
     "--content-weight",
     "--init",
@@ -207,6 +212,8 @@ def test_options_lists_every_flag_with_help_and_present_value():
         ("--tv-kind", "diagonal"),
         ("--pooling", "avg-scaled"),
         ("--padding", "reflect"),
+        ("--colors", "linear"),
+        ("--colors-when", "after"),
     ],
 )
 def test_replace_sets_the_one_field_that_the_flag_names(flag, value):
@@ -231,3 +238,20 @@ def test_fields_set_together_are_checked_together():
         replace(averaged, ("solver", "kind"), "lbfgs")
     both = {("solver", "kind"): "lbfgs", ("solver", "average"): 0.0, ("init",): "noise"}
     assert replace_all(averaged, both) == Recipe(init="noise")
+
+
+@pytest.mark.parametrize(
+    ("mode", "when", "before", "after"),
+    [
+        ("style", "before", False, False),
+        ("style", "after", False, False),
+        ("content-luminance", "before", True, True),
+        ("content-luminance", "after", False, True),
+        ("linear", "before", True, False),
+        ("histogram", "before", True, False),
+        ("linear", "after", False, True),
+    ],
+)
+def test_every_way_of_colouring_has_its_time(mode, when, before, after):
+    colors = Colors(mode=mode, when=when)
+    assert (colors.before, colors.after) == (before, after)
