@@ -140,9 +140,9 @@ def test_some_of_a_batch_are_painted_as_they_are_among_all(network):
 
 
 def test_styles_are_looked_at_once_for_each_size(network, monkeypatch):
-    sizes, plain = [], targets.moments_of
+    sizes, plain = [], targets.summaries_of
     monkeypatch.setattr(
-        targets, "moments_of", lambda *given: sizes.append(given[2].shape[:2]) or plain(*given)
+        targets, "summaries_of", lambda *given: sizes.append(given[2].shape[:2]) or plain(*given)
     )
     given = {"network": network, "recipe": RECIPE, "store": targets.StyleStore()}
     for contents in (CONTENTS, CONTENTS[:2]):

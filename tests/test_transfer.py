@@ -49,7 +49,7 @@ def programs():
     compiled = (
         optimize._advance_over,
         targets.content_of,
-        targets.moments_of,
+        targets.summaries_of,
         targets.mixed_styles,
     )
     return np.array([program._cache_size() for program in compiled])
