@@ -62,11 +62,40 @@ SHEETS = {
         "content.jpg",
         (
             "strokes.jpg --mask sky.png",
-            "strokes.jpg shapes.jpg --mask sky.png --mask ground.png",
-            "hatching.jpg strokes.jpg --mask sky.png --mask ground.png",
+            "strokes.jpg hatching.jpg --mask sky.png --mask ground.png",
+            "shapes.jpg strokes.jpg --mask sky.png --mask ground.png",
         ),
     ),
-    "controls-transparency": Sheet("cut-out.png strokes.jpg", ("", "--size 160")),
+    "controls-transparency": Sheet("cut-out.png strokes.jpg", ("", "--style-weight 15")),
+    "controls-colour": Sheet(
+        "content.jpg strokes.jpg",
+        (
+            "--colors style",
+            "--colors content-luminance",
+            "--colors linear",
+            "--colors histogram",
+            "--colors content-luminance --colors-when after",
+            "--colors linear --colors-when after",
+        ),
+    ),
+    "controls-look": Sheet(
+        "content.jpg strokes.jpg",
+        (
+            "--pooling max",
+            "--pooling avg",
+            "--pooling avg-scaled",
+            "--tv-weight 0",
+            "--tv-weight 30",
+            "--optimizer adam --average 0.9",
+            "--init noise",
+            "--init style",
+            "--init style-colors",
+        ),
+    ),
+    "controls-larger": Sheet(
+        "content.jpg strokes.jpg",
+        ("--scales 288", "--scales 144,288", "--scales 72,144,288"),
+    ),
 }
 
 
