@@ -4,14 +4,22 @@ import jax
 import jax.numpy as jnp
 
 from jaxnst.config import Recipe
+from jaxnst.guidance import Guidance
 from jaxnst.networks.registry import LossNetwork
-from jaxnst.objective import TERMS, make_numbers, make_objective
+from jaxnst.objective import EVERYWHERE, TERMS, make_numbers, make_objective
 from jaxnst.optimize import lower_over, make_method, start
 from jaxnst.schedule import Size
 from jaxnst.targets import target_shapes
 
 
-def loop_footprint(recipe: Recipe, network: LossNetwork, size: Size, *, remat: bool) -> int | None:
+def loop_footprint(
+    recipe: Recipe,
+    network: LossNetwork,
+    size: Size,
+    *,
+    remat: bool,
+    guidance: Guidance | None = None,
+) -> int | None:
     """Compile the loop of a scale and return the bytes of its arguments, results and buffers.
 
     The program is the run's own: where JAX keeps compiled programs on disk, the run finds it there.
@@ -21,13 +29,15 @@ def loop_footprint(recipe: Recipe, network: LossNetwork, size: Size, *, remat: b
       network: Its loss network.
       size: Height and width of the scale.
       remat: As :func:`jaxnst.stylize`.
+      guidance: Its regions; None: none.
 
     Returns:
       None where this device's XLA does not tell.
     """
     objective = make_objective(recipe, network, remat=remat)
     method, rates = make_method(recipe)
-    targets = target_shapes(objective, network.params, size)
+    where = EVERYWHERE if guidance is None else guidance.where_shapes(objective, size)
+    targets = target_shapes(objective, network.params, size, where=where)
     image = jax.ShapeDtypeStruct((*size, 3), jnp.float32)  # type: ignore[no-untyped-call]
     state = jax.eval_shape(lambda x: start(method, x, len(TERMS)), image)
     args = (network.prepare(network.params), targets, make_numbers(recipe))

@@ -8,13 +8,23 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from jaxnst._checks import not_negative
 from jaxnst.image import resize
-from jaxnst.masks import VISIBLE, Mask, check_mask, disjoint, layer_sizes, position_weights, sized
+from jaxnst.masks import (
+    LEAST,
+    VISIBLE,
+    Mask,
+    check_mask,
+    disjoint,
+    layer_sizes,
+    position_weights,
+    sized,
+)
 from jaxnst.objective import EVERYWHERE, Objective, Where
 from jaxnst.result import Picture
 from jaxnst.schedule import Scale, Schedule, Size
@@ -42,8 +52,24 @@ class Guidance:
 
     @property
     def structure(self) -> tuple[int, bool]:
-        """What of it decides a program: how many regions there are, and whether pixels are kept."""
+        """What of it decides a program: how many masks there are, and whether pixels are kept."""
         return len(self.masks), self.opacity is not None
+
+    def where_shapes(self, objective: Objective, size: Size) -> Where:
+        """Return the shapes of what :meth:`where` gives at a scale of a size."""
+        masks, kept = self.structure
+        if not (masks or kept):
+            return EVERYWHERE
+
+        def of(*shape: int) -> jax.ShapeDtypeStruct:
+            return jax.ShapeDtypeStruct(shape, jnp.float32)  # type: ignore[no-untyped-call]
+
+        regions, sizes = max(1, masks), layer_sizes(objective.network, size, objective.layers)
+        style = {name: of(regions, *sizes[name]) for name in objective.style_layers}
+        if not kept:
+            return Where({}, style, of(regions), None, None)
+        content = {name: of(*sizes[name]) for name in objective.content_layers}
+        return Where(content, style, of(regions), of(*size), of(*size, 3))
 
     def mixture(self, objective: Objective, styles: int) -> NDArray[np.float32]:
         """Return how much of each style there is by style layer and region, ``(L, R, S)``.
@@ -80,7 +106,7 @@ class Guidance:
         opaque = np.ones(inner, np.float32) if self.opacity is None else here(self.opacity)
         masks = [here(mask) for mask in self.masks] or [np.ones(inner, np.float32)]
         regions = disjoint(masks) * opaque
-        shares = regions.mean(axis=(1, 2)) / opaque.mean()
+        shares = regions.mean(axis=(1, 2)) / max(opaque.mean(), LEAST)
         sizes = layer_sizes(network, inner, objective.layers)
         style = {
             name: np.stack([position_weights(region, sizes[name]) for region in regions])

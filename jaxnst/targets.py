@@ -192,7 +192,7 @@ def target_shapes(
       size: Of the scale, pixels.
       where: Its regions.
     """
-    regions = 1 if where.shares is None else len(where.shares)
+    regions = 1 if where.shares is None else where.shares.shape[0]
 
     def targets(params: Params, image: Image) -> Targets:
         mixture = jnp.ones((len(objective.style_layers), regions, 1))

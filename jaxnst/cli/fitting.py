@@ -76,7 +76,7 @@ def _tried(job: Job, limit: int, messages: Messages) -> tuple[Job, bool]:
 def _asked(job: Job) -> Job:
     """Ask XLA for the largest scale."""
     largest = max((scale.inner for scale in job.plan().schedule.scales), key=math.prod)
-    loop = loop_footprint(job.recipe, job.network, largest, remat=job.remat)
+    loop = loop_footprint(job.recipe, job.network, largest, remat=job.remat, guidance=job.guidance)
     return dataclasses.replace(job, loop=loop)
 
 

@@ -13,7 +13,7 @@ from jaxnst.cli.inputs import Pictures
 from jaxnst.cli.loading import load_for
 from jaxnst.cli.messages import Messages, amount
 from jaxnst.config import Recipe
-from jaxnst.guidance import make_guidance
+from jaxnst.guidance import Guidance, make_guidance
 from jaxnst.networks import LossNetwork
 from jaxnst.objective import make_objective
 from jaxnst.optimize import make_method
@@ -33,6 +33,7 @@ class Job:
       pictures: What was read.
       device: What it runs on.
       network: The loss network.
+      guidance: Which style goes where.
       remat: Whether feature maps are computed anew for the gradient, to save memory.
       loop: Bytes that XLA says its largest loop takes, or None where it was not asked.
     """
@@ -42,6 +43,7 @@ class Job:
     pictures: Pictures
     device: jax.Device
     network: LossNetwork
+    guidance: Guidance
     remat: bool = False
     loop: int | None = None
 
@@ -167,16 +169,17 @@ def make_job(flags: argparse.Namespace, recipe: Recipe, pictures: Pictures) -> J
         with the pictures.
     """
     device, network = open_network(flags, recipe)
-    job = Job(flags, recipe, pictures, device, network)
-    _, guidance = make_guidance(
-        pictures.content.shape[:2],
+    content = StyleImage(pictures.content)
+    styles, guidance = make_guidance(
+        content.image.shape[:2],
         [StyleImage(style) for style in pictures.styles],
-        style_mix=job.style_mix,
+        opacity=content.mask,
+        style_mix=style_mix_of(flags),
         masks=pictures.masks,
         style_masks=pictures.style_masks,
     )
-    guidance.mixture(make_objective(recipe, network), len(pictures.styles))
-    return job
+    guidance.mixture(make_objective(recipe, network), len(styles))
+    return Job(flags, recipe, pictures, device, network, guidance)
 
 
 def open_network(flags: argparse.Namespace, recipe: Recipe) -> tuple[jax.Device, LossNetwork]:
