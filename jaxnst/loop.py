@@ -6,17 +6,17 @@ prepared in the background, side by side, while the scale before runs.
 
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from functools import cached_property
-from typing import Literal
+from typing import Any, Literal
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from jaxnst.checkpoint import Checkpoint, from_arrays, to_arrays
+from jaxnst.checkpoint import AGAIN, Checkpoint
 from jaxnst.fingerprint import refuse_others, surroundings, warn_of_others
 from jaxnst.objective import TERMS, Targets
 from jaxnst.optimize import State, restart
@@ -251,3 +251,40 @@ def written(record: ArrayLike) -> NDArray[np.float32]:
     """Take the rows that a chunk has written; the others are NaN, which no accepted loss is."""
     rows = np.asarray(record)
     return rows[~np.isnan(rows[:, 0])]
+
+
+def to_arrays(state: Any) -> dict[str, NDArray[Any]]:
+    """Copy a pytree of arrays to the host, by the names of its parts."""
+    leaves, _ = jax.tree_util.tree_flatten_with_path(state)
+    # Copies: the memory of an optimiser's state is used again by its next step.
+    return {_name(path): np.array(leaf) for path, leaf in leaves}
+
+
+def from_arrays(arrays: Mapping[str, NDArray[Any]], like: Any) -> Any:
+    """Undo :func:`to_arrays`.
+
+    Args:
+      arrays: By name.
+      like: A pytree of what they have to be like: of arrays, or of shapes and types.
+
+    Raises:
+      ValueError: If one is missing, unknown or of another shape or type.
+    """
+    leaves, structure = jax.tree_util.tree_flatten_with_path(like)
+    wanted = {_name(path): (leaf.shape, leaf.dtype) for path, leaf in leaves}
+    found = {name: (array.shape, array.dtype) for name, array in arrays.items()}
+    for name in [*wanted, *found]:
+        if wanted.get(name) != found.get(name):
+            raise ValueError(
+                f"the checkpoint has {_said(found.get(name))} as {name}, expected "
+                f"{_said(wanted.get(name))}: {AGAIN}"
+            )
+    return jax.tree_util.tree_unflatten(structure, [arrays[name] for name in wanted])
+
+
+def _name(path: tuple[Any, ...]) -> str:
+    return jax.tree_util.keystr(path).lstrip(".")
+
+
+def _said(kind: Any) -> str:
+    return "nothing" if kind is None else f"{kind[1]} {kind[0]}"

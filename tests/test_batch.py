@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 from jaxnst import batch as batches
-from jaxnst import targets
+from jaxnst import side_by_side, targets
 from jaxnst.batch import stylize_batch
 from jaxnst.config import Noise, Scales, Solver
 from jaxnst.lanes import apart, lanes_of, mesh_of
@@ -221,7 +221,7 @@ def test_devices_share_the_pairs(tmp_path):
 
 
 def test_the_callback_counts_up_to_all_evaluations_and_may_stop(network, monkeypatch):
-    monkeypatch.setattr(batches, "CHUNK_SECONDS", 0.0)
+    monkeypatch.setattr(side_by_side, "CHUNK_SECONDS", 0.0)
     told = []
     stylize_batch(CONTENTS, STYLES, network=network, recipe=RECIPE, callback=told.append)
     assert [t.done for t in told] == list(range(3, 33, 3))
@@ -268,11 +268,11 @@ def test_a_step_of_a_batch_is_one_pass_of_the_network(network):
         return str(jax.make_jaxpr(function)(*arguments)).count("conv_general_dilated[")
 
     def loop(runs):
-        batch = batches._Batch(runs, mesh_of(len(runs), jax.devices()[:1]))
+        batch = side_by_side.SideBySide(runs, mesh_of(len(runs), jax.devices()[:1]))
         scale = batch.scales[0]
         blank = jnp.zeros((len(runs), *scale.inner, 3))
         targets = apart(batch.mesh, [run.targets(run.schedule.scales[0]) for run in runs])
-        states = batch._each(batches._begin, batch.static, None, blank)
+        states = batch._each(side_by_side._begin, batch.static, None, blank)
         batch.params = network.params
         return convolutions(lambda *given: batch._advance(*given, 1, 1), targets, states)
 
