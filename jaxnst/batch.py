@@ -106,8 +106,10 @@ def stylize_batch(
     recipes = _each("recipes", recipe, count, (str, Recipe))
     seeds = _each("seeds", seed, count, (int, np.integer))
     _each("styles", list(styles), count, ())
-    of_content = _each("sequences of masks", masks or [()] * count, count, ())
-    of_styles = _each("sequences of style masks", style_masks or [()] * count, count, ())
+    none: list[tuple[()]] = [()] * count
+    of_content = _each("sequences of masks", none if masks is None else masks, count, ())
+    style_masks = none if style_masks is None else style_masks
+    of_styles = _each("sequences of style masks", style_masks, count, ())
     if at_once is not None and at_once < 1:
         raise ValueError(f"at_once is {at_once}, expected at least 1 pair")
     if devices is not None and not devices:
@@ -126,9 +128,8 @@ def stylize_batch(
     for i, (content, style) in enumerate(zip(contents, styles, strict=True)):
         whole = checked(f"pair {i}: content", content)
         pictures, guidance = make_guidance(
-            whole.image.shape[:2],
+            whole,
             [checked(f"pair {i}: {of}", s) for of, s in style_pictures(style)],
-            opacity=whole.mask,
             style_mix=style_mix,
             masks=of_content[i],
             style_masks=of_styles[i],

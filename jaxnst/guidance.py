@@ -44,11 +44,13 @@ class Guidance:
         and equal parts where there are none.
       masks: Of the regions; none: everywhere.
       opacity: Of the content; None: opaque.
+      hidden: The content's colours as they were given, also where it is transparent.
     """
 
     mix: Mapping[str, tuple[float, ...]]
     masks: tuple[Mask, ...] = ()
     opacity: Mask | None = None
+    hidden: Picture | None = None
 
     @property
     def structure(self) -> tuple[int, bool]:
@@ -122,23 +124,22 @@ class Guidance:
         still = np.asarray(encode(jnp.asarray(content), objective.space))
         return Where(content_weights, style, shares.astype(np.float32), free, still)
 
-    def kept(self, painted: Picture, content: Picture) -> Picture:
+    def kept(self, painted: Picture) -> Picture:
         """Put the content back where it is transparent, and add its opacity as a fourth channel."""
-        if self.opacity is None:
+        if self.opacity is None or self.hidden is None:
             return painted
         size = painted.shape[:2]
         opacity = sized(self.opacity, size)
         opacity[opacity < VISIBLE] = 0
-        still = np.clip(resize(content, size), 0, 1)
+        still = np.clip(resize(self.hidden, size), 0, 1)
         picture = np.where(opacity[..., None] > 0, painted, still)
         return np.concatenate([picture, opacity[..., None]], axis=-1)
 
 
 def make_guidance(
-    content: Size,
+    content: StyleImage,
     styles: Sequence[StyleImage],
     *,
-    opacity: Mask | None = None,
     style_mix: StyleMix | None = None,
     masks: Sequence[ArrayLike] = (),
     style_masks: Sequence[ArrayLike] = (),
@@ -146,9 +147,8 @@ def make_guidance(
     """Check what is asked for, and lay it out.
 
     Args:
-      content: Height and width of the content image.
+      content: The content image, with its opacity.
       styles: The style images.
-      opacity: Of the content image, ``(H, W)``; None: opaque.
       style_mix: As :func:`jaxnst.stylize`.
       masks: As there.
       style_masks: As there.
@@ -161,7 +161,7 @@ def make_guidance(
       ValueError: If a mask cannot be used, or numbers of masks, styles and weights do not agree.
     """
     parts = list(styles)
-    if style_masks:
+    if len(style_masks):
         if len(parts) == 1:
             parts = parts * len(style_masks)
         if len(parts) != len(style_masks):
@@ -183,17 +183,28 @@ def make_guidance(
         )
     if len(masks) > 1 and len(parts) > 1 and style_mix is not None:
         raise ValueError("each mask has a style of its own, so there is no mixture: give either")
+    opacity, size = content.mask, content.image.shape[:2]
     if opacity is not None and opacity.max() < VISIBLE:
         raise ValueError("content image is transparent everywhere: nothing to paint")
-    found = [check_mask(f"mask {i}", mask, content) for i, mask in enumerate(masks, 1)]
-    return parts, Guidance(_check_mix(style_mix, len(parts)), tuple(found), opacity)
+    for i, style in enumerate(parts, 1):
+        if style.mask is not None and style.mask.max() < VISIBLE:
+            raise ValueError(
+                f"style {i} is transparent everywhere its mask says, or has none: nothing to "
+                "paint like"
+            )
+    found = tuple(check_mask(f"mask {i}", mask, size) for i, mask in enumerate(masks, 1))
+    for i, mask in enumerate(found, 1):
+        if opacity is not None and (sized(mask, size) * opacity).max() < VISIBLE:
+            raise ValueError(f"mask {i} covers nothing but what is transparent: nothing to paint")
+    hidden = None if opacity is None else content.given
+    return parts, Guidance(_check_mix(style_mix, len(parts)), found, opacity, hidden)
 
 
 def _whole(style: StyleImage) -> Any:
     """Return a style image with its opacity, if it has any."""
     if style.mask is None:
-        return style.image
-    return np.concatenate([style.image, style.mask[..., None]], axis=-1)
+        return style.given
+    return np.concatenate([style.given, style.mask[..., None]], axis=-1)
 
 
 def _check_mix(given: StyleMix | None, styles: int) -> dict[str, tuple[float, ...]]:

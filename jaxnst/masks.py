@@ -36,7 +36,8 @@ def check_mask(name: str, mask: ArrayLike, size: Size) -> Mask:
 
     Args:
       name: What it is called in messages.
-      mask: ``(H, W)`` in [0, 1], or ``(H, W, 3)``, of which the channels' mean is taken.
+      mask: ``(H, W)`` in [0, 1], or ``(H, W, 3)``, of which the channels' mean is taken. With a
+        fourth channel, its opacity: what is transparent is outside.
       size: Height and width of its picture: the mask may be larger or smaller, of the same shape.
 
     Raises:
@@ -44,8 +45,9 @@ def check_mask(name: str, mask: ArrayLike, size: Size) -> Mask:
       ValueError: If it has another shape, values outside [0, 1], or is 0 everywhere.
     """
     values = np.asarray(mask)
-    if values.ndim == 3 and values.shape[2] in (1, 3):
-        values = values.mean(axis=2)
+    if values.ndim == 3 and values.shape[2] in (1, 3, 4):
+        opacity = values[..., 3] if values.shape[2] == 4 else 1
+        values = values[..., :3].mean(axis=2) * opacity
     if values.ndim != 2 or 0 in values.shape:
         raise ValueError(f"{name} has shape {values.shape}, expected (height, width)")
     if not np.issubdtype(values.dtype, np.floating):

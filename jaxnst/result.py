@@ -71,7 +71,8 @@ class StylizeResult(NamedTuple):
     """A stylised picture and how it came about.
 
     Attributes:
-      image: ``(H, W, 3)`` float32 RGB in [0, 1], of the size asked for.
+      image: ``(H, W, 3)`` float32 RGB in [0, 1], of the size asked for; ``(H, W, 4)`` with its
+        opacity where the content is transparent.
       losses: The loss (``total``) and its weighted terms after every step of every scale.
       evaluations: Of the loss, in all scales.
       restarts: Steps that were taken back because the loss rose far or was not finite.

@@ -76,7 +76,7 @@ class Run:
             size=size,
             style_size=style_size,
         )
-        self.given = content
+        self.given, self.given_styles = content, self.styles
         if recipe.colors.before:
             self.content, self.styles = self.recolored()
         self.params = self.objective.network.params
@@ -105,7 +105,7 @@ class Run:
             self.objective.network,
             self.schedule,
             content=StyleImage(self.given),
-            styles=self.styles,
+            styles=self.given_styles,
             init=None if started is None else StyleImage(started),
             guidance=self.guidance,
             seed=self.seed,
@@ -159,7 +159,8 @@ class Run:
     def where(self, scale: Scale) -> Where:
         """Lay out a scale's regions."""
         content = self.with_margin(self.content, scale)
-        return self.guidance.where(self.objective, self.schedule, scale, content)
+        found = self.guidance.where(self.objective, self.schedule, scale, content)
+        return jax.tree.map(jnp.asarray, found)
 
     def style_targets(self, scale: Scale) -> dict[str, tuple[Any, ...]]:
         """Compute what a scale's style is compared with."""
@@ -169,7 +170,7 @@ class Run:
 
     def compile_loop(self, scale: Scale) -> None:
         """Compile a scale's loop, and what shows its picture, by taking no step with it."""
-        where = self.where(scale)
+        where = self.guidance.where_shapes(self.objective, scale.inner)
         targets = blank_targets(self.objective, self.params, scale.inner, where=where)
         blank = jnp.zeros((*scale.inner, 3), jnp.float32)
         state, _ = self.advance(targets, start(self.method, blank, len(TERMS)), 0, 0)
@@ -216,8 +217,9 @@ class Run:
             content = self.with_margin(self.content, coarsest)
             return make_noise(key, content, self.recipe.noise, self.objective.space)
         if self.recipe.init == "style-colors":
-            pictures = [style.image for style in self.styles]
-            return scatter_colors(key, pictures, size, shares=self.mixture.mean(axis=(0, 1)))
+            shares = self.mixture / self.mixture.sum(axis=-1, keepdims=True)
+            pictures = [(style.image, style.mask) for style in self.styles]
+            return scatter_colors(key, pictures, size, shares=shares.mean(axis=(0, 1)))
         raise ValueError(
             f"init is {self.recipe.init!r}, expected one of {', '.join(STARTS)} "
             "(for a picture of your own, pass it as init)"
@@ -236,4 +238,4 @@ class Run:
         shown = np.clip(resize(image, self.schedule.size, box=box), 0, 1)
         if self.recipe.colors.after:
             shown = recolor_after(self.recipe.colors, shown, self.colors)
-        return self.guidance.kept(shown, self.given)
+        return self.guidance.kept(shown)

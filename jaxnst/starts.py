@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from jaxnst.config import Noise, Space
+from jaxnst.masks import Mask, sized
 from jaxnst.result import Picture
 from jaxnst.schedule import Size
 from jaxnst.space import decode, encode
@@ -40,7 +41,7 @@ def make_noise(key: jax.Array, content: Picture, noise: Noise, space: Space) -> 
 
 def scatter_colors(
     key: jax.Array,
-    styles: Sequence[Picture],
+    styles: Sequence[tuple[Picture, Mask | None]],
     size: Size,
     *,
     shares: Sequence[float] | NDArray[np.floating] | None = None,
@@ -53,7 +54,8 @@ def scatter_colors(
 
     Args:
       key: Decides it.
-      styles: ``(H, W, 3)`` RGB in [0, 1], of any sizes.
+      styles: ``(H, W, 3)`` RGB in [0, 1], of any sizes, each with its mask: pixels are drawn where
+        that is at least half of its greatest value. None: from all.
       size: Height and width of the result.
       shares: How much of each style there is, in proportion; None: equal parts.
     """
@@ -61,7 +63,9 @@ def scatter_colors(
     parts = jnp.ones(len(styles)) if shares is None else jnp.asarray(shares, jnp.float32)
     which = np.asarray(jax.random.choice(chosen, len(styles), size, p=parts / parts.sum()))
     found = np.empty((*size, 3), np.float32)
-    for number, (style, own) in enumerate(zip(styles, keys, strict=True)):
+    for number, ((style, mask), own) in enumerate(zip(styles, keys, strict=True)):
         pixels, here = style.reshape(-1, 3), which == number
+        if mask is not None:
+            pixels = style[sized(mask, style.shape[:2]) >= mask.max() / 2]
         found[here] = pixels[np.asarray(jax.random.randint(own, size, 0, len(pixels)))[here]]
     return found

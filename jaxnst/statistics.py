@@ -115,7 +115,9 @@ def moments(
         return Moments(mean, _products(flat, None, how) / len(flat))
     shares = weights.reshape(-1, 1)
     mean = jnp.sum(shares * flat, axis=0, dtype=jnp.float32)
-    return Moments(mean, _products(flat, shares, how))
+    # Most shares are alike: rounded to 16 bits, all would be wrong in the same direction.
+    greatest = jnp.max(shares)
+    return Moments(mean, greatest * _products(flat, shares / greatest, how))
 
 
 def mix(several: Sequence[Any], weights: Float[Array, " styles"]) -> Any:
@@ -241,6 +243,9 @@ STATISTICS: dict[str, Statistic] = {
 * ``sliced``: the same along C fixed random directions (Heitz et al. 2021, who draw new ones for
   every step; L-BFGS needs one function).
 """
+
+OF_MOMENTS = frozenset({"gram", "covariance", "mean-deviation"})
+"""Those that take no more memory than a feature map."""
 
 _OURS = frozenset(STATISTICS)
 

@@ -21,7 +21,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxnst._types import Features, Image
-from jaxnst.image import resize
+from jaxnst.image import fill_hidden, resize
 from jaxnst.masks import Mask, layer_sizes, position_weights, sized
 from jaxnst.networks.registry import Params
 from jaxnst.objective import (
@@ -47,11 +47,18 @@ class StyleImage:
       image: ``(H, W, 3)`` RGB in [0, 1]; with a fourth channel, its opacity is a mask. It must not
         change any more.
       mask: Which part of it counts; None: all that is opaque.
+
+    Attributes:
+      given: Its colours as they were given.
+      image: With what is hidden in the colours around it.
+      mask: None where all counts.
     """
 
     def __init__(self, image: Pixels, *, mask: Mask | None = None) -> None:
-        self.image, opacity = image[..., :3], image[..., 3:]
+        self.given, opacity = image[..., :3], image[..., 3:]
+        self.image = self.given
         if opacity.size and opacity.min() < 1:
+            self.image = fill_hidden(image)
             opacity = opacity[..., 0]
             mask = opacity if mask is None else sized(mask, opacity.shape) * opacity
         self.mask = mask
@@ -60,7 +67,7 @@ class StyleImage:
     def digest(self) -> str:
         """SHA-256 of its shape and values, and of its mask's."""
         found = hashlib.sha256()
-        for array in (self.image, self.mask):
+        for array in (self.given, self.mask):
             if array is not None:
                 found.update(repr(array.shape).encode())
                 found.update(np.ascontiguousarray(array).data)

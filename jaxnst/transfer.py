@@ -51,7 +51,7 @@ def stylize(
 
     Args:
       content: ``(H, W, 3)`` RGB in [0, 1]. With a fourth channel, its opacity: what is transparent
-        neither counts nor changes, and the result has that channel too.
+        neither counts nor changes, and the result has that channel too (unless all is opaque).
       styles: One such image or several, of any sizes; what is transparent does not count.
       network: A loss network or its name; None: the recipe's. For ``vgg19-lite`` in the place of
         another, the recipe is adapted (:func:`jaxnst.recipes.recipe_on`).
@@ -101,9 +101,8 @@ def stylize(
         for name, style in style_pictures(styles)
     ]
     pictures, guidance = make_guidance(
-        whole.image.shape[:2],
+        whole,
         pictures,
-        opacity=whole.mask,
         style_mix=style_mix,
         masks=masks,
         style_masks=style_masks,

@@ -57,9 +57,7 @@ def value_and_grad(objective, *args):
 def evaluate(network, styles, *, recipe=RECIPE, content=CONTENT, images=None, **asked):
     """Loss and gradient at three images, or at those given."""
     whole = StyleImage(content)
-    parts, guidance = make_guidance(
-        content.shape[:2], [StyleImage(s) for s in styles], opacity=whole.mask, **asked
-    )
+    parts, guidance = make_guidance(whole, [StyleImage(s) for s in styles], **asked)
     run = Run(whole.image, parts, network, recipe, guidance=guidance)
     (scale,) = run.schedule.scales
     args = network.params, run.targets(scale), run.numbers
@@ -217,6 +215,15 @@ def test_what_is_transparent_does_not_count(network, cut_out):
     assert np.abs(grad[:, edge + 8 :]).min() > 0
 
 
+def test_hidden_colours_do_not_reach_what_is_seen(network, cut_out):
+    given = {"network": network, "recipe": RECIPE}
+    garish = cut_out.copy()
+    garish[:, :20, :3] = (1, 0, 1)
+    found, plain = (jaxnst.stylize(c, STYLES[0], **given).image for c in (garish, cut_out))
+    np.testing.assert_array_equal(found[:, 20:], plain[:, 20:])
+    np.testing.assert_array_equal(found[:, :20, :3], garish[:, :20, :3])
+
+
 def test_an_opaque_fourth_channel_is_none(network):
     opaque = np.concatenate([CONTENT, np.ones((36, 48, 1), np.float32)], axis=-1)
     given = {"network": network, "recipe": RECIPE}
@@ -230,7 +237,7 @@ def test_transparent_parts_of_a_style_do_not_count(network):
     patched[:, 20:, 3] = 0
     garish = patched.copy()
     garish[:, 30:, :3] = (1, 0, 1)
-    assert_equal(evaluate(network, [garish]), evaluate(network, [patched]), 1e-3)
+    assert_equal(evaluate(network, [garish]), evaluate(network, [patched]), 0)
     plain = evaluate(network, [patched[..., :3]])
     assert abs(evaluate(network, [patched])[0][0] - plain[0][0]) > 1e-3 * plain[0][0]
 
@@ -253,9 +260,7 @@ def test_masks_and_transparency_in_a_batch_equal_single_runs(network, cut_out):
 def test_shapes_of_regions_are_known_beforehand(network, cut_out):
     for content, masks in ((CONTENT, []), (CONTENT, [LEFT, 1 - LEFT]), (cut_out, [LEFT])):
         whole = StyleImage(content)
-        _, guidance = make_guidance(
-            (36, 48), [StyleImage(STYLES[0])], opacity=whole.mask, masks=masks
-        )
+        _, guidance = make_guidance(whole, [StyleImage(STYLES[0])], masks=masks)
         run = Run(whole.image, [STYLES[0]], network, RECIPE, guidance=guidance)
         (scale,) = run.schedule.scales
         expected = jax.eval_shape(lambda where: where, run.where(scale))
@@ -290,10 +295,23 @@ def test_what_does_not_go_together_is_refused(network, asked, said):
         jaxnst.stylize(CONTENT, STYLES, network=network, recipe=RECIPE, **asked)
 
 
-def test_a_content_of_nothing_is_refused(network):
+def test_pictures_of_nothing_are_refused(network, cut_out):
+    given = {"network": network, "recipe": RECIPE}
     empty = np.concatenate([CONTENT, np.zeros((36, 48, 1), np.float32)], axis=-1)
-    with pytest.raises(ValueError, match="transparent everywhere"):
-        jaxnst.stylize(empty, STYLES[0], network=network, recipe=RECIPE)
+    with pytest.raises(ValueError, match="content image is transparent everywhere"):
+        jaxnst.stylize(empty, STYLES[0], **given)
+    with pytest.raises(ValueError, match="style 2 is transparent everywhere"):
+        jaxnst.stylize(CONTENT, [STYLES[0], empty], **given)
+    hidden = np.zeros((36, 48), np.float32)
+    hidden[:, :10] = 1
+    with pytest.raises(ValueError, match="mask 1 covers nothing but what is transparent"):
+        jaxnst.stylize(cut_out, STYLES[0], masks=[hidden], **given)
+
+
+def test_a_mask_does_not_hold_where_it_is_transparent():
+    mask = np.ones((36, 48, 4), np.float32)
+    mask[:, 24:, 3] = 0
+    np.testing.assert_array_equal(check_mask("mask", mask, (36, 48)), LEFT)
 
 
 def test_ten_styles_at_once(network):

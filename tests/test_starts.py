@@ -23,7 +23,7 @@ def moments(pixels):
 
 
 def test_scattered_colours_have_the_style_s_mean_and_covariance():
-    found = scatter_colors(jax.random.key(0), [DARK], (120, 160))
+    found = scatter_colors(jax.random.key(0), [(DARK, None)], (120, 160))
     assert found.shape == (120, 160, 3) and found.dtype == np.float32
     for ours, theirs in zip(moments(found), moments(DARK), strict=True):
         np.testing.assert_allclose(ours, theirs, atol=0.01)  # 19200 draws
@@ -34,7 +34,7 @@ def test_scattered_colours_have_the_style_s_mean_and_covariance():
 
 
 def test_several_styles_are_mixed_as_their_moments_are():
-    found = scatter_colors(jax.random.key(1), [DARK, BRIGHT], (120, 160))
+    found = scatter_colors(jax.random.key(1), [(DARK, None), (BRIGHT, None)], (120, 160))
     wanted = [
         (dark + bright) / 2 for dark, bright in zip(moments(DARK), moments(BRIGHT), strict=True)
     ]
@@ -66,7 +66,9 @@ def test_a_start_that_has_none_is_refused_with_those_that_have(network):
 
 
 def test_styles_are_scattered_by_their_shares(network):
-    found = scatter_colors(jax.random.key(1), [DARK, BRIGHT], (120, 160), shares=[3.0, 1.0])
+    found = scatter_colors(
+        jax.random.key(1), [(DARK, None), (BRIGHT, None)], (120, 160), shares=[3.0, 1.0]
+    )
     wanted = 0.75 * moments(DARK)[0] + 0.25 * moments(BRIGHT)[0]
     np.testing.assert_allclose(moments(found)[0], wanted, atol=0.015)
     recipe = dataclasses.replace(helpers.tiny_recipe(), init="style-colors")
@@ -74,3 +76,12 @@ def test_styles_are_scattered_by_their_shares(network):
     made = Run(helpers.picture(48, 64), [DARK, BRIGHT], network, recipe, guidance=only)
     colours = {tuple(p) for p in BRIGHT.reshape(-1, 3)}
     assert {tuple(p) for p in made.start_image().reshape(-1, 3)} <= colours
+
+
+def test_pixels_are_drawn_where_a_mask_says():
+    both = np.concatenate([DARK[:25], BRIGHT], axis=1)
+    mask = np.zeros(both.shape[:2], np.float32)
+    mask[:, : DARK.shape[1]] = 0.8
+    found = scatter_colors(jax.random.key(1), [(both, mask)], (120, 160))
+    known = {tuple(pixel) for pixel in DARK.reshape(-1, 3).tolist()}
+    assert {tuple(pixel) for pixel in found.reshape(-1, 3).tolist()} <= known

@@ -11,6 +11,7 @@ from jaxnst.cli.messages import Messages, amount
 from jaxnst.footprint import loop_footprint
 from jaxnst.options import replace
 from jaxnst.planning import MULTIPLE, largest_size
+from jaxnst.statistics import OF_MOMENTS
 
 SURE, HOPELESS = 0.5, 2.0
 """Shares of the memory there is below and above which an estimate alone decides."""
@@ -66,11 +67,19 @@ def _tried(job: Job, limit: int, messages: Messages) -> tuple[Job, bool]:
     estimate, flags = job.plan().bytes, job.flags
     if estimate > HOPELESS * limit:
         return job, False
-    if estimate <= SURE * limit and flags.max_memory is None and not flags.dry_run:
+    sure = estimate <= SURE * limit and _foreseen(job)
+    if sure and flags.max_memory is None and not flags.dry_run:
         return job, True
     messages.say("compiling the largest scale, to know what it takes")
     job = _asked(job)
     return job, job.plan().bytes <= limit
+
+
+def _foreseen(job: Job) -> bool:
+    """Tell whether the estimate counts all that a job does: it knows no regions and no sorting."""
+    style = job.recipe.style
+    statistics = {style.statistic, *(name for _, name in style.statistics)}
+    return statistics <= OF_MOMENTS and job.guidance.structure == (0, False)
 
 
 def _asked(job: Job) -> Job:

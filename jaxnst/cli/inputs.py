@@ -34,7 +34,8 @@ class Pictures:
     @property
     def pixels(self) -> int:
         """How many pixels they have together."""
-        several = [self.content, *self.styles, *([] if self.init is None else [self.init])]
+        several = [self.content, *self.styles, *self.masks, *self.style_masks]
+        several += [] if self.init is None else [self.init]
         return sum(picture.shape[0] * picture.shape[1] for picture in several)
 
     def schedule(self, recipe: Recipe, size: int | None, style_size: int | None) -> Schedule:
@@ -102,8 +103,10 @@ def read_pictures(flags: argparse.Namespace, recipe: Recipe) -> Pictures:
             content=read("content", flags.content, alpha=True),
             styles=[read("style", source, alpha=True) for source in flags.styles],
             init=None if recipe.init in STARTS else read("init", recipe.init),
-            masks=[read("mask", source, least=1) for source in flags.mask],
-            style_masks=[read("style-mask", source, least=1) for source in flags.style_mask],
+            masks=[read("mask", source, least=1, alpha=True) for source in flags.mask],
+            style_masks=[
+                read("style-mask", source, least=1, alpha=True) for source in flags.style_mask
+            ],
         )
     return replace(pictures, sources=tuple(sources))
 

@@ -169,11 +169,9 @@ def make_job(flags: argparse.Namespace, recipe: Recipe, pictures: Pictures) -> J
         with the pictures.
     """
     device, network = open_network(flags, recipe)
-    content = StyleImage(pictures.content)
     styles, guidance = make_guidance(
-        content.image.shape[:2],
+        StyleImage(pictures.content),
         [StyleImage(style) for style in pictures.styles],
-        opacity=content.mask,
         style_mix=style_mix_of(flags),
         masks=pictures.masks,
         style_masks=pictures.style_masks,

@@ -266,7 +266,7 @@ def _add_method(parser: Parser, recipe: Recipe) -> None:
         type=whole(*SEEDS),
         default=0,
         metavar="N",
-        help="decides the noise of a start from noise (default: 0)",
+        help="decides a start from noise or from the styles' colours (default: 0)",
     )
 
 

@@ -203,7 +203,7 @@ def _command(sweep: Sweep, cell: Cell) -> str:
         if flag in ("-o", "--output", "--size", "--scales"):
             if not equals:
                 next(arguments, None)
-        else:
+        elif not flag.startswith("-o"):  # -oFILE
             sized.append(argument)
     stem, _, ending = output.rpartition(".")
     name = "-".join([stem, *(value for _, value in cell)])

@@ -226,11 +226,11 @@ class Plot:
         """Draw them."""
         losses: Mapping[str, ArrayLike] = self.history.losses
         evaluations: ArrayLike = self.history.evaluations
-        if not losses:
-            return
         # A line search takes several evaluations a step: then only what was heard is exact.
         if result is not None and len(result.losses.get("total", ())) == result.evaluations:
             losses, evaluations = result.losses, np.arange(1, result.evaluations + 1)
+        if not losses:
+            return
         scales = self.history.scales
         save_losses(self.path, losses, evaluations=evaluations, scales=scales)
 
@@ -256,9 +256,9 @@ class Animate:
 
     def close(self, result: StylizeResult | None) -> None:
         """Add the last picture and write the animation."""
-        if self.last is None:
+        if result is None and self.last is None:
             return
-        last = self.last.image() if result is None else result.image
+        last = self.last.image() if result is None else result.image  # type: ignore[union-attr]
         save_animation(self.path, [*self.frames, as_frame(last)])
 
 

@@ -168,7 +168,7 @@ class Work:
                 self.seen[task.row.output] = inputs(task.row)
                 for path in (task.row.content, *task.row.styles):
                     if path not in known:
-                        picture = load_image(path)
+                        picture = load_image(path, alpha=True)
                         check_side(picture, path)
                         known[path] = picture
                 found[lane] = known[task.row.content], [known[path] for path in task.row.styles]

@@ -82,6 +82,31 @@ def resize_rgba(image: npt.ArrayLike, size: tuple[int, int], *, box: Box | None 
     return np.clip(np.concatenate([straight, left], axis=-1), 0, 1)
 
 
+def fill_hidden(image: npt.ArrayLike) -> Pixels:
+    """Give what is hidden in a picture with transparency the colours seen around it.
+
+    From coarse to fine: where nothing is seen, the picture of half the size is asked, in which more
+    is. So neither resampling nor a network finds colours at a border that nobody has seen.
+
+    Args:
+      image: ``(H, W, 4)``: straight RGB and alpha, in [0, 1].
+
+    Returns:
+      float32 ``(H, W, 3)``; colours with an alpha above 0 are unchanged.
+
+    Raises:
+      ValueError: As :func:`resize_rgba`.
+    """
+    values = np.asarray(image, np.float32)
+    height, width = values.shape[:2]
+    colour, alpha = values[..., :3], values[..., 3:]
+    if alpha.min() > 0 or max(height, width) == 1:
+        return colour
+    half = resize_rgba(values, (-(-height // 2), -(-width // 2)))
+    around = np.clip(resize(fill_hidden(half), (height, width)), 0, 1)
+    return np.where(alpha > 0, colour, around)
+
+
 def fit(size: tuple[int, int], longest: int) -> tuple[int, int]:
     """Scale a size so that its longest side is ``longest``, its aspect kept.
 
