@@ -96,8 +96,17 @@ class _Place:
         return place
 
     def checkpoint(self) -> Checkpoint:
-        """Take it down."""
+        """Take it down.
+
+        Raises:
+          ValueError: If the run has failed and no longer has what it would go on with.
+        """
         with self.moving:
+            if self.given_up:
+                raise ValueError(
+                    "the run failed in the middle of a step, from which nothing can go on: an "
+                    "earlier checkpoint is unchanged"
+                )
             return Checkpoint(
                 scale=self.index,
                 evaluations=tuple(self.counts),
@@ -108,6 +117,12 @@ class _Place:
                 settings=self.settings,
                 surroundings=self.surroundings,
             )
+
+    @property
+    def given_up(self) -> bool:
+        """Whether memory that the state needs was given up for a step that then failed."""
+        leaves = jax.tree.leaves(self.state)
+        return self.state.solver is None or any(leaf.is_deleted() for leaf in leaves)
 
     @property
     def losses(self) -> NDArray[np.float32]:

@@ -32,7 +32,8 @@ class Progress(NamedTuple):
       seconds: Since the run began.
       rounds: Rounds of L-BFGS that have ended in this scale, 0 for a method without.
       checkpoint: Call it, from whichever thread, for where the run stands at that moment: all that
-        it takes to go on (``resume`` of :func:`jaxnst.stylize`). It waits for the end of a chunk.
+        it takes to go on (``resume`` of :func:`jaxnst.stylize`). It waits for the end of a chunk,
+        and raises ValueError of a run that has failed and cannot be gone on with.
     """
 
     phase: Literal["compile", "optimize"]

@@ -11,10 +11,13 @@ import safetensors.numpy
 
 from jaxnst import checkpoint, loop
 from jaxnst.checkpoint import load_checkpoint, save_checkpoint
+from jaxnst.cli.messages import Messages
+from jaxnst.cli.resuming import Keeper
 from jaxnst.config import Scales, Solver
 from jaxnst.networks import PREPROCESSING
 from jaxnst.objective import TERMS
 from jaxnst.result import Progress
+from jaxnst.run import Run
 from jaxnst.transfer import stylize
 
 CONTENT, STYLE, OTHER = (
@@ -125,6 +128,31 @@ def test_a_checkpoint_tells_of_the_moment_it_is_asked_for(network):
     heard = []
     run(network, RECIPES["lbfgs"], callback=heard.append)
     assert heard[2].checkpoint().done == heard[-1].checkpoint().done == 9
+
+
+@pytest.mark.parametrize("failing", ["at_scale", "advance"])
+def test_a_run_that_fails_with_half_a_state_leaves_the_file_as_it_was(
+    network, tmp_path, monkeypatch, failing
+):
+    keeper = Keeper(str(tmp_path / "run.ck"), 0, Messages("jaxnst-run", quiet=True))
+    work = getattr(Run, failing)
+
+    def out_of_memory(self, *given, **more):
+        done = work(self, *given, **more)  # the memory of the solver before is used again
+        if keeper.last is not None and keeper.last.total_done == 5:
+            raise MemoryError
+        return done
+
+    monkeypatch.setattr(Run, failing, out_of_memory)
+    with pytest.raises(MemoryError):
+        run(network, RECIPES["lbfgs"], callback=keeper)
+    before = (tmp_path / "run.ck").read_bytes()
+    with pytest.raises(ValueError, match="an earlier checkpoint is unchanged"):
+        keeper.close(None)
+    assert (tmp_path / "run.ck").read_bytes() == before
+    monkeypatch.undo()
+    resume = load_checkpoint(tmp_path / "run.ck")
+    assert run(network, RECIPES["lbfgs"], resume=resume).evaluations == 9
 
 
 def test_every_is_counted_from_the_beginning(network, whole, monkeypatch):
