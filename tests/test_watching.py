@@ -13,7 +13,7 @@ import pytest
 from PIL import Image
 
 from jaxnst import cli
-from jaxnst.cli import paint, parser, watching
+from jaxnst.cli import paint, parser, resuming, watching
 from jaxnst.cli.stopping import Stopped
 from jaxnst.cli.watching import Animate, Interval, Log, Over, Plot, SaveEvery, SideBySide, Watch
 from jaxnst.config import Scales
@@ -377,6 +377,50 @@ def test_a_run_that_fails_writes_what_there_is(run, folder, monkeypatch):
     outcome = run("-o", "out.png", "--quiet", "--animate", "a.gif")
     assert outcome == (1, b"", "jaxnst-run: error: odd\n")
     np.testing.assert_allclose(greys("a.gif"), [0.05, 0.2, 0.5], atol=0.01)
+
+
+def refuse(path, *_, **__):
+    raise OSError(28, "No space left on device", str(path))
+
+
+def test_a_run_that_fails_tells_of_what_could_not_be_written_too(run, monkeypatch):
+    def stylize(*_, callback, **__):
+        for progress in list(reports())[:4]:
+            callback(progress)
+        raise ValueError("odd")
+
+    monkeypatch.setattr(paint, "stylize", stylize)
+    monkeypatch.setattr(watching, "save_animation", refuse)
+    status, out, err = run("-o", "out.png", "--quiet", "--animate", "a.gif")
+    assert (status, out) == (1, b"")
+    assert err.splitlines() == [
+        *("jaxnst-run: error: a.gif: No space left on device", "jaxnst-run: error: odd")
+    ]
+
+
+@pytest.mark.parametrize("stopped", [False, True])
+def test_a_picture_that_cannot_be_saved_keeps_nothing_else_back(run, folder, monkeypatch, stopped):
+    def stoppable(work):
+        work()
+        if stopped:
+            raise Stopped(signal.SIGINT)
+        return result()
+
+    def leave(status):
+        raise SystemExit(status)
+
+    closed = []
+    monkeypatch.setattr(paint, "stoppable", stoppable)
+    monkeypatch.setattr(paint, "leave", leave)
+    monkeypatch.setattr(paint, "hand_over", lambda *_, **__: refuse("out.png"))
+    monkeypatch.setattr(watching, "save_animation", refuse)
+    monkeypatch.setattr(resuming.Keeper, "close", lambda _, ended: closed.append(ended))
+    given = ("--quiet", "--animate", "a.gif", "--checkpoint", "run.ck")
+    status, out, err = run("-o", "out.png", *given)
+    assert (status, out) == (1, b"") and len(closed) == 1
+    assert err.splitlines() == [
+        f"jaxnst-run: error: {name}: No space left on device" for name in ("a.gif", "out.png")
+    ]
 
 
 @pytest.mark.parametrize(

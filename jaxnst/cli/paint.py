@@ -61,7 +61,7 @@ def paint(job: Job, messages: Messages, record: Record | None) -> int:
             display.close()
             _end_early(stop, watch, job, messages)
         except Exception:
-            watch.close(None)
+            _close(watch, messages, FAILED)
             raise
     try:
         hand_over(flags, result.image, record=record)
@@ -70,7 +70,14 @@ def paint(job: Job, messages: Messages, record: Record | None) -> int:
             print(timings(result), file=sys.stderr)
     finally:
         watch.close(result)
-    return watch.complain(messages.prog, 0)
+        status = watch.complain(messages.prog, 0)
+    return status
+
+
+def _close(watch: Watch, messages: Messages, status: int) -> int:
+    """Have what there is written beside the picture, and tell of what cannot be."""
+    watch.close(None)
+    return watch.complain(messages.prog, status)
 
 
 def _greet(job: Job, messages: Messages) -> None:
@@ -113,19 +120,26 @@ def _end_early(stop: Stopped, watch: Watch, job: Job, messages: Messages) -> NoR
     left = "the picture so far is not saved"
     try:
         watch.end()
-        last = watch.last
-        if last is None or last.total_done == 0:
-            messages.say(f"{messages.prog}: stopped before the first step, nothing is saved")
-        else:
-            messages.say(
-                f"{messages.prog}: stopped after {last.total_done} of {last.total} evaluations, "
-                "saving the picture so far"
-            )
-            hand_over(job.flags, last.image())
+        try:
+            _save_so_far(watch, job, messages)
+        except Exception:
+            _close(watch, messages, FAILED)
+            raise
         left = "the picture so far is saved, what was to be written beside it is not"
-        watch.close(None)
-        leave(watch.complain(messages.prog, stop.status))
+        leave(_close(watch, messages, stop.status))
     except KeyboardInterrupt:
         leave(complain(messages.prog, f"stopped again, {left}", STOPPED))
     except Exception as error:
         leave(complain(messages.prog, explain(error), FAILED))
+
+
+def _save_so_far(watch: Watch, job: Job, messages: Messages) -> None:
+    last = watch.last
+    if last is None or last.total_done == 0:
+        messages.say(f"{messages.prog}: stopped before the first step, nothing is saved")
+        return
+    messages.say(
+        f"{messages.prog}: stopped after {last.total_done} of {last.total} evaluations, "
+        "saving the picture so far"
+    )
+    hand_over(job.flags, last.image())
