@@ -9,7 +9,9 @@ import pytest
 
 from jaxnst.cli import sweep
 from jaxnst.image import load_image, save_image
+from jaxnst.schedule import make_schedule
 from jaxnst.sheet import GAP
+from jaxnst.transfer import StylizeResult
 
 
 @pytest.fixture(autouse=True)
@@ -53,6 +55,24 @@ def test_one_axis_is_wrapped(call):
     status, *_ = call(*GIVEN, *SMALL, "--tv-weight", "0,1,2,3,4,5,6", "--quiet")
     assert status == 0
     assert load_image("sheet.png").shape[1] == sweep.COLUMNS * (32 + GAP) - GAP
+
+
+def test_scales_are_reduced_to_the_memory_allowed(call, monkeypatch):
+    painted = []
+
+    def stylize_batch(contents, styles, *, recipe, size, **_):
+        painted.extend((size, one.style.weight, one.scales.sides) for one in recipe)
+        make_schedule(contents[0].shape[:2], [], recipe[0].scales, size=size)
+        return [StylizeResult(helpers.picture(24, 32), {}, 3, 0, 0.0, 0.0)] * len(recipe)
+
+    monkeypatch.setattr("jaxnst.batch.stylize_batch", stylize_batch)
+    monkeypatch.setattr("jaxnst.cli.fitting.loop_footprint", lambda *_, **__: None)
+    given = ("--scales", "32,4096", "--style-weight", "1,30", "--max-memory", "2GB")
+    status, _, err = call(*GIVEN, *given)
+    assert status == 0, err
+    size = painted[0][0]
+    assert 32 < size < 4096 and f"the largest size that fits is painted, {size} pixels" in err
+    assert painted == [(size, 1.0, (32, size)), (size, 30.0, (32, size))]
 
 
 @pytest.mark.parametrize(

@@ -5,6 +5,7 @@ every cell's command says.
 """
 
 import argparse
+import dataclasses
 import itertools
 import shlex
 import time
@@ -168,7 +169,7 @@ def _paint(sweep: Sweep, job: "Job", messages: Messages) -> Pixels:
         [job.pictures.content] * count,
         [job.pictures.styles] * count,
         network=job.network,
-        recipe=sweep.recipes,
+        recipe=[dataclasses.replace(recipe, scales=job.recipe.scales) for recipe in sweep.recipes],
         size=job.flags.size,
         style_size=job.flags.style_size,
         style_mix=job.style_mix,
