@@ -191,6 +191,7 @@ def test_bits_dpi_and_quality_are_made_again_where_the_format_has_them(folder, r
         (("-o", "a.pgn", "--from", "out.png"), 1, ("error: a.pgn has the ending .pgn",)),
         (("-o", "a.jpg", "--from", "none.png"), 2, ("--from", "none.png does not exist")),
         (("-o", "a.jpg", "--from", "."), 2, ("--from", "is a folder")),
+        (("-o", "./out.png", "--from", "out.png"), 2, ("./out.png would overwrite a file given",)),
     ],
 )
 def test_wrong_flags(folder, run, arguments, status, words):

@@ -449,6 +449,30 @@ def test_wrong_outputs_are_refused_at_the_door(run, folder, arguments, status, w
     assert {path: path.read_bytes() for path in folder.iterdir()} == there
 
 
+@pytest.mark.parametrize(
+    ("more", "words"),
+    [
+        (("out-0050.png", "-o", "out.png"), "out-0050.png, a file given"),
+        (("./out-12345.png", "-o", "out.png"), "./out-12345.png, a file given"),
+        (("link.png", "-o", "out.png"), "link.png, a file given"),
+        (("-o", "out.png", "--side-by-side", "./out-0100.png"), "the file of --side-by-side"),
+        (("-o", "out.png", "--checkpoint", "out-0002.png"), "the file of --checkpoint"),
+    ],
+)
+def test_pictures_on_the_way_overwrite_nothing_else(run, folder, more, words):
+    for name in ("out-0050.png", "out-12345.png"):
+        save_image(folder / name, helpers.picture(40, 60))
+    (folder / "link.png").symlink_to("out-0050.png")
+    there = {path: path.read_bytes() for path in folder.iterdir()}
+    status, out, err = run(*more, "--save-every", "50")
+    assert (status, out) == (2, b"") and words in err and err.count("\n") == 1
+    assert "out-0050.png and so on: use another name" in err
+    assert {path: path.read_bytes() for path in folder.iterdir()} == there
+    near = ("-o", "out.png", "--side-by-side", "out-050.png", "--log", "out-0050.txt")
+    assert run(*near, "--save-every", "5", "--quiet")[0] == 0
+    assert run("out-0050.png", "-o", "out.png", "--quiet")[0] == 0
+
+
 def test_a_missing_library_is_said_at_the_door(run, monkeypatch):
     monkeypatch.setattr("jaxnst.animation.find_spec", lambda _: None)
     monkeypatch.setattr("jaxnst.plotting.find_spec", lambda _: None)

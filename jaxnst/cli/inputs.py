@@ -73,6 +73,7 @@ def check_flags(flags: argparse.Namespace, recipe: Recipe) -> None:
     sources = sources_of(flags, recipe)
     check_sources(sources)
     settings = [flags.weights, flags.recipe if flags.recipe.lower().endswith(".toml") else None]
+    settings.append(getattr(flags, "origin", None))
     check_outputs(flags, [*sources, *filter(None, settings)])
 
 

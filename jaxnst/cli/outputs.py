@@ -60,9 +60,49 @@ def check_outputs(flags: argparse.Namespace, sources: Sequence[str]) -> None:
         for other, taken in named[:i]:
             if same_file(path, taken):
                 raise UsageError(f"{flag} {name_of(path)} is the file of {other} too: {OTHER}")
+    if flags.save_every and flags.output is not None:
+        files = [("a file given", source) for source in sources]
+        _check_numbered(flags, files + [(f"the file of {flag}", path) for flag, path in named])
+
+
+def _check_numbered(flags: argparse.Namespace, files: Sequence[tuple[str, str]]) -> None:
+    """Refuse files, with what each is, that a picture of --save-every could overwrite."""
+    for what, path in files:
+        if may_be_numbered(path, flags.output):
+            first = name_of(numbered(flags.output, flags.save_every))
+            raise UsageError(
+                f"--save-every could overwrite {name_of(path)}, {what}, since it names pictures "
+                f"{first} and so on: {OTHER}"
+            )
 
 
 OTHER = "use another name"
+
+
+def numbered(path: str, count: int) -> str:
+    """Put a number before the ending.
+
+    Example:
+      >>> numbered("folder/out.png", 50)
+      'folder/out-0050.png'
+    """
+    stem, ending = os.path.splitext(path)
+    return f"{stem}-{count:04d}{ending}"
+
+
+def may_be_numbered(path: str, output: str) -> bool:
+    """Say whether a path is one that :func:`numbered` makes of an output, for whatever number.
+
+    Example:
+      >>> may_be_numbered("./out-0050.png", "out.png"), may_be_numbered("out-1.png", "out.png")
+      (True, False)
+    """
+    stem, ending = os.path.splitext(os.path.basename(output))
+    for name in map(os.path.basename, (path, os.path.realpath(path))):
+        number = name.removeprefix(f"{stem}-").removesuffix(ending)
+        if number.isdecimal() and same_file(path, numbered(output, int(number))):
+            return True
+    return False
 
 
 def _check_stream(flags: argparse.Namespace) -> None:

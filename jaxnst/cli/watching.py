@@ -7,7 +7,6 @@ its trouble is told at the end, when the picture is safe.
 import argparse
 import json
 import math
-import os
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Protocol, runtime_checkable
@@ -18,6 +17,7 @@ from numpy.typing import ArrayLike, NDArray
 from jaxnst.animation import as_frame, save_animation
 from jaxnst.cli.errors import FAILED, complain, explain
 from jaxnst.cli.inputs import Pictures
+from jaxnst.cli.outputs import numbered
 from jaxnst.cli.saving import save_options
 from jaxnst.image import save_image
 from jaxnst.plotting import History, save_losses
@@ -165,17 +165,6 @@ class SaveEvery:
 
     def close(self, result: StylizeResult | None) -> None:
         """Do nothing: the last picture is the result."""
-
-
-def numbered(path: str, count: int) -> str:
-    """Put a number before the ending.
-
-    Example:
-      >>> numbered("folder/out.png", 50)
-      'folder/out-0050.png'
-    """
-    stem, ending = os.path.splitext(path)
-    return f"{stem}-{count:04d}{ending}"
 
 
 class Log:
