@@ -11,8 +11,9 @@ import numpy as np
 import pytest
 
 from jaxnst import cli
-from jaxnst.cli import engine, job, rows, work
+from jaxnst.cli import batch, engine, job, rows, work
 from jaxnst.cli.errors import UsageError
+from jaxnst.cli.parser import parse
 from jaxnst.image import image_size, load_image, save_image
 
 SMALL = ("--size", "32", "--steps", "3", "--no-cache")
@@ -82,6 +83,24 @@ def test_what_has_changed_is_made_again(batched):
     assert "6 pictures, 3 of them there already" in err
     assert sorted(out.split()) == ["out/a-x.png", "out/a-y.png", "out/b-x.png"]
     assert "0 of them there already" in batched(*FOLDERS, *SMALL, "--style-weight", "9")[2]
+
+
+def test_files_of_another_kind_are_made_again_and_logs_without_that_stay_valid(batched):
+    jpeg = ("--contents", "photos/a.png", "--styles", "paintings", "--out", "out", "--ending")
+    jpeg = (*jpeg, ".jpg", *SMALL)
+
+    def there(*more):
+        return int(re.search(r"(\d) of them there", batched(*jpeg, *more)[2])[1])
+
+    assert there() == 0 and there("--quality", "95", "--bits", "8") == 2
+    assert there("--quality", "30") == 0 and there("--quality", "30") == 2
+    assert there("--quality", "30", "--dpi", "150") == 0
+    task = ("content", "style", "--size", "32")
+    digests = [
+        batch._settings(*parse([*task, *more], "jaxnst batch"))
+        for more in ((), ("--bits", "8"), ("--quality", "95"), ("--bits", "16"), ("--dpi", "150"))
+    ]
+    assert digests[:3] == digests[:1] * 3 and len(set(digests)) == 3
 
 
 @pytest.mark.parametrize("form", ["pairs.csv", "pairs.jsonl"])

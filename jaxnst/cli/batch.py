@@ -17,7 +17,7 @@ from jaxnst.cli.locking import alone_in
 from jaxnst.cli.messages import Messages, hush_xla
 from jaxnst.cli.parser import parse
 from jaxnst.cli.rows import Row, product, read_manifest
-from jaxnst.cli.saving import check_format
+from jaxnst.cli.saving import QUALITY, check_format, save_options
 from jaxnst.cli.stopping import Stopped, stoppable
 from jaxnst.cli.work import Work
 from jaxnst.config import STARTS, Recipe
@@ -26,6 +26,9 @@ from jaxnst.recipes import format_recipe
 
 if TYPE_CHECKING:
     from jaxnst.cli.engine import Engine
+
+PLAIN_FILE = {"bits": 8, "dpi": None, "quality": QUALITY}
+"""How a result is saved unless said otherwise, of which the log's digests say nothing."""
 
 
 def main(arguments: Sequence[str], prog: str) -> int:
@@ -186,7 +189,7 @@ def _tasks(rows: list[Row], rest: list[str], prog: str) -> Iterator[Task]:
 
 
 def _settings(flags: argparse.Namespace, recipe: Recipe) -> str:
-    """Digest all that decides a row's picture but the pictures it is made of."""
+    """Digest all that decides a row's file but the pictures it is made of."""
     weights = "" if flags.weights is None else inputs(Row(flags.weights, (), ""))[0]
     network = flags.network or recipe.network, weights, flags.preprocessing, flags.precision
     said: tuple[object, ...] = (format_recipe(recipe), flags.size, flags.style_size, flags.seed)
@@ -195,4 +198,7 @@ def _settings(flags: argparse.Namespace, recipe: Recipe) -> str:
         said = *said, tuple(flags.style_mix)
     if flags.deterministic:  # on a GPU another picture than without
         said = *said, "deterministic"
+    options = save_options(flags).items()
+    if changed := {name: value for name, value in options if value != PLAIN_FILE[name]}:
+        said = *said, changed
     return hashlib.sha256(repr(said).encode()).hexdigest()[:16]
