@@ -44,7 +44,7 @@ class _Live:
 
     def __call__(self, progress: Progress) -> None:
         self.history(progress)
-        now, over = time.monotonic(), progress.total_done == progress.total
+        now, over = time.monotonic(), progress.total_done >= progress.total
         if self.shown_at is None:
             self.handle.display(self.html(self.page(progress)))
         elif over or now - self.shown_at >= self.seconds:

@@ -549,6 +549,8 @@ def test_plain_lines_come_every_few_seconds(capsys):
     found = capsys.readouterr().err.splitlines()
     assert len(found) == 1 + 2 and found[0].endswith("compiling")
     assert "50/100 evaluations" in found[1] and "100/100" in found[2] and "left" not in found[2]
+    lines(news._replace(phase="optimize", evaluations=103, total_done=103, seconds=10.1))
+    assert "103/100" in capsys.readouterr().err  # the last line search went on
 
 
 def test_plain_lines_come_after_every_round(capsys):

@@ -126,6 +126,8 @@ def test_pages_come_now_and_then_and_the_last_always(pages):
     assert len(pages) == 1
     callback(news(1, 2, {"total": 1.0}))
     assert len(pages) == 2 and "5/5 evaluations" in pages[-1][1]
+    callback(news(1, 3, {"total": 1.0}))  # the last line search took one more than there were
+    assert len(pages) == 3 and "6/5 evaluations" in pages[-1][1]
 
 
 def test_there_is_no_curve_without_matplotlib_and_nothing_without_ipython(pages, monkeypatch):

@@ -62,7 +62,7 @@ class Lines(Display):
     def show(self, progress: Progress, done: float) -> None:
         """Print a line, if it is time."""
         text = f"scale {progress.scale + 1}/{progress.scales}, {shape(progress.size)}: "
-        over = progress.total_done == progress.total
+        over = progress.total_done >= progress.total
         if progress.phase == "compile":
             self.messages.say(text + "compiling")
         elif over or progress.rounds > self.rounds or progress.seconds - self.last >= LINE_SECONDS:
