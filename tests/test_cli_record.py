@@ -15,8 +15,9 @@ import pytest
 from jaxnst import cli
 from jaxnst.cli import flags as flag_table
 from jaxnst.cli import paint, parser, recording
+from jaxnst.config import Approximation, Recipe, Style
 from jaxnst.image import DPI, load_image, read_record, save_image
-from jaxnst.recipes import base_recipe, get_recipe, read_recipe
+from jaxnst.recipes import base_recipe, get_recipe, read_recipe, recipe_on
 from jaxnst.transfer import StylizeResult
 
 GIVEN = ("content.png", "style.png")
@@ -241,6 +242,69 @@ def test_a_record_s_recipe_is_adapted_to_a_network_that_is_given(folder):
     assert flags.network == recipe.network == "vgg19-lite"
 
 
+STRETCHED = "[scales]\nstyle_like_content = true\nsides = [64, 96]\n"
+
+
+@pytest.mark.parametrize(
+    ("first", "later", "size", "style_size", "sides", "style_scale"),
+    [
+        ((), ("--scales", "64,128,1024"), None, None, (64, 128, 1024), 1),
+        (("--size", "96"), ("--scales=64,128",), None, None, (64, 128), 1),
+        (("--size", "96"), ("--scales", "auto"), 96, None, (), 1),
+        (("--scales", "64,96"), ("--size", "2048"), 2048, None, None, 1),
+        (("--scales", "64,96"), ("--scales", "64,128"), None, None, (64, 128), 1),
+        (("--scales", "64,96"), (), None, None, (64, 96), 1),
+        (("--style-size", "64"), ("--style-scale", "1.5"), 512, None, None, 1.5),
+        (("--style-scale", "1.5"), ("--style-size=64",), 512, 64, None, 1),
+        (("--style-scale", "1.5"), ("--size", "64"), 64, None, None, 1.5),
+        (
+            ("--size", "64", "--style-size", "40"),
+            ("--recipe", "sides.toml"),
+            None,
+            None,
+            (64, 96),
+            1,
+        ),
+    ],
+)
+def test_a_flag_drops_what_is_recorded_and_contradicts_it(
+    folder, run, unpainted, first, later, size, style_size, sides, style_scale
+):
+    (folder / "sides.toml").write_text(STRETCHED)
+    assert run(*GIVEN, "-o", "first.png", *first)[0] == 0
+    status, _, err = run("--from", "first.png", *GIVEN, "-o", "new.png", *later)
+    assert status == 0, err
+    scales = unpainted["recipe"].scales
+    assert (unpainted["size"], unpainted["style_size"]) == (size, style_size)
+    assert (scales.sides, scales.style_scale) == (sides, style_scale)
+
+
+def test_flags_that_contradict_each_other_are_refused_as_ever(folder, run):
+    arguments = "--from", "out.png", *GIVEN, "-o", "new.png"
+    refused(run(*arguments, "--size", "64", "--scales", "32,128"), 2, "size is 64")
+    refused(run(*arguments, "--style-size", "64", "--style-scale", "2"), 2, "give either")
+
+
+def test_an_adapted_recipe_is_not_taken_for_another_network(folder, run):
+    adapted = recipe_on(get_recipe("keras-vgg19-tv"), "vgg19-lite")
+    rewritten("out.png", recipe=adapted)
+    arguments = "--from", "out.png", *GIVEN, "-o", "new.png", "--network"
+    words = "--from", "the recipe of out.png was adapted to vgg19-lite", "give --recipe too"
+    refused(run(*arguments, "vgg19"), 2, *words)
+    assert parser.parse([*arguments, "vgg19-lite"], "jaxnst-run")[1] == adapted
+    given = [*arguments, "vgg19", "--recipe", "keras-vgg19-tv"]
+    flags, recipe = parser.parse(given, "jaxnst-run")
+    assert (flags.network, recipe) == ("vgg19", get_recipe("keras-vgg19-tv"))
+
+
+def test_a_recipe_that_is_given_may_start_from_a_picture(folder, run, unpainted):
+    (folder / "start.toml").write_text('init = "other.png"\n')
+    arguments = *GIVEN, "-o", "new.png", "--recipe", "start.toml", "--other-inputs"
+    status, _, err = run("--from", "out.png", *arguments)
+    assert status == 0, err
+    np.testing.assert_array_equal(unpainted["init"], load_image("other.png"))
+
+
 def test_the_help_shows_the_record_s_recipe(folder, run):
     status, out, _ = run("--from", "out.png", "--help")
     assert status == 0 and "factor of the style loss (default: 7)" in out
@@ -361,6 +425,26 @@ def test_a_record_opens_no_file(folder, run, unpainted):
 def test_a_record_s_values_are_checked_as_flags_are(folder, run, unpainted, changes, words):
     rewritten("out.png", **changes)
     refused(run("--from", "out.png", *GIVEN, "-o", "new.png"), 2, *words)
+    assert not unpainted
+
+
+@pytest.mark.parametrize(
+    ("weight", "stand_in", "words"),
+    [
+        (1.0, {"layers": (("a", "relu1_1"), ("b", "relu1_1"))}, "name a layer twice"),
+        (1e308, {"style": 1e308}, "style weight"),
+    ],
+)
+def test_a_record_s_recipe_that_cannot_be_adapted_is_one_line(
+    folder, run, unpainted, weight, stand_in, words
+):
+    hostile = Recipe(
+        network="vgg19",
+        style=Style(weight=weight, layers=(("a", 1.0), ("b", 1.0))),
+        approximation=Approximation(**stand_in),
+    )
+    rewritten("out.png", recipe=hostile, network="vgg19-lite")
+    refused(run("--from", "out.png", *GIVEN, "-o", "new.png"), 2, "error: --from: ", words)
     assert not unpainted
 
 

@@ -78,10 +78,14 @@ def parse(
         first.add_argument("-o", "--output")
         first.add_argument("--format")
         first.add_argument("--style-mix", action="append")
+        for flag in ("--size", "--scales", "--style-size", "--style-scale"):
+            first.add_argument(flag)
     # Which recipe, on which network, decides what the help calls default.
     chosen = first.parse_known_args(arguments)[0]
-    record, recorded = _origin(first, chosen) if single and chosen.origin else (None, [])
-    recipe = _recipe(first, chosen, record)
+    if single and chosen.origin:
+        record, recipe, recorded = _origin(first, chosen)
+    else:
+        record, recipe, recorded = None, _recipe(first, chosen), []
     parser = _parser(prog, recipe, description, single)
     parser.set_defaults(record=record)
     if record is not None:
@@ -90,7 +94,7 @@ def parse(
     flags, unknown = parser.parse_known_intermixed_args([*recorded, *arguments])
     if unknown:
         parser.refuse(unknown)
-    if record is not None:
+    if record is not None and chosen.recipe is None:
         _refuse_recorded_start(parser, flags, recipe)
     try:
         recipe = _changed(recipe, flags)
@@ -101,21 +105,21 @@ def parse(
     return flags, recipe
 
 
-def _origin(first: Parser, chosen: argparse.Namespace) -> "tuple[Record, list[str]]":
-    """Read the record that is asked for, and write it as flags."""
-    from jaxnst.cli.recording import read_origin, recorded_flags
+def _origin(first: Parser, chosen: argparse.Namespace) -> "tuple[Record, Recipe, list[str]]":
+    """Read the record that is asked for, find the recipe, and write the rest as flags."""
+    from jaxnst.cli.recording import read_origin, recorded_flags, recorded_recipe
 
     try:
         record = read_origin(chosen.origin)
-        return record, recorded_flags(record, chosen)
+        own = chosen.recipe is None
+        recipe = recorded_recipe(record, chosen) if own else _recipe(first, chosen)
+        return record, recipe, recorded_flags(record, chosen, recipe)
     except (OSError, ValueError) as error:
         first.error(f"--from: {explain(error)}")
 
 
-def _recipe(first: Parser, chosen: argparse.Namespace, record: "Record | None") -> Recipe:
-    """Find the recipe that is asked for, else the recorded one, else the default."""
-    if record is not None and chosen.recipe is None:
-        return recipe_on(record.recipe, chosen.network or record.network)
+def _recipe(first: Parser, chosen: argparse.Namespace) -> Recipe:
+    """Find the recipe that is asked for, else the default."""
     try:
         return recipe_on(find_recipe(chosen.recipe or "default"), chosen.network)
     except KeyError as error:

@@ -13,7 +13,9 @@ from jaxnst._files import name_of
 from jaxnst.cli.errors import UsageError
 from jaxnst.cli.messages import Messages
 from jaxnst.cli.saving import result_name
+from jaxnst.config import Recipe
 from jaxnst.image import ENDINGS, holds_16_bits, holds_quality, holds_record, read_record
+from jaxnst.recipes import is_approximation, recipe_on
 from jaxnst.record import Argument, Record, Source, format_record, parameters_sha256
 
 if TYPE_CHECKING:
@@ -43,22 +45,53 @@ def read_origin(path: str) -> Record:
     return record
 
 
-def recorded_flags(record: Record, chosen: argparse.Namespace) -> list[str]:
+def recorded_recipe(record: Record, chosen: argparse.Namespace) -> Recipe:
+    """Return a record's recipe for the network asked for, without what the flags given replace.
+
+    Args:
+      record: Of another picture.
+      chosen: What the command line says of ``origin``, ``network``, ``size`` and ``style_size``.
+
+    Raises:
+      ValueError: It cannot be had for that network.
+    """
+    network = chosen.network or record.network
+    if is_approximation(record.recipe) and network != record.network:
+        raise ValueError(
+            f"the recipe of {name_of(chosen.origin)} was adapted to {record.network}, which cannot "
+            f"be undone for --network {network}: give --recipe too"
+        )
+    scales = record.recipe.scales
+    if chosen.size is not None and scales.sides:
+        scales = dataclasses.replace(scales, sides=None)
+    if chosen.style_size is not None:
+        scales = dataclasses.replace(scales, style_scale=1.0)
+    return recipe_on(dataclasses.replace(record.recipe, scales=scales), network)
+
+
+def recorded_flags(record: Record, chosen: argparse.Namespace, recipe: Recipe) -> list[str]:
     """Write a record as flags, to be put before those of the command line.
 
     Args:
       record: Of another picture.
-      chosen: What the command line says of ``recipe``, ``style_mix``, ``output`` and ``format``.
-        Another recipe has its own network, another mixture takes the place of the recorded one, and
-        flags that are for other formats than that of the output are left out.
+      chosen: What the command line says of ``recipe``, ``scales``, ``style_scale``, ``style_mix``,
+        ``output`` and ``format``. Another recipe has its own network, other scales have their own
+        size, another mixture takes the place of the recorded one, and flags that are for other
+        formats than that of the output are left out.
+      recipe: The recorded one, or the other.
 
     Raises:
       ValueError: It has an argument that is unknown here.
     """
+    other = None if chosen.recipe is None else recipe.scales
+    sized = chosen.scales not in (None, "auto") or (other is not None and other.sides)
+    style_sized = chosen.style_scale is not None or (
+        other is not None and (other.style_scale != 1 or other.style_like_content)
+    )
     said: dict[str, Argument | None] = {
         "--network": record.network if chosen.recipe is None else None,
-        "--size": record.size,
-        "--style-size": record.style_size,
+        "--size": None if sized else record.size,
+        "--style-size": None if style_sized else record.style_size,
         "--seed": record.seed,
         "--precision": record.precision,
     }
