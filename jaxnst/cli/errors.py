@@ -4,7 +4,7 @@ import contextlib
 import os
 import sys
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import NoReturn
 
 from jaxnst._files import name_of, reason
@@ -37,6 +37,19 @@ def guarded(prog: str, work: Callable[[], int], *, debug: bool) -> int:
             traceback.print_exc()
         status = USAGE if isinstance(error, UsageError) else FAILED
         return complain(prog, explain(error), status)
+
+
+@contextlib.contextmanager
+def blaming_flags() -> Iterator[None]:
+    """Turn complaints about names and numbers into ones about the flags that they come from.
+
+    Raises:
+      UsageError: In the place of a KeyError or ValueError.
+    """
+    try:
+        yield
+    except (KeyError, ValueError) as error:
+        raise UsageError(explain(error)) from error
 
 
 def leave(status: int) -> NoReturn:

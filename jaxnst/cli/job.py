@@ -3,11 +3,13 @@
 import argparse
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import jax
 
 from jaxnst import lbfgs
 from jaxnst.cli.device import available_memory, describe, devices_beside, use_device
+from jaxnst.cli.errors import blaming_flags
 from jaxnst.cli.flags import style_mix_of
 from jaxnst.cli.inputs import Pictures
 from jaxnst.cli.loading import load_for
@@ -163,20 +165,23 @@ def make_job(flags: argparse.Namespace, recipe: Recipe, pictures: Pictures) -> J
     """Choose the device and load the network.
 
     Raises:
-      UsageError: If there is no such device, network or layer.
+      UsageError: As :func:`open_network`, or the mixture does not go with styles, masks or layers.
       OSError: If the network's parameters cannot be read.
-      ValueError: If they are damaged, or those of another network; or masks and mixtures do not go
-        with the pictures.
+      ValueError: If they are damaged, or those of another network; or masks do not go with the
+        pictures.
     """
     device, network = open_network(flags, recipe)
-    styles, guidance = make_guidance(
+    lay_out = partial(
+        make_guidance,
         StyleImage(pictures.content),
         [StyleImage(style) for style in pictures.styles],
-        style_mix=style_mix_of(flags),
         masks=pictures.masks,
         style_masks=pictures.style_masks,
     )
-    guidance.mixture(make_objective(recipe, network), len(styles))
+    lay_out()  # what is wrong without a mixture is wrong with the pictures
+    with blaming_flags():
+        styles, guidance = lay_out(style_mix=style_mix_of(flags))
+        guidance.mixture(make_objective(recipe, network), len(styles))
     return Job(flags, recipe, pictures, device, network, guidance)
 
 
@@ -184,7 +189,8 @@ def open_network(flags: argparse.Namespace, recipe: Recipe) -> tuple[jax.Device,
     """Choose the device and load the recipe's network, as the flags say.
 
     Raises:
-      UsageError: If there is no such device, network or layer.
+      UsageError: If there is no such device, network, layer, statistic, distance or solver, or a
+        statistic does not go with a distance.
       OSError: If the network's parameters cannot be read.
       ValueError: If they are damaged, or those of another network.
     """
@@ -198,8 +204,9 @@ def open_network(flags: argparse.Namespace, recipe: Recipe) -> tuple[jax.Device,
         f"--show-recipe {recipe.name} prints a file to change",
         instead=f"; --network {STAND_IN} approximates it" if recipe.approximation else "",
     )
-    make_objective(recipe, network)  # its statistic and distance have to exist
-    make_method(recipe)
+    with blaming_flags():  # what they name has to exist
+        make_objective(recipe, network)
+        make_method(recipe)
     return device, network
 
 
