@@ -183,8 +183,8 @@ def split(address: str) -> SplitResult:
     try:
         parts = urlsplit(address)
         host, _ = parts.hostname, parts.port
-    except ValueError as error:
-        raise ValueError(f"{name} is no address ({error}): check it") from error
+    except ValueError:  # whose text may quote a password
+        raise ValueError(f"{name} is no address: check it") from None
     if parts.scheme not in ("http", "https"):
         raise ValueError(f"{name} is not of http or https: give such an address, or a path")
     if parts.username is not None or parts.password is not None:
