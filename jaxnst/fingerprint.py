@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from jaxnst import lbfgs
 from jaxnst._version import __version__
 from jaxnst.config import Recipe
 from jaxnst.guidance import Guidance
@@ -57,7 +58,7 @@ def settings_of(
     if guidance.opacity is not None:
         masks["opacity"] = guidance.opacity
     found |= {name: DIGEST + _digest({name: mask}) for name, mask in masks.items()}
-    found |= {"style mix": repr(dict(guidance.mix))}
+    found |= {"style mix": repr(dict(sorted(guidance.mix.items())))}
     found |= {"seed": str(seed), "size": "{1}x{0}".format(*schedule.size)}
     found |= {"margin": repr(schedule.margin)}
     found |= {f"scale {i}": str(tuple(scale)) for i, scale in enumerate(schedule.scales, 1)}
@@ -75,7 +76,8 @@ def surroundings() -> dict[str, str]:
     """Say what decides the last bits: versions and machine."""
     return {
         "jaxnst": __version__,
-        **{name: version(name) for name in ("jax", "jaxlib", "numpy")},
+        **{name: version(name) for name in ("jax", "jaxlib", "numpy", "optax")},
+        "jaxopt": version("jaxopt") if lbfgs.jaxopt() else "missing",
         "machine": platform.machine(),
         "device": default_device().device_kind,
     }

@@ -14,6 +14,8 @@ from jaxnst.checkpoint import load_checkpoint, save_checkpoint
 from jaxnst.cli.messages import Messages
 from jaxnst.cli.resuming import Keeper
 from jaxnst.config import Scales, Solver
+from jaxnst.fingerprint import surroundings, warn_of_others
+from jaxnst.guidance import Guidance
 from jaxnst.networks import PREPROCESSING
 from jaxnst.objective import TERMS
 from jaxnst.result import Progress
@@ -225,6 +227,24 @@ def test_other_versions_and_machines_are_warned_of(network, whole):
     ):
         result = run(network, RECIPES["lbfgs"], resume=there)
     assert result.image.tobytes() == whole[0].image.tobytes()
+
+
+def test_going_on_without_jaxopt_is_warned_of(network, whole, monkeypatch):
+    there = whole[1][4][1]
+    assert {"jaxopt", "optax"} <= there.surroundings.keys()
+    monkeypatch.setattr("jaxnst.lbfgs.jaxopt", lambda: None)
+    with pytest.warns(UserWarning, match=r"begun elsewhere \(jaxopt [\d.]+ -> missing\)"):
+        warn_of_others(there.surroundings, {**surroundings(), "remat": "False"})
+
+
+def test_mixtures_are_told_apart_by_what_they_are(network):
+    """Not by the order in which layers are named."""
+    mix = {"": (1.0,), "relu1_1": (2.0,)}
+    first, second = (
+        Run(CONTENT, [STYLE], network=network, recipe=RECIPES["lbfgs"], guidance=Guidance(given))
+        for given in (mix, dict(reversed(mix.items())))
+    )
+    assert first.settings(None) == second.settings(None)
 
 
 # Files.
