@@ -1,5 +1,6 @@
 """The command line: in this process with a stand-in for the transfer, and as a process."""
 
+import argparse
 import dataclasses
 import json
 import os
@@ -479,6 +480,44 @@ def test_a_result_that_cannot_be_saved_is_saved_elsewhere(painted, tmp_path, mon
     assert (status, out) == (1, "") and "No space left" in err
     (refuge,) = tmp_path.glob("jaxnst-*/out.png")
     assert str(refuge) in err and load_image(refuge).shape == (48, 64, 3)
+
+
+WIDE = np.linspace(0, 1, 16384 * 3, dtype=np.float32).reshape(1, 16384, 3)
+"""A picture wider than a WebP file can be, but not than --size allows."""
+
+
+@pytest.mark.parametrize("output", ["out.webp", "-"])
+def test_a_result_that_its_format_cannot_hold_is_saved_as_png(tmp_path, monkeypatch, output):
+    temporary = tmp_path / "temporary"
+    temporary.mkdir()
+    monkeypatch.setattr("tempfile.tempdir", str(temporary))
+    flags = argparse.Namespace(output=output, format="webp", quality=None, bits=8, dpi=None)
+    with pytest.raises(OSError, match="cannot hold this picture of 16384x1 pixels as WEBP") as told:
+        saving.hand_over(flags, WIDE)
+    (refuge,) = temporary.rglob("*.png")
+    assert f"; the picture is in {refuge}" in str(told.value)
+    np.testing.assert_allclose(load_image(refuge), WIDE, atol=0.5 / 255)
+    assert list(temporary.iterdir()) == [refuge.parent]
+
+
+def test_a_result_whose_16_bits_cannot_be_written_is_saved_with_8(tmp_path, monkeypatch):
+    def broken(*_, **__):
+        raise RuntimeError("the encoder failed")
+
+    monkeypatch.setattr("jaxnst.image.writing.encode_tiff", broken)
+    monkeypatch.setattr("jaxnst.image.writing.check_deep", lambda _: None)
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    with pytest.raises(OSError, match=r"the encoder failed.*; the picture is in .*out\.png"):
+        saving.save_picture("out.tif", WIDE[:, :20], bits=16)
+    (refuge,) = tmp_path.glob("jaxnst-*/out.png")
+    assert load_image(refuge).shape == (1, 20, 3)
+
+
+def test_what_no_file_can_hold_leaves_no_folder(tmp_path, monkeypatch):
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    with pytest.raises(ValueError, match="NaN"):
+        saving.save_picture("out.jpg", np.full((4, 4, 3), np.nan, np.float32))
+    assert not [path for path in tmp_path.iterdir() if path.name.startswith("jaxnst-")]
 
 
 def test_a_full_disk_is_one_line_and_leaves_nothing(painted, folder, tmp_path, monkeypatch):

@@ -4,9 +4,9 @@ import argparse
 import contextlib
 import io
 import os
-import shutil
 import sys
 import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -66,18 +66,33 @@ def save_picture(path: str, image: Pixels, **options: Any) -> None:
       options: Of :func:`jaxnst.image.save_image`.
 
     Raises:
-      OSError: It could not be saved where it should; the message says where it is instead.
+      OSError: It could not be saved where it should, or as it should; the message says where it is
+        instead.
+      ValueError: It is none that any file holds.
     """
     try:
         save_image(path, image, **options)
-    except OSError as error:
-        refuge = Path(tempfile.mkdtemp(prefix="jaxnst-")) / Path(path).name
+    except (OSError, ValueError) as error:
+        # What one format cannot hold, another can.
+        as_png = isinstance(error, ValueError)
         try:
-            save_image(refuge, image, **options)
-        except OSError:
-            refuge.parent.rmdir()
+            with _folder() as folder:
+                refuge = folder / (Path(path).stem + ".png" if as_png else Path(path).name)
+                save_image(refuge, image, **(options | {"bits": 8} if as_png else options))
+        except (OSError, ValueError):
             raise error from None
         raise OSError(f"{explain(error)}; the picture is in {name_of(refuge)}") from error
+
+
+@contextlib.contextmanager
+def _folder() -> Iterator[Path]:
+    """Make a folder that nobody else looks into; unless it is filled, it is gone afterwards."""
+    folder = Path(tempfile.mkdtemp(prefix="jaxnst-"))
+    try:
+        yield folder
+    finally:
+        with contextlib.suppress(OSError):  # it is filled
+            folder.rmdir()
 
 
 def hand_over(flags: argparse.Namespace, image: Pixels, *, record: Record | None = None) -> None:
@@ -89,7 +104,8 @@ def hand_over(flags: argparse.Namespace, image: Pixels, *, record: Record | None
       record: How it was made, if its file is to say so.
 
     Raises:
-      OSError: As :func:`save_picture`.
+      OSError: As :func:`save_picture`, or standard output cannot be written.
+      ValueError: As there.
     """
     if flags.output == STREAM:
         _write_out(image, flags.format or FORMAT, record=record, **save_options(flags))
@@ -99,19 +115,17 @@ def hand_over(flags: argparse.Namespace, image: Pixels, *, record: Record | None
 
 
 def _write_out(image: Pixels, kind: str, **options: Any) -> None:
-    folder = Path(tempfile.mkdtemp(prefix="jaxnst-"))
-    path = folder / f"picture.{kind}"
-    try:
-        save_image(path, image, **options)
-        sys.stdout.buffer.write(path.read_bytes())
-        sys.stdout.buffer.flush()
-    except OSError as error:
-        with contextlib.suppress(OSError):  # what is left in the buffer goes nowhere, silently
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        if path.exists():
-            where = f"; the picture is in {name_of(path)}"
-        else:
-            where = ""
-            folder.rmdir()
-        raise OSError(f"standard output cannot be written ({explain(error)}){where}") from error
-    shutil.rmtree(folder, ignore_errors=True)
+    with _folder() as folder:
+        path = folder / f"picture.{kind}"
+        save_picture(str(path), image, **options)
+        try:
+            sys.stdout.buffer.write(path.read_bytes())
+            sys.stdout.buffer.flush()
+        except OSError as error:
+            with contextlib.suppress(OSError):  # what is left in the buffer goes nowhere, silently
+                os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            raise OSError(
+                f"standard output cannot be written ({explain(error)}); the picture is in "
+                f"{name_of(path)}"
+            ) from error
+        path.unlink()
