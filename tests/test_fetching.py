@@ -289,6 +289,7 @@ def test_certificates_are_checked():
         ("-", "standard input"),
         ("https://me:word@example.org:8/a.jpg?key=5#top", "https://example.org:8/a.jpg?..."),
         ("http://[bad/a.jpg?key=5", "the address"),
+        ("http://me:wo/rd@example.org/a.jpg", "the address"),
         ("http://example.org/a\x1b[2Jb", r"'http://example.org/a\x1b[2Jb'"),
         ("a\nb.jpg", r"'a\nb.jpg'"),
     ],

@@ -55,6 +55,7 @@ def shown(source: str) -> str:
         return name_of(source)
     try:
         parts = urlsplit(source)
+        _ = parts.port  # which part of a password is taken for
     except ValueError:
         return "the address"
     bare = parts._replace(netloc=parts.netloc.rpartition("@")[2], query="", fragment="")
