@@ -254,6 +254,8 @@ STRETCHED = "[scales]\nstyle_like_content = true\nsides = [64, 96]\n"
         (("--scales", "64,96"), ("--size", "2048"), 2048, None, None, 1),
         (("--scales", "64,96"), ("--scales", "64,128"), None, None, (64, 128), 1),
         (("--scales", "64,96"), (), None, None, (64, 96), 1),
+        (("--scales", "64,96"), ("--scales", "auto"), 96, None, (), 1),
+        (("--scales", "64,96"), ("--recipe", "default"), 96, None, None, 1),
         (("--style-size", "64"), ("--style-scale", "1.5"), 512, None, None, 1.5),
         (("--style-scale", "1.5"), ("--style-size=64",), 512, 64, None, 1),
         (("--style-scale", "1.5"), ("--size", "64"), 64, None, None, 1.5),

@@ -88,9 +88,12 @@ def recorded_flags(record: Record, chosen: argparse.Namespace, recipe: Recipe) -
     style_sized = chosen.style_scale is not None or (
         other is not None and (other.style_scale != 1 or other.style_like_content)
     )
+    size, sides = record.size, record.recipe.scales.sides
+    if sides and (other is not None or chosen.scales == "auto"):
+        size = sides[-1]  # which it had by scales that are left out
     said: dict[str, Argument | None] = {
         "--network": record.network if chosen.recipe is None else None,
-        "--size": None if sized else record.size,
+        "--size": None if sized else size,
         "--style-size": None if style_sized else record.style_size,
         "--seed": record.seed,
         "--precision": record.precision,
