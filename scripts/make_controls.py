@@ -66,7 +66,9 @@ SHEETS = {
             "shapes.jpg strokes.jpg --mask sky.png --mask ground.png",
         ),
     ),
-    "controls-transparency": Sheet("cut-out.png strokes.jpg", ("", "--style-weight 15")),
+    "controls-transparency": Sheet(
+        "cut-out.png strokes.jpg", ("--size 448", "--size 448 --style-weight 1.5")
+    ),
     "controls-colour": Sheet(
         "content.jpg strokes.jpg",
         (
