@@ -2,6 +2,9 @@
 
 import math
 
+MOST = 1e30
+"""Losses are float32, which end at 3e38: what is multiplied by more has no finite loss."""
+
 
 def among(name: str, value: str, choices: tuple[str, ...]) -> None:
     """Refuse a value that is none of the choices."""
@@ -21,10 +24,10 @@ def finite(name: str, value: float) -> None:
 
 
 def positive(name: str, value: float) -> None:
-    """Refuse what is not above 0, or not finite."""
-    check(name, value, 0 < value < math.inf, "a finite number above 0")
+    """Refuse what is not above 0, not finite, or beyond all reason."""
+    check(name, value, 0 < value <= MOST, f"a number above 0, at most {MOST:g}")
 
 
 def not_negative(name: str, value: float) -> None:
-    """Refuse what is below 0, or not finite."""
-    check(name, value, 0 <= value < math.inf, "a finite number, 0 or above")
+    """Refuse what is below 0, not finite, or beyond all reason."""
+    check(name, value, 0 <= value <= MOST, f"a number from 0 to {MOST:g}")

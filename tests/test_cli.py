@@ -200,6 +200,8 @@ def test_flags_may_stand_between_the_pictures():
         (("a", "b", "--style-weight", "nan"), ("style weight is nan",)),
         (("a", "b", "--style-weight", "x"), ("--style-weight", "'x' is no number")),
         (("a", "b", "--style-layers", "relu1_1:x"), ("--style-layers", "'x' is no number")),
+        (("a", "b", "--style-layers", ""), ("--style-layers", "LAYER:WEIGHT")),
+        (("a", "b", "--style-weight", "1e300"), ("style weight is 1e+300", "0 to 1e+30")),
         (("a", "b", "--style-layers", "relu1_1,relu1_1"), ("name a layer twice",)),
         (("a", "b", "--style-statistics", "gram"), ("--style-statistics", "LAYER:NAME")),
         (("a", "b", "--style-mix", "1,x"), ("--style-mix", "'x' is no number")),

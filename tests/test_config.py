@@ -29,11 +29,11 @@ NAN, INF = float("nan"), float("inf")
 
 REFUSED = [
     (Space, {"order": "gbr"}, "order is 'gbr', expected one of rgb, bgr"),
-    (Space, {"scale": 0.0}, "scale is 0.0, expected a finite number above 0"),
+    (Space, {"scale": 0.0}, "scale is 0.0, expected a number above 0, at most 1e+30"),
     (Space, {"scale": INF}, "scale is inf"),
     (Space, {"deviation": (1.0, -1.0, 1.0)}, "deviation is -1.0"),
     (Space, {"mean": (0.0, NAN, 0.0)}, "mean is nan"),
-    (Content, {"weight": -1.0}, "content weight is -1.0, expected a finite number, 0 or above"),
+    (Content, {"weight": -1.0}, "content weight is -1.0, expected a number from 0 to 1e+30"),
     (Content, {"weight": NAN}, "content weight is nan"),
     (Content, {"layers": ()}, "content layers is empty"),
     (Content, {"layers": (("relu4_2", INF),)}, "content weight of relu4_2 is inf"),

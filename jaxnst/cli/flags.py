@@ -264,7 +264,9 @@ def layer_weights(text: str) -> LayerWeights:
       >>> layer_weights("relu1_1:0.5,relu3_1")
       (('relu1_1', 0.5), ('relu3_1', 1.0))
     """
-    pairs = (part.partition(":") for part in _parts(text))
+    pairs = [part.partition(":") for part in _parts(text)]
+    if not all(layer for layer, _, _ in pairs):
+        raise argparse.ArgumentTypeError(f"{text!r} names no layers, expected LAYER:WEIGHT,...")
     return tuple((layer, number(weight) if colon else 1.0) for layer, colon, weight in pairs)
 
 
