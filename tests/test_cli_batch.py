@@ -376,10 +376,10 @@ def test_a_picture_that_breaks_on_reading_leaves_its_lane_to_a_copy(batched, pai
     whole = {name: load_image(f"out/{name}") for name in made()}
     plain = work.load_image
 
-    def broken(path):
+    def broken(path, **more):
         if path.endswith("a.png"):
             raise ValueError(f"{path} is damaged")
-        return plain(path)
+        return plain(path, **more)
 
     monkeypatch.setattr(work, "load_image", broken)
     del painted[:]

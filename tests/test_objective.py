@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jaxnst.config import Content, Recipe, Space, Style, TotalVariation
+from jaxnst.config import Content, Space, Style, TotalVariation
 from jaxnst.networks import PREPROCESSING
 from jaxnst.objective import (
     TERMS,
@@ -196,10 +196,12 @@ def test_several_styles_are_mixed_before_the_statistic_is_formed(network):
     ]
     for name in objective.style_layers:
         expected = helpers.mixed_statistic([f[name] for f in features], "covariance")
-        np.testing.assert_allclose(found[name], expected, rtol=1e-4, atol=1e-5)
-    weighted = style_targets(objective, several, weights=[1.0, 0.0])
-    for name, values in style_targets(objective, several[:1]).items():
-        np.testing.assert_allclose(weighted[name], values, rtol=1e-5, atol=1e-6)
+        (target,) = found[name]
+        np.testing.assert_allclose(target, expected, rtol=1e-4, atol=1e-5)
+    first = jnp.tile(jnp.asarray([2.0, 0.0]), (len(objective.style_layers), 1, 1))
+    weighted = style_targets(objective, several, mixture=first)
+    for name, (target,) in style_targets(objective, several[:1]).items():
+        np.testing.assert_allclose(weighted[name][0], target, rtol=1e-5, atol=1e-6)
 
 
 # What is computed, and how often it is compiled.
@@ -300,6 +302,6 @@ def test_a_term_of_weight_nothing_needs_no_layers(network):
 
 
 def test_an_unknown_statistic_is_refused_with_what_there_is(network):
-    recipe = Recipe(style=Style(statistic="histogram"))
-    with pytest.raises(ValueError, match=r"'histogram'.*gram, covariance"):
-        make_objective(recipe, network)
+    style = dataclasses.replace(helpers.tiny_recipe().style, statistic="palette")
+    with pytest.raises(ValueError, match=r"'palette'.*gram, covariance"):
+        make_objective(helpers.tiny_recipe(style=style), network)

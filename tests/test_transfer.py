@@ -560,7 +560,7 @@ GOOD = np.full((32, 32, 3), 0.5, np.float32)
 
 BAD_PICTURES = [
     (np.zeros((32, 32)), ValueError, r"image has shape \(32, 32\), expected \(height, width, 3\)"),
-    (np.zeros((32, 32, 4)), ValueError, r"image has shape \(32, 32, 4\)"),
+    (np.zeros((32, 32, 5)), ValueError, r"image has shape \(32, 32, 5\)"),
     (np.zeros((32, 32, 3), np.uint8), TypeError, "image is uint8, expected floats"),
     (np.zeros((15, 32, 3)), ValueError, "image is 32x15, expected at least 16 pixels"),
     (np.zeros((0, 32, 3)), ValueError, "image is 32x0, expected at least 16 pixels"),
