@@ -44,15 +44,37 @@ def rng():
 
 
 @pytest.fixture
+def features(rng):
+    """What a ReLU gives: half zeros, a mean that is not zero."""
+    return jax.numpy.asarray(np.maximum(rng.normal(0.3, 1, (7, 9, 5)), 0), jax.numpy.float32)
+
+
+@pytest.fixture
+def target(rng):
+    """The same of another picture."""
+    return jax.numpy.asarray(np.maximum(rng.normal(0.1, 2, (7, 9, 5)), 0), jax.numpy.float32)
+
+
+@pytest.fixture
 def call(capsys):
     """Call ``jaxnst`` in this process: status, stdout, stderr."""
+    return _caller("main", capsys)
+
+
+@pytest.fixture
+def run(capsys):
+    """Call ``jaxnst-run`` in this process: status, stdout, stderr."""
+    return _caller("main_run", capsys)
+
+
+def _caller(name, capsys):
     from jaxnst import cli  # not at the top: pytest's type checks would miss what it imports
 
-    def main(*arguments):
+    def command(*arguments):
         try:
-            status = cli.main([str(argument) for argument in arguments])
+            status = getattr(cli, name)([str(argument) for argument in arguments])
         except SystemExit as stop:
             status = stop.code
         return status, *capsys.readouterr()
 
-    return main
+    return command

@@ -41,20 +41,6 @@ def folder(tmp_path, monkeypatch):
     return tmp_path
 
 
-@pytest.fixture
-def run(capsys):
-    """Call ``jaxnst-run`` in this process: status, stdout, stderr."""
-
-    def call(*arguments):
-        try:
-            status = cli.main_run([str(argument) for argument in arguments])
-        except SystemExit as stop:
-            status = stop.code
-        return status, *capsys.readouterr()
-
-    return call
-
-
 def refused(outcome, status, *words):
     """One line on stderr that holds the words, nothing on stdout."""
     found, out, err = outcome
@@ -278,7 +264,7 @@ def test_deterministic_tells_xla_before_a_device_is_used(monkeypatch):
 
 def test_a_batch_is_divided_between_all_devices_unless_one_is_named(monkeypatch):
     from jaxnst.cli.device import devices_beside
-    from jaxnst.cli.flags import device
+    from jaxnst.cli.values import device
 
     one, asked = jax.devices()[0], []
     monkeypatch.setattr(jax, "local_devices", lambda backend: asked.append(backend) or [one] * 2)

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from jaxnst import cli, planning
-from jaxnst.cli import fitting, flags, job, paint
+from jaxnst.cli import fitting, job, paint, values
 from jaxnst.footprint import loop_footprint
 from jaxnst.image import save_image
 from jaxnst.networks import init_network
@@ -132,7 +132,7 @@ def test_too_little_for_any_size_is_refused(ran):
     [("8GB", 8e9), ("500mb", 5e8), ("2 GiB", 2**31), ("0.5k", 500), ("7", 7), ("3TB", 3e12)],
 )
 def test_amounts(text, count):
-    assert flags.memory(text) == count
+    assert values.memory(text) == count
 
 
 MEASURE = """

@@ -164,7 +164,7 @@ def test_weights_of_positions_shrink_a_region_and_take_the_outside_as_inside():
     np.testing.assert_allclose(position_weights(np.ones((9, 7)), (3, 2)), np.full((3, 2), 1 / 6))
 
 
-def test_a_blend_of_styles_moves_nothing_but_numbers(network, monkeypatch):
+def test_a_blend_of_styles_moves_nothing_but_numbers(network):
     given = {"network": network, "recipe": RECIPE}
     jaxnst.stylize(CONTENT, STYLES, style_mix=(0.5, 0.5), **given)
     counts = advance._cache_size(), targets.mixed_styles._cache_size()

@@ -19,17 +19,6 @@ SIZES = {"positions": 63, "pixels": 252}
 CLOSE = {"rtol": 1e-5, "atol": 1e-6}
 
 
-@pytest.fixture
-def features(rng):
-    """What a ReLU gives: half zeros, a mean that is not zero."""
-    return jnp.asarray(np.maximum(rng.normal(0.3, 1, (7, 9, 5)), 0), jnp.float32)
-
-
-@pytest.fixture
-def target(rng):
-    return jnp.asarray(np.maximum(rng.normal(0.1, 2, (7, 9, 5)), 0), jnp.float32)
-
-
 def statistic(features, kind):
     return get_statistic(kind)(features)
 

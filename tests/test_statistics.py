@@ -28,17 +28,6 @@ OF_VALUES = ["histogram", "sliced"]
 OURS = OF_MOMENTS + OF_VALUES  # others may be registered while tests run
 
 
-@pytest.fixture
-def features(rng):
-    """What a ReLU gives: half zeros, a mean that is not zero."""
-    return jnp.asarray(np.maximum(rng.normal(0.3, 1, (7, 9, 5)), 0), jnp.float32)
-
-
-@pytest.fixture
-def target(rng):
-    return jnp.asarray(np.maximum(rng.normal(0.1, 2, (7, 9, 5)), 0), jnp.float32)
-
-
 def statistic(features, kind, **more):
     return get_statistic(kind)(features, **more)
 

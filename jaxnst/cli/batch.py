@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from jaxnst.cli.buckets import AT_ONCE, Task
 from jaxnst.cli.errors import UsageError, guarded, leave
-from jaxnst.cli.flags import Parser, refuse_single, whole
+from jaxnst.cli.flags import Parser, refuse_single
 from jaxnst.cli.ledger import Ledger, inputs
 from jaxnst.cli.locking import alone_in
 from jaxnst.cli.messages import Messages, hush_xla
@@ -19,6 +19,7 @@ from jaxnst.cli.parser import parse
 from jaxnst.cli.rows import Row, product, read_manifest
 from jaxnst.cli.saving import QUALITY, check_format, save_options
 from jaxnst.cli.stopping import Stopped, stoppable
+from jaxnst.cli.values import whole
 from jaxnst.cli.work import Work
 from jaxnst.config import STARTS, Recipe
 from jaxnst.image import ENDINGS

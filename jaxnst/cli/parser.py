@@ -8,22 +8,8 @@ from typing import TYPE_CHECKING, Any, Literal, NoReturn, Union, get_args, get_o
 
 from jaxnst._files import name_of
 from jaxnst.cli.errors import explain
-from jaxnst.cli.flags import (
-    SEEDS,
-    SIZE,
-    SIZES,
-    Parser,
-    add_machine,
-    add_network,
-    add_saving,
-    add_watching,
-    layer_names,
-    layer_weights,
-    mixture,
-    number,
-    sides,
-    whole,
-)
+from jaxnst.cli.flags import SEEDS, SIZE, Parser, add_machine, add_network, add_saving, add_watching
+from jaxnst.cli.values import SIZES, layer_names, layer_weights, mixture, number, sides, whole
 from jaxnst.config import STARTS, LayerNames, LayerWeights, Recipe
 from jaxnst.image import ENDINGS
 from jaxnst.options import options, replace_all

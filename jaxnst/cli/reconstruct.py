@@ -8,10 +8,11 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from jaxnst.cli.errors import UsageError, guarded, leave
-from jaxnst.cli.flags import SEEDS, SIZES, Parser, add_machine, add_network, whole
+from jaxnst.cli.flags import SEEDS, Parser, add_machine, add_network
 from jaxnst.cli.messages import Messages, hush_xla
 from jaxnst.cli.saving import print_path, save_picture
 from jaxnst.cli.stopping import Stopped, stoppable
+from jaxnst.cli.values import SIZES, whole
 from jaxnst.image import check_output, check_side, load_image, resize, save_image
 from jaxnst.srgb import Pixels
 
