@@ -4,9 +4,11 @@ Every error is one line that names the file and says what to do.
 """
 
 import contextlib
+import difflib
 import os
 import secrets
 import stat
+from collections.abc import Collection
 from typing import TypeAlias
 
 AnyPath: TypeAlias = str | os.PathLike[str]
@@ -22,6 +24,27 @@ def reason(error: BaseException) -> str:
     """Say on one line what another library, or the system, complained about."""
     text = error.strerror if isinstance(error, OSError) else None
     return " ".join((text or str(error)).split()) or type(error).__name__
+
+
+def ending_of(path: AnyPath, known: Collection[str], *, usual: str) -> str:
+    """Return the ending of a file that is to be written, in lower case.
+
+    Args:
+      path: The file.
+      known: Endings that there are.
+      usual: One of them, to name where none is near.
+
+    Raises:
+      ValueError: It is none of them.
+    """
+    ending = os.path.splitext(path)[1].lower()
+    if ending not in known:
+        near = difflib.get_close_matches(ending, known, n=1, cutoff=0.8)
+        raise ValueError(
+            f"{name_of(path)} has the ending {name_of(ending)}, expected one of "
+            f"{', '.join(known)}: try {near[0] if near else usual}"
+        )
+    return ending
 
 
 def check_source(path: AnyPath, most_bytes: int) -> None:

@@ -5,7 +5,6 @@ A frame is uint8 ``(H, W, 3)``, with even sides, which MP4 needs.
 
 import io
 import math
-import os
 from collections.abc import Sequence
 from fractions import Fraction
 from importlib.util import find_spec
@@ -97,13 +96,7 @@ def save_animation(
 
 
 def _ending(path: AnyPath) -> str:
-    ending = os.path.splitext(path)[1].lower()
-    if ending not in _ENCODERS:
-        raise ValueError(
-            f"{_files.name_of(path)} has the ending {_files.name_of(ending)}, expected one of "
-            f"{', '.join(_ENCODERS)}"
-        )
-    return ending
+    return _files.ending_of(path, _ENCODERS, usual=".gif")
 
 
 def _gif(frames: Sequence[Frame], rate: int | float, hold: int | float) -> bytes:

@@ -234,4 +234,5 @@ def _program(index: int, run: Run) -> Hashable:
     inner = tuple((scale.inner, scale.evaluations) for scale in run.schedule.scales)
     # Line searches differ in their evaluations.
     alone = index if run.method.line_search != "fixed" else -1
-    return run.objective, run.method, inner, run.tuning, run.guidance.structure, alone
+    of_host = run.method.round, run.method.carry
+    return run.objective, run.method, of_host, inner, run.tuning, run.guidance.structure, alone

@@ -4,7 +4,6 @@ A file is safetensors: arrays, and a few words in JSON in its header. Reading it
 is replaced whole or not at all, so that whatever ends a process leaves the last one behind.
 """
 
-import hashlib
 import json
 import os
 from collections.abc import Mapping
@@ -15,6 +14,7 @@ import safetensors
 import safetensors.numpy
 from numpy.typing import NDArray
 
+from jaxnst._digests import digest_of
 from jaxnst._files import AnyPath, check_source, name_of, reason, replace_file
 
 FORMAT = "jaxnst-checkpoint-1"
@@ -112,12 +112,7 @@ def _check_format(name: str, found: str) -> None:
 
 
 def _digest(run: str, arrays: Mapping[str, NDArray[Any]]) -> str:
-    found = hashlib.sha256(run.encode())
-    for name in sorted(arrays):
-        array = arrays[name]
-        found.update(f"{name} {array.dtype} {array.shape}".encode())
-        found.update(np.ascontiguousarray(array).data)
-    return found.hexdigest()
+    return digest_of({**arrays, "run": np.frombuffer(run.encode(), np.uint8)})
 
 
 def _assembled(words: dict[str, Any], arrays: dict[str, NDArray[Any]]) -> Checkpoint:

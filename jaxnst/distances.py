@@ -20,6 +20,7 @@ import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array, Float
 
+from jaxnst._checks import lookup, not_own
 from jaxnst._types import Scalar
 from jaxnst.losses import EPSILON
 
@@ -107,8 +108,7 @@ def register_distance(
       >>> float(style_loss(jnp.ones((2, 2)), jnp.zeros((2, 2)), distance="largest"))
       1.0
     """
-    if name in _OURS:
-        raise ValueError(f"style distance {name!r} is jaxnst's own: choose another name")
+    not_own("style distance", name, _OURS)
     DISTANCES[name] = Distance(
         prepare or (lambda target: target), lambda seen, target, _: compare(seen, target)
     )
@@ -120,9 +120,7 @@ def get_distance(name: str) -> Distance:
     Raises:
       ValueError: If there is none of that name.
     """
-    if name not in DISTANCES:
-        raise ValueError(f"unknown style distance {name!r}: known are {', '.join(DISTANCES)}")
-    return DISTANCES[name]
+    return lookup("style distance", name, DISTANCES)
 
 
 def _squares(statistic: Form, target: Form) -> Scalar:

@@ -4,18 +4,18 @@ import dataclasses
 import hashlib
 import platform
 import warnings
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from importlib.metadata import version
 from typing import Any
 
-import numpy as np
-
 from jaxnst import lbfgs
+from jaxnst._digests import digest_of
 from jaxnst._version import __version__
 from jaxnst.config import Recipe
 from jaxnst.guidance import Guidance
 from jaxnst.lanes import default_device
 from jaxnst.networks.registry import LossNetwork
+from jaxnst.record import parameters_sha256
 from jaxnst.schedule import Schedule
 from jaxnst.targets import StyleImage
 
@@ -57,18 +57,17 @@ def settings_of(
     masks = {f"mask {i}": mask for i, mask in enumerate(guidance.masks, 1)}
     if guidance.opacity is not None:
         masks["opacity"] = guidance.opacity
-    found |= {name: DIGEST + _digest({name: mask}) for name, mask in masks.items()}
+    found |= {name: DIGEST + digest_of({name: mask}) for name, mask in masks.items()}
     found |= {"style mix": repr(dict(sorted(guidance.mix.items())))}
     found |= {"seed": str(seed), "size": "{1}x{0}".format(*schedule.size)}
     found |= {"margin": repr(schedule.margin)}
     found |= {f"scale {i}": str(tuple(scale)) for i, scale in enumerate(schedule.scales, 1)}
     made = repr((network.name, network.module, network.preprocessing))
-    parameters = {f"{layer}/{k}": v for layer, of in network.params.items() for k, v in of.items()}
     return found | {
         "precision": network.precision,
         "network": network.name,
         "network's structure": DIGEST + hashlib.sha256(made.encode()).hexdigest(),
-        "network's parameters": DIGEST + _digest(parameters),
+        "network's parameters": DIGEST + parameters_sha256(network.params),
     }
 
 
@@ -127,13 +126,3 @@ def _fields(part: Any, path: tuple[str, ...]) -> Iterator[tuple[str, Any]]:
             yield from _fields(value, here)
         else:
             yield ".".join(here), value
-
-
-def _digest(arrays: Mapping[str, Any]) -> str:
-    """Digest arrays by name."""
-    found = hashlib.sha256()
-    for name, values in sorted(arrays.items()):
-        array = np.ascontiguousarray(values)
-        found.update(f"{name} {array.dtype} {array.shape}".encode())
-        found.update(array.data)
-    return found.hexdigest()

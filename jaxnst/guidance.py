@@ -6,7 +6,6 @@ with one style, or one mask, either serves all of the others; else there are as 
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -170,10 +169,7 @@ def make_guidance(
                 "for each style, or any number for one style"
             )
         parts = [
-            StyleImage(
-                _whole(style),
-                mask=check_mask(f"style mask {i}", mask, style.image.shape[:2]),
-            )
+            style.masked(check_mask(f"style mask {i}", mask, style.image.shape[:2]))
             for i, (style, mask) in enumerate(zip(parts, style_masks, strict=True), 1)
         ]
     if len(masks) > 1 and len(parts) not in (1, len(masks)):
@@ -198,13 +194,6 @@ def make_guidance(
             raise ValueError(f"mask {i} covers nothing but what is transparent: nothing to paint")
     hidden = None if opacity is None else content.given
     return parts, Guidance(_check_mix(style_mix, len(parts)), found, opacity, hidden)
-
-
-def _whole(style: StyleImage) -> Any:
-    """Return a style image with its opacity, if it has any."""
-    if style.mask is None:
-        return style.given
-    return np.concatenate([style.given, style.mask[..., None]], axis=-1)
 
 
 def _check_mix(given: StyleMix | None, styles: int) -> dict[str, tuple[float, ...]]:

@@ -7,7 +7,7 @@ further place would be compiled again.
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -18,6 +18,7 @@ from jax import lax
 from jaxtyping import Array, Float, Int
 
 from jaxnst import lbfgs
+from jaxnst._checks import lookup
 from jaxnst._types import Image, Scalar
 from jaxnst.config import Recipe
 from jaxnst.precondition import amplify_coarse
@@ -30,16 +31,20 @@ LEARNING_RATES = {"lbfgs": 1.0, "adam": 0.02}
 
 @dataclass(frozen=True)
 class Method:
-    """What decides the program of a solver, and the coordinates in which it moves."""
+    """What decides the program of a solver, and the coordinates in which it moves.
+
+    ``round`` and ``carry`` are the host's affair, between two calls: no program reads them, so that
+    methods which differ in them alone are equal and share theirs.
+    """
 
     kind: str
     memory: int
     line_search: str
     precondition: float
-    round: int | None
     bounded: bool
     averaged: bool
-    carry: bool
+    round: int | None = field(compare=False)
+    carry: bool = field(compare=False)
 
 
 class Rates(NamedTuple):
@@ -103,8 +108,7 @@ def make_method(recipe: Recipe) -> tuple[Method, Rates]:
       ValueError: If there is no such solver, or jaxopt is missing for what it alone can do.
     """
     s = recipe.solver
-    if s.kind not in SOLVERS:
-        raise ValueError(f"unknown optimizer {s.kind!r}: known are {', '.join(SOLVERS)}")
+    solver = lookup("optimizer", s.kind, SOLVERS)
     if s.kind == "lbfgs" and s.line_search != "fixed" and lbfgs.jaxopt() is None:
         raise ValueError(f"line search {s.line_search!r} needs jaxopt: install it or use 'fixed'")
     rate = LEARNING_RATES[s.kind] if s.learning_rate is None else s.learning_rate
@@ -117,7 +121,7 @@ def make_method(recipe: Recipe) -> tuple[Method, Rates]:
         round=s.round if s.kind == "lbfgs" else None,
         bounded=recipe.bounds is not None,
         averaged=s.average > 0,
-        carry=s.carry and SOLVERS[s.kind].carry is not None,
+        carry=s.carry and solver.carry is not None,
     )
     return method, Rates(
         jnp.asarray(rate, float),

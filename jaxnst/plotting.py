@@ -2,7 +2,6 @@
 
 import io
 import math
-import os
 from collections.abc import Mapping, Sequence
 from importlib.util import find_spec
 from typing import Any
@@ -185,10 +184,4 @@ def _positive(values: ArrayLike) -> np.ndarray[Any, np.dtype[np.float64]]:
 
 
 def _kind(path: AnyPath) -> str:
-    ending = os.path.splitext(path)[1].lower()
-    if ending not in ENDINGS:
-        raise ValueError(
-            f"{_files.name_of(path)} has the ending {_files.name_of(ending)}, expected one of "
-            f"{', '.join(ENDINGS)}"
-        )
-    return ending[1:]
+    return _files.ending_of(path, ENDINGS, usual=".png")[1:]

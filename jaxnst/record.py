@@ -19,6 +19,7 @@ import numpy as np
 import numpy.typing as npt
 
 from jaxnst._checks import check
+from jaxnst._digests import digest_of
 from jaxnst._files import AnyPath, check_source
 from jaxnst._version import __version__
 from jaxnst.config import Precision, Recipe
@@ -138,13 +139,13 @@ def source_of(role: str, path: AnyPath, *, name: str | None = None) -> Source:
 
 def parameters_sha256(params: Mapping[str, Mapping[str, npt.ArrayLike]]) -> str:
     """Digest a network's parameters, by layer and name: shapes and float32 values."""
-    digest = hashlib.sha256()
-    for layer, parts in sorted(params.items()):
-        for part, value in sorted(parts.items()):
-            array = np.ascontiguousarray(value, "<f4")
-            digest.update(f"{layer}/{part} {array.shape}\n".encode())
-            digest.update(array.data)
-    return digest.hexdigest()
+    return digest_of(
+        {
+            f"{layer}/{part}": np.asarray(value, "<f4")
+            for layer, parts in params.items()
+            for part, value in parts.items()
+        }
+    )
 
 
 def format_record(record: Record) -> str:

@@ -83,20 +83,20 @@ class Run:
         self.total = sum(scale.evaluations for scale in self.schedule.scales)
 
     @cached_property
-    def colors(self) -> Picture:
-        """The content as it was given, of the size of the result: its colours are for others."""
+    def colored_like(self) -> Picture:
+        """The content as it was given, of the size of the result: whose colours others take."""
         return np.clip(resize(self.given, self.schedule.size), 0, 1)
 
     def recolored(self) -> tuple[Picture, list[StyleImage]]:
         """Return content and styles, these of the last scale's size, in the content's colours."""
-        recolor = partial(recolor_before, self.recipe.colors, content=self.colors)
+        recolor = partial(recolor_before, self.recipe.colors, content=self.colored_like)
         sizes = self.schedule.scales[-1].styles
         styles = [resize(style.image, size) for style, size in zip(self.styles, sizes, strict=True)]
         luminance = self.recipe.colors.mode == "content-luminance"
-        content = recolor(self.colors) if luminance else self.content
-        masks = [style.mask for style in self.styles]
-        recolored = [StyleImage(recolor(s), mask=m) for s, m in zip(styles, masks, strict=True)]
-        return content, recolored
+        content = recolor(self.colored_like) if luminance else self.content
+        recolored = [StyleImage(recolor(style)) for style in styles]
+        pairs = zip(recolored, self.styles, strict=True)
+        return content, [new if s.mask is None else new.masked(s.mask) for new, s in pairs]
 
     def settings(self, started: Picture | None) -> dict[str, str]:
         """Say in words all that decides the picture; ``started``: what it starts from, if given."""
@@ -237,5 +237,5 @@ class Run:
         box = self.schedule.without_margin(image.shape[:2])
         shown = np.clip(resize(image, self.schedule.size, box=box), 0, 1)
         if self.recipe.colors.after:
-            shown = recolor_after(self.recipe.colors, shown, self.colors)
+            shown = recolor_after(self.recipe.colors, shown, self.colored_like)
         return self.guidance.kept(shown)

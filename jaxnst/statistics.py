@@ -24,6 +24,7 @@ import numpy as np
 from jax import lax
 from jaxtyping import Array, Float
 
+from jaxnst._checks import lookup, not_own
 from jaxnst._types import FeatureMap, GramMatrix, PositionWeights
 from jaxnst.config import Precision
 from jaxnst.precision import PRODUCTS
@@ -270,8 +271,7 @@ def register_statistic(
       >>> get_statistic("peak")(jnp.ones((4, 5, 2))).tolist()
       [[1.0, 1.0]]
     """
-    if name in _OURS:
-        raise ValueError(f"style statistic {name!r} is jaxnst's own: choose another name")
+    not_own("style statistic", name, _OURS)
     STATISTICS[name] = Statistic(lambda f, weights, _: function(f, weights), _itself)
 
 
@@ -281,9 +281,7 @@ def get_statistic(name: str) -> Statistic:
     Raises:
       ValueError: If there is none of that name.
     """
-    if name not in STATISTICS:
-        raise ValueError(f"unknown style statistic {name!r}: known are {', '.join(STATISTICS)}")
-    return STATISTICS[name]
+    return lookup("style statistic", name, STATISTICS)
 
 
 def _flat(features: FeatureMap) -> Float[Array, "n c"]:

@@ -6,7 +6,6 @@ the content at a size, one for a style at a size, and a small one that mixes sty
 them, whatever sizes they had.
 """
 
-import hashlib
 import itertools
 import threading
 import weakref
@@ -18,8 +17,8 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 
+from jaxnst._digests import digest_of
 from jaxnst._types import Features, Image
 from jaxnst.image import fill_hidden, resize
 from jaxnst.masks import Mask, layer_sizes, position_weights, sized
@@ -46,7 +45,6 @@ class StyleImage:
     Args:
       image: ``(H, W, 3)`` RGB in [0, 1]; with a fourth channel, its opacity is a mask. It must not
         change any more.
-      mask: Which part of it counts; None: all that is opaque.
 
     Attributes:
       given: Its colours as they were given.
@@ -54,24 +52,25 @@ class StyleImage:
       mask: None where all counts.
     """
 
-    def __init__(self, image: Pixels, *, mask: Mask | None = None) -> None:
+    def __init__(self, image: Pixels) -> None:
         self.given, opacity = image[..., :3], image[..., 3:]
-        self.image = self.given
+        self.image: Pixels = self.given
+        self.mask: Mask | None = None
         if opacity.size and opacity.min() < 1:
-            self.image = fill_hidden(image)
-            opacity = opacity[..., 0]
-            mask = opacity if mask is None else sized(mask, opacity.shape) * opacity
-        self.mask = mask
+            self.image, self.mask = fill_hidden(image), opacity[..., 0]
 
     @cached_property
     def digest(self) -> str:
         """SHA-256 of its shape and values, and of its mask's."""
-        found = hashlib.sha256()
-        for array in (self.given, self.mask):
-            if array is not None:
-                found.update(repr(array.shape).encode())
-                found.update(np.ascontiguousarray(array).data)
-        return found.hexdigest()
+        own = {"image": self.given} | ({} if self.mask is None else {"mask": self.mask})
+        return digest_of(own)
+
+    def masked(self, mask: Mask) -> "StyleImage":
+        """Return the same picture, of which less counts: what the mask says of what is seen."""
+        found, size = StyleImage(self.given), self.image.shape[:2]
+        found.image = self.image
+        found.mask = mask if self.mask is None else sized(mask, size) * self.mask
+        return found
 
 
 class StyleStore:

@@ -15,7 +15,7 @@ from PIL import Image
 from jaxnst import cli
 from jaxnst.cli import paint, parser, resuming, watching
 from jaxnst.cli.stopping import Stopped
-from jaxnst.cli.watching import Animate, Interval, Log, Over, Plot, SaveEvery, SideBySide, Watch
+from jaxnst.cli.watching import Animate, Figure, Interval, Log, Over, Plot, SaveEvery, Watch
 from jaxnst.config import Scales
 from jaxnst.image import load_image, save_image
 from jaxnst.recipes import get_recipe
@@ -105,7 +105,7 @@ def test_listeners_are_what_the_protocol_says(tmp_path):
     path = str(tmp_path / "a")
     for one in (
         *(SaveEvery(path, 1, {}), Log(path), Plot(path), Animate(path, 1)),
-        SideBySide(path, picture, [picture]),
+        Figure(path, picture, [picture]),
     ):
         assert isinstance(one, watching.Listener)
 
@@ -235,7 +235,7 @@ def test_frames_are_bounded(tmp_path, monkeypatch):
 def test_content_styles_and_result_stand_side_by_side(tmp_path, styles, ended, value):
     path = str(tmp_path / "a.png")
     given = [grey(0.2 + 0.2 * i, (96, 96)) for i in range(styles)]
-    tell(SideBySide(path, grey(0.1, (24, 32)), given), ended=ended)
+    tell(Figure(path, grey(0.1, (24, 32)), given), ended=ended)
     figure = load_image(path)
     assert figure.shape[1] == 64 + styles * (48 + GAP) + GAP + 64
     label = figure.shape[0] - 48
@@ -248,7 +248,7 @@ def test_content_styles_and_result_stand_side_by_side(tmp_path, styles, ended, v
 def test_a_cut_out_is_shown_on_white(tmp_path):
     cut = np.zeros((*SIZE, 4), np.float32)
     ended = result()._replace(image=cut)
-    tell(SideBySide(str(tmp_path / "a.png"), cut, [grey(0.2)]), ended=ended)
+    tell(Figure(str(tmp_path / "a.png"), cut, [grey(0.2)]), ended=ended)
     figure = load_image(tmp_path / "a.png")
     assert figure[-5, 5].min() == figure[-5, -5].min() == 1
     tell(Animate(str(tmp_path / "a.gif"), 100), ended=ended)
@@ -257,14 +257,14 @@ def test_a_cut_out_is_shown_on_white(tmp_path):
 
 def test_a_figure_is_no_wider_than_formats_hold(tmp_path, monkeypatch):
     monkeypatch.setattr(watching, "LONGEST_SHEET", 100)
-    tell(SideBySide(str(tmp_path / "a.png"), grey(0.1), [grey(0.2)]), ended=result())
+    tell(Figure(str(tmp_path / "a.png"), grey(0.1), [grey(0.2)]), ended=result())
     assert 80 < load_image(tmp_path / "a.png").shape[1] <= 100 + 2 * GAP
 
 
 def test_a_run_stopped_before_its_first_step_leaves_nothing(tmp_path):
     first = list(reports())[:1]
     tell(Animate(str(tmp_path / "a.gif"), 1), news=first)
-    tell(SideBySide(str(tmp_path / "a.png"), grey(0.1), [grey(0.2)]), news=first)
+    tell(Figure(str(tmp_path / "a.png"), grey(0.1), [grey(0.2)]), news=first)
     assert not list(tmp_path.iterdir())
 
 

@@ -116,7 +116,7 @@ def _file_name(source: str) -> str:
     """Name an input without where it is.
 
     Example:
-      >>> _file_name("/home/a.jpg"), _file_name("https://example.org/b.jpg?key=5"), _file_name("-")
+      >>> _file_name("photos/a.jpg"), _file_name("https://example.org/b.jpg?key=5"), _file_name("-")
       ('a.jpg', 'b.jpg', 'standard input')
     """
     if source == STREAM:

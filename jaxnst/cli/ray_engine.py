@@ -1,6 +1,6 @@
 """Batches painted by the workers of a Ray cluster, which :mod:`jaxnst.cli.cluster` starts.
 
-A worker keeps the network, its compiled programs and the moments of styles from batch to batch. A
+A worker keeps the network, its compiled programs and the summaries of styles from batch to batch. A
 batch whose worker is lost goes to the next one that is free.
 """
 

@@ -148,7 +148,6 @@ def refuse_other_inputs(record: Record, sources: tuple[Source, ...]) -> None:
 
 def as_recorded(job: "Job", record: Record, messages: Messages) -> "Job":
     """Return a job as its record has it, and give notice of what makes the picture another."""
-    digest = parameters_sha256(job.network.params)
     here = record_of(job)
     for what, was, now in (
         ("jaxnst", record.jaxnst, here.jaxnst),
@@ -160,11 +159,11 @@ def as_recorded(job: "Job", record: Record, messages: Messages) -> "Job":
         messages.notice(
             f"made on a {record.platform}, this is a {here.platform}: the picture may differ"
         )
-    if (record.network, record.network_sha256) != (job.network.name, digest):
+    if (record.network, record.network_sha256) != (here.network, here.network_sha256):
         messages.notice(
             f"made with {record.network} of other parameters (SHA-256 "
-            f"{record.network_sha256[:12]}..., here {job.network.name} of {digest[:12]}...): the "
-            "picture will differ"
+            f"{record.network_sha256[:12]}..., here {here.network} of "
+            f"{here.network_sha256[:12]}...): the picture will differ"
         )
     same_size = (record.size, record.style_size) == (job.flags.size, job.flags.style_size)
     return dataclasses.replace(job, remat=True) if record.remat and same_size else job

@@ -124,7 +124,7 @@ def make_listeners(
     if interval := frame_interval(flags, total):
         found.append(Animate(flags.animate, interval))
     if flags.side_by_side:
-        found.append(SideBySide(flags.side_by_side, pictures.content, pictures.styles))
+        found.append(Figure(flags.side_by_side, pictures.content, pictures.styles))
     return found
 
 
@@ -245,13 +245,12 @@ class Animate:
 
     def close(self, result: StylizeResult | None) -> None:
         """Add the last picture and write the animation."""
-        if result is None and self.last is None:
-            return
-        last = self.last.image() if result is None else result.image  # type: ignore[union-attr]
-        save_animation(self.path, [*self.frames, as_frame(last)])
+        picture = _last_picture(result, self.last)
+        if picture is not None:
+            save_animation(self.path, [*self.frames, as_frame(picture)])
 
 
-class SideBySide:
+class Figure:
     """Makes a labelled figure of content, styles and result."""
 
     def __init__(self, path: str, content: Pixels, styles: Sequence[Pixels]) -> None:
@@ -265,11 +264,8 @@ class SideBySide:
 
     def close(self, result: StylizeResult | None) -> None:
         """Make the figure."""
-        if result is not None:
-            picture = result.image
-        elif self.last is not None:
-            picture = self.last.image()
-        else:
+        picture = _last_picture(result, self.last)
+        if picture is None:
             return
         several = len(self.styles) > 1
         named = [("content", self.content)]
@@ -278,3 +274,10 @@ class SideBySide:
         per_row = sum(p.shape[1] / p.shape[0] for _, p in named)
         height = min(picture.shape[0], int(LONGEST_SHEET / per_row))
         save_image(self.path, contact_sheet([named], height=max(1, height)))
+
+
+def _last_picture(result: StylizeResult | None, last: Progress | None) -> Pixels | None:
+    """Return the result's picture, or that of the last news; None: there is none yet."""
+    if result is not None:
+        return result.image
+    return None if last is None else last.image()

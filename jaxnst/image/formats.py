@@ -1,9 +1,6 @@
 """Which kinds of picture files there are, and what each of them can hold."""
 
-import difflib
-import os
-
-from jaxnst._files import AnyPath, name_of
+from jaxnst._files import AnyPath, ending_of
 
 ENDINGS = {
     ".jpg": "JPEG",
@@ -28,14 +25,7 @@ def kind_of(path: AnyPath) -> str:
     Raises:
       ValueError: The ending is not one of ``ENDINGS``.
     """
-    ending = os.path.splitext(path)[1].lower()
-    if ending not in ENDINGS:
-        near = difflib.get_close_matches(ending, ENDINGS, n=1, cutoff=0.8)
-        raise ValueError(
-            f"{name_of(path)} has the ending {name_of(ending)}, expected one of "
-            f"{', '.join(ENDINGS)}: try {near[0] if near else '.png'}"
-        )
-    return ENDINGS[ending]
+    return ENDINGS[ending_of(path, ENDINGS, usual=".png")]
 
 
 def holds_alpha(path: AnyPath) -> bool:
