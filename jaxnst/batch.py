@@ -19,12 +19,12 @@ from jaxnst.config import Precision, Recipe
 from jaxnst.guidance import StyleMix, make_guidance
 from jaxnst.lanes import default_device, lanes_of, mesh_of
 from jaxnst.networks.registry import LossNetwork, load_network
+from jaxnst.pictures import check_picture, style_pictures
 from jaxnst.recipes import get_recipe, recipe_on
 from jaxnst.result import StylizeResult
 from jaxnst.run import Run
 from jaxnst.side_by_side import SideBySide
 from jaxnst.targets import StyleImage, StyleStore
-from jaxnst.transfer import check_picture, style_pictures
 
 
 class BatchProgress(NamedTuple):

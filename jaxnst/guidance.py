@@ -4,12 +4,13 @@ R regions of the content are painted with mixtures of S styles. Without masks th
 with one style, or one mask, either serves all of the others; else there are as many of both.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jaxtyping import Float
 from numpy.typing import ArrayLike, NDArray
 
 from jaxnst._checks import not_negative
@@ -24,6 +25,7 @@ from jaxnst.masks import (
     position_weights,
     sized,
 )
+from jaxnst.networks.registry import LossNetwork
 from jaxnst.objective import EVERYWHERE, Objective, Where
 from jaxnst.result import Picture
 from jaxnst.schedule import Scale, Schedule, Size
@@ -72,7 +74,9 @@ class Guidance:
         content = {name: of(*sizes[name]) for name in objective.content_layers}
         return Where(content, style, of(regions), of(*size), of(*size, 3))
 
-    def mixture(self, objective: Objective, styles: int) -> NDArray[np.float32]:
+    def mixture(
+        self, network: LossNetwork, layers: Sequence[str], styles: int
+    ) -> NDArray[np.float32]:
         """Return how much of each style there is by style layer and region, ``(L, R, S)``.
 
         Raises:
@@ -81,15 +85,15 @@ class Guidance:
         """
         regions = max(1, len(self.masks))
         if 1 < regions == styles:
-            return np.tile(np.eye(styles, dtype=np.float32), (len(objective.style_layers), 1, 1))
-        named = {objective.network.resolve(k): v for k, v in self.mix.items() if k}
-        if unknown := named.keys() - set(objective.style_layers):
+            return np.tile(np.eye(styles, dtype=np.float32), (len(layers), 1, 1))
+        named = {network.resolve(k): v for k, v in self.mix.items() if k}
+        if unknown := named.keys() - set(layers):
             raise ValueError(
                 f"styles are mixed at {sorted(unknown)[0]}, which is none of the style layers "
-                f"{', '.join(objective.style_layers)}"
+                f"{', '.join(layers)}"
             )
         common = self.mix.get("", (1.0,) * styles)
-        rows = [named.get(layer, common) for layer in objective.style_layers]
+        rows = [named.get(layer, common) for layer in layers]
         each = np.reshape(np.asarray(rows, np.float32), (len(rows), 1, styles))
         return np.repeat(each, regions, axis=1)
 
@@ -100,13 +104,9 @@ class Guidance:
         if not self.masks and self.opacity is None:
             return EVERYWHERE
         network, inner = objective.network, scale.inner
-
-        def here(mask: Mask) -> Mask:
-            return sized(mask, inner, box=schedule.with_margin(mask.shape))
-
-        opaque = np.ones(inner, np.float32) if self.opacity is None else here(self.opacity)
-        masks = [here(mask) for mask in self.masks] or [np.ones(inner, np.float32)]
-        regions = disjoint(masks) * opaque
+        regions, opaque = self.regions(
+            lambda mask: sized(mask, inner, box=schedule.with_margin(mask.shape)), inner
+        )
         shares = regions.mean(axis=(1, 2)) / max(opaque.mean(), LEAST)
         sizes = layer_sizes(network, inner, objective.layers)
         style = {
@@ -122,6 +122,19 @@ class Guidance:
         free = (opaque >= VISIBLE).astype(np.float32)
         still = np.asarray(encode(jnp.asarray(content), objective.space))
         return Where(content_weights, style, shares.astype(np.float32), free, still)
+
+    def regions(
+        self, here: Callable[[Mask], Mask], size: Size
+    ) -> tuple[Float[NDArray[np.float32], "r _ _"], Mask]:
+        """Return the regions, of which pixels have shares, and the opacity, at some size.
+
+        Args:
+          here: Brings a mask to that size.
+          size: Height and width.
+        """
+        whole = np.ones(size, np.float32)
+        opaque = whole if self.opacity is None else here(self.opacity)
+        return disjoint([here(mask) for mask in self.masks] or [whole]) * opaque, opaque
 
     def kept(self, painted: Picture) -> Picture:
         """Put the content back where it is transparent, and add its opacity as a fourth channel."""

@@ -21,10 +21,10 @@ from jaxnst.loop import go_through
 from jaxnst.networks.registry import LossNetwork, load_network
 from jaxnst.objective import TERMS, Numbers
 from jaxnst.optimize import State, advance, picture, start
+from jaxnst.pictures import check_picture
 from jaxnst.result import Picture, Progress
 from jaxnst.run import Run
 from jaxnst.space import decode, encode
-from jaxnst.transfer import check_picture
 
 RECIPE = Recipe(
     name="reconstruction",

@@ -67,7 +67,9 @@ class Run:
         self.store = StyleStore() if store is None else store
         self.objective = make_objective(recipe, network, remat=remat)
         self.numbers = make_numbers(recipe)
-        self.mixture = self.guidance.mixture(self.objective, len(self.styles))
+        self.mixture = self.guidance.mixture(
+            self.objective.network, self.objective.style_layers, len(self.styles)
+        )
         self.method, self.rates = make_method(recipe)
         self.schedule = make_schedule(
             content.shape[:2],

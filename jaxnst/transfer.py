@@ -1,9 +1,7 @@
 """Style transfer from arrays to an array."""
 
-from collections.abc import Callable, Iterator, Sequence
-from typing import Any
+from collections.abc import Callable, Sequence
 
-import numpy as np
 from numpy.typing import ArrayLike
 
 from jaxnst.checkpoint import Checkpoint
@@ -11,8 +9,9 @@ from jaxnst.config import Precision, Recipe
 from jaxnst.guidance import StyleMix, make_guidance
 from jaxnst.loop import go_through
 from jaxnst.networks.registry import LossNetwork, load_network
+from jaxnst.pictures import check_picture, style_pictures
 from jaxnst.recipes import get_recipe, recipe_on
-from jaxnst.result import Picture, Progress, ScaleTiming, StylizeResult
+from jaxnst.result import Progress, ScaleTiming, StylizeResult
 from jaxnst.run import Run
 from jaxnst.targets import StyleImage
 
@@ -20,12 +19,8 @@ __all__ = [
     "Progress",
     "ScaleTiming",
     "StylizeResult",
-    "check_picture",
-    "style_pictures",
     "stylize",
 ]
-
-LEAST_SIDE = 16
 
 
 def stylize(
@@ -120,47 +115,3 @@ def stylize(
         guidance=guidance,
     )
     return go_through(run, started=started, callback=callback, every=every, resume=resume)
-
-
-def style_pictures(styles: Any) -> Iterator[tuple[str, ArrayLike]]:
-    """Go through the style images given, one or more, each with what it is called in messages.
-
-    Raises:
-      ValueError: If there is none.
-    """
-    if hasattr(styles, "ndim") and styles.ndim == 3:
-        yield "style", styles
-        return
-    if len(styles) == 0:
-        raise ValueError("styles is empty, expected at least one style image")
-    for i, style in enumerate(styles, 1):
-        yield f"style {i}", style
-
-
-def check_picture(name: str, image: ArrayLike, *, opacity: bool = False) -> Picture:
-    """Return an image as float32.
-
-    Args:
-      name: What it is called in messages.
-      image: ``(H, W, 3)`` RGB in [0, 1].
-      opacity: Whether it may have a fourth channel.
-
-    Raises:
-      TypeError: If it is none of floats.
-      ValueError: If it has another shape, values outside [0, 1], or a side under 16 pixels.
-    """
-    array = np.asarray(image)
-    channels = (3, 4) if opacity else (3,)
-    if array.ndim != 3 or array.shape[2] not in channels:
-        expected = " or ".join(f"(height, width, {count})" for count in channels)
-        raise ValueError(f"{name} image has shape {array.shape}, expected {expected}")
-    if not np.issubdtype(array.dtype, np.floating):
-        raise TypeError(f"{name} image is {array.dtype}, expected floats in [0, 1]")
-    if min(array.shape[:2]) < LEAST_SIDE:
-        raise ValueError(
-            f"{name} image is {array.shape[1]}x{array.shape[0]}, "
-            f"expected at least {LEAST_SIDE} pixels per side"
-        )
-    if not (np.all(np.isfinite(array)) and array.min() >= 0 and array.max() <= 1):
-        raise ValueError(f"{name} image has values outside [0, 1]: divide 8-bit values by 255")
-    return array.astype(np.float32, copy=False)

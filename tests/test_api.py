@@ -30,6 +30,7 @@ ROOMS = [
     *("srgb", "image", "sheet", "animation", "weights", "networks", "statistics", "losses"),
     *("distances", "objective", "precondition", "lbfgs", "optimize", "lanes"),
     *("schedule", "masks", "targets", "checkpoint", "result", "plotting", "notebook", "guidance"),
+    *("pictures", "feedforward"),
     *("fingerprint", "colors", "starts", "run", "loop", "transfer", "reconstruct"),
     *("footprint", "planning"),
     *("side_by_side", "batch", "cli"),
@@ -188,7 +189,7 @@ def test_rooms_import_from_the_rooms_before_them_only(path):
     ("library", "rooms"),
     [
         ("PIL", {"image", "srgb", "sheet", "animation"}),
-        ("flax", {"networks"}),
+        ("flax", {"networks", "feedforward"}),
         ("jaxopt", {"lbfgs"}),
         ("h5py", {"weights"}),
         ("scipy", {"weights"}),

@@ -8,6 +8,7 @@ from pathlib import Path
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from helpers import conv2d
 from hypothesis import given
 from hypothesis import strategies as st
 from numpy.lib import format as npy
@@ -400,3 +401,40 @@ def test_without_pytorch_a_pth_says_what_to_do(tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "torch", None)
     (tmp_path / "x.pth").write_bytes(b"\x80\x02\x8a\nl\xfc\x9c")
     assert_refused(tmp_path / "x.pth", r"pip install 'jaxnst\[torch\]'")
+
+
+def test_a_safetensors_file_may_begin_as_a_pickle_does(tmp_path):
+    path = tmp_path / "a.safetensors"
+    params = {"conv1_1/bias": np.ones(3, np.float32)}
+    for length in range(1, 600):
+        write_parameters(path, params, metadata={"note": "x" * length})
+        if path.read_bytes()[:2] == b"\x80\x02":
+            break
+    assert path.read_bytes()[:2] == b"\x80\x02"
+    np.testing.assert_array_equal(read_parameters(path)[0]["conv1_1/bias"], params["conv1_1/bias"])
+
+
+def test_decoders_of_the_normalised_vgg_are_named_from_their_end():
+    kernels = {1: (8, 16), 5: (8, 8), 8: (4, 8), 12: (4, 4), 15: (3, 4)}
+    tensors = {f"{i}.weight": np.zeros((*shape, 3, 3), np.float32) for i, shape in kernels.items()}
+    names = [f"{name}/kernel" for name in ("conv3_1", "conv2_2", "conv2_1", "conv1_2", "conv1_1")]
+    found, _ = convert(tensors)
+    assert list(found) == names
+    assert [found[name].shape[2:] for name in names] == [s[::-1] for s in kernels.values()]
+
+
+def test_the_first_module_of_a_distilled_encoder_is_folded_into_the_second(rng):
+    mixing, offset = rng.normal(size=(3, 3, 1, 1)), rng.normal(size=3)
+    kernel, bias = rng.normal(size=(4, 3, 3, 3)), rng.normal(size=4)
+    tensors = {"conv0.weight": mixing, "conv0.bias": offset}
+    tensors |= {"conv11.weight": kernel, "conv11.bias": bias}
+    tensors |= {"conv11_aux.weight": np.ones((6, 4, 1, 1)), "conv11_aux.bias": np.ones(6)}
+    own = {name: value.astype(np.float32) for name, value in tensors.items()}
+    found, said = convert(own)
+    assert said == {"preprocessing": "identity"}
+    image = rng.normal(size=(5, 6, 3))
+    mixed = image @ mixing[:, :, 0, 0].T + offset
+    wanted = conv2d(mixed, kernel.transpose(2, 3, 1, 0), bias, "reflect")
+    got = conv2d(image, found["conv1_1/kernel"], found["conv1_1/bias"], "reflect")
+    np.testing.assert_allclose(got, wanted, rtol=1e-4, atol=1e-5)
+    assert set(found) == {"conv1_1/kernel", "conv1_1/bias"}

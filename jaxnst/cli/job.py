@@ -181,7 +181,8 @@ def make_job(flags: argparse.Namespace, recipe: Recipe, pictures: Pictures) -> J
     lay_out()  # what is wrong without a mixture is wrong with the pictures
     with blaming_flags():
         styles, guidance = lay_out(style_mix=style_mix_of(flags))
-        guidance.mixture(make_objective(recipe, network), len(styles))
+        objective = make_objective(recipe, network)
+        guidance.mixture(objective.network, objective.style_layers, len(styles))
     return Job(flags, recipe, pictures, device, network, guidance)
 
 

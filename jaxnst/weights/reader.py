@@ -44,7 +44,8 @@ def read_parameters(path: str | os.PathLike[str]) -> tuple[Parameters, dict[str,
         return _read_archive(path)
     if matconvnet.matches(head):
         return matconvnet.read(path)
-    if torch_file.matches(head):
+    # A safetensors header of 640 bytes begins as a pickle does.
+    if torch_file.matches(head) and not native.matches(head):
         return torch_file.read(path)
     if not native.matches(head):
         for start, what in _FOREIGN:

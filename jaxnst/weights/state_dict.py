@@ -2,8 +2,10 @@
 
 Understood are state dicts of torchvision and jcjohnson (VGG: ``features.0.weight``), torchvision's
 DenseNets in both their spellings (``norm1`` and ``norm.1``), Gatys' ``vgg_conv.pth``
-(``conv1_1.weight``), and the normalised VGG, whose first module is a 1x1 convolution from RGB to
-the Caffe network's input (``0.weight``). Classifiers are left out. Kernels go from OIHW to HWIO.
+(``conv1_1.weight``), and two families of encoders whose first module is a 1x1 convolution from RGB
+to the Caffe network's input, each with its decoders: the normalised VGG (``0.weight``) and the
+distilled ones (``conv0.weight``, ``conv11.weight``). Classifiers are left out, and what only
+training needed. Kernels go from OIHW to HWIO.
 """
 
 import re
@@ -52,8 +54,31 @@ def convert(tensors: Tensors) -> tuple[Parameters, dict[str, str]]:
         return _renamed(plain, _by_place(plain)), {"preprocessing": UNSAID}
     if _starts_with_caffe(tensors):
         rest = {k: v for k, v in tensors.items() if not k.startswith("0.")}
-        return _renamed(rest, _in_order(rest)), {"preprocessing": "caffe", "unit_means": "true"}
+        names_in_order = _conv_names("vgg19")
+        caffe = {"preprocessing": "caffe", "unit_means": "true"}
+        return _renamed(rest, dict(zip(_kernels(rest), names_in_order, strict=False))), caffe
+    if any(re.fullmatch(r"conv[1-5]{2}\.weight", name) for name in names):
+        return _distilled(tensors)
+    kernels = _kernels(tensors)
+    if kernels and tensors[f"{kernels[-1]}.weight"].shape[0] == 3:  # ends at an image
+        deepest_last = _conv_names("vgg19")[: len(kernels)]
+        return _renamed(tensors, dict(zip(kernels, reversed(deepest_last), strict=True))), {}
     return _renamed(tensors, {}), {}
+
+
+def _distilled(tensors: Tensors) -> tuple[Parameters, dict[str, str]]:
+    """Read an encoder or a decoder of Collaborative Distillation."""
+    tensors = {k: v for k, v in tensors.items() if "_aux." not in k}
+    names = {layer: f"conv{layer[4]}_{layer[5]}" for layer in _layers(tensors) if layer != "conv0"}
+    params = _renamed(tensors, names)
+    if "conv0/kernel" not in params:
+        return params, {}
+    # The first module mixes colours, at every pixel alike: conv1_1 does so as well.
+    mixing, offset = params.pop("conv0/kernel")[0, 0], params.pop("conv0/bias")
+    kernel = params["conv1_1/kernel"].astype(np.float64)
+    params["conv1_1/bias"] += (offset @ kernel.sum((0, 1))).astype(np.float32)
+    params["conv1_1/kernel"] = (mixing.astype(np.float64) @ kernel).astype(np.float32)
+    return params, {"preprocessing": "identity"}
 
 
 def _starts_with_caffe(tensors: Tensors) -> bool:
@@ -67,9 +92,12 @@ def _conv_names(network: str) -> list[str]:
     return [f"conv{b}_{i}" for b, n in enumerate(_BLOCKS[network], 1) for i in range(1, n + 1)]
 
 
+def _layers(tensors: Tensors) -> list[str]:
+    return [name.removesuffix(".weight") for name in tensors if name.endswith(".weight")]
+
+
 def _kernels(tensors: Tensors) -> list[str]:
-    places = [name.removesuffix(".weight") for name in tensors if name.endswith(".weight")]
-    return sorted((p for p in places if p.isdecimal()), key=int)
+    return sorted((place for place in _layers(tensors) if place.isdecimal()), key=int)
 
 
 def _by_place(tensors: Tensors) -> dict[str, str]:
@@ -83,11 +111,6 @@ def _by_place(tensors: Tensors) -> dict[str, str]:
         if found == places[: len(found)]:
             return dict(zip(map(str, found), _conv_names(network), strict=False))
     return {}
-
-
-def _in_order(tensors: Tensors) -> dict[str, str]:
-    """Name convolutions by their order, whatever lies between them: the normalised VGG19."""
-    return dict(zip(_kernels(tensors), _conv_names("vgg19"), strict=False))
 
 
 def _renamed(tensors: Tensors, names: Mapping[str, str]) -> Parameters:

@@ -1,0 +1,1 @@
+"""Style transfer in one pass: no loop, networks alone."""

@@ -1,0 +1,259 @@
+"""Decoders: from a feature map of a VGG back to the image (Li et al. 2017, section 3.1).
+
+A decoder of level L starts at reluL_1 and mirrors the loss network: every convolution from there
+up to the image, in reverse order, with inputs and outputs exchanged, and a nearest-neighbour
+up-sampling where the network pools. Loss network and decoder are an autoencoder.
+
+Reference:
+  Li, Fang, Yang, Wang, Lu, Yang: Universal Style Transfer via Feature Transforms. NIPS 2017.
+"""
+
+import os
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import flax.linen as nn
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float
+from numpy.typing import NDArray
+
+from jaxnst.config import Padding, Precision
+from jaxnst.networks.layers import relu
+from jaxnst.networks.modules import Convolution
+from jaxnst.networks.registry import LossNetwork, Params, load_network, make_network
+from jaxnst.networks.table import Shapes
+from jaxnst.networks.vgg import VGG, Blocks
+from jaxnst.preprocessing import PREPROCESSING
+from jaxnst.weights import bundled, check_parameters, read_parameters
+
+BUNDLED = {"vgg19-lite": "vgg19-lite-decoders.safetensors"}
+"""Files of decoders that ship with jaxnst, by network."""
+
+
+class Decoder(nn.Module):
+    """Map a feature map of layer reluL_1 back to the image that gave it.
+
+    Attributes:
+      blocks: Of the VGG, output channels of every convolution by block.
+      level: L, 1 to 5.
+      padding: What a convolution finds beyond the border.
+      precision: Of the convolutions.
+    """
+
+    blocks: Blocks
+    level: int
+    padding: Padding = "edge"
+    precision: Precision = "float32"
+
+    @nn.compact
+    def __call__(self, x: Float[Array, "*batch h w c"]) -> Float[Array, "*batch h2 w2 3"]:
+        """Return RGB, about [0, 1] but in no bounds, 2^(L-1) times as high and wide."""
+        shapes = self.shapes()
+        for name in self.layers():
+            width = shapes[f"{name}/kernel"][-1]
+            x = Convolution(width, padding=self.padding, precision=self.precision, name=name)(x)
+            if name != "conv1_1":
+                x = relu(x)
+            if name.endswith("_1") and name != "conv1_1":
+                x = upsample(x)
+        return x
+
+    @nn.nowrap
+    def layers(self) -> tuple[str, ...]:
+        """Name the convolutions in the order in which they run, each after the one it mirrors."""
+        return tuple(dict.fromkeys(name.split("/")[0] for name in self.shapes()))
+
+    @nn.nowrap
+    def shapes(self) -> Shapes:
+        """List the parameters, in the order in which they are used."""
+        table = VGG(self.blocks).shapes()
+        names = [name.split("/")[0] for name in table if name.endswith("/kernel")]
+        mirrored = reversed(names[: names.index(f"conv{self.level}_1") + 1])
+        found: Shapes = {}
+        for name in mirrored:
+            height, width, inputs, outputs = table[f"{name}/kernel"]
+            found[f"{name}/kernel"] = (height, width, outputs, inputs)
+            found[f"{name}/bias"] = (inputs,)
+        return found
+
+
+def upsample(x: Float[Array, "*batch h w c"]) -> Float[Array, "*batch h2 w2 c"]:
+    """Repeat every row and column."""
+    *batch, h, w, c = x.shape
+    wide = jnp.broadcast_to(x[..., :, None, :, None, :], (*batch, h, 2, w, 2, c))
+    return wide.reshape(*batch, 2 * h, 2 * w, c)
+
+
+@dataclass(frozen=True)
+class Autoencoder:
+    """A loss network as far as reluL_1, and the decoder that leads back.
+
+    Like a loss network, it can be a static argument of ``jax.jit`` while parameters are passed
+    beside it.
+
+    Attributes:
+      encoder: The loss network.
+      decoder: Leads back.
+      params: The decoder's parameters by layer.
+    """
+
+    encoder: LossNetwork
+    decoder: Decoder
+    params: Params = field(compare=False, repr=False)
+
+    @property
+    def level(self) -> int:
+        """L."""
+        return self.decoder.level
+
+    @property
+    def layer(self) -> str:
+        """Name of the layer that is decoded."""
+        return f"relu{self.level}_1"
+
+    @property
+    def stride(self) -> int:
+        """What the sides of an image must be divided by."""
+        return self.encoder.stride(self.layer)
+
+    def encode(
+        self, params: Params, image: Float[Array, "*batch h w 3"]
+    ) -> Float[Array, "*batch _ _ c"]:
+        """Compute the feature map of an image, RGB in [0, 1], by parameters of the encoder."""
+        return self.encoder.features(params, image, (self.layer,))[self.layer]
+
+    def decode(
+        self, params: Params, features: Float[Array, "*batch h w c"]
+    ) -> Float[Array, "*batch h2 w2 3"]:
+        """Compute the image of a feature map by parameters of the decoder."""
+        image: Array = self.decoder.apply({"params": params}, features)  # type: ignore[assignment]
+        return image
+
+
+def load_autoencoders(
+    network: str | LossNetwork, *, decoders: str | os.PathLike[str] | None = None
+) -> dict[int, Autoencoder]:
+    """Load a loss network's decoders.
+
+    Args:
+      network: A VGG, or the name of one that needs no file.
+      decoders: File of ``scripts/train_decoders.py``; None: those that ship with jaxnst.
+
+    Returns:
+      Autoencoders by level, for all levels that the file has.
+
+    Raises:
+      KeyError: If there is no network of that name.
+      FileNotFoundError: If the file is not there.
+      ValueError: If the network is no VGG, has no decoders of its own and none are given, or the
+        file belongs to another network, or is none of decoders, or damaged.
+    """
+    network = load_network(network) if isinstance(network, str) else network
+    blocks = _blocks_of(network)
+    if decoders is None:
+        if network.name not in BUNDLED:
+            raise ValueError(
+                f"no decoders for {network.name} ship with jaxnst, only for {', '.join(BUNDLED)}: "
+                "give a file of scripts/train_decoders.py (decoders)"
+            )
+        decoders = bundled(BUNDLED[network.name])
+    found, metadata = read_parameters(decoders)
+    if metadata.get("decoders_of") != network.name:
+        owner = metadata.get("decoders_of")
+        what = f"decoders of {owner}" if owner else "no decoders"
+        raise ValueError(
+            f"{os.fspath(decoders)} has {what}, expected those of {network.name}: give a file that "
+            "scripts/train_decoders.py wrote for it"
+        )
+    by_level: dict[int, dict[str, NDArray[np.float32]]] = {}
+    for key, value in found.items():
+        match = re.fullmatch(r"level([1-5])/(.+)", key)
+        if match is None:
+            raise ValueError(f"{os.fspath(decoders)} has {key}, expected level5/conv5_1/kernel")
+        by_level.setdefault(int(match[1]), {})[match[2]] = value
+    return {
+        level: make_autoencoder(network, level, by_level[level], source=decoders, blocks=blocks)
+        for level in sorted(by_level, reverse=True)
+    }
+
+
+def make_autoencoder(
+    network: LossNetwork,
+    level: int,
+    parameters: Mapping[str, NDArray[np.floating]],
+    *,
+    source: str | os.PathLike[str] = "decoder",
+    padding: Padding = "edge",
+    blocks: Blocks | None = None,
+) -> Autoencoder:
+    """Assemble an autoencoder of a VGG and a decoder's flat parameters (``conv2_1/kernel``).
+
+    Args:
+      network: The VGG.
+      level: L.
+      parameters: The decoder's.
+      source: Where they come from, for messages.
+      padding: Of the decoder's convolutions.
+      blocks: Widths of the network; None: its own.
+
+    Raises:
+      ValueError: If the parameters do not fit the network, or it has no such level.
+    """
+    blocks = _blocks_of(network) if blocks is None else blocks
+    if not 1 <= level <= len(blocks):
+        raise ValueError(f"level is {level}, expected 1 to {len(blocks)}")
+    decoder = Decoder(blocks, level, padding=padding)
+    check_parameters(parameters, decoder.shapes(), source, prefix_ok=False)
+    params: Params = {}
+    for key, value in parameters.items():
+        layer, part = key.split("/")
+        params.setdefault(layer, {})[part] = jnp.asarray(np.asarray(value, np.float32))
+    return Autoencoder(network, decoder, params)
+
+
+def read_autoencoder(
+    encoder: str | os.PathLike[str], decoder: str | os.PathLike[str]
+) -> Autoencoder:
+    """Read an encoder and its decoder as published for PyTorch, one pair of files per level.
+
+    Known are the normalised VGG with the decoders of Li et al. 2017 (``vgg_normalised_conv3_1``,
+    ``feature_invertor_conv3_1``) and the distilled ones of Wang et al., Collaborative Distillation
+    for Ultra-Resolution Universal Style Transfer, CVPR 2020 (``3SE``, ``3SD``). Both repeat the
+    image by reflection at its border. Needs ``jaxnst[torch]``.
+
+    Args:
+      encoder: File of the encoder.
+      decoder: File of its decoder.
+
+    Raises:
+      FileNotFoundError: If a file is not there.
+      ValueError: If a file cannot be read, or the two do not belong together.
+    """
+    parameters, metadata = read_parameters(encoder)
+    blocks = _blocks_in(parameters, encoder)
+    module = VGG(blocks, padding="reflect")
+    check_parameters(parameters, module.shapes(), encoder)
+    preprocessing = PREPROCESSING[metadata.get("preprocessing", "caffe")]
+    network = make_network(os.path.basename(encoder), module, preprocessing, parameters)
+    found, _ = read_parameters(decoder)
+    return make_autoencoder(network, len(blocks), found, source=decoder, padding="reflect")
+
+
+def _blocks_of(network: LossNetwork) -> Blocks:
+    if not isinstance(network.module, VGG):
+        raise ValueError(f"{network.name} is no VGG: only those can be mirrored by a decoder")
+    return network.module.blocks
+
+
+def _blocks_in(parameters: Mapping[str, NDArray[Any]], source: str | os.PathLike[str]) -> Blocks:
+    """Tell the widths of a VGG from its parameters."""
+    widths: dict[int, list[int]] = {}
+    for key, value in parameters.items():
+        if match := re.fullmatch(r"conv(\d)_\d/kernel", key):
+            widths.setdefault(int(match[1]), []).append(value.shape[-1])
+    if not widths or list(widths) != list(range(1, len(widths) + 1)):
+        raise ValueError(f"{os.fspath(source)} has no VGG's convolutions: give an encoder's file")
+    return tuple(tuple(of) for of in widths.values())
