@@ -206,11 +206,15 @@ def make_guidance(
         if opacity is not None and (sized(mask, size) * opacity).max() < VISIBLE:
             raise ValueError(f"mask {i} covers nothing but what is transparent: nothing to paint")
     hidden = None if opacity is None else content.given
-    return parts, Guidance(_check_mix(style_mix, len(parts)), found, opacity, hidden)
+    return parts, Guidance(check_mix(style_mix, len(parts)), found, opacity, hidden)
 
 
-def _check_mix(given: StyleMix | None, styles: int) -> dict[str, tuple[float, ...]]:
-    """Bring weights of styles into the form of :class:`Guidance`."""
+def check_mix(given: StyleMix | None, styles: int) -> dict[str, tuple[float, ...]]:
+    """Bring weights of styles into the form of :class:`Guidance`.
+
+    Raises:
+      ValueError: If there is not one for each style, one is negative, or all are 0.
+    """
     if given is None:
         return {}
     by_layer = given if isinstance(given, Mapping) else {"": given}

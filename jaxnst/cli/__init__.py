@@ -26,6 +26,7 @@ class Command(NamedTuple):
 
 COMMANDS = (
     Command("run", "paint a picture in the manner of others", "jaxnst.cli.run"),
+    Command("instant", "paint pictures in one pass, a second each", "jaxnst.cli.instant"),
     Command("batch", "paint folders of pictures, or the rows of a manifest", "jaxnst.cli.batch"),
     Command("sweep", "paint one pair in many variations, on one sheet", "jaxnst.cli.sweep"),
     Command(

@@ -87,6 +87,16 @@ def sides(text: str) -> tuple[int, ...]:
     return () if text == "auto" else tuple(map(whole(*SIZES), text.split(",")))
 
 
+def levels(text: str) -> tuple[int, ...]:
+    """Read levels of a network.
+
+    Example:
+      >>> levels("5,3,1")
+      (5, 3, 1)
+    """
+    return tuple(map(whole(1, 5), text.split(",")))
+
+
 def memory(text: str) -> int:
     """Read an amount of memory, bytes.
 

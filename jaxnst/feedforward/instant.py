@@ -16,7 +16,7 @@ from jaxnst.config import Scales
 from jaxnst.feedforward.decoders import Autoencoder, load_autoencoders
 from jaxnst.feedforward.transforms import Summary, Transform
 from jaxnst.feedforward.wct import Regions, summarize_style, transfer
-from jaxnst.guidance import Guidance, StyleMix, make_guidance
+from jaxnst.guidance import Guidance, StyleMix, check_mix, make_guidance
 from jaxnst.image import resize
 from jaxnst.masks import Mask, layer_sizes, position_weights, sized
 from jaxnst.networks.registry import LossNetwork
@@ -98,6 +98,8 @@ class OnePass:
             StyleImage(check_picture(name, style, opacity=True))
             for name, style in style_pictures(styles)
         ]
+        count = max(len(self.styles), len(style_masks))
+        self._mixture(Guidance(check_mix(style_mix, count)), count)
         self._summaries: dict[tuple[str, Size], tuple[Summary, ...]] = {}
 
     def paint(
@@ -152,14 +154,18 @@ class OnePass:
         self, parts: Sequence[StyleImage], sizes: Sequence[Size], guidance: Guidance
     ) -> tuple[Summary, ...]:
         """Return for every level the styles of each region."""
-        layers = [level.layer for level in self.levels]
-        mixture = guidance.mixture(self.levels[0].encoder, layers, len(parts))
-        mixture /= mixture.sum(axis=-1, keepdims=True)
+        mixture = self._mixture(guidance, len(parts))
         each = [self._summary(part, size) for part, size in zip(parts, sizes, strict=True)]
         return tuple(
             jax.tree.map(lambda *of, m=of_level: jnp.tensordot(m, jnp.stack(of), 1), *summaries)
             for of_level, summaries in zip(mixture, zip(*each, strict=True), strict=True)
         )
+
+    def _mixture(self, guidance: Guidance, styles: int) -> NDArray[np.float32]:
+        """Return the share of each style by level and region, ``(L, R, S)``."""
+        layers = [level.layer for level in self.levels]
+        mixture = guidance.mixture(self.levels[0].encoder, layers, styles)
+        return mixture / mixture.sum(axis=-1, keepdims=True)
 
     def _summary(self, style: StyleImage, size: Size) -> tuple[Summary, ...]:
         key = style.digest, size

@@ -1,0 +1,127 @@
+"""``jaxnst instant`` from flags to files, with decoders that nobody has trained."""
+
+import numpy as np
+import pytest
+
+from jaxnst.feedforward.decoders import Decoder
+from jaxnst.image import load_image, save_image
+from jaxnst.networks.vgg import VGG19_LITE
+from jaxnst.weights import write_parameters
+
+
+@pytest.fixture(scope="module")
+def decoders(tmp_path_factory):
+    """A file of decoders for levels 2 and 1."""
+    path, rng = (
+        tmp_path_factory.mktemp("decoders") / "decoders.safetensors",
+        np.random.default_rng(0),
+    )
+    found = {}
+    for level in (1, 2):
+        for name, shape in Decoder(VGG19_LITE, level).shapes().items():
+            spread = 1 / np.sqrt(np.prod(shape[:-1])) if len(shape) == 4 else 0.2
+            found[f"level{level}/{name}"] = rng.normal(0, spread, shape).astype(np.float16)
+    write_parameters(path, found, metadata={"decoders_of": "vgg19-lite"})
+    return path
+
+
+@pytest.fixture
+def folder(tmp_path, monkeypatch, rng):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "photos").mkdir()
+    for name, size in (("photos/a", (40, 48)), ("photos/b", (48, 40)), ("style", (40, 40))):
+        save_image(f"{name}.png", rng.uniform(0, 1, (*size, 3)).astype(np.float32))
+    return tmp_path
+
+
+@pytest.fixture
+def instant(call, decoders):
+    """Call ``jaxnst instant`` with levels 2 and 1 at 32 pixels."""
+    given = ("--decoders", decoders, "--levels", "2,1", "--size", 32, "--no-cache")
+    return lambda *arguments: call("instant", *arguments, *given)
+
+
+def refused(outcome, status, *words):
+    """One line on stderr that holds the words, nothing on stdout."""
+    found, out, err = outcome
+    assert (found, out) == (status, "")
+    assert err.count("\n") == 1
+    for word in words:
+        assert word in err
+
+
+def test_a_picture(folder, instant):
+    status, out, err = instant("photos/a.png", "style.png", "-o", "out.png")
+    assert (status, out) == (0, "out.png\n")
+    assert "photos/a.png: 32x27" in err
+    assert load_image("out.png").shape == (27, 32, 3)
+
+
+def test_how_is_up_to_flags(folder, instant):
+    one = ("photos/a.png", "style.png", "-o", "out.png", "--quiet")
+
+    def painted(*more):
+        assert instant(*one, *more)[0] == 0
+        return load_image("out.png")
+
+    first = painted()
+    np.testing.assert_array_equal(painted("--alpha", "0.6", "--transform", "whiten"), first)
+    for more in (["--alpha", "0"], ["--transform", "moments"], ["--style-size", "24"]):
+        assert np.abs(painted(*more) - first).max() > 0.01
+
+
+def test_a_folder_one_bad_file_costs_only_itself(folder, instant):
+    (folder / "photos/c.png").write_bytes(b"no picture")
+    status, out, err = instant("photos", "style.png", "-o", "painted")
+    assert status == 1
+    assert out.splitlines() == ["painted/a.png", "painted/b.png"]
+    assert "photos/c.png" in err and "1 of 3 pictures failed" in err
+    assert load_image("painted/b.png").shape == (32, 27, 3)
+    assert instant("photos/[ab].png", "style.png", "-o", "painted", "--ending", ".jpg")[0] == 0
+    assert (folder / "painted/a.jpg").read_bytes()[:3] == b"\xff\xd8\xff"
+
+
+def test_several_styles_with_masks(folder, instant):
+    left = np.zeros((40, 48, 3), np.float32)
+    left[:, :24] = 1
+    save_image("left.png", left)
+    save_image("right.png", 1 - left)
+    masks = ("--mask", "left.png", "--mask", "right.png")
+    status, _, _ = instant("photos/a.png", "style.png", "photos/b.png", "-o", "out.png", *masks)
+    assert status == 0
+    mixed = instant(
+        "photos/a.png", "style.png", "photos/b.png", "-o", "b.png", "--style-mix", "3,1"
+    )
+    assert mixed[0] == 0
+
+
+@pytest.mark.parametrize(
+    ("arguments", "status", "words"),
+    [
+        (["photos/a.png", "style.png", "-o", "out.png", "--alpha", "2"], 2, "alpha is 2.0"),
+        (["photos/a.png", "style.png", "-o", "out.png", "--levels", "6"], 2, "out of range"),
+        (["photos/a.png", "style.png", "-o", "out.png", "--levels", "5,2"], 2, "level 5, only"),
+        (["photos/a.png", "style.png", "-o", "out.txt"], 1, "out.txt"),
+        (["photos/a.png", "style.png", "-o", "photos/a.png"], 2, "would overwrite"),
+        (["photos/a.png", "style.png", "-o", "none/out.png"], 1, "none"),
+        (["photos/z.png", "style.png", "-o", "out.png"], 1, "photos/z.png"),
+        (["photos", "style.png", "-o", "photos"], 2, "is the folder of CONTENT"),
+        (["photos", "style.png", "-o", "style.png"], 2, "is a file, expected a folder"),
+        (["none/*.png", "style.png", "-o", "out"], 2, "there is no picture in"),
+        (["photos", "style.png", "-o", "out", "--mask", "style.png"], 2, "--mask is for one"),
+        (["photos/a.png", "-o", "out.png"], 2, "STYLE"),
+        (["photos/a.png", "style.png", "-o", "out.png", "--aplha", "1"], 2, "--alpha"),
+        (["photos/a.png", "style.png", "-o", "o.png", "--style-mix", "1,2"], 2, "2 weights for 1"),
+        (["photos/a.png", "style.png", "-o", "o.png", "--network", "squeezenet1.1"], 2, "layer"),
+    ],
+)
+def test_what_cannot_be_done_is_one_line(folder, call, decoders, arguments, status, words):
+    given = [] if "--levels" in arguments else ["--levels", "2,1"]
+    refused(call("instant", *arguments, *given, "--decoders", decoders, "--quiet"), status, words)
+
+
+def test_a_style_that_is_too_small_is_refused_with_a_way_out(folder, instant, rng):
+    save_image("small.png", rng.uniform(0, 1, (16, 16, 3)).astype(np.float32))
+    assert instant("photos/a.png", "small.png", "-o", "out.png")[0] == 0
+    outcome = instant("photos/a.png", "small.png", "-o", "out.png", "--style-size", "8")
+    assert outcome[0] == 2
