@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from jaxnst.batch import BatchProgress, stylize_batch
     from jaxnst.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
     from jaxnst.distances import register_distance, style_loss
+    from jaxnst.feedforward.instant import instant
     from jaxnst.image import load_image, read_record, resize, save_image
     from jaxnst.losses import content_loss, total_variation
     from jaxnst.networks import LossNetwork, extract_features, load_network
@@ -45,6 +46,7 @@ __all__ = [
     "extract_features",
     "get_recipe",
     "gram_matrix",
+    "instant",
     "load_checkpoint",
     "load_image",
     "load_network",
@@ -71,6 +73,7 @@ _MODULES = {
     "jaxnst.batch": ("BatchProgress", "stylize_batch"),
     "jaxnst.checkpoint": ("Checkpoint", "load_checkpoint", "save_checkpoint"),
     "jaxnst.distances": ("register_distance", "style_loss"),
+    "jaxnst.feedforward.instant": ("instant",),
     "jaxnst.image": ("load_image", "read_record", "resize", "save_image"),
     "jaxnst.losses": ("content_loss", "total_variation"),
     "jaxnst.networks": ("LossNetwork", "extract_features", "load_network"),

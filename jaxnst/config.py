@@ -31,7 +31,7 @@ Precision = Literal["float32", "tf32", "bfloat16"]
 
 MOST_EVALUATIONS = 10**7
 
-STARTS = ("content", "noise", "style", "style-colors")
+STARTS = ("content", "noise", "style", "style-colors", "instant")
 """What an image may start from by name; see :mod:`jaxnst.starts`."""
 
 

@@ -10,6 +10,7 @@ import numpy as np
 
 from jaxnst.colors import recolor_after, recolor_before
 from jaxnst.config import STARTS, Recipe
+from jaxnst.feedforward.instant import start_in_one_pass
 from jaxnst.fingerprint import settings_of
 from jaxnst.guidance import Guidance
 from jaxnst.image import resize
@@ -222,6 +223,11 @@ class Run:
             shares = self.mixture / self.mixture.sum(axis=-1, keepdims=True)
             pictures = [(style.image, style.mask) for style in self.styles]
             return scatter_colors(key, pictures, size, shares=shares.mean(axis=(0, 1)))
+        if self.recipe.init == "instant":
+            inside = 1 + 2 * self.schedule.margin / max(self.schedule.size)
+            side = round(max(size) / inside)
+            picture = start_in_one_pass(self.content, self.styles, self.guidance, size=side)
+            return self.with_margin(picture, coarsest)
         raise ValueError(
             f"init is {self.recipe.init!r}, expected one of {', '.join(STARTS)} "
             "(for a picture of your own, pass it as init)"

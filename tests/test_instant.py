@@ -13,7 +13,8 @@ from jaxnst.feedforward.decoders import (
     read_autoencoder,
     upsample,
 )
-from jaxnst.feedforward.instant import Instant, OnePass, instant
+from jaxnst.feedforward.instant import instant, style_images
+from jaxnst.feedforward.one_pass import Instant, OnePass
 from jaxnst.feedforward.transforms import covariance, style_root, to_style
 from jaxnst.feedforward.wct import transfer
 from jaxnst.networks import PREPROCESSING, load_network
@@ -184,7 +185,7 @@ def test_a_whole_pass_is_what_numpy_computes(autoencoders, alpha):
         own = flat(autoencoders[level].params)
         names = autoencoders[level].decoder.layers()
         wanted = np.clip(decoded(blended, own, names), 0, 1)
-    one_pass = OnePass(autoencoders, style, Instant(alpha=alpha, levels=LEVELS))
+    one_pass = OnePass(autoencoders, style_images(style), Instant(alpha=alpha, levels=LEVELS))
     summaries = one_pass._mixed(one_pass.styles, [(32, 32)], guidance_of(one_pass))
     found = transfer(
         one_pass.levels,
@@ -281,7 +282,7 @@ def test_a_style_counts_where_its_mask_says(paint):
 
 
 def test_pictures_side_by_side_are_those_painted_alone(autoencoders):
-    one_pass = OnePass(autoencoders, [STYLE, OTHER], Instant(levels=LEVELS))
+    one_pass = OnePass(autoencoders, style_images([STYLE, OTHER]), Instant(levels=LEVELS))
     contents = [picture(6), picture(7), picture(8)]
     together = one_pass.paint(contents)
     for content, found in zip(contents, together, strict=True):
@@ -297,7 +298,7 @@ def test_numbers_compile_nothing(paint):
 
 
 def test_a_pass_can_be_differentiated(autoencoders):
-    one_pass = OnePass(autoencoders, STYLE, Instant(levels=(2,)))
+    one_pass = OnePass(autoencoders, style_images(STYLE), Instant(levels=(2,)))
     summaries = one_pass._mixed(one_pass.styles, [(48, 48)], guidance_of(one_pass))
 
     def total(content, alpha):

@@ -21,7 +21,7 @@ from jaxnst.image import ENDINGS, check_output, check_side, load_image
 from jaxnst.srgb import Pixels
 
 if TYPE_CHECKING:
-    from jaxnst.feedforward.instant import OnePass
+    from jaxnst.feedforward.one_pass import OnePass
 
 DEFAULT = "vgg19-lite"
 
@@ -242,7 +242,8 @@ def _prepare(
     from jaxnst.cli.device import keep_programs, use_device
     from jaxnst.cli.loading import load_for
     from jaxnst.feedforward.decoders import load_autoencoders
-    from jaxnst.feedforward.instant import Instant, OnePass
+    from jaxnst.feedforward.instant import style_images
+    from jaxnst.feedforward.one_pass import Instant, OnePass
 
     with blaming_flags():
         method = Instant(alpha=flags.alpha, levels=flags.levels, transform=flags.transform)
@@ -256,7 +257,7 @@ def _prepare(
     with blaming_flags():
         return OnePass(
             autoencoders,
-            styles,
+            style_images(styles),
             method,
             size=flags.size,
             style_size=flags.style_size,

@@ -1,213 +1,19 @@
-"""Any style in one pass: whitening and colouring from pictures to a picture, checked."""
+"""Any style in one pass, from arrays to an array, checked; and as a start for the optimisation."""
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from functools import partial
-from typing import get_args
+from collections.abc import Sequence
+from dataclasses import replace
 
-import jax
-import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float
 from numpy.typing import ArrayLike, NDArray
 
-from jaxnst._checks import among, check
-from jaxnst.config import Scales
-from jaxnst.feedforward.decoders import Autoencoder, load_autoencoders
-from jaxnst.feedforward.transforms import Summary, Transform
-from jaxnst.feedforward.wct import Regions, summarize_style, transfer
-from jaxnst.guidance import Guidance, StyleMix, check_mix, make_guidance
-from jaxnst.image import resize
-from jaxnst.masks import Mask, layer_sizes, position_weights, sized
+from jaxnst.feedforward.decoders import BUNDLED, Autoencoder, load_autoencoders
+from jaxnst.feedforward.one_pass import Instant, OnePass
+from jaxnst.feedforward.transforms import Transform
+from jaxnst.guidance import Guidance, StyleMix
 from jaxnst.networks.registry import LossNetwork
 from jaxnst.pictures import check_picture, style_pictures
 from jaxnst.result import Picture
-from jaxnst.schedule import Size, make_schedule
 from jaxnst.targets import StyleImage
-
-SCALES = Scales(several=False, margin=0.0)
-"""One scale; styles' sides are rounded as in the optimising path, so that programs are few."""
-
-MARGIN, MULTIPLE = 8, 32
-"""Pixels mirrored around the picture, at least, and what its sides are then a multiple of: the
-decoders are less sure of themselves at a border, and there are fewer shapes to compile for."""
-
-
-@dataclass(frozen=True)
-class Instant:
-    """How a picture is made in one pass.
-
-    Attributes:
-      alpha: From 0, the content as the decoders give it back, to 1.
-      levels: Which levels, in the order in which they run.
-      transform: ``whiten`` (Li et al. 2017: mean and covariance) or ``moments`` (Huang and
-        Belongie 2017: mean and deviation of every channel; less of the style, and less of its
-        mistakes).
-    """
-
-    alpha: int | float = 0.6
-    levels: tuple[int, ...] = (5, 4, 3, 2, 1)
-    transform: Transform = "whiten"
-
-    def __post_init__(self) -> None:
-        """Check the values."""
-        check("alpha", self.alpha, 0 <= self.alpha <= 1, "a number from 0 to 1")
-        fits = len(self.levels) > 0 and len(set(self.levels)) == len(self.levels)
-        check("levels", self.levels, fits, "at least one level, none of them twice")
-        among("transform", self.transform, get_args(Transform))
-
-
-class OnePass:
-    """Paints pictures in the manner of some styles, one pass each; styles are looked at once.
-
-    Args:
-      autoencoders: By level.
-      styles: Style images, as :func:`jaxnst.stylize`.
-      method: How.
-      size: As :func:`instant`.
-      style_size: As there.
-      style_mix: As there.
-      style_masks: As there.
-
-    Raises:
-      ValueError: If a style has the wrong shape or values, or is too small for a level; there is
-        no decoder for a level; or weights or masks do not go with the styles.
-    """
-
-    def __init__(
-        self,
-        autoencoders: dict[int, Autoencoder],
-        styles: ArrayLike | Sequence[ArrayLike],
-        method: Instant,
-        *,
-        size: int | None = None,
-        style_size: int | None = None,
-        style_mix: StyleMix | None = None,
-        style_masks: Sequence[ArrayLike] = (),
-    ) -> None:
-        if missing := [level for level in method.levels if level not in autoencoders]:
-            raise ValueError(
-                f"there is no decoder for level {missing[0]}, only for "
-                f"{', '.join(map(str, autoencoders))}: leave it out of levels"
-            )
-        self.levels = tuple(autoencoders[level] for level in method.levels)
-        self.params = tuple((level.encoder.params, level.params) for level in self.levels)
-        self.method, self.size, self.style_size = method, size, style_size
-        self.style_mix, self.style_masks = style_mix, style_masks
-        self.styles = [
-            StyleImage(check_picture(name, style, opacity=True))
-            for name, style in style_pictures(styles)
-        ]
-        count = max(len(self.styles), len(style_masks))
-        self._mixture(Guidance(check_mix(style_mix, count)), count)
-        self._summaries: dict[tuple[str, Size], tuple[Summary, ...]] = {}
-
-    def paint(
-        self, contents: Sequence[ArrayLike], *, masks: Sequence[ArrayLike] = ()
-    ) -> list[Picture]:
-        """Paint pictures that have one shape and size side by side.
-
-        Args:
-          contents: ``(H, W, 3)`` RGB in [0, 1], or with a fourth channel, their opacity.
-          masks: As :func:`instant`, the same for all.
-
-        Raises:
-          TypeError: If a picture or a mask is none of floats.
-          ValueError: If one cannot be used, or they differ in size.
-        """
-        wholes = [StyleImage(check_picture("content", c, opacity=True)) for c in contents]
-        if len({whole.image.shape for whole in wholes}) != 1:
-            raise ValueError("pictures painted side by side differ in size, expected one size")
-        laid_out = [
-            make_guidance(
-                whole,
-                self.styles,
-                style_mix=self.style_mix,
-                masks=masks,
-                style_masks=self.style_masks,
-            )
-            for whole in wholes
-        ]
-        parts, first = laid_out[0]
-        shapes = [part.image.shape[:2] for part in parts]
-        schedule = make_schedule(
-            wholes[0].image.shape[:2], shapes, SCALES, size=self.size, style_size=self.style_size
-        )
-        (above, before), inner = _frame(schedule.size)
-        styles = self._mixed(parts, schedule.scales[-1].styles, first)
-        framed = [_framed(np.clip(resize(w.image, schedule.size), 0, 1), inner) for w in wholes]
-        painted = transfer(
-            self.levels,
-            self.method.transform,
-            self.params,
-            jnp.stack(framed),
-            styles,
-            jnp.float32(self.method.alpha),
-            self._regions([guidance for _, guidance in laid_out], schedule.size, inner),
-        )
-        height, width = schedule.size
-        inside = np.asarray(painted)[:, above : above + height, before : before + width]
-        pairs = zip(inside, laid_out, strict=True)
-        return [guidance.kept(picture) for picture, (_, guidance) in pairs]
-
-    def _mixed(
-        self, parts: Sequence[StyleImage], sizes: Sequence[Size], guidance: Guidance
-    ) -> tuple[Summary, ...]:
-        """Return for every level the styles of each region."""
-        mixture = self._mixture(guidance, len(parts))
-        each = [self._summary(part, size) for part, size in zip(parts, sizes, strict=True)]
-        return tuple(
-            jax.tree.map(lambda *of, m=of_level: jnp.tensordot(m, jnp.stack(of), 1), *summaries)
-            for of_level, summaries in zip(mixture, zip(*each, strict=True), strict=True)
-        )
-
-    def _mixture(self, guidance: Guidance, styles: int) -> NDArray[np.float32]:
-        """Return the share of each style by level and region, ``(L, R, S)``."""
-        layers = [level.layer for level in self.levels]
-        mixture = guidance.mixture(self.levels[0].encoder, layers, styles)
-        return mixture / mixture.sum(axis=-1, keepdims=True)
-
-    def _summary(self, style: StyleImage, size: Size) -> tuple[Summary, ...]:
-        key = style.digest, size
-        if key not in self._summaries:
-            for level in self.levels:
-                if min(size) < 2 * level.stride:
-                    raise ValueError(
-                        f"style is {size[1]}x{size[0]} but level {level.level} needs at least "
-                        f"{2 * level.stride} pixels per side: enlarge it or leave out the level"
-                    )
-            mask = None if style.mask is None else sized(style.mask, size)
-            weights = tuple(
-                None if mask is None else position_weights(mask, of_layer)
-                for of_layer in self._sizes(size)
-            )
-            image = jnp.asarray(np.clip(resize(style.image, size), 0, 1))
-            self._summaries[key] = summarize_style(
-                self.levels, self.method.transform, self.params, image, weights
-            )
-        return self._summaries[key]
-
-    def _sizes(self, size: Size) -> list[Size]:
-        """Return the sizes of the feature maps of all levels for a picture of some size."""
-        return [layer_sizes(of.encoder, size, (of.layer,))[of.layer] for of in self.levels]
-
-    def _regions(
-        self, several: Sequence[Guidance], size: Size, inner: Size
-    ) -> tuple[Regions | None, ...]:
-        if not any(guidance.masks or guidance.opacity is not None for guidance in several):
-            return (None,) * len(self.levels)
-
-        def here(mask: Mask) -> Mask:
-            return _framed(sized(mask, size)[..., None], inner)[..., 0]
-
-        each = [guidance.regions(here, inner)[0] for guidance in several]
-        return tuple(
-            Regions(
-                _stacked(each, partial(sized, size=of_layer)),
-                _stacked(each, partial(position_weights, size=of_layer)),
-            )
-            for of_layer in self._sizes(inner)
-        )
 
 
 def instant(
@@ -260,7 +66,7 @@ def instant(
     found = load_autoencoders(network) if decoders is None else decoders
     one_pass = OnePass(
         found,
-        styles,
+        style_images(styles),
         method,
         size=size,
         style_size=style_size,
@@ -270,21 +76,38 @@ def instant(
     return one_pass.paint([content], masks=masks)[0]
 
 
-def _stacked(
-    several: Sequence[Float[NDArray[np.float32], "r _ _"]], here: Callable[[Mask], Mask]
-) -> Float[Array, "b r _ _"]:
-    """Bring all regions of all pictures somewhere."""
-    return jnp.asarray(np.stack([[here(region) for region in of] for of in several]))
+def style_images(styles: ArrayLike | Sequence[ArrayLike]) -> list[StyleImage]:
+    """Check style images, one or several.
+
+    Raises:
+      TypeError: If one is none of floats.
+      ValueError: If there is none, or one has the wrong shape or values.
+    """
+    return [
+        StyleImage(check_picture(name, style, opacity=True))
+        for name, style in style_pictures(styles)
+    ]
 
 
-def _frame(size: Size) -> tuple[tuple[int, int], Size]:
-    """Return where a picture of some size begins in its frame, and the frame's size."""
-    height, width = (-(-(side + 2 * MARGIN) // MULTIPLE) * MULTIPLE for side in size)
-    return ((height - size[0]) // 2, (width - size[1]) // 2), (height, width)
+def start_in_one_pass(
+    content: Picture, styles: Sequence[StyleImage], guidance: Guidance, *, size: int
+) -> Picture:
+    """Paint what an optimisation starts from, with the network that ships, whichever looks on.
 
+    Args:
+      content: ``(H, W, 3)`` RGB in [0, 1].
+      styles: The style images.
+      guidance: Which of them goes where; weights of layers that are no levels count for nothing.
+      size: Longest side of the result, pixels.
 
-def _framed(picture: Picture, inner: Size) -> Picture:
-    """Put a picture into its frame, mirrored around it."""
-    spare = [full - side for full, side in zip(inner, picture.shape[:2], strict=True)]
-    widths = [(n // 2, n - n // 2) for n in spare]
-    return np.pad(picture, [*widths, (0, 0)], mode="symmetric")
+    Returns:
+      RGB in [0, 1].
+
+    Raises:
+      ValueError: If a style is too small.
+    """
+    autoencoders = load_autoencoders(next(iter(BUNDLED)))
+    known = {"", *(of.layer for of in autoencoders.values())}
+    mix = {layer: weights for layer, weights in guidance.mix.items() if layer in known}
+    one_pass = OnePass(autoencoders, styles, Instant(), size=size)
+    return one_pass.through([content], styles, [replace(guidance, mix=mix)])[0][..., :3]
