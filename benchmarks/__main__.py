@@ -17,6 +17,7 @@ from benchmarks import (
     folder,
     gpu,
     growth,
+    instant,
     iteration,
     memory,
     process,
@@ -35,6 +36,7 @@ BENCHMARKS = {
     "folder": folder,
     "memory": memory,
     "growth": growth,
+    "instant": instant,
     "gpu": gpu,
 }
 RESULTS = Path(__file__).parent / "results"
