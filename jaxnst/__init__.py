@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from jaxnst.batch import BatchProgress, stylize_batch
     from jaxnst.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
     from jaxnst.distances import register_distance, style_loss
+    from jaxnst.feedforward import Model, apply_model, bundled_models, load_model, save_model
     from jaxnst.feedforward.instant import instant
     from jaxnst.image import load_image, read_record, resize, save_image
     from jaxnst.losses import content_loss, total_variation
@@ -36,12 +37,15 @@ __all__ = [
     "BatchProgress",
     "Checkpoint",
     "LossNetwork",
+    "Model",
     "Progress",
     "Recipe",
     "Record",
     "ScaleTiming",
     "StylizeResult",
     "__version__",
+    "apply_model",
+    "bundled_models",
     "content_loss",
     "extract_features",
     "get_recipe",
@@ -49,6 +53,7 @@ __all__ = [
     "instant",
     "load_checkpoint",
     "load_image",
+    "load_model",
     "load_network",
     "moments",
     "notebook",
@@ -61,6 +66,7 @@ __all__ = [
     "resize",
     "save_checkpoint",
     "save_image",
+    "save_model",
     "style_loss",
     "stylize",
     "stylize_batch",
@@ -73,6 +79,7 @@ _MODULES = {
     "jaxnst.batch": ("BatchProgress", "stylize_batch"),
     "jaxnst.checkpoint": ("Checkpoint", "load_checkpoint", "save_checkpoint"),
     "jaxnst.distances": ("register_distance", "style_loss"),
+    "jaxnst.feedforward": ("Model", "apply_model", "bundled_models", "load_model", "save_model"),
     "jaxnst.feedforward.instant": ("instant",),
     "jaxnst.image": ("load_image", "read_record", "resize", "save_image"),
     "jaxnst.losses": ("content_loss", "total_variation"),

@@ -31,10 +31,10 @@ class Convolution(nn.Module):
     def __call__(self, x: Float[Array, "*batch h w c"]) -> Float[Array, "*batch _ _ d"]:
         """Convolve a feature map."""
         shape = (self.side, self.side, x.shape[-1], self.width)
-        kernel = self.param("kernel", nn.initializers.he_normal(), shape)
+        kernel = self.param("kernel", nn.initializers.he_normal(), shape).astype(x.dtype)
         bias = None
         if self.has_bias:
-            bias = self.param("bias", nn.initializers.zeros, (self.width,))
+            bias = self.param("bias", nn.initializers.zeros, (self.width,)).astype(x.dtype)
         if self.halving is not None:
             return halving_conv(
                 x,

@@ -10,12 +10,13 @@ from jaxnst.weights.check import check_parameters
 from jaxnst.weights.native import write_parameters
 from jaxnst.weights.reader import read_parameters
 from jaxnst.weights.registry import KnownFile, digest, find_known, known_files
-from jaxnst.weights.resolver import bundled
+from jaxnst.weights.resolver import bundled, bundled_styles
 
 __all__ = [
     "KnownFile",
     "Parameters",
     "bundled",
+    "bundled_styles",
     "check_parameters",
     "digest",
     "find_known",

@@ -1,7 +1,8 @@
 """Find the files that ship with jaxnst: parameters, their card, the table of known files.
 
 A wheel carries them inside the package (``jaxnst/weights/data``); a checkout, also one installed
-as editable, has them in the folder ``weights`` at its top.
+as editable, has them in the folder ``weights`` at its top. Transformation networks are in
+``styles`` below either.
 """
 
 from pathlib import Path
@@ -27,6 +28,14 @@ def bundled(name: str) -> Path:
     raise FileNotFoundError(
         f"{name} is missing from {_folders()[-1]}: check the name, or install jaxnst again"
     )
+
+
+def bundled_styles() -> dict[str, Path]:
+    """Find the transformation networks that ship with jaxnst: by name, in order."""
+    for folder in _folders():
+        if (folder / "styles").is_dir():
+            return {path.stem: path for path in sorted((folder / "styles").glob("*.safetensors"))}
+    return {}
 
 
 def _folders() -> list[Path]:

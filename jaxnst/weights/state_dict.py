@@ -6,6 +6,10 @@ DenseNets in both their spellings (``norm1`` and ``norm.1``), Gatys' ``vgg_conv.
 to the Caffe network's input, each with its decoders: the normalised VGG (``0.weight``) and the
 distilled ones (``conv0.weight``, ``conv11.weight``). Classifiers are left out, and what only
 training needed. Kernels go from OIHW to HWIO.
+
+So are transformation networks of pytorch/examples' ``fast_neural_style`` (``conv1.conv2d.weight``,
+``in1.weight``). What a normalisation takes away again is left out, the biases before it, and so are
+running statistics, which older files have and nobody uses.
 """
 
 import re
@@ -21,6 +25,9 @@ Tensors = Mapping[str, NDArray[np.float32]]
 UNSAID = "unsaid"
 """Preprocessing of files that share names and shapes but not what they were trained with."""
 
+FAST_NEURAL_STYLE = "fast-neural-style"
+"""What the words about such a file call its model."""
+
 _BLOCKS = {"vgg16": (2, 2, 3, 3, 3), "vgg19": (2, 2, 4, 4, 4)}
 _NORM = {"weight": "gamma", "bias": "beta", "running_mean": "mean", "running_var": "variance"}
 _CAFFE = np.array([[0, 0, 255], [0, 255, 0], [255, 0, 0]], np.float32)
@@ -29,6 +36,10 @@ _DENSE = re.compile(
     r"features\.(?:(conv0|norm0|norm5)"
     r"|denseblock(\d)\.denselayer(\d+)\.(norm|conv)\.?(\d)"
     r"|transition(\d)\.(norm|conv))"
+    r"\.(weight|bias|running_mean|running_var|num_batches_tracked)"
+)
+_TRANSFORMER = re.compile(
+    r"(?:res(\d+)\.)?(?:(conv|deconv)(\d)\.conv2d|in(\d))"
     r"\.(weight|bias|running_mean|running_var|num_batches_tracked)"
 )
 
@@ -47,6 +58,8 @@ def convert(tensors: Tensors) -> tuple[Parameters, dict[str, str]]:
     names = set(tensors)
     if any(_DENSE.fullmatch(name) for name in names):
         return _densenet(tensors), {"preprocessing": "imagenet", "epsilon": "1e-05"}
+    if any(name.endswith(".conv2d.weight") for name in names):
+        return _transformer(tensors), {"model": FAST_NEURAL_STYLE}
     if any(re.fullmatch(r"conv\d_\d\.weight", name) for name in names):
         return _renamed(tensors, {}), {"preprocessing": "caffe"}
     if any(re.fullmatch(r"features\.\d+\.weight", name) for name in names):
@@ -148,6 +161,35 @@ def _densenet_layer(match: re.Match[str]) -> tuple[str, bool]:
     if kind == "norm":  # before the convolution of the same number
         return f"{name}_{int(place) - 1}_bn", True
     return f"{name}_{place}_conv", False
+
+
+def _transformer(tensors: Tensors) -> Parameters:
+    params: Parameters = {}
+    for key, value in tensors.items():
+        match = _TRANSFORMER.fullmatch(key)
+        if match is None:
+            params[key.replace(".", "/")] = value
+            continue
+        block, kind, place, norm, part = match.groups()
+        layer = _transformer_layer(block, kind, int(place or norm))
+        if norm and part in ("weight", "bias"):
+            params[f"{layer}_norm/{_NORM[part]}"] = value
+        elif not norm and part == "weight":
+            params[f"{layer}/kernel"] = _layout(value)
+        elif layer == "out" and part == "bias":
+            params["out/bias"] = value
+    return params
+
+
+def _transformer_layer(block: str | None, kind: str | None, place: int) -> str:
+    """Return our name of a convolution, or of the one before a normalisation."""
+    if block:
+        return f"res{block}_{place}"
+    if kind is None and place > 3:  # they are counted through
+        kind, place = "deconv", place - 3
+    if kind == "deconv":
+        return "out" if place == 3 else f"up{place}"
+    return f"conv{place}"
 
 
 def _layout(kernel: NDArray[np.float32]) -> NDArray[np.float32]:
