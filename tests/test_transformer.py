@@ -6,26 +6,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from feedforward_helpers import SMALL, parameters
 from helpers import conv2d, halving_conv2d
 
 from jaxnst.feedforward import TransformationNetwork
 from jaxnst.feedforward.upsampling import doubling_conv
-
-SMALL = TransformationNetwork(widths=(4, 8, 8), blocks=2)
-
-
-def parameters(module, seed=0):
-    """Random parameters of every kind, none of them at its start value."""
-    rng, found = np.random.default_rng(seed), {}
-    for name, shape in module.shapes().items():
-        layer, part = name.split("/")
-        values = rng.normal(0, 0.3, shape)
-        if part == "kernel":
-            values *= 4 / np.sqrt(np.prod(shape[:-1]))
-        if part in ("gamma", "variance"):
-            values = 1 + np.abs(values)
-        found.setdefault(layer, {})[part] = jnp.asarray(values, jnp.float32)
-    return found
 
 
 def picture(height=32, width=40, seed=1):
@@ -115,7 +100,6 @@ def test_a_picture_of_any_size_comes_out_in_its_size_and_is_mirrored_to_get_ther
     found = paint(SMALL, params, image)
     assert found.shape == image.shape
     np.testing.assert_allclose(found, paint(SMALL, params, whole)[:31, :37], atol=1e-5)
-    assert paint(SMALL, params, picture(8, 9)).shape == (8, 9, 3)
 
 
 def test_pictures_that_cannot_be_mirrored_are_refused():

@@ -5,6 +5,7 @@ from jaxnst.feedforward.models import (
     apply_model,
     bundled_models,
     load_model,
+    paint_frames,
     save_model,
 )
 from jaxnst.feedforward.transformer import TransformationNetwork
@@ -15,5 +16,6 @@ __all__ = [
     "apply_model",
     "bundled_models",
     "load_model",
+    "paint_frames",
     "save_model",
 ]

@@ -10,7 +10,7 @@ import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import partial
-from typing import Any
+from typing import Any, get_args
 
 import jax
 import jax.numpy as jnp
@@ -28,11 +28,11 @@ Params = dict[str, dict[str, jax.Array]]
 KIND = "transformation-network"
 VERSION = 1
 
-_FIELDS = tuple(
-    each.name
+_FIELDS: dict[str, Any] = {
+    each.name: each.type
     for each in dataclasses.fields(TransformationNetwork)
     if each.name not in ("precision", "parent", "name")  # the machine's, and Flax's own
-)
+}
 _OWN = ("format", "model", "architecture", "name")
 """Words of a file that are no facts."""
 
@@ -177,6 +177,28 @@ def apply_model(
     return _painted(model.module, model.params, jnp.asarray(given, jnp.float32))
 
 
+def paint_frames(model: Model, frames: npt.NDArray[np.uint8]) -> jax.Array:
+    """Paint pictures of 8 bits, as :func:`apply_model`, converted on the device.
+
+    Args:
+      model: From :func:`load_model`.
+      frames: ``(B, H, W, 3)``.
+
+    Returns:
+      uint8 of the same shape, which may still be on its way.
+
+    Raises:
+      ValueError: If they are too small.
+    """
+    return _painted_levels(model.module, model.params, frames)
+
+
+@partial(jax.jit, static_argnums=0)
+def _painted_levels(module: TransformationNetwork, params: Params, frames: Array) -> Array:
+    painted = _painted(module, params, frames.astype(jnp.float32) / 255)
+    return jnp.rint(255 * painted).astype(jnp.uint8)
+
+
 @partial(jax.jit, static_argnums=0)
 def _painted(module: TransformationNetwork, params: Params, images: Array) -> Array:
     painted: Any = module.apply({"params": params}, images)
@@ -201,9 +223,7 @@ def _module(name: str, said: Mapping[str, str], found: Mapping[str, Any]) -> Tra
         wrong = [key for key, value in fields.items() if not _fits(key, value)]
         if wrong:
             raise ValueError(f"{wrong[0]} is {fields[wrong[0]]!r}")
-        if "widths" in fields:
-            fields["widths"] = tuple(fields["widths"])
-        module = TransformationNetwork(**fields)
+        module = TransformationNetwork(**{key: _read(value) for key, value in fields.items()})
         module.check()
     except (KeyError, TypeError, ValueError, RecursionError) as error:
         reason = " ".join(str(error).split())[:120]
@@ -221,8 +241,13 @@ def _fits(key: str, value: object) -> bool:
     if key == "blocks":
         return type(value) is int
     if key in ("scale", "epsilon"):
-        return type(value) in (int, float)
-    return isinstance(value, str)
+        return type(value) is float
+    return value in get_args(_FIELDS[key])
+
+
+def _read(value: Any) -> Any:
+    """Bring a value of JSON back to what a field has."""
+    return tuple(value) if isinstance(value, list) else value
 
 
 def _of_pytorch_examples(found: Mapping[str, Any]) -> TransformationNetwork:

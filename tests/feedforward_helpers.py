@@ -1,0 +1,85 @@
+"""Small transformation networks with random parameters, and films to be painted by them."""
+
+from fractions import Fraction
+
+import jax.numpy as jnp
+import numpy as np
+
+from jaxnst.feedforward import Model, TransformationNetwork
+
+SMALL = TransformationNetwork(widths=(4, 8, 8), blocks=2)
+
+
+def parameters(module, seed=0):
+    """Random parameters of every kind, none of them at its start value."""
+    rng, found = np.random.default_rng(seed), {}
+    for name, shape in module.shapes().items():
+        layer, part = name.split("/")
+        values = rng.normal(0, 0.3, shape)
+        if part == "kernel":
+            values *= 4 / np.sqrt(np.prod(shape[:-1]))
+        if part in ("gamma", "variance"):
+            values = 1 + np.abs(values)
+        found.setdefault(layer, {})[part] = jnp.asarray(values, jnp.float32)
+    return found
+
+
+def model(name="small", **changes):
+    module = SMALL.clone(**changes)
+    return Model(name, module, parameters(module), {"style": "random numbers"})
+
+
+def write_film(
+    path, *, count=6, size=(32, 40), rate=10, kind=None, sound="aac", times=None, options=None
+):
+    """A film of a red square on gradients that become bluer, with a tone; times in milliseconds."""
+    import av
+
+    with av.open(str(path), "w", format=kind, options=options or {}) as film:
+        stream = film.add_stream("libx264", rate=rate)
+        stream.height, stream.width = size
+        stream.pix_fmt = "yuv420p"
+        if times:
+            stream.codec_context.time_base = Fraction(1, 1000)
+        heard = film.add_stream(sound, rate=8000, layout="mono") if sound else None
+        for i in range(count):
+            frame = av.VideoFrame.from_ndarray(film_picture(i, size), format="rgb24")
+            if times:
+                frame.pts, frame.time_base = times[i], Fraction(1, 1000)
+            film.mux(stream.encode(frame))
+        film.mux(stream.encode(None))
+        if heard:
+            seconds = np.arange(8000 * count // rate) / 8000
+            tone = np.int16(8000 * np.sin(2 * np.pi * 440 * seconds))[None]
+            samples = av.AudioFrame.from_ndarray(tone, format="s16", layout="mono")
+            samples.sample_rate, samples.pts = 8000, 0
+            film.mux(heard.encode(samples))
+            film.mux(heard.encode(None))
+
+
+def film_picture(i, size):
+    y, x = np.mgrid[: size[0], : size[1]]
+    picture = np.stack([4 * x, 4 * y, 0 * x + 20 * i], -1).clip(0, 255).astype(np.uint8)
+    picture[:8, :8] = 255, 0, 0
+    return picture
+
+
+def read_back(path):
+    """Pictures with their times, and seconds of sound."""
+    import av
+
+    with av.open(str(path)) as film:
+        frames = [(f.time, f.to_ndarray(format="rgb24")) for f in film.decode(video=0)]
+    with av.open(str(path)) as film:
+        heard = film.decode(audio=0) if film.streams.audio else ()
+        seconds = sum(f.samples / f.sample_rate for f in heard)
+    return [time for time, _ in frames], np.stack([p for _, p in frames]), seconds
+
+
+def turned(data):
+    """An MP4 file whose pictures are to be shown a quarter turn to the right."""
+    plain = bytes.fromhex(f"00010000{'0' * 24}00010000{'0' * 24}40000000")
+    first = data.index(plain)  # the film's; the second is the stream's
+    at = data.index(plain, first + 1)
+    matrix = bytes.fromhex(f"0000000000010000{'0' * 8}ffff0000{'0' * 32}40000000")
+    return data[:at] + matrix + data[at + len(matrix) :]
