@@ -8,7 +8,7 @@ import difflib
 import os
 import secrets
 import stat
-from collections.abc import Collection
+from collections.abc import Collection, Iterator
 from typing import TypeAlias
 
 AnyPath: TypeAlias = str | os.PathLike[str]
@@ -137,13 +137,32 @@ def replace_file(path: AnyPath, data: bytes) -> None:
       OSError: Writing failed; the subclass tells why, and nothing has changed.
       ValueError: As ``destination``.
     """
+    with replacing(path) as temporary, open(temporary, "wb") as file:
+        file.write(data)
+
+
+@contextlib.contextmanager
+def replacing(path: AnyPath) -> Iterator[str]:
+    """Make a file beside ``path``, empty, which is moved into its place at the end.
+
+    As :func:`replace_file`, for those who write little by little. If the body raises, nothing has
+    changed.
+
+    Yields:
+      Its name.
+
+    Raises:
+      OSError: As :func:`replace_file`; also in place of one that the body raises.
+      ValueError: As ``destination``.
+    """
     target = destination(path)
     temporary = _temporary(target)
     try:
         # Opened plainly: tempfile's files are private to the user whatever the umask.
-        with open(temporary, "xb") as file:
-            file.write(data)
-            file.flush()
+        with open(temporary, "xb"):
+            pass
+        yield temporary
+        with open(temporary, "rb+") as file:
             os.fsync(file.fileno())
         os.replace(temporary, target)
     except BaseException as error:

@@ -95,6 +95,17 @@ def save_animation(
     _files.replace_file(path, encode(frames, rate, hold))
 
 
+def codec() -> str:
+    """Name the best encoder of H.264, or of what is nearest, that PyAV brings.
+
+    Raises:
+      ModuleNotFoundError: PyAV is missing.
+    """
+    import av
+
+    return next(name for name in _CODECS if name in av.codecs_available)
+
+
 def _ending(path: AnyPath) -> str:
     return _files.ending_of(path, _ENCODERS, usual=".gif")
 
@@ -138,11 +149,11 @@ def _mp4(frames: Sequence[Frame], rate: int | float, hold: int | float) -> bytes
 
     buffer = io.BytesIO()
     with av.open(buffer, "w", format="mp4") as container:
-        codec = next(name for name in _CODECS if name in av.codecs_available)
-        stream = container.add_stream(codec, rate=Fraction(rate).limit_denominator(1000))
+        name = codec()
+        stream = container.add_stream(name, rate=Fraction(rate).limit_denominator(1000))
         stream.height, stream.width = frames[0].shape[:2]
         stream.pix_fmt = "yuv420p"  # what every player shows
-        if codec == "libx264":
+        if name == "libx264":
             stream.options = {"crf": "18"}
         held = [frames[-1]] * round(rate * hold)
         for frame in (*frames, *held):

@@ -27,7 +27,7 @@ MODULES = sorted(
 ROOMS = [
     *("_version", "_types", "_files", "_digests", "_checks", "_parts", "config", "options"),
     *("precision", "preprocessing", "recipes", "space", "record"),
-    *("srgb", "image", "sheet", "animation", "weights", "networks", "statistics", "losses"),
+    *("srgb", "image", "sheet", "animation", "film", "weights", "networks", "statistics", "losses"),
     *("distances", "objective", "precondition", "lbfgs", "optimize", "lanes"),
     *("schedule", "masks", "targets", "checkpoint", "result", "plotting", "notebook", "guidance"),
     *("pictures", "feedforward"),
@@ -197,7 +197,7 @@ def test_rooms_import_from_the_rooms_before_them_only(path):
         ("filelock", {"cli"}),
         ("ray", {"cli"}),
         ("matplotlib", {"plotting"}),
-        ("av", {"animation"}),
+        ("av", {"animation", "film"}),
         ("IPython", {"notebook"}),
     ],
 )

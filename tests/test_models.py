@@ -89,7 +89,7 @@ def test_models_that_ship_are_found_in_their_folder(file, monkeypatch, tmp_path)
         ({"architecture": architecture(output="relu")}, "output is 'relu'"),
         ({"architecture": architecture(widths=[4, 2.5])}, r"widths is \[4, 2.5\]"),
         ({"architecture": architecture(blocks=-1)}, "blocks is -1, expected 0 to 100"),
-        ({"architecture": architecture(scale=0.0)}, "scale is 0.0, expected a number above 0"),
+        ({"architecture": architecture(scale=0)}, "scale is 0.0, expected a number above 0"),
         ({"architecture": architecture(blocks=3)}, "missing res3_1/kernel"),
         ({"architecture": architecture(widths=[4, 8, 6])}, "wrong shape conv3/kernel"),
     ],

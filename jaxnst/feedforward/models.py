@@ -223,7 +223,7 @@ def _module(name: str, said: Mapping[str, str], found: Mapping[str, Any]) -> Tra
         wrong = [key for key, value in fields.items() if not _fits(key, value)]
         if wrong:
             raise ValueError(f"{wrong[0]} is {fields[wrong[0]]!r}")
-        module = TransformationNetwork(**{key: _read(value) for key, value in fields.items()})
+        module = TransformationNetwork(**{key: _read(key, value) for key, value in fields.items()})
         module.check()
     except (KeyError, TypeError, ValueError, RecursionError) as error:
         reason = " ".join(str(error).split())[:120]
@@ -241,13 +241,14 @@ def _fits(key: str, value: object) -> bool:
     if key == "blocks":
         return type(value) is int
     if key in ("scale", "epsilon"):
-        return type(value) is float
+        return type(value) in (int, float)
     return value in get_args(_FIELDS[key])
 
 
-def _read(value: Any) -> Any:
+def _read(key: str, value: Any) -> Any:
     """Bring a value of JSON back to what a field has."""
-    return tuple(value) if isinstance(value, list) else value
+    kinds = {"widths": tuple, "scale": float, "epsilon": float}
+    return kinds[key](value) if key in kinds else value
 
 
 def _of_pytorch_examples(found: Mapping[str, Any]) -> TransformationNetwork:

@@ -1,0 +1,200 @@
+"""Files -> the pictures of films, upright, and packets of sound."""
+
+import contextlib
+import math
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from fractions import Fraction
+from importlib.util import find_spec
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from jaxnst import _files
+from jaxnst._files import AnyPath
+from jaxnst.image import fit
+
+Frames = npt.NDArray[np.uint8]
+"""Pictures of a film, upright: ``(B, H, W, 3)``."""
+
+ENDINGS = (
+    *(".mp4", ".mov", ".m4v", ".mkv", ".webm", ".avi", ".mpg", ".mpeg", ".ts", ".mts", ".m2ts"),
+    *(".3gp", ".wmv", ".flv", ".ogv"),
+)
+"""Endings of files that are taken for films, in lower case."""
+
+MAX_BYTES = 2**40
+
+HD = 720
+"""Lines from which a film that does not say its colours is taken for BT.709."""
+
+MISSING = "films need PyAV: pip install 'jaxnst[watch]'"
+
+
+@dataclass(frozen=True)
+class Film:
+    """What is known of a film before it is read.
+
+    Attributes:
+      size: Of its pictures, upright, ``(height, width)``.
+      rate: Pictures per second, on average.
+      count: How many pictures there should be, or None where that is not known.
+      exact: Whether the file says their number itself.
+      turns: Quarter turns to the left that set a picture upright.
+    """
+
+    size: tuple[int, int]
+    rate: Fraction
+    count: int | None
+    exact: bool
+    turns: int
+
+    def fitting(self, longest: int | None) -> tuple[int, int]:
+        """Return the size, both sides even, of which the longest side is at most ``longest``."""
+        size = self.size if longest is None else fit(self.size, min(longest, max(self.size)))
+        height, width = (max(2, side // 2 * 2) for side in size)
+        return height, width
+
+
+class Faults:
+    """What could not be read of a film.
+
+    Attributes:
+      packets: Pieces that could not be decoded.
+      cut: Whether the file ended, or could not be read any further, where there should be more.
+    """
+
+    def __init__(self) -> None:
+        self.packets, self.cut = 0, False
+
+
+def read_film(path: AnyPath) -> Film:
+    """Look at a film's first picture, and at what its file says.
+
+    Raises:
+      FileNotFoundError: There is no such file.
+      ModuleNotFoundError: PyAV is missing.
+      ValueError: It is no film, holds no pictures, or the first cannot be read.
+    """
+    with opened(path) as (container, stream):
+        first = next(decoded(container, stream, lambda _: None, Faults()), None)
+        if first is None:
+            raise ValueError(
+                f"{_files.name_of(path)} has no picture that can be read: get a whole copy of it"
+            )
+        rate = fraction(stream.average_rate) or fraction(stream.base_rate) or Fraction(25)
+        count, exact = stream.frames, bool(stream.frames)
+        if not exact:
+            seconds = (stream.duration or 0) * (fraction(stream.time_base) or 0)
+            seconds = seconds or Fraction(container.duration or 0, 10**6)
+            count = math.floor(seconds * rate)
+        turns = round(getattr(first, "rotation", 0) / 90) % 4
+        size = (first.height, first.width)
+        return Film(size[::-1] if turns % 2 else size, rate, count or None, exact, turns)
+
+
+@contextlib.contextmanager
+def opened(path: AnyPath) -> Iterator[tuple[Any, Any]]:
+    """Open a film, and find its pictures.
+
+    Yields:
+      PyAV's container, and its stream of pictures.
+
+    Raises:
+      ModuleNotFoundError: PyAV is missing.
+      FileNotFoundError: There is no such file.
+      ValueError: It is no film, or one without pictures.
+    """
+    if find_spec("av") is None:
+        raise ModuleNotFoundError(MISSING)
+    import av
+
+    name = _files.name_of(path)
+    _files.check_source(path, MAX_BYTES)
+    try:
+        container = av.open(path)
+    except (av.FFmpegError, UnicodeError) as error:
+        raise ValueError(
+            f"{name} is no film that can be read ({told(error)}): check the file, or "
+            "convert it to MP4"
+        ) from None
+    with container:
+        covers = av.stream.Disposition.attached_pic
+        streams = [s for s in container.streams.video if not s.disposition & covers]
+        if not streams or streams[0].codec_context is None:
+            raise ValueError(f"{name} has no moving picture that can be read: check the file")
+        streams[0].thread_type = "AUTO"
+        yield container, streams[0]
+
+
+def decoded(
+    container: Any, stream: Any, sound: Callable[[Any], None], faults: Faults
+) -> Iterator[Any]:
+    """Yield a film's pictures, and hand packets of sound over as they come by."""
+    import av
+
+    heard = [s for s in container.streams.audio if s.codec_context is not None]
+    packets = container.demux(stream, *heard)
+    while True:
+        try:
+            packet = next(packets, None)
+        except av.FFmpegError:
+            faults.cut = True
+            return
+        if packet is None:
+            return
+        if packet.stream is not stream:
+            if not packet.is_corrupt:
+                sound(packet)
+            continue
+        try:
+            frames = packet.decode()
+        except av.FFmpegError:
+            faults.packets += 1
+            continue
+        yield from frames
+
+
+def of_one_size(frames: Iterator[Any], source: AnyPath, film: Film) -> Iterator[Any]:
+    """Yield pictures as long as all have the size of the first.
+
+    Raises:
+      ValueError: One has another.
+    """
+    height, width = film.size[::-1] if film.turns % 2 else film.size
+    for frame in frames:
+        if (frame.height, frame.width) != (height, width):
+            at = f" at {frame.time:.1f} s" if frame.time is not None else ""
+            raise ValueError(
+                f"{_files.name_of(source)} changes its size{at}, from {width}x{height} to "
+                f"{frame.width}x{frame.height}: cut it there, or convert it to one size"
+            )
+        yield frame
+
+
+def upright(frame: Any, turns: int, size: tuple[int, int]) -> Frames:
+    """Decode a picture to RGB, at a size, and set it upright."""
+    from av.video.reformatter import Colorspace
+
+    height, width = size[::-1] if turns % 2 else size
+    said = frame.colorspace != Colorspace.DEFAULT and frame.colorspace != 2  # "unspecified"
+    hd = not said and min(frame.height, frame.width) >= HD
+    values = frame.to_ndarray(
+        format="rgb24",
+        width=width,
+        height=height,
+        interpolation="BICUBIC",
+        src_colorspace=Colorspace.ITU709 if hd else None,
+    )
+    return np.rot90(values, turns) if turns else values
+
+
+def fraction(value: Any) -> Fraction | None:
+    """Convert a rational number of PyAV, of whatever class; None where there is none."""
+    return Fraction(value.numerator, value.denominator) if value else None
+
+
+def told(error: Exception) -> str:
+    """Say what FFmpeg complained about, without its numbers."""
+    return getattr(error, "strerror", None) or _files.reason(error)

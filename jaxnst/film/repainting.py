@@ -1,0 +1,105 @@
+"""A film with its pictures changed: read, painted and written in step."""
+
+from collections.abc import Callable, Iterator
+from fractions import Fraction
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from jaxnst import _files
+from jaxnst._files import AnyPath
+from jaxnst.film.reading import (
+    Faults,
+    Film,
+    Frames,
+    decoded,
+    fraction,
+    of_one_size,
+    opened,
+    upright,
+)
+from jaxnst.film.writing import Writer, writing
+
+
+def repaint(
+    source: AnyPath,
+    output: AnyPath,
+    paint: Callable[[Frames], npt.ArrayLike],
+    *,
+    film: Film,
+    size: tuple[int, int],
+    batch: int,
+    tell: Callable[[int], None],
+) -> tuple[str, ...]:
+    """Write a film anew with other pictures, at once or not at all.
+
+    Args:
+      source: A film.
+      output: Where to, ``.mp4``.
+      paint: Makes pictures of pictures, always ``batch`` of them; what it returns is only looked at
+        while the next ones are painted, so that it may be on its way.
+      film: From :func:`read_film`.
+      size: ``(height, width)`` that pictures are brought to before; both even.
+      batch: Pictures at a time, at least 1.
+      tell: Called with the number of pictures that are done. What it raises ends the work.
+
+    Returns:
+      What a person should know: that the film was cut short, or that something was left out.
+
+    Raises:
+      ValueError: A picture has another size than the first.
+      OSError: The result cannot be written; what was there before is unchanged.
+    """
+    faults = Faults()
+    with (
+        _files.replacing(output) as temporary,
+        opened(source) as (container, stream),
+        writing(temporary) as target,
+    ):
+        writer = Writer(target, container, stream, film, size)
+        frames = decoded(container, stream, writer.sound, faults)
+        frames = of_one_size(frames, source, film)
+        on_the_way: tuple[Any, list[Fraction]] | None = None
+        done = 0
+        for pictures, times in _batches(frames, film, size, batch):
+            painted = paint(pictures)
+            if on_the_way is not None:
+                writer.pictures(*on_the_way)
+            on_the_way = painted, times
+            done += len(times)
+            tell(done)
+        if on_the_way is not None:
+            writer.pictures(*on_the_way)
+        writer.end()
+    return tuple(_notices(source, film, faults, done))
+
+
+def _batches(
+    frames: Iterator[Any], film: Film, size: tuple[int, int], count: int
+) -> Iterator[tuple[Frames, list[Fraction]]]:
+    """Collect pictures and their times, seconds; the last batch is filled with its last picture."""
+    pictures: list[Frames] = []
+    times: list[Fraction] = []
+    last = -1 / film.rate
+    for frame in frames:
+        base = fraction(frame.time_base)
+        last = last + 1 / film.rate if frame.pts is None or base is None else frame.pts * base
+        pictures.append(upright(frame, film.turns, size))
+        times.append(last)
+        if len(times) == count:
+            yield np.stack(pictures), times
+            pictures, times = [], []
+    if times:
+        yield np.stack(pictures + pictures[-1:] * (count - len(times))), times
+
+
+def _notices(source: AnyPath, film: Film, faults: Faults, done: int) -> Iterator[str]:
+    name = _files.name_of(source)
+    if faults.packets:
+        yield f"{name} is damaged: {faults.packets} pieces of it were left out"
+    # Durations are not exact to the picture.
+    slack = 0 if film.exact else (film.count or 0) // 50 + 2
+    if faults.cut or (film.count is not None and done + slack < film.count):
+        of = f" of {film.count}" if film.count else ""
+        yield f"{name} is cut short: the {done}{of} pictures that are there were painted"

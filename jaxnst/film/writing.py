@@ -1,0 +1,131 @@
+"""Pictures and packets of sound -> MP4 files."""
+
+import contextlib
+import math
+from collections.abc import Iterator
+from fractions import Fraction
+from importlib.util import find_spec
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from jaxnst import _files
+from jaxnst._files import AnyPath
+from jaxnst.animation import codec
+from jaxnst.film.reading import MISSING, Film, fraction, told
+
+ENDING = ".mp4"
+"""Of films that are written."""
+
+_HELD = ("aac", "mp3", "ac3", "eac3", "opus", "alac", "flac")
+"""Sound that MP4 holds; any other is encoded anew."""
+
+
+def check_film(path: AnyPath) -> None:
+    """Find out, before any work, whether a film can be written.
+
+    Raises:
+      ModuleNotFoundError: PyAV is missing.
+      ValueError: The ending is another.
+      OSError: As :func:`jaxnst._files.check_writable`.
+    """
+    if find_spec("av") is None:
+        raise ModuleNotFoundError(MISSING)
+    _files.ending_of(path, (ENDING,), usual=ENDING)
+    _files.check_writable(path)
+
+
+@contextlib.contextmanager
+def writing(path: str) -> Iterator[Any]:
+    """Open a file to be written.
+
+    Yields:
+      PyAV's container.
+
+    Raises:
+      OSError: It cannot be written; in place of what PyAV raises in the body.
+    """
+    import av
+
+    try:
+        with av.open(path, "w", format="mp4", options={"movflags": "+faststart"}) as target:
+            yield target
+    except av.FFmpegError as error:
+        raise OSError(told(error)) from error
+
+
+class Writer:
+    """Encodes pictures, and passes sound on.
+
+    Args:
+      target: From :func:`writing`.
+      container: Of the film that the sound comes from.
+      stream: Its pictures.
+      film: What is known of it.
+      size: Of the pictures that are written, ``(height, width)``, both even.
+    """
+
+    def __init__(
+        self, target: Any, container: Any, stream: Any, film: Film, size: tuple[int, int]
+    ) -> None:
+        name = codec()
+        self.target = target
+        self.base = fraction(stream.time_base) or 1 / film.rate
+        self.last = -math.inf
+        self.picture = target.add_stream(name, rate=film.rate.limit_denominator(100_000))
+        self.picture.height, self.picture.width = size
+        self.picture.pix_fmt = "yuv420p"
+        context = self.picture.codec_context
+        context.time_base = self.base
+        # As the pictures are encoded: BT.709, 16 to 235.
+        context.colorspace = context.color_primaries = context.color_trc = 1
+        context.color_range = 1
+        aspect = fraction(stream.sample_aspect_ratio)
+        if aspect:
+            context.sample_aspect_ratio = 1 / aspect if film.turns % 2 else aspect
+        if name == "libx264":
+            self.picture.options = {"crf": "18"}
+        self.sounds: dict[int, tuple[Any, bool]] = {}
+        for heard in container.streams.audio:
+            if heard.codec_context is not None:
+                self.sounds[heard.index] = self._sound_like(heard)
+
+    def _sound_like(self, heard: Any) -> tuple[Any, bool]:
+        """Add a stream of sound; tell whether packets go into it as they are."""
+        if heard.codec_context.name in _HELD:
+            return self.target.add_stream_from_template(heard), True
+        return self.target.add_stream("aac", rate=heard.codec_context.sample_rate), False
+
+    def sound(self, packet: Any) -> None:
+        """Take a packet of sound, or the empty one at the end."""
+        import av
+
+        stream, plain = self.sounds[packet.stream.index]
+        if plain:
+            if packet.dts is not None:
+                packet.stream = stream
+                self.target.mux(packet)
+            return
+        with contextlib.suppress(av.error.InvalidDataError):  # a piece less
+            for frame in packet.decode():
+                self.target.mux(stream.encode(frame))
+
+    def pictures(self, painted: npt.ArrayLike, times: list[Fraction]) -> None:
+        """Take pictures with the times at which they are shown, seconds."""
+        import av
+
+        for values, time in zip(np.asarray(painted), times, strict=False):
+            frame = av.VideoFrame.from_ndarray(np.ascontiguousarray(values), format="rgb24")
+            frame = frame.reformat(format="yuv420p", dst_colorspace="ITU709")
+            frame.time_base = self.base
+            self.last = max(round(time / self.base), self.last + 1)
+            frame.pts = self.last
+            self.target.mux(self.picture.encode(frame))
+
+    def end(self) -> None:
+        """Write what encoders have kept back."""
+        self.target.mux(self.picture.encode(None))
+        for stream, plain in self.sounds.values():
+            if not plain:
+                self.target.mux(stream.encode(None))

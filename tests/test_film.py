@@ -1,0 +1,193 @@
+"""Films: pictures changed, times, sound and orientation kept; whatever is wrong with files."""
+
+from fractions import Fraction
+
+import numpy as np
+import pytest
+from feedforward_helpers import film_picture, read_back, turned, write_film
+
+from jaxnst import film
+from jaxnst.film import Film, check_film, read_film, reading, repaint
+
+pytest.importorskip("av", reason="needs PyAV: pip install av")
+
+# Of 255: H.264 keeps a quarter of the colours; red squares have hard edges.
+NEAR = 6
+
+
+def negative(source, output, *, batch=4, longest=None):
+    """Paint a film in negative; return notices and the batches that were seen."""
+    found, seen, told = read_film(source), [], []
+
+    def paint(frames):
+        seen.append(frames)
+        return 255 - frames
+
+    size = found.fitting(longest)
+    notices = repaint(source, output, paint, film=found, size=size, batch=batch, tell=told.append)
+    assert told == sorted(told) and len(told) == len(seen)
+    return notices, seen
+
+
+@pytest.fixture
+def source(tmp_path):
+    write_film(tmp_path / "film.mp4")
+    return tmp_path / "film.mp4"
+
+
+@pytest.fixture
+def output(tmp_path):
+    return tmp_path / "out.mp4"
+
+
+def test_every_picture_is_painted_at_its_time_and_the_sound_is_kept(source, output):
+    notices, seen = negative(source, output)
+    assert notices == ()
+    assert [batch.shape for batch in seen] == [(4, 32, 40, 3)] * 2
+    np.testing.assert_array_equal(seen[1][1:], seen[1][1:2].repeat(3, 0))  # filled up
+    times, pictures, sound = read_back(output)
+    np.testing.assert_allclose(times, np.arange(6) / 10, atol=1e-3)
+    expected = [255 - film_picture(i, (32, 40)) for i in range(6)]
+    assert np.abs(pictures - np.int16(expected)).mean() < NEAR
+    assert sound == pytest.approx(0.6, abs=0.2)
+
+
+def test_packets_of_sound_are_passed_on_as_they_are(source, output):
+    import av
+
+    negative(source, output)
+    packets = []
+    for path in (source, output):
+        with av.open(str(path)) as opened:
+            packets.append([bytes(p) for p in opened.demux(audio=0) if p.size])
+    assert packets[0] == packets[1] and len(packets[0]) > 3
+
+
+def test_sound_that_mp4_does_not_hold_is_encoded_anew(tmp_path, output):
+    write_film(tmp_path / "film.mov", sound="pcm_s16le")
+    assert negative(tmp_path / "film.mov", output)[0] == ()
+    assert read_back(output)[2] == pytest.approx(0.6, abs=0.2)
+
+
+def test_a_film_that_is_to_be_turned_is_painted_upright(source, output):
+    source.write_bytes(turned(source.read_bytes()))
+    assert read_film(source).size == (40, 32)
+    _, seen = negative(source, output)
+    right = np.rot90(film_picture(0, (32, 40)), -1)
+    assert np.abs(seen[0][0] - np.int16(right)).mean() < NEAR
+    assert np.abs(read_back(output)[1][0] - np.int16(255 - right)).mean() < NEAR
+    assert read_film(output).turns == 0
+
+
+def test_uneven_times_are_kept(tmp_path, output):
+    times = [0, 40, 200, 240, 500, 520]
+    write_film(tmp_path / "film.mp4", times=times, sound=None)
+    negative(tmp_path / "film.mp4", output)
+    np.testing.assert_allclose(read_back(output)[0], np.array(times) / 1000, atol=2e-3)
+
+
+def test_sides_are_even_and_not_longer_than_wanted():
+    facts = Film(size=(481, 641), rate=Fraction(30), count=None, exact=False, turns=0)
+    assert facts.fitting(None) == (480, 640)
+    assert facts.fitting(1000) == (480, 640)
+    assert facts.fitting(101) == (76, 100)
+
+
+def test_pictures_are_reduced_before_they_are_painted(source, output):
+    _, seen = negative(source, output, longest=20)
+    assert seen[0].shape == (4, 16, 20, 3)
+    assert read_back(output)[1].shape == (6, 16, 20, 3)
+
+
+# What is wrong with files.
+
+
+def test_of_a_film_that_was_cut_what_is_there_is_painted(tmp_path, output):
+    write_film(tmp_path / "film.mp4", count=40, options={"movflags": "+faststart"})
+    data = (tmp_path / "film.mp4").read_bytes()
+    (tmp_path / "film.mp4").write_bytes(data[: len(data) * 3 // 4])
+    notices, _ = negative(tmp_path / "film.mp4", output)
+    count = len(read_back(output)[0])
+    assert 5 < count < 40
+    assert notices == (
+        f"{tmp_path / 'film.mp4'} is cut short: the {count} of 40 pictures that are there were "
+        "painted",
+    )
+
+
+def test_a_film_whose_index_was_cut_off_is_refused(source):
+    data = source.read_bytes()
+    source.write_bytes(data[: len(data) // 2])
+    with pytest.raises(ValueError, match=r"is no film that can be read .*: check the file"):
+        read_film(source)
+
+
+@pytest.mark.parametrize("content", ["a text\n" * 50, "\0" * 5000])
+def test_files_that_are_no_films_are_refused_in_one_line(tmp_path, content):
+    (tmp_path / "film.mp4").write_text(content)
+    with pytest.raises(ValueError, match=r"film.mp4 is no film that can be read \(Inv") as raised:
+        read_film(tmp_path / "film.mp4")
+    assert "\n" not in str(raised.value) and "Errno" not in str(raised.value)
+
+
+def test_files_that_are_not_there_or_empty_are_refused(tmp_path):
+    with pytest.raises(FileNotFoundError, match=r"film.mp4 does not exist"):
+        read_film(tmp_path / "film.mp4")
+    (tmp_path / "film.mp4").touch()
+    with pytest.raises(ValueError, match="is empty"):
+        read_film(tmp_path / "film.mp4")
+
+
+@pytest.mark.parametrize("kind", ["mp4", "matroska"])
+@pytest.mark.parametrize("what", ["sound", "pictures"])
+def test_films_without_pictures_are_refused(tmp_path, kind, what):
+    import av
+
+    with av.open(str(tmp_path / "film.mp4"), "w", format=kind) as empty:
+        if what == "sound":
+            stream = empty.add_stream("aac", rate=8000, layout="mono")
+        else:
+            stream = empty.add_stream("mpeg4", rate=10)
+            stream.height, stream.width, stream.pix_fmt = 32, 40, "yuv420p"
+        empty.start_encoding()
+    with pytest.raises(ValueError, match=r"film.mp4 (has no|is no) .*that can be read"):
+        read_film(tmp_path / "film.mp4")
+
+
+def test_a_film_that_changes_its_size_is_refused_and_nothing_is_written(tmp_path, output):
+    parts = b""
+    for size in ((32, 40), (48, 64)):
+        write_film(tmp_path / "part.ts", size=size, kind="mpegts", sound=None)
+        parts += (tmp_path / "part.ts").read_bytes()
+    (tmp_path / "film.ts").write_bytes(parts)
+    output.write_bytes(b"what was there")
+    with pytest.raises(ValueError, match=r"changes its size at .* s, from 40x32 to 64x48: cut it"):
+        negative(tmp_path / "film.ts", output)
+    assert output.read_bytes() == b"what was there"
+    assert not list(tmp_path.glob(".*"))
+
+
+def test_what_stops_the_work_leaves_nothing_behind(source, output):
+    def stop(_):
+        raise KeyboardInterrupt
+
+    facts = read_film(source)
+    with pytest.raises(KeyboardInterrupt):
+        repaint(source, output, np.array, film=facts, size=(32, 40), batch=2, tell=stop)
+    assert [path.name for path in output.parent.iterdir()] == ["film.mp4"]
+
+
+def test_a_missing_library_is_named(source, output, monkeypatch):
+    monkeypatch.setattr(reading, "find_spec", lambda _: None)
+    monkeypatch.setattr(film.writing, "find_spec", lambda _: None)
+    for refuse in (lambda: read_film(source), lambda: check_film(output)):
+        with pytest.raises(ModuleNotFoundError, match=r"films need PyAV: pip install 'jaxnst"):
+            refuse()
+
+
+def test_films_are_written_as_mp4_only(tmp_path):
+    check_film(tmp_path / "out.mp4")
+    with pytest.raises(ValueError, match=r"out.mov has the ending .mov, expected one of .mp4"):
+        check_film(tmp_path / "out.mov")
+    with pytest.raises(FileNotFoundError, match=r"folder .* does not exist"):
+        check_film(tmp_path / "missing/out.mp4")
