@@ -12,6 +12,8 @@ from helpers import conv2d, halving_conv2d
 from jaxnst.feedforward import TransformationNetwork
 from jaxnst.feedforward.upsampling import doubling_conv
 
+SHORT = SMALL.clone(widths=(4, 4), blocks=1)
+
 
 def picture(height=32, width=40, seed=1):
     return np.random.default_rng(seed).uniform(0, 1, (height, width, 3)).astype(np.float32)
@@ -95,11 +97,11 @@ def test_networks_are_the_sums_of_the_papers(changes):
 
 
 def test_a_picture_of_any_size_comes_out_in_its_size_and_is_mirrored_to_get_there():
-    params, image = parameters(SMALL), picture(31, 37)
-    whole = np.pad(image, [(0, 1), (0, 3), (0, 0)], mode="reflect")
-    found = paint(SMALL, params, image)
+    params, image = parameters(SHORT), picture(31, 37)
+    whole = np.pad(image, [(0, 1), (0, 1), (0, 0)], mode="reflect")
+    found = paint(SHORT, params, image)
     assert found.shape == image.shape
-    np.testing.assert_allclose(found, paint(SMALL, params, whole)[:31, :37], atol=1e-5)
+    np.testing.assert_allclose(found, paint(SHORT, params, whole)[:31, :37], atol=1e-5)
 
 
 def test_pictures_that_cannot_be_mirrored_are_refused():
@@ -108,11 +110,11 @@ def test_pictures_that_cannot_be_mirrored_are_refused():
 
 
 def test_batches_and_vmap_are_one_picture_after_the_other():
-    params = parameters(SMALL)
+    params = parameters(SHORT)
     several = jnp.stack([jnp.asarray(picture(seed=seed)) for seed in range(3)])
-    one_by_one = jnp.stack([paint(SMALL, params, image) for image in several])
-    np.testing.assert_allclose(paint(SMALL, params, several), one_by_one, atol=2e-5)
-    mapped = jax.vmap(lambda image: paint(SMALL, params, image))(several)
+    one_by_one = jnp.stack([paint(SHORT, params, image) for image in several])
+    np.testing.assert_allclose(paint(SHORT, params, several), one_by_one, atol=2e-5)
+    mapped = jax.vmap(lambda image: paint(SHORT, params, image))(several)
     np.testing.assert_allclose(mapped, one_by_one, atol=2e-5)
 
 
@@ -125,13 +127,12 @@ def test_flax_makes_the_parameters_that_are_listed_in_their_order():
 
 
 def test_gradients_agree_with_finite_differences(rng):
-    module = SMALL.clone(widths=(4, 4), blocks=1)
-    params, image = parameters(module), picture(8, 8)
+    params, image = parameters(SHORT), picture(8, 8)
     weights = jnp.asarray(rng.normal(size=image.shape), jnp.float32)
 
     @jax.jit
     def loss(params):
-        return jnp.sum(weights * paint(module, params, image))
+        return jnp.sum(weights * paint(SHORT, params, image))
 
     gradient = jax.grad(loss)(params)
     for layer, part in (("conv1", "kernel"), ("conv2_norm", "gamma"), ("up1", "kernel")):
@@ -154,9 +155,9 @@ def test_normalisation_keeps_its_digits_on_large_maps_far_from_zero():
 
 
 def test_half_precision_stays_near_and_normalises_in_full():
-    params, image = parameters(SMALL), picture()
-    exact = paint(SMALL, params, image)
-    found = paint(SMALL.clone(precision="bfloat16"), params, image)
+    params, image = parameters(SHORT), picture()
+    exact = paint(SHORT, params, image)
+    found = paint(SHORT.clone(precision="bfloat16"), params, image)
     assert found.dtype == jnp.float32
     assert 0 < np.abs(found - exact).mean() < 0.03
 

@@ -28,6 +28,7 @@ COMMANDS = (
     Command("run", "paint a picture in the manner of others", "jaxnst.cli.run"),
     Command("instant", "paint pictures in one pass, a second each", "jaxnst.cli.instant"),
     Command("batch", "paint folders of pictures, or the rows of a manifest", "jaxnst.cli.batch"),
+    Command("apply", "paint pictures and films by a network of one style", "jaxnst.cli.apply"),
     Command("sweep", "paint one pair in many variations, on one sheet", "jaxnst.cli.sweep"),
     Command(
         "reconstruct",

@@ -84,7 +84,7 @@ def add_machine(parser: Parser, *, painting: bool = False, single: bool = True) 
         "--precision",
         choices=get_args(Precision),
         default="float32",
-        help="of the loss network: tf32 is faster on NVIDIA's GPUs, bfloat16 takes half their "
+        help="of the network: tf32 is faster on NVIDIA's GPUs, bfloat16 takes half their "
         "memory as well; both change the picture slightly (default: float32)",
     )
     if painting:

@@ -9,7 +9,7 @@ import csv
 import glob
 import json
 import os
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -59,8 +59,16 @@ def product(contents: str, styles: str, out: str, ending: str) -> list[Row]:
     return rows
 
 
-def pictures(flag: str, where: str) -> list[str]:
+def pictures(
+    flag: str, where: str, *, endings: Collection[str] = ENDINGS, what: str = "picture"
+) -> list[str]:
     """List the pictures of a folder or of a pattern, by name.
+
+    Args:
+      flag: That names it, for the message.
+      where: A folder, a pattern with ``*``, or a file.
+      endings: Of the files that are taken, in lower case.
+      what: They are, for the message.
 
     Raises:
       UsageError: If there is none.
@@ -69,11 +77,11 @@ def pictures(flag: str, where: str) -> list[str]:
         found = [os.path.join(where, name) for name in os.listdir(where)]
     else:
         found = [where] if os.path.exists(where) else glob.glob(where, recursive=True)
-    found = sorted(p for p in found if Path(p).suffix.lower() in ENDINGS and not os.path.isdir(p))
+    found = sorted(p for p in found if Path(p).suffix.lower() in endings and not os.path.isdir(p))
     if not found:
         raise UsageError(
-            f"{flag}: there is no picture in {name_of(where)}, expected a folder, a file or a "
-            f"pattern of {', '.join(ENDINGS)}"
+            f"{flag}: there is no {what} in {name_of(where)}, expected a folder, a file or a "
+            f"pattern of {', '.join(endings)}"
         )
     return found
 

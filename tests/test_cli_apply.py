@@ -1,0 +1,249 @@
+"""``jaxnst apply``: pictures, films and folders, what is gone on with, and inputs that fail."""
+
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from argparse import Namespace
+from fractions import Fraction
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+import pytest
+from feedforward_helpers import model, read_back, turned, write_film
+
+from jaxnst import weights
+from jaxnst.cli import apply, applying, device
+from jaxnst.cli.messages import Messages
+from jaxnst.feedforward import apply_model, load_model, save_model
+from jaxnst.image import load_image, save_image
+
+
+def needs_av():
+    return pytest.importorskip("av", reason="needs PyAV: pip install av")
+
+
+@pytest.fixture(autouse=True)
+def folder(tmp_path, monkeypatch):
+    rng = np.random.default_rng(0)
+    (tmp_path / "photos").mkdir()
+    for name in ("a.png", "b.jpg"):
+        save_image(tmp_path / "photos" / name, rng.uniform(0, 1, (32, 40, 3)))
+    (tmp_path / "photos/notes.txt").write_text("not a picture")
+    save_model(tmp_path / "waves.safetensors", model("waves", widths=(4, 4), blocks=1))
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+@pytest.fixture
+def applied(call):
+    return partial(call, "apply", "waves.safetensors")
+
+
+def records(folder="out"):
+    with open(f"{folder}/results.jsonl") as file:
+        return [json.loads(line) for line in file]
+
+
+def expected(path):
+    return np.asarray(apply_model(load_model("waves.safetensors"), load_image(path)))
+
+
+# Pictures.
+
+
+def test_one_picture_becomes_one_file(applied):
+    assert applied("photos/a.png", "-o", "out.png", "--no-cache") == (0, "out.png\n", "")
+    assert np.abs(load_image("out.png") - expected("photos/a.png")).max() < 0.51 / 255
+    assert not Path("results.jsonl").exists()
+
+
+def test_a_folder_is_painted_once_and_what_has_changed_again(applied):
+    command = "photos", "photos/*.jpg", "-o", "out", "--ending", ".bmp", "--no-cache"
+    status, out, err = applied(*command)
+    names = [os.path.join("out", name) for name in ("a-waves.bmp", "b-waves.bmp")]
+    assert (status, out.split()) == (0, names)
+    assert "inputs: 2, of which there already: 0" in err and "done: 2, failed: 0" in err
+    assert applied(*command) == (0, "", "inputs: 2, of which there already: 2\n")
+    save_image("photos/a.png", np.zeros((32, 40, 3), np.float32))
+    assert applied(*command)[1].split() == names[:1]
+    assert applied(*command, "--size", "20")[1].split() == names
+    assert load_image("out/b-waves.bmp").shape == (16, 20, 3)
+    assert sorted(os.listdir("out")) == ["a-waves.bmp", "b-waves.bmp", "results.jsonl"]
+
+
+def test_transparency_is_kept_where_the_file_can_hold_it(applied):
+    alpha = np.linspace(0, 1, 32 * 40).reshape(32, 40, 1)
+    picture = np.concatenate([load_image("photos/a.png"), alpha], -1)
+    save_image("clear.png", picture)
+    assert applied("clear.png", "-o", "out.png", "--no-cache")[0] == 0
+    np.testing.assert_allclose(load_image("out.png", alpha=True)[..., 3:], alpha, atol=0.003)
+    _, _, err = applied("clear.png", "-o", "out.jpg", "--no-cache")
+    assert "notice: clear.png is transparent, which out.jpg cannot be" in err
+
+
+def test_a_bad_input_costs_itself_only(applied):
+    Path("photos/broken.jpg").write_bytes(Path("photos/b.jpg").read_bytes()[:300])
+    needs_av()
+    Path("text.mp4").write_text("a text")
+    bad = "text.mp4", "missing.png", "photos/notes.txt"
+    status, out, err = applied("photos", *bad, "-o", "out", "--no-cache")
+    assert status == 1 and len(out.split()) == 2
+    for text in (
+        "broken-waves.png failed: photos/broken.jpg is cut short or damaged",
+        "text-waves.mp4 failed: text.mp4 is no film that can be read",
+        "missing-waves.png failed: missing.png does not exist",
+        "notes-waves.png failed: photos/notes.txt is neither a picture nor a film by its ending",
+        "done: 2, failed: 4",
+    ):
+        assert text in err
+    assert [bool(record["error"]) for record in records()].count(True) == 4
+    Path("photos/broken.jpg").unlink()
+    status, out, err = applied("photos", *bad, "-o", "out", "--no-cache")
+    assert (status, out) == (1, "") and "of which there already: 2" in err
+
+
+def test_what_does_not_fit_into_memory_is_refused(applied, monkeypatch):
+    monkeypatch.setattr(device, "available_memory", lambda _: 100_000)
+    status, _, err = applied("photos/a.png", "-o", "out.png", "--no-cache")
+    assert status == 1
+    assert "error: 40x32 takes about 100 KiB of memory and 98 KiB are available: take a" in err
+
+
+# Films.
+
+
+def test_a_film_and_a_picture_go_to_one_folder(applied):
+    needs_av()
+    write_film("clip.mp4")
+    Path("clip.mp4").write_bytes(turned(Path("clip.mp4").read_bytes()))
+    status, out, _ = applied("clip.mp4", "photos/a.png", "-o", "out", "--batch", "3", "--no-cache")
+    assert status == 0
+    assert out.split() == [os.path.join("out", n) for n in ("clip-waves.mp4", "a-waves.png")]
+    times, pictures, sound = read_back("out/clip-waves.mp4")
+    assert len(times) == 6 and pictures.shape[1:] == (40, 32, 3) and sound > 0.4
+    import av
+
+    with av.open("clip.mp4") as film:
+        first = np.rot90(next(film.decode(video=0)).to_ndarray(format="rgb24"), -1)
+    painted = apply_model(load_model("waves.safetensors"), np.float32(first / 255))
+    assert np.abs(pictures[0] - 255 * np.asarray(painted)).mean() < 12
+    status, out, err = applied("clip.mp4", "-o", "out", "--no-cache")
+    assert (status, out, err) == (0, "", "inputs: 1, of which there already: 1\n")
+
+
+def test_a_film_that_was_cut_is_kept_with_a_notice(applied):
+    needs_av()
+    write_film("clip.mp4", count=40, options={"movflags": "+faststart"})
+    data = Path("clip.mp4").read_bytes()
+    Path("clip.mp4").write_bytes(data[: len(data) * 3 // 4])
+    command = "clip.mp4", "-o", "out.mp4", "--precision", "bfloat16", "--no-cache"
+    status, _, err = applied(*command)
+    assert status == 0 and "notice: clip.mp4 is cut short: the" in err
+    assert 5 < len(read_back("out.mp4")[0]) < 40
+
+
+def test_without_pyav_films_fail_and_pictures_are_painted(applied, monkeypatch):
+    monkeypatch.setattr(applying.film.reading, "find_spec", lambda _: None)
+    Path("clip.mp4").write_text("whatever")
+    status, out, err = applied("clip.mp4", "photos/a.png", "-o", "out", "--no-cache")
+    assert status == 1 and out.split() == [os.path.join("out", "a-waves.png")]
+    assert "failed: films need PyAV: pip install 'jaxnst[watch]'" in err
+
+
+def test_how_long_a_film_still_takes_is_told(monkeypatch):
+    row = apply.Row("clip.mp4", ("m",), "out.mp4")
+    facts = applying.film.Film((32, 40), Fraction(10), 100, True, 0)
+    said, now = [], iter([0.0, 10.0, 20.0])
+    monkeypatch.setattr(Messages, "now_and_then", lambda _, text: said.append(text))
+    monkeypatch.setattr(applying.time, "monotonic", lambda: next(now))
+    work = applying.Work([row], "", None, Namespace(), Messages("jaxnst apply", quiet=False))
+    clock = applying.Clock(row, facts, (32, 40), work)
+    clock(4)
+    clock(24)
+    assert said == [
+        "clip.mp4: 4/100 pictures of 40x32",
+        "clip.mp4: 24/100 pictures of 40x32, 38 s left",
+    ]
+
+
+@pytest.mark.skipif(os.name == "nt", reason="Windows has no SIGINT for one process")
+def test_a_film_that_is_stopped_leaves_nothing_behind(folder):
+    needs_av()
+    write_film("clip.mp4", count=3000, sound=None)
+    command = [sys.executable, "-m", "jaxnst", "apply", "waves.safetensors", "clip.mp4"]
+    command += ["-o", "out", "--batch", "1", "--no-cache"]
+    process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
+    deadline = time.monotonic() + 60
+    while not list(Path("out").glob(".jaxnst-*.tmp")) and time.monotonic() < deadline:
+        time.sleep(0.1)
+    process.send_signal(signal.SIGINT)
+    _, err = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert err.endswith("stopped; what is finished is saved, the same command goes on\n")
+    assert not list(Path("out").glob("*.tmp")) and not list(Path("out").glob("*.mp4"))
+
+
+# Flags.
+
+
+def test_models_that_ship_are_listed_and_go_by_their_names(call, folder, monkeypatch):
+    assert "no models ship" in call("apply", "--list")[1] or weights.bundled_styles()
+    shipped = {"waves": folder / "waves.safetensors"}
+    for module in (apply, sys.modules["jaxnst.feedforward.models"]):
+        monkeypatch.setattr(module, "bundled_styles", lambda: shipped)
+    assert call("apply", "--list") == (0, "waves  random numbers\n", "")
+    assert call("apply", "waves", "photos/a.png", "-o", "out.png", "--no-cache")[0] == 0
+    status, _, err = call("apply", "wave", "photos/a.png", "-o", "out.png")
+    assert status == 1
+    assert err == (
+        "jaxnst apply: error: there is no model wave: give a file that is there; those that ship "
+        "are waves\n"
+    )
+
+
+def test_a_loss_network_is_refused_in_one_line(call):
+    path = weights.bundled("vgg19-lite.safetensors")
+    status, _, err = call("apply", path, "photos/a.png", "-o", "out.png")
+    assert status == 1 and err.count("\n") == 1 and "is no transformation network" in err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("photos/a.png",), "the following arguments are required: -o/--output"),
+        (("photos", "-o", "out.png"), "-o out.png is a file, but there are 2 inputs"),
+        (("photos", "-o", "waves.safetensors"), "is a file, but there are 2 inputs: name a folder"),
+        (("photos/a.png", "-o", "photos/a.png"), "would overwrite an input: use another name"),
+        (("photos/a.png", "-o", "-"), "-o - is no folder or file"),
+        (("photos/q*.png", "-o", "out"), "there is no picture or film in photos/q*.png"),
+        (("photos/a.png", "photos/b.jpg", "--quality", "9", "-o", "out"), "--quality is for JPEG"),
+        (("photos/a.png", "a.jpg", "-o", "out"), "out/a-waves.png would be made twice, of"),
+        (("photos/a.png", "-o", "out", "--batch", "0"), "--batch: 0 is out of range"),
+        (("photos/a.png", "-o", "out", "--batches", "2"), "unknown flag --batches: did you mean"),
+    ],
+)
+def test_flags_that_make_no_sense_are_refused(applied, arguments, message):
+    status, out, err = applied(*arguments)
+    assert (status, out) == (2, "") and err.count("\n") == 1
+    assert message in err.replace(os.sep, "/")
+    assert not Path("out").exists()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("photos/a.png", "-o", "missing/out.png"), "folder .* does not exist: make it"),
+        (("photos/a.png", "-o", "out.mp4"), "out.mp4 has the ending .mp4, expected one of .jpg"),
+        (("clip.mp4", "-o", "out.avi"), "out.avi has the ending .avi, expected one of .mp4"),
+    ],
+)
+def test_outputs_that_cannot_be_written_are_refused(applied, arguments, message):
+    needs_av()
+    status, out, err = applied(*arguments)
+    assert (status, out) == (1, "") and err.count("\n") == 1
+    assert re.search(message, err)
