@@ -33,7 +33,7 @@ ROOMS = [
     *("pictures", "feedforward"),
     *("fingerprint", "colors", "starts", "run", "loop", "transfer", "reconstruct"),
     *("footprint", "planning"),
-    *("side_by_side", "batch", "feedforward", "cli"),
+    *("side_by_side", "batch", "cli"),
     "__main__",
 ]
 
