@@ -74,9 +74,9 @@ def painted(torch, params, blocks, image):
     return conv("deconv3", x)[0].permute(1, 2, 0).clamp(0, 255).numpy() / 255
 
 
-@pytest.mark.parametrize("legacy", [False, True], ids=["zip", "legacy"])
 @pytest.mark.parametrize(
-    ("widths", "blocks", "size"), [((32, 64, 128), 5, (36, 44)), ((4, 8, 8), 2, (33, 39))]
+    ("widths", "blocks", "size", "legacy"),
+    [((32, 64, 128), 5, (36, 44), False), ((4, 8, 8), 2, (33, 39), True)],
 )
 def test_files_of_pytorch_examples_paint_as_they_do(
     torch, tmp_path, rng, widths, blocks, size, legacy
