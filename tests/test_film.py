@@ -63,6 +63,15 @@ def test_packets_of_sound_are_passed_on_as_they_are(source, output):
     assert packets[0] == packets[1] and len(packets[0]) > 3
 
 
+def test_a_film_that_begins_late_is_shown_from_its_first_picture(tmp_path, output):
+    write_film(tmp_path / "film.ts", kind="mpegts", options={"output_ts_offset": "5"})
+    assert read_back(tmp_path / "film.ts")[0][0] > 4
+    assert negative(tmp_path / "film.ts", output)[0] == ()
+    times, _, sound = read_back(output)
+    np.testing.assert_allclose(np.diff(times), 0.1, atol=1e-3)
+    assert 0 <= times[0] < 0.3 and sound == pytest.approx(0.6, abs=0.2)
+
+
 def test_sound_that_mp4_does_not_hold_is_encoded_anew(tmp_path, output):
     write_film(tmp_path / "film.mov", sound="pcm_s16le")
     assert negative(tmp_path / "film.mov", output)[0] == ()
@@ -87,7 +96,7 @@ def test_uneven_times_are_kept(tmp_path, output):
 
 
 def test_sides_are_even_and_not_longer_than_wanted():
-    facts = Film(size=(481, 641), rate=Fraction(30), count=None, exact=False, turns=0)
+    facts = Film(size=(481, 641), rate=Fraction(30), count=None, turns=0)
     assert facts.fitting(None) == (480, 640)
     assert facts.fitting(1000) == (480, 640)
     assert facts.fitting(101) == (76, 100)

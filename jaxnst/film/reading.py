@@ -40,14 +40,12 @@ class Film:
       size: Of its pictures, upright, ``(height, width)``.
       rate: Pictures per second, on average.
       count: How many pictures there should be, or None where that is not known.
-      exact: Whether the file says their number itself.
       turns: Quarter turns to the left that set a picture upright.
     """
 
     size: tuple[int, int]
     rate: Fraction
     count: int | None
-    exact: bool
     turns: int
 
     def fitting(self, longest: int | None) -> tuple[int, int]:
@@ -84,14 +82,14 @@ def read_film(path: AnyPath) -> Film:
                 f"{_files.name_of(path)} has no picture that can be read: get a whole copy of it"
             )
         rate = fraction(stream.average_rate) or fraction(stream.base_rate) or Fraction(25)
-        count, exact = stream.frames, bool(stream.frames)
-        if not exact:
+        count = stream.frames
+        if not count:
             seconds = (stream.duration or 0) * (fraction(stream.time_base) or 0)
             seconds = seconds or Fraction(container.duration or 0, 10**6)
             count = math.floor(seconds * rate)
         turns = round(getattr(first, "rotation", 0) / 90) % 4
         size = (first.height, first.width)
-        return Film(size[::-1] if turns % 2 else size, rate, count or None, exact, turns)
+        return Film(size[::-1] if turns % 2 else size, rate, count or None, turns)
 
 
 @contextlib.contextmanager

@@ -99,7 +99,6 @@ def _notices(source: AnyPath, film: Film, faults: Faults, done: int) -> Iterator
     if faults.packets:
         yield f"{name} is damaged: {faults.packets} pieces of it were left out"
     # Durations are not exact to the picture.
-    slack = 0 if film.exact else (film.count or 0) // 50 + 2
-    if faults.cut or (film.count is not None and done + slack < film.count):
+    if faults.cut or (film.count is not None and done + film.count // 50 + 2 < film.count):
         of = f" of {film.count}" if film.count else ""
         yield f"{name} is cut short: the {done}{of} pictures that are there were painted"

@@ -73,6 +73,8 @@ class Writer:
         self.target = target
         self.base = fraction(stream.time_base) or 1 / film.rate
         self.last = -math.inf
+        # Some begin late, and all is shown as much earlier.
+        self.start = max(Fraction(0), Fraction(container.start_time or 0, 10**6))
         self.picture = target.add_stream(name, rate=film.rate.limit_denominator(100_000))
         self.picture.height, self.picture.width = size
         self.picture.pix_fmt = "yuv420p"
@@ -104,12 +106,22 @@ class Writer:
         stream, plain = self.sounds[packet.stream.index]
         if plain:
             if packet.dts is not None:
+                self.earlier(packet)
                 packet.stream = stream
                 self.target.mux(packet)
             return
         with contextlib.suppress(av.error.InvalidDataError):  # a piece less
             for frame in packet.decode():
+                self.earlier(frame)
                 self.target.mux(stream.encode(frame))
+
+    def earlier(self, sound: Any) -> None:
+        """Move a packet or a frame to when it is heard."""
+        ticks = round(self.start / (fraction(sound.time_base) or 1))
+        if sound.pts is not None:
+            sound.pts -= ticks
+        if sound.dts is not None:
+            sound.dts -= ticks
 
     def pictures(self, painted: npt.ArrayLike, times: list[Fraction]) -> None:
         """Take pictures with the times at which they are shown, seconds."""
@@ -119,7 +131,7 @@ class Writer:
             frame = av.VideoFrame.from_ndarray(np.ascontiguousarray(values), format="rgb24")
             frame = frame.reformat(format="yuv420p", dst_colorspace="ITU709")
             frame.time_base = self.base
-            self.last = max(round(time / self.base), self.last + 1)
+            self.last = max(round((time - self.start) / self.base), self.last + 1)
             frame.pts = self.last
             self.target.mux(self.picture.encode(frame))
 
