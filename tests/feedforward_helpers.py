@@ -41,7 +41,7 @@ def write_film(
         stream.pix_fmt = "yuv420p"
         if times:
             stream.codec_context.time_base = Fraction(1, 1000)
-        heard = film.add_stream(sound, rate=8000, layout="mono") if sound else None
+        heard = film.add_stream(sound, rate=16000, layout="mono") if sound else None
         for i in range(count):
             frame = av.VideoFrame.from_ndarray(film_picture(i, size), format="rgb24")
             if times:
@@ -49,10 +49,10 @@ def write_film(
             film.mux(stream.encode(frame))
         film.mux(stream.encode(None))
         if heard:
-            seconds = np.arange(8000 * count // rate) / 8000
+            seconds = np.arange(16000 * count // rate) / 16000
             tone = np.int16(8000 * np.sin(2 * np.pi * 440 * seconds))[None]
             samples = av.AudioFrame.from_ndarray(tone, format="s16", layout="mono")
-            samples.sample_rate, samples.pts = 8000, 0
+            samples.sample_rate, samples.pts = 16000, 0
             film.mux(heard.encode(samples))
             film.mux(heard.encode(None))
 

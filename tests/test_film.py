@@ -52,9 +52,11 @@ def test_every_picture_is_painted_at_its_time_and_the_sound_is_kept(source, outp
     assert sound == pytest.approx(0.6, abs=0.2)
 
 
-def test_packets_of_sound_are_passed_on_as_they_are(source, output):
+@pytest.mark.parametrize("sound", ["aac", "mp3"])
+def test_packets_of_sound_are_passed_on_as_they_are(source, output, sound):
     import av
 
+    write_film(source, sound=sound)
     negative(source, output)
     packets = []
     for path in (source, output):
@@ -72,9 +74,10 @@ def test_a_film_that_begins_late_is_shown_from_its_first_picture(tmp_path, outpu
     assert 0 <= times[0] < 0.3 and sound == pytest.approx(0.6, abs=0.2)
 
 
-def test_sound_that_mp4_does_not_hold_is_encoded_anew(tmp_path, output):
-    write_film(tmp_path / "film.mov", sound="pcm_s16le")
-    assert negative(tmp_path / "film.mov", output)[0] == ()
+@pytest.mark.parametrize("name", ["film.mov", "film.mkv"])  # with fine and coarse times
+def test_sound_that_mp4_does_not_hold_is_encoded_anew(tmp_path, output, name):
+    write_film(tmp_path / name, sound="pcm_s16le")
+    assert negative(tmp_path / name, output)[0] == ()
     assert read_back(output)[2] == pytest.approx(0.6, abs=0.2)
 
 

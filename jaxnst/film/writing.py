@@ -14,12 +14,10 @@ from jaxnst import _files
 from jaxnst._files import AnyPath
 from jaxnst.animation import codec
 from jaxnst.film.reading import MISSING, Film, fraction, told
+from jaxnst.film.sound import sound_like
 
 ENDING = ".mp4"
 """Of films that are written."""
-
-_HELD = ("aac", "mp3", "ac3", "eac3", "opus", "alac", "flac")
-"""Sound that MP4 holds; any other is encoded anew."""
 
 
 def check_film(path: AnyPath) -> None:
@@ -88,40 +86,15 @@ class Writer:
             context.sample_aspect_ratio = 1 / aspect if film.turns % 2 else aspect
         if name == "libx264":
             self.picture.options = {"crf": "18"}
-        self.sounds: dict[int, tuple[Any, bool]] = {}
-        for heard in container.streams.audio:
-            if heard.codec_context is not None:
-                self.sounds[heard.index] = self._sound_like(heard)
-
-    def _sound_like(self, heard: Any) -> tuple[Any, bool]:
-        """Add a stream of sound; tell whether packets go into it as they are."""
-        if heard.codec_context.name in _HELD:
-            return self.target.add_stream_from_template(heard), True
-        return self.target.add_stream("aac", rate=heard.codec_context.sample_rate), False
+        self.sounds = {
+            heard.index: sound_like(target, heard, self.start)
+            for heard in container.streams.audio
+            if heard.codec_context is not None
+        }
 
     def sound(self, packet: Any) -> None:
         """Take a packet of sound, or the empty one at the end."""
-        import av
-
-        stream, plain = self.sounds[packet.stream.index]
-        if plain:
-            if packet.dts is not None:
-                self.earlier(packet)
-                packet.stream = stream
-                self.target.mux(packet)
-            return
-        with contextlib.suppress(av.error.InvalidDataError):  # a piece less
-            for frame in packet.decode():
-                self.earlier(frame)
-                self.target.mux(stream.encode(frame))
-
-    def earlier(self, sound: Any) -> None:
-        """Move a packet or a frame to when it is heard."""
-        ticks = round(self.start / (fraction(sound.time_base) or 1))
-        if sound.pts is not None:
-            sound.pts -= ticks
-        if sound.dts is not None:
-            sound.dts -= ticks
+        self.sounds[packet.stream.index].take(packet)
 
     def pictures(self, painted: npt.ArrayLike, times: list[Fraction]) -> None:
         """Take pictures with the times at which they are shown, seconds."""
@@ -138,6 +111,5 @@ class Writer:
     def end(self) -> None:
         """Write what encoders have kept back."""
         self.target.mux(self.picture.encode(None))
-        for stream, plain in self.sounds.values():
-            if not plain:
-                self.target.mux(stream.encode(None))
+        for sound in self.sounds.values():
+            sound.end()
