@@ -98,6 +98,17 @@ def test_uneven_times_are_kept(tmp_path, output):
     np.testing.assert_allclose(read_back(output)[0], np.array(times) / 1000, atol=2e-3)
 
 
+@pytest.mark.parametrize(("side", "green"), [(704, 0), (720, 24)])
+def test_large_films_that_do_not_say_their_colours_are_read_as_they_are_shown(
+    tmp_path, output, side, green
+):
+    """By BT.709; the red of this one was encoded by BT.601."""
+    write_film(tmp_path / "film.mp4", count=1, size=(side, side), sound=None)
+    _, seen = negative(tmp_path / "film.mp4", output, batch=1)
+    np.testing.assert_allclose(seen[0][0][4, 4], (255, green, 0), atol=8)
+    np.testing.assert_allclose(read_back(output)[1][0][4, 4], (0, 255 - green, 255), atol=8)
+
+
 def test_sides_are_even_and_not_longer_than_wanted():
     facts = Film(size=(481, 641), rate=Fraction(30), count=None, turns=0)
     assert facts.fitting(None) == (480, 640)

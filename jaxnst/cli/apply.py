@@ -113,6 +113,8 @@ def _run(flags: argparse.Namespace, prog: str) -> int:
         row = Row(sources[0], (_model(flags),), flags.output)
         check_row(row, flags)
         return _work([row], None, flags, messages)
+    if any(os.path.isdir(where) and same_file(where, flags.output) for where in flags.inputs):
+        raise UsageError(f"-o {name_of(flags.output)} is a folder of inputs: name another")
     rows = _rows(sources, flags)
     os.makedirs(flags.output, exist_ok=True)
     with alone_in(flags.output, (1, 1)):

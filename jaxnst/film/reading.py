@@ -26,6 +26,9 @@ ENDINGS = (
 
 MAX_BYTES = 2**40
 
+UNSAID = 2
+"""What FFmpeg's AVCOL_SPC_UNSPECIFIED is."""
+
 HD = 720
 """Lines from which a film that does not say its colours is taken for BT.709."""
 
@@ -176,8 +179,7 @@ def upright(frame: Any, turns: int, size: tuple[int, int]) -> Frames:
     from av.video.reformatter import Colorspace
 
     height, width = size[::-1] if turns % 2 else size
-    said = frame.colorspace != Colorspace.DEFAULT and frame.colorspace != 2  # "unspecified"
-    hd = not said and min(frame.height, frame.width) >= HD
+    hd = frame.colorspace == UNSAID and min(frame.height, frame.width) >= HD
     values = frame.to_ndarray(
         format="rgb24",
         width=width,
