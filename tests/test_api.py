@@ -30,8 +30,8 @@ ROOMS = [
     *("srgb", "image", "sheet", "animation", "film", "weights", "networks", "statistics", "losses"),
     *("distances", "objective", "precondition", "lbfgs", "optimize", "lanes"),
     *("schedule", "masks", "targets", "checkpoint", "result", "plotting", "notebook", "guidance"),
-    *("pictures", "feedforward"),
-    *("fingerprint", "colors", "starts", "run", "loop", "transfer", "reconstruct"),
+    *("pictures", "fingerprint", "feedforward"),
+    *("colors", "starts", "run", "loop", "transfer", "reconstruct"),
     *("footprint", "planning"),
     *("side_by_side", "batch", "cli"),
     "__main__",
@@ -199,6 +199,8 @@ def test_rooms_import_from_the_rooms_before_them_only(path):
         ("matplotlib", {"plotting"}),
         ("av", {"animation", "film"}),
         ("IPython", {"notebook"}),
+        ("grain", {"feedforward"}),
+        ("orbax", {"feedforward"}),
     ],
 )
 def test_each_library_has_one_door(library, rooms):

@@ -1,0 +1,276 @@
+"""Training pictures: a folder of files, of which batches of random crops are cut for ever.
+
+Batch number i follows from the pictures, the settings and i alone, whoever decodes it: to go on
+with a training run is to begin at its step. Files are decoded by threads of this process or by
+worker processes (grain), which never touch a device of JAX's. Crops are uint8 on their way.
+"""
+
+import contextlib
+import math
+import multiprocessing
+import os
+import signal
+import threading
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from hashlib import sha256
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from jaxnst._files import AnyPath, name_of
+from jaxnst.image import ENDINGS, image_size, load_image, resize
+from jaxnst.srgb import Pixels
+
+AHEAD = 4
+"""Batches that every process holds in readiness."""
+
+TRIES = 100
+"""Pictures that are tried, one after the other, in the place of one that cannot be read."""
+
+MOST_CROPS = 2**60
+"""No end is further away; lengths are 64-bit numbers."""
+
+LEAST = 0.5
+"""A picture whose shorter side is less than this share of the crop's side is left out; one between
+the two is enlarged."""
+
+
+@dataclass(frozen=True)
+class Pictures:
+    """Pictures to train on, found in a folder.
+
+    Attributes:
+      folder: Where they are.
+      names: Their paths from there, ``/`` between folders, in order.
+      sizes: Of their files, bytes.
+      broken: What is wrong with files that are no pictures, a line each; they are left out.
+      small: How many others were left out because they are too small.
+    """
+
+    folder: str
+    names: tuple[str, ...]
+    sizes: tuple[int, ...] = field(repr=False)
+    broken: tuple[str, ...] = ()
+    small: int = 0
+
+    def __len__(self) -> int:
+        return len(self.names)
+
+    @property
+    def digest(self) -> str:
+        """SHA-256 of names and sizes: what decides which crops there will be."""
+        found = sha256()
+        for name, size in zip(self.names, self.sizes, strict=True):
+            found.update(f"{size} {name}\n".encode(errors="surrogateescape"))
+        return found.hexdigest()
+
+    def path(self, index: int) -> str:
+        """Return the path of one."""
+        return os.path.join(self.folder, *self.names[index].split("/"))
+
+    def hold_out(self, count: int) -> tuple["Pictures", "Pictures"]:
+        """Divide them into those to train on and ``count`` others, evenly spaced."""
+        step = max(1, len(self) // max(1, count))
+        out = set(range(step // 2, len(self), step)[:count])
+        return self._only(set(range(len(self))) - out), self._only(out)
+
+    def _only(self, chosen: set[int]) -> "Pictures":
+        names = tuple(name for i, name in enumerate(self.names) if i in chosen)
+        sizes = tuple(size for i, size in enumerate(self.sizes) if i in chosen)
+        return Pictures(self.folder, names, sizes, self.broken, self.small)
+
+
+def find_pictures(folder: AnyPath, *, side: int) -> Pictures:
+    """List the pictures of a folder and of the folders in it, by the endings of their names.
+
+    Their headers are read: files that are no pictures are left out, and so are pictures that are
+    too small. A file that is damaged further on is found when it is decoded (:func:`batches`).
+
+    Args:
+      folder: Where they are. Hidden files and folders are passed over.
+      side: Of the crops, pixels: the shorter side of a picture must have half as many.
+
+    Raises:
+      FileNotFoundError: There is no such folder.
+      NotADirectoryError: It is a file.
+      ValueError: There is no picture in it that can be used.
+    """
+    root, name = os.fspath(folder), name_of(folder)
+    if not os.path.exists(root):
+        raise FileNotFoundError(f"folder {name} does not exist: check the name")
+    if not os.path.isdir(root):
+        raise NotADirectoryError(f"{name} is a file, expected a folder of pictures")
+    names, sizes, broken, small = list[str](), list[int](), list[str](), 0
+    for path in _files_in(root):
+        try:
+            large = min(image_size(path)) >= LEAST * side
+        except (OSError, ValueError) as error:
+            broken.append(str(error))
+            continue
+        if large:
+            names.append(os.path.relpath(path, root).replace(os.sep, "/"))
+            sizes.append(os.path.getsize(path))
+        else:
+            small += 1
+    if not names:
+        raise ValueError(_none(name, len(broken), small, side))
+    return Pictures(root, tuple(names), tuple(sizes), tuple(broken), small)
+
+
+def _none(name: str, broken: int, small: int, side: int) -> str:
+    if not broken + small:
+        kinds = ", ".join(ENDINGS)
+        return f"{name} holds no pictures ({kinds}), nor do folders in it: give another folder"
+    why = [f"{broken} cannot be read"] if broken else []
+    least = math.ceil(LEAST * side)
+    why += [f"{small} have less than {least} pixels on the shorter side"] if small else []
+    return (
+        f"{name} holds no picture to cut crops of {side} pixels from: of {broken + small}, "
+        f"{' and '.join(why)}; give another folder or a smaller crop"
+    )
+
+
+def _files_in(root: str) -> Iterator[str]:
+    """Go through a folder's files that are pictures by name, in the same order everywhere."""
+    for folder, inner, files in os.walk(root):
+        inner[:] = sorted(name for name in inner if not name.startswith("."))
+        for name in sorted(files):
+            if os.path.splitext(name)[1].lower() in ENDINGS and not name.startswith("."):
+                yield os.path.join(folder, name)
+
+
+class Batch(NamedTuple):
+    """Crops, and what was found on the way.
+
+    Attributes:
+      images: ``(B, side, side, 3)`` RGB, 0 to 255.
+      broken: For each crop the number of the picture that should have been there but could not be
+        decoded, so that another was taken; or -1.
+    """
+
+    images: NDArray[np.uint8]
+    broken: NDArray[np.int64]
+
+
+def random_crop(picture: Pixels, side: int, rng: np.random.Generator) -> NDArray[np.uint8]:
+    """Cut a square out of a picture, of any size between the crop's and the picture's shorter side.
+
+    Sizes are distributed evenly on a logarithmic scale. What is cut out is resized to the crop's
+    size, and mirrored every other time. A picture smaller than the crop is enlarged.
+
+    Args:
+      picture: ``(H, W, 3)`` RGB in [0, 1].
+      side: Of the crop, pixels.
+      rng: Decides.
+
+    Returns:
+      ``(side, side, 3)``, 0 to 255.
+    """
+    height, width = picture.shape[:2]
+    shorter = min(height, width)
+    scale, down, right, mirrored = rng.random(4)
+    edge = shorter * (min(side, shorter) / shorter) ** scale
+    top, left = down * (height - edge), right * (width - edge)
+    crop = resize(picture, (side, side), box=(top, left, top + edge, left + edge))
+    crop = crop[:, ::-1] if mirrored < 0.5 else crop
+    return np.rint(np.clip(crop, 0, 1) * 255).astype(np.uint8)
+
+
+@dataclass(frozen=True)
+class _Cut:
+    """From the number of a picture to a crop of it; what worker processes are sent."""
+
+    pictures: Pictures
+    side: int
+
+    def __call__(self, index: int, rng: np.random.Generator) -> dict[str, Any]:
+        """Decode the picture, or else the next that can be, and cut."""
+        for tried in range(min(TRIES, len(self.pictures))):
+            try:
+                picture = load_image(self.pictures.path((index + tried) % len(self.pictures)))
+            except (OSError, ValueError) as error:
+                trouble = error
+                continue
+            broken = np.int64(index if tried else -1)
+            return {"images": random_crop(picture, self.side, rng), "broken": broken}
+        raise ValueError(f"none of {tried + 1} pictures in a row can be read: {trouble}")
+
+
+def batches(
+    pictures: Pictures, *, side: int, batch: int, seed: int = 0, start: int = 0, workers: int = 0
+) -> Iterator[Batch]:
+    """Cut batches of random crops, without end; every picture is seen once in a round.
+
+    Args:
+      pictures: From :func:`find_pictures`.
+      side: Of the crops, pixels.
+      batch: Crops in each.
+      seed: Decides which, 0 to 2^32 - 1.
+      start: Number of the first batch.
+      workers: Processes that decode and cut; 0: threads of this one. The batches are the same.
+        A program that asks for workers must be importable without side effects
+        (``if __name__ == "__main__":``), since they are begun anew rather than forked.
+
+    Yields:
+      Batches, ready in advance. Closing the iterator ends the workers.
+
+    Raises:
+      ModuleNotFoundError: grain is missing.
+      ValueError: So many pictures cannot be decoded that there is no use in going on.
+    """
+    try:
+        import grain
+    except ModuleNotFoundError as error:
+        raise ModuleNotFoundError("crops are made by grain: pip install 'jaxnst[train]'") from error
+
+    rounds = MOST_CROPS // len(pictures)
+    numbers = grain.MapDataset.range(len(pictures)).seed(seed).shuffle().repeat(rounds)
+    crops = numbers.random_map(_Cut(pictures, side)).batch(batch)[start:]
+    threads = grain.ReadOptions(num_threads=2, prefetch_buffer_size=AHEAD)
+    endless = crops.to_iter_dataset(threads)
+    if workers:
+        from absl import flags
+
+        flags.FLAGS.mark_as_parsed()  # grain looks at them, whoever reads the command line
+        # Shared memory would outlive a process that is killed, and containers have little of it.
+        plain = grain.experimental.DatasetOptions(min_shm_size=2**62)
+        endless = grain.experimental.WithOptionsIterDataset(endless, plain)
+        options = grain.MultiprocessingOptions(workers, per_worker_buffer_size=AHEAD)
+        endless = endless.mp_prefetch(options, worker_init_fn=_begin_worker)
+    iterator = iter(endless)
+    try:
+        with _interrupts_for_others():
+            first = next(iterator)  # here the workers are begun
+        yield Batch(**first)
+        for found in iterator:
+            yield Batch(**found)
+    finally:
+        iterator.close()
+
+
+@contextlib.contextmanager
+def _interrupts_for_others() -> Iterator[None]:
+    """Begin processes that do not hear Ctrl-C, from their first moment on: who began them does."""
+    if not hasattr(signal, "pthread_sigmask"):
+        yield
+        return
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+def _begin_worker(_: int, __: int) -> None:
+    """Leave Ctrl-C to the process that began this one, and end when that ends, however it does."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    parent = multiprocessing.parent_process()
+
+    def follow() -> None:
+        if parent is not None:
+            parent.join()
+            os._exit(0)
+
+    threading.Thread(target=follow, daemon=True).start()
