@@ -48,7 +48,7 @@ def settings_of(
       guidance: Which style goes where.
       seed: Of the noise.
     """
-    found = {name: repr(value) for name, value in _fields(recipe, ())}
+    found = recipe_words(recipe)
     pictures = {"content": content, **{f"style {i}": s for i, s in enumerate(styles, 1)}}
     if init is not None:
         pictures["init"] = init
@@ -62,8 +62,18 @@ def settings_of(
     found |= {"seed": str(seed), "size": "{1}x{0}".format(*schedule.size)}
     found |= {"margin": repr(schedule.margin)}
     found |= {f"scale {i}": str(tuple(scale)) for i, scale in enumerate(schedule.scales, 1)}
+    return found | network_words(network)
+
+
+def recipe_words(recipe: Recipe) -> dict[str, str]:
+    """Say all of a recipe that decides something, by the names of its fields."""
+    return {name: repr(value) for name, value in _fields(recipe, ())}
+
+
+def network_words(network: LossNetwork) -> dict[str, str]:
+    """Say which network it is, by name, structure, parameters and precision."""
     made = repr((network.name, network.module, network.preprocessing))
-    return found | {
+    return {
         "precision": network.precision,
         "network": network.name,
         "network's structure": DIGEST + hashlib.sha256(made.encode()).hexdigest(),
@@ -100,13 +110,19 @@ def refuse_others(there: dict[str, str], here: dict[str, str]) -> None:
         )
 
 
-def warn_of_others(there: dict[str, str], here: dict[str, str]) -> None:
-    """Warn where a run goes on under other versions, or on another machine."""
+def warn_of_others(there: dict[str, str], here: dict[str, str], *, what: str = "picture") -> None:
+    """Warn where a run goes on under other versions, or on another machine.
+
+    Args:
+      there: Words on where it was begun.
+      here: Words on where it goes on.
+      what: It makes.
+    """
     names = [name for name in here if there.get(name) != here[name]]
     if names:
         changes = ", ".join(f"{name} {_short(there.get(name))} -> {here[name]}" for name in names)
         warnings.warn(
-            f"the run was begun elsewhere ({changes}): its picture may differ by rounding from "
+            f"the run was begun elsewhere ({changes}): its {what} may differ by rounding from "
             "that of a run that never stopped",
             stacklevel=2,
         )

@@ -1,0 +1,192 @@
+"""Where a training run stands, as a folder that orbax writes: it is gone on with from there.
+
+A checkpoint is in place whole or not at all, whatever ends a process while it is written. It holds
+the state, the losses of all steps, and words on what decides the run: it is gone on with by its own
+run only.
+"""
+
+import contextlib
+import gc
+import logging
+import os
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+import jax
+import numpy as np
+
+from jaxnst._files import AnyPath, name_of, reason
+from jaxnst.feedforward.training import Place, TrainState
+from jaxnst.fingerprint import refuse_others, warn_of_others
+
+FORMAT = "jaxnst-training-1"
+
+MARK = "jaxnst-training.txt"
+"""Name of the file by which a folder of checkpoints is known."""
+
+MOST = 0.05
+"""Share of the time that is spent on writing, at most."""
+
+AGAIN = "give another folder, or delete it to begin anew"
+
+
+class Checkpoints:
+    """A folder of checkpoints of one run.
+
+    Args:
+      folder: It is made if need be.
+      settings: Words on all that decides what is learned, by name.
+      surroundings: Words on what decides the last bits.
+      seconds: Between two checkpoints, at least.
+
+    Raises:
+      ModuleNotFoundError: orbax is missing.
+      NotADirectoryError: There is a file of that name.
+      OSError: The folder cannot be made or written to.
+      ValueError: There are other files in it.
+    """
+
+    def __init__(
+        self,
+        folder: AnyPath,
+        settings: Mapping[str, str],
+        *,
+        surroundings: Mapping[str, str] | None = None,
+        seconds: int | float = 60,
+    ) -> None:
+        try:
+            import orbax.checkpoint
+        except ModuleNotFoundError as error:
+            raise ModuleNotFoundError(
+                "checkpoints need orbax: pip install 'jaxnst[train]'"
+            ) from error
+
+        self.folder, self.seconds = os.path.abspath(folder), seconds
+        self.settings, self.surroundings = dict(settings), dict(surroundings or {})
+        _make(self.folder)
+        self._orbax: Any = orbax.checkpoint
+        options = orbax.checkpoint.CheckpointManagerOptions(
+            max_to_keep=2, enable_async_checkpointing=False
+        )
+        self._manager: Any = orbax.checkpoint.CheckpointManager(self.folder, options=options)
+        self._next = time.monotonic() + seconds
+
+    @property
+    def last(self) -> int | None:
+        """Steps of the last checkpoint, if there is one."""
+        step: int | None = self._manager.latest_step()
+        return step
+
+    def restore(self, state: TrainState, terms: Sequence[str]) -> Place | None:
+        """Return the last place, or None if there is none.
+
+        Args:
+          state: Of the same structure, on the devices that the restored one is to be on.
+          terms: Names of the losses.
+
+        Raises:
+          ValueError: It is a run with other settings, or a checkpoint is damaged.
+        """
+        if (step := self.last) is None:
+            return None
+        args = self._orbax.args
+        words = self._restored(step, "words", args.JsonRestore())
+        try:
+            there, elsewhere = dict(words["settings"]), dict(words["surroundings"])
+            seconds = float(words["seconds"])
+        except (KeyError, TypeError, ValueError) as error:
+            raise self._damaged(error) from error
+        refuse_others(there, self.settings)
+        shapes = jax.tree.map(_shape, state)._asdict()
+        like = {"losses": np.zeros((step, len(terms)), np.float32), "state": shapes}
+        found = self._restored(step, "arrays", args.StandardRestore(like))
+        warn_of_others(elsewhere, self.surroundings, what="model")
+        losses = np.asarray(found["losses"], np.float32)
+        return Place(step, TrainState(**found["state"]), losses, seconds)
+
+    def due(self) -> bool:
+        """Say whether it is time for the next one."""
+        return time.monotonic() >= self._next
+
+    def keep(self, place: Place) -> None:
+        """Write a checkpoint; of those before, one is kept.
+
+        Raises:
+          OSError: It cannot be written.
+        """
+        if place.step == self.last:
+            return
+        begin, args = time.monotonic(), self._orbax.args
+        arrays = {"losses": place.losses, "state": place.state._asdict()}
+        words = {"settings": self.settings, "surroundings": self.surroundings}
+        try:
+            self._manager.save(
+                place.step,
+                args=args.Composite(
+                    arrays=args.StandardSave(arrays),
+                    words=args.JsonSave({**words, "seconds": place.seconds}),
+                ),
+            )
+        except Exception as error:
+            raise OSError(
+                f"the checkpoint in {name_of(self.folder)} could not be written ({reason(error)}): "
+                "make room or choose another folder; the one before is unchanged"
+            ) from error
+        end = time.monotonic()
+        self._next = end + max(self.seconds, (end - begin) / MOST)
+
+    def close(self) -> None:
+        """Write no more."""
+        self._manager.close()
+
+    def _restored(self, step: int, item: str, how: Any) -> Any:
+        """Read one part of a checkpoint; whatever goes wrong is one error, unlogged."""
+        trouble: Exception | None = None
+        with _no_log_of_tasks():
+            try:
+                composite = self._orbax.args.Composite(**{item: how})
+                return self._manager.restore(step, args=composite)[item]
+            except Exception as error:  # the library promises no particular kinds
+                trouble = error.with_traceback(None)
+                trouble.__cause__ = trouble.__context__ = None
+            gc.collect()  # tasks that failed complain when they are gone
+        raise self._damaged(trouble)
+
+    def _damaged(self, error: Exception) -> ValueError:
+        return ValueError(f"{name_of(self.folder)} is damaged ({reason(error)[:80]}): {AGAIN}")
+
+
+@contextlib.contextmanager
+def _no_log_of_tasks() -> Iterator[None]:
+    """Keep asyncio from logging that tasks have failed: their failure is raised as well."""
+    logger = logging.getLogger("asyncio")
+    before, logger.disabled = logger.disabled, True
+    try:
+        yield
+    finally:
+        logger.disabled = before
+
+
+def _shape(leaf: jax.Array) -> jax.ShapeDtypeStruct:
+    return jax.ShapeDtypeStruct(  # type: ignore[no-untyped-call]
+        leaf.shape, leaf.dtype, sharding=leaf.sharding
+    )
+
+
+def _make(folder: str) -> None:
+    """Make a folder, unless it is there and known."""
+    name, mark = name_of(folder), os.path.join(folder, MARK)
+    if os.path.exists(folder) and not os.path.isdir(folder):
+        raise NotADirectoryError(f"{name} is a file, expected a folder of checkpoints: {AGAIN}")
+    if os.path.isdir(folder) and os.listdir(folder):
+        if not os.path.isfile(mark):
+            raise ValueError(f"{name} holds other files than checkpoints: give another folder")
+        with open(mark, encoding="utf-8", errors="replace") as file:
+            found = file.read(80).strip()
+        if found != FORMAT:
+            raise ValueError(f"{name} has format {found!a}, expected {FORMAT!r}: {AGAIN}")
+        return
+    os.makedirs(folder, exist_ok=True)
+    with open(mark, "w", encoding="utf-8") as file:
+        file.write(FORMAT + "\n")

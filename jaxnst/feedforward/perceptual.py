@@ -1,0 +1,131 @@
+"""The loss that a transformation network is trained with: that of the optimising path, for a batch.
+
+Johnson et al. 2016 (section 3.2) train with the loss that Gatys et al. 2016 optimise a picture by:
+content against the picture that went in, style against one painting. Here it is the very same
+function, :class:`~jaxnst.objective.Objective`, so that whatever a recipe can say can be trained
+with, and losses of both ways compare. Theirs is a mean over the batch, as is this one.
+"""
+
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float
+
+from jaxnst._types import Image, Scalar
+from jaxnst.config import Recipe
+from jaxnst.image import fit, resize
+from jaxnst.networks.registry import LossNetwork, Params
+from jaxnst.networks.rescale import rescale, unit_means
+from jaxnst.objective import (
+    TERMS,
+    Numbers,
+    Objective,
+    Targets,
+    content_targets,
+    make_numbers,
+    make_objective,
+)
+from jaxnst.recipes import is_approximation
+from jaxnst.space import encode
+from jaxnst.srgb import Pixels
+from jaxnst.targets import StyleImage, mixed_styles, style_weights, summaries_of
+
+
+class Frozen(NamedTuple):
+    """What a network is trained with and does not change; all of it is traced.
+
+    Attributes:
+      network: The loss network's parameters.
+      style: Prepared statistics by layer, as in :class:`~jaxnst.objective.Targets`.
+      numbers: Weights of the terms.
+    """
+
+    network: Any
+    style: dict[str, tuple[Any, ...]]
+    numbers: Numbers
+
+
+@dataclass(frozen=True)
+class PerceptualLoss:
+    """The loss of what a network makes of a batch of pictures, as a hashable function.
+
+    Attributes:
+      module: The network that is trained, from RGB in [0, 1] to the same.
+      objective: What the loss computes.
+    """
+
+    module: nn.Module
+    objective: Objective
+
+    def __call__(
+        self, params: Params, frozen: Frozen, images: Float[Array, "batch h w 3"]
+    ) -> tuple[Scalar, dict[str, Scalar]]:
+        """Compute the mean loss.
+
+        Args:
+          params: Of the network that is trained.
+          frozen: Whatever else it depends on.
+          images: RGB in [0, 1].
+
+        Returns:
+          The total, and by name its terms with their weights.
+        """
+        painted: Array = self.module.apply({"params": params}, images)  # type: ignore[assignment]
+
+        def one(content: Image, painted: Image) -> Float[Array, " terms"]:
+            aims = content_targets(self.objective, frozen.network, content)
+            targets = Targets(jax.lax.stop_gradient(aims), frozen.style)
+            variable = encode(painted, self.objective.space)
+            return self.objective(variable, frozen.network, targets, frozen.numbers)[1]
+
+        terms = jnp.mean(jax.vmap(one)(images, painted), axis=0)
+        found = dict(zip(TERMS, terms, strict=True))
+        return found.pop("total"), found
+
+
+def make_loss(
+    module: nn.Module, recipe: Recipe, network: LossNetwork, style: Pixels, *, style_size: int
+) -> tuple[PerceptualLoss, Frozen]:
+    """Make the loss by which a network learns one style.
+
+    Args:
+      module: The network.
+      recipe: Layers, statistic, distance and weights; of its scales, solver and colours nothing
+        is used.
+      network: The loss network.
+      style: ``(H, W, 3)`` RGB in [0, 1], or with a fourth channel, which says what counts.
+      style_size: Its longest side, pixels; a style is never enlarged.
+
+    Returns:
+      The loss, and what it is given beside parameters and pictures.
+
+    Raises:
+      KeyError: If the loss network has no such layer.
+      ValueError: If the style is too small for a layer, or statistic and distance do not go
+        together.
+    """
+    objective = make_objective(recipe, network)
+    size = fit(style.shape[:2], min(style_size, max(style.shape[:2])))
+    painting = StyleImage(style)
+    image = jnp.asarray(resize(painting.image, size))
+    params = _tuned(objective.network, recipe, image)
+    weights = style_weights(objective, painting, size)
+    summaries = summaries_of(objective, params, image, weights)
+    whole = jnp.ones((len(objective.style_layers), 1, 1))
+    targets = mixed_styles(objective, [summaries], whole)
+    return PerceptualLoss(module, objective), Frozen(params, targets, make_numbers(recipe))
+
+
+def _tuned(network: LossNetwork, recipe: Recipe, image: Image) -> Params:
+    """Bring the loss network to the strength that the recipe's weights are for."""
+    stand_in = recipe.approximation if is_approximation(recipe) else None
+    if recipe.unit_means and not network.unit_means:
+        params = unit_means(network, [image])
+    elif stand_in is not None and stand_in.scales:
+        params = rescale(network, dict(stand_in.scales))
+    else:
+        params = network.params
+    return network.prepare(params)
