@@ -76,6 +76,7 @@ def save_losses(
     *,
     evaluations: ArrayLike | None = None,
     scales: Sequence[tuple[int, tuple[int, int]]] = (),
+    count: str = "evaluations",
 ) -> None:
     """Write :func:`draw_losses` to a file; a crash never leaves half of one.
 
@@ -84,6 +85,7 @@ def save_losses(
       losses: As there.
       evaluations: As there.
       scales: As there.
+      count: As there.
 
     Raises:
       ValueError: The ending is unknown, or as there.
@@ -91,7 +93,8 @@ def save_losses(
     """
     kind = _kind(path)
     _files.replace_file(
-        path, draw_losses(losses, evaluations=evaluations, scales=scales, kind=kind)
+        path,
+        draw_losses(losses, evaluations=evaluations, scales=scales, kind=kind, count=count),
     )
 
 
@@ -102,6 +105,7 @@ def draw_losses(
     scales: Sequence[tuple[int, tuple[int, int]]] = (),
     kind: str = "png",
     inches: tuple[float, float] = (8.0, 4.5),
+    count: str = "evaluations",
 ) -> bytes:
     """Draw the loss and its terms over evaluations, the loss on a logarithmic scale.
 
@@ -112,6 +116,7 @@ def draw_losses(
       scales: How many evaluations there were before each scale, and its height and width, pixels.
       kind: ``png``, ``svg`` or ``pdf``.
       inches: Width and height; a PNG has 120 pixels to the inch.
+      count: What is counted along the axis.
 
     Returns:
       The file.
@@ -129,14 +134,14 @@ def draw_losses(
     # No pyplot: it keeps figures, and chooses a window system.
     figure = Figure(figsize=inches, dpi=120, layout="constrained")
     axes = figure.add_subplot()
-    count = len(next(iter(shown.values())))
-    counts = np.arange(1, count + 1) if evaluations is None else np.asarray(evaluations)
+    number = len(next(iter(shown.values())))
+    counts = np.arange(1, number + 1) if evaluations is None else np.asarray(evaluations)
     for name, colour in zip(shown, _colours(shown), strict=True):
         values = shown[name]
         width, order = (2.2, 3) if name == "total" else (1.4, 2)
         few = "o" if len(values) < 3 else ""
         axes.plot(counts, values, label=name, color=colour, lw=width, zorder=order, marker=few)
-    axes.set(yscale="log", xlabel="evaluations", ylabel="loss, and its weighted terms")
+    axes.set(yscale="log", xlabel=count, ylabel="loss, and its weighted terms")
     first = min([begin for begin, _ in scales] + [int(counts.min())])
     axes.set_xlim(first, max(first + 1, int(counts.max())))
     # A term that begins at next to nothing is not to press all others together.

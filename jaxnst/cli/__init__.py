@@ -35,6 +35,9 @@ COMMANDS = (
         "show what each layer of a network keeps of a picture",
         "jaxnst.cli.reconstruct",
     ),
+    Command(
+        "train", "train a network that paints in the manner of one picture", "jaxnst.cli.train"
+    ),
     Command("show", "print how a picture was made", "jaxnst.cli.show"),
     Command("weights", "list, download, convert and check parameter files", "jaxnst.cli.weights"),
 )

@@ -146,8 +146,8 @@ def _changed(recipe: Recipe, flags: argparse.Namespace) -> Recipe:
     if getattr(flags, "optimizer", recipe.solver.kind) != recipe.solver.kind:
         changes["solver", "learning_rate"] = None  # which is the other's
     for flag, (path, _, _) in options(recipe).items():
-        if hasattr(flags, _dest(flag)):
-            changes[path] = getattr(flags, _dest(flag))
+        if hasattr(flags, dest_of(flag)):
+            changes[path] = getattr(flags, dest_of(flag))
     return replace_all(recipe, changes)
 
 
@@ -250,7 +250,7 @@ def _add_method(parser: Parser, recipe: Recipe) -> None:
     )
     add_network(group, recipe.network)
     for flag, (_, field, value) in options(recipe).items():
-        group.add_argument(flag, **_keywords(flag, field, value))
+        group.add_argument(flag, **keywords_of(flag, field, value))
     group.add_argument(
         "--seed",
         type=whole(*SEEDS),
@@ -260,7 +260,7 @@ def _add_method(parser: Parser, recipe: Recipe) -> None:
     )
 
 
-def _keywords(flag: str, field: "dataclasses.Field[Any]", value: Any) -> dict[str, Any]:
+def keywords_of(flag: str, field: "dataclasses.Field[Any]", value: Any) -> dict[str, Any]:
     """Turn a field of the recipe into what argparse wants to know of its flag."""
     optional = get_origin(field.type) in (UnionType, Union)
     kinds = {*get_args(field.type)} if optional else {field.type}
@@ -279,7 +279,7 @@ def _keywords(flag: str, field: "dataclasses.Field[Any]", value: Any) -> dict[st
         "help": text.replace("%", "%%"),
         # Absent unless given: what is not said stays as the recipe has it.
         "default": argparse.SUPPRESS,
-        "dest": _dest(flag),
+        "dest": dest_of(flag),
     }
 
 
@@ -290,7 +290,8 @@ def _written(value: Any) -> str:
     return f"{value:g}" if isinstance(value, float) else str(value)
 
 
-def _dest(flag: str) -> str:
+def dest_of(flag: str) -> str:
+    """Name the place where a flag's value is kept."""
     return flag.lstrip("-").replace("-", "_")
 
 

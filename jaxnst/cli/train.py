@@ -1,0 +1,347 @@
+"""``jaxnst train``: a network of its own for a style, from a folder of pictures.
+
+Flags first, then files, and only then is JAX imported.
+"""
+
+import argparse
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from importlib.util import find_spec
+from typing import TYPE_CHECKING
+
+from jaxnst._files import check_writable, ending_of, name_of
+from jaxnst.cli.errors import UsageError, blaming_flags, explain, guarded
+from jaxnst.cli.flags import CHECKPOINT_SECONDS, SEEDS, Parser, add_machine, add_network
+from jaxnst.cli.messages import Messages, hush_xla
+from jaxnst.cli.outputs import same_file
+from jaxnst.cli.parser import dest_of, find_recipe, keywords_of
+from jaxnst.cli.values import SIZES, number, whole
+from jaxnst.config import Recipe
+from jaxnst.image import check_output, check_side, load_image
+from jaxnst.options import options, replace_all
+from jaxnst.plotting import check_plot
+from jaxnst.recipes import RECIPES, recipe_on
+from jaxnst.srgb import Pixels
+
+if TYPE_CHECKING:
+    from jaxnst.feedforward.crops import Pictures
+
+ENDING = ".safetensors"
+
+CROPS = (32, 1024)
+"""Sides of crops that can be asked for, pixels."""
+
+STYLE_SIZE = 512
+
+SAMPLES_EVERY = 500
+
+HELD_OUT = 4
+"""Pictures that the network never sees, for the sample sheet, where there are ten times as many."""
+
+METHOD = ("content", "style", "tv", "pooling", "padding")
+"""Parts of a recipe of which training has flags."""
+
+NEEDED = ("grain", "orbax.checkpoint")
+
+WIDTHS, BLOCKS = (16, 32, 64), 5
+
+
+@dataclass(frozen=True)
+class Given:
+    """What was read of the files that the flags name.
+
+    Attributes:
+      style: With its opacity, if anything of it is transparent.
+      pictures: To train on.
+      samples: For the sample sheet.
+    """
+
+    style: Pixels
+    pictures: "Pictures"
+    samples: tuple[Pixels, ...]
+
+
+def main(arguments: Sequence[str], prog: str) -> int:
+    """Run the command and return its exit status."""
+    first = Parser(prog=prog, add_help=False, allow_abbrev=False)
+    first.add_argument("--recipe", default="default")
+    first.add_argument("--network", default="")
+    chosen = first.parse_known_args(arguments)[0]
+    try:
+        recipe = recipe_on(find_recipe(chosen.recipe), chosen.network)
+    except (KeyError, OSError, ValueError) as error:
+        first.error(f"--recipe: {explain(error)}")
+    parser = _parser(prog, recipe)
+    flags, unknown = parser.parse_known_intermixed_args(arguments)
+    if unknown:
+        parser.refuse(unknown)
+    messages = Messages(prog, quiet=flags.quiet)
+    with messages.warnings_as_notices():
+        return guarded(prog, lambda: _train(flags, recipe, messages), debug=flags.debug)
+
+
+def _train(flags: argparse.Namespace, recipe: Recipe, messages: Messages) -> int:
+    with blaming_flags():
+        recipe = replace_all(
+            recipe,
+            {
+                path: getattr(flags, dest_of(flag))
+                for flag, (path, _, _) in options(recipe).items()
+                if path[0] in METHOD and hasattr(flags, dest_of(flag))
+            },
+        )
+    _check_outputs(flags)
+    style = load_image(flags.style, alpha=True)
+    check_side(style, flags.style)
+    hush_xla(debug=flags.debug)
+    pictures, samples = _pictures(flags, messages)
+
+    from jaxnst.cli.training import train_style
+
+    return train_style(flags, recipe, Given(style, pictures, samples), messages)
+
+
+def _check_outputs(flags: argparse.Namespace) -> None:
+    """Refuse outputs that cannot be written, or that are inputs."""
+    try:
+        ending_of(flags.output, (ENDING,), usual=ENDING)
+        check_writable(flags.output)
+    except ValueError as error:
+        raise UsageError(f"-o: {error}") from error
+    if flags.checkpoint is None:
+        flags.checkpoint = os.path.splitext(flags.output)[0] + "-checkpoint"
+        flags.checkpoint_kept = False
+    else:
+        flags.checkpoint_kept = True
+    parent = os.path.dirname(os.path.abspath(flags.checkpoint))
+    if not os.path.isdir(parent):
+        raise UsageError(f"--checkpoint: folder {name_of(parent)} does not exist: make it")
+    flags.sheet = os.path.splitext(flags.output)[0] + "-samples.png" if flags.samples else None
+    if flags.sheet:
+        check_output(flags.sheet)
+    if flags.log:
+        check_writable(flags.log)
+    if flags.plot:
+        try:
+            check_plot(flags.plot)
+        except ModuleNotFoundError as error:
+            raise UsageError(f"--plot: {error}") from error
+    written = {"-o": flags.output, "--samples": flags.sheet, "--log": flags.log}
+    written |= {"--plot": flags.plot, "--checkpoint": flags.checkpoint}
+    named = [(flag, path) for flag, path in written.items() if path]
+    read = [flags.style, *flags.sample, *filter(None, [flags.weights])]
+    for i, (flag, path) in enumerate(named):
+        if any(same_file(path, source) for source in read):
+            raise UsageError(f"{flag} {name_of(path)} would overwrite a file given: use another")
+        for other, taken in named[:i]:
+            if same_file(path, taken):
+                raise UsageError(f"{flag} {name_of(path)} is the file of {other} too: use another")
+
+
+def _pictures(
+    flags: argparse.Namespace, messages: Messages
+) -> "tuple[Pictures, tuple[Pixels, ...]]":
+    """Find what there is to train on, and the pictures of the sample sheet."""
+    from jaxnst.feedforward.crops import find_pictures
+
+    if missing := [name for name in NEEDED if not _installed(name)]:
+        raise UsageError(f"training needs {' and '.join(missing)}: pip install 'jaxnst[train]'")
+    found = find_pictures(flags.images, side=flags.crop)
+    if found.broken:
+        messages.notice(_left_out(found.broken))
+    if found.small:
+        messages.notice(
+            f"left out: {found.small} of {found.small + len(found)} pictures, of which the shorter "
+            f"side is less than half of the crops' {flags.crop} pixels"
+        )
+    if len(found) == 1:
+        messages.notice("there is one picture only: the network learns to paint that one")
+    chosen = flags.sample
+    if not chosen:
+        found, held = found.hold_out(min(HELD_OUT, len(found) // 10))
+        of = held if len(held) else found
+        chosen = [of.path(i) for i in range(min(HELD_OUT, len(of)))] if flags.samples else []
+    samples = []
+    for path in chosen:
+        try:
+            samples.append(load_image(path))
+        except (OSError, ValueError) as error:
+            if flags.sample:
+                raise
+            messages.notice(f"no sample: {explain(error)}")
+    return found, tuple(samples)
+
+
+def _installed(name: str) -> bool:
+    try:
+        return find_spec(name) is not None
+    except ModuleNotFoundError:  # nor what it is a part of
+        return False
+
+
+def _left_out(broken: tuple[str, ...]) -> str:
+    more = f" (and {len(broken) - 1} more like it)" if len(broken) > 1 else ""
+    return f"left out: {broken[0]}{more}"
+
+
+def _parser(prog: str, recipe: Recipe) -> Parser:
+    parser = Parser(
+        prog=prog,
+        usage=f"{prog} STYLE --images DIR -o MODEL{ENDING} [flags]",
+        description="Train a network that paints any picture in the manner of one, in one pass.",
+        epilog="Exit status: 0 done, 1 a file or something else failed, 2 wrong flags, 130 stopped "
+        "by Ctrl-C: the network so far is saved, and the same command goes on.",
+        allow_abbrev=False,
+    )
+    parser.add_argument("style", metavar="STYLE", help="picture to learn the manner of")
+    parser.add_argument(
+        "--images",
+        metavar="DIR",
+        required=True,
+        help="folder of photographs to learn from, and folders in it; some hundred are enough, "
+        "more are better",
+    )
+    parser.add_argument(
+        "-o", "--output", metavar="MODEL", required=True, help=f"the network, a {ENDING} file"
+    )
+    _add_training(parser)
+    _add_network_made(parser)
+    _add_method(parser, recipe)
+    _add_watching(parser)
+    add_machine(parser)
+    return parser
+
+
+def _add_training(parser: Parser) -> None:
+    group = parser.add_argument_group("training")
+
+    def add(flag: str, default: object, text: str, **more: object) -> None:
+        shown = f" (default: {default:g})" if isinstance(default, int | float) else ""
+        group.add_argument(flag, default=default, help=text + shown, **more)  # type: ignore[arg-type]
+
+    add("--steps", 4000, "batches that it sees", type=whole(1), metavar="N")
+    add("--batch", 2, "crops in each", type=whole(1, 4096), metavar="N")
+    add(
+        "--crop",
+        192,
+        "side of the crops; smaller pictures are enlarged, those of less than half are left out",
+        type=whole(*CROPS),
+        metavar="PIXELS",
+    )
+    add(
+        "--style-size",
+        STYLE_SIZE,
+        "longest side at which the style is looked at: strokes are as large as they are there",
+        type=whole(*SIZES),
+        metavar="PIXELS",
+    )
+    group.add_argument(
+        "--optimizer",
+        choices=("muon", "adam"),
+        default="muon",
+        help="solver (default: muon, which is Adam for what are no hidden kernels)",
+    )
+    add("--rate", 5e-3, "largest step scale", type=number, metavar="RATE")
+    add("--warmup", 50, "steps until it is reached", type=whole(0), metavar="N")
+    group.add_argument(
+        "--seed",
+        type=whole(*SEEDS),
+        default=0,
+        metavar="N",
+        help="decides crops, and parameters at the start (default: 0)",
+    )
+    group.add_argument(
+        "--workers",
+        type=whole(0, 256),
+        metavar="N",
+        help="processes that decode pictures; 0: threads of this one (default: 0 on a CPU, else "
+        "up to 4)",
+    )
+    group.add_argument(
+        "--checkpoint",
+        metavar="DIR",
+        help="folder for where the training stands; if it has begun there, it goes on (default: "
+        "MODEL-checkpoint, deleted at the end)",
+    )
+    group.add_argument(
+        "--checkpoint-every",
+        type=whole(0, 86400),
+        default=CHECKPOINT_SECONDS,
+        metavar="SECONDS",
+        help=f"between two checkpoints (default: {CHECKPOINT_SECONDS})",
+    )
+
+
+def _widths(text: str) -> tuple[int, ...]:
+    """Read channels.
+
+    Example:
+      >>> _widths("16,32,64")
+      (16, 32, 64)
+    """
+    return tuple(map(whole(1, 4096), text.split(",")))
+
+
+def _add_network_made(parser: Parser) -> None:
+    group = parser.add_argument_group("the network that is trained")
+    group.add_argument(
+        "--widths",
+        type=_widths,
+        default=WIDTHS,
+        metavar="A,B,...",
+        help="channels of its first convolution and of each that halves the picture (default: "
+        f"{','.join(map(str, WIDTHS))}; Johnson et al. have 32,64,128)",
+    )
+    group.add_argument(
+        "--blocks",
+        type=whole(0, 100),
+        default=BLOCKS,
+        metavar="N",
+        help=f"residual blocks (default: {BLOCKS})",
+    )
+    group.add_argument(
+        "--upsampling",
+        choices=("resize", "transposed"),
+        default="resize",
+        help="how it doubles its maps (default: resize)",
+    )
+
+
+def _add_method(parser: Parser, recipe: Recipe) -> None:
+    group = parser.add_argument_group(f"loss (defaults are those of the recipe {recipe.name!r})")
+    group.add_argument(
+        "--recipe",
+        default=recipe.name,
+        metavar="NAME",
+        help=f"a TOML file, or one of {', '.join(RECIPES)}: its layers, statistic and weights",
+    )
+    add_network(group, recipe.network)
+    for flag, (path, field, value) in options(recipe).items():
+        if path[0] in METHOD:
+            group.add_argument(flag, **keywords_of(flag, field, value))
+
+
+def _add_watching(parser: Parser) -> None:
+    group = parser.add_argument_group("watching")
+    group.add_argument(
+        "--samples",
+        type=whole(0),
+        default=SAMPLES_EVERY,
+        metavar="N",
+        help="paint pictures that it has not seen every N steps, on a sheet beside MODEL; 0: never "
+        f"(default: {SAMPLES_EVERY})",
+    )
+    group.add_argument(
+        "--sample",
+        metavar="PICTURE",
+        action="append",
+        default=[],
+        help="a picture of that sheet, may be repeated (default: some of DIR, which are held out)",
+    )
+    group.add_argument("--log", metavar="FILE", help="write losses as JSON, a line a step")
+    group.add_argument(
+        "--plot",
+        metavar="FILE",
+        help="draw the losses at the end: .png, .svg or .pdf; needs jaxnst[watch]",
+    )

@@ -1,0 +1,143 @@
+"""``jaxnst train``: what it writes, refuses and survives."""
+
+import importlib.util
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import helpers
+import numpy as np
+import pytest
+
+from jaxnst.feedforward import apply_model, load_model
+from jaxnst.image import load_image, save_image
+
+GIVEN = ("train", "style.png", "--images", "photos")
+TINY = ("--crop", "32", "--batch", "2", "--widths", "4", "--blocks", "1", "--style-size", "48")
+TINY += ("--style-layers", "relu1_1", "--content-layers", "relu2_1", "--no-cache")
+
+
+@pytest.fixture(autouse=True)
+def folder(tmp_path, monkeypatch):
+    (tmp_path / "photos" / "more").mkdir(parents=True)
+    save_image(tmp_path / "style.png", helpers.picture(40, 60, seed=9))
+    for i in range(3):
+        save_image(tmp_path / "photos" / "more" / f"{i}.jpg", helpers.picture(48, 64, seed=i))
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def test_a_network_is_trained_watched_and_written(call, folder):
+    (folder / "photos" / "broken.jpg").write_bytes(b"no picture")
+    save_image(folder / "photos" / "small.png", helpers.picture(15, 20))
+    watched = ("--samples", "3", "--log", "log.jsonl", "--plot", "plot.png")
+    status, out, err = call(*GIVEN, "-o", "mine.safetensors", *TINY, "--steps", "4", *watched)
+    assert (status, out) == (0, "mine.safetensors\n"), err
+    assert "notice: left out: " in err and "broken.jpg" in err
+    assert "left out: 1 of 4 pictures, of which the shorter side is less than half" in err
+    assert "step 4/4, loss " in err and " = content " in err and "Traceback" not in err
+    files = {"mine.safetensors", "mine-samples.png", "log.jsonl", "plot.png"}
+    assert set(os.listdir()) == files | {"photos", "style.png"}
+    lines = [json.loads(line) for line in Path("log.jsonl").read_text().splitlines()]
+    assert [line["step"] for line in lines] == [1, 2, 3, 4]
+    assert set(lines[0]["losses"]) == {"total", "content", "style", "tv"}
+    assert load_image("mine-samples.png").shape[0] > 2 * 256
+    model = load_model("mine.safetensors")
+    assert model.module.widths == (4,) and model.facts["style"] == "style.png"
+    assert json.loads(model.facts["training"])["steps"] == 4
+    assert json.loads(model.facts["losses"])["total"] == pytest.approx(
+        np.mean([line["losses"]["total"] for line in lines]), rel=1e-3
+    )
+    assert "/" not in model.facts["style"] and model.facts["pictures"] == "3"
+    assert apply_model(model, helpers.picture(30, 50)).shape == (30, 50, 3)
+
+
+REFUSED = [
+    (("--images", "none"), 1, "folder none does not exist"),
+    (("--images", "style.png"), 1, "style.png is a file, expected a folder of pictures"),
+    (("--crop", "512"), 1, "of 3, 3 have less than 256 pixels on the shorter side"),
+    (("-o", "none/m.safetensors"), 1, "folder .*none does not exist"),
+    (("-o", "m.pth"), 2, "-o: m.pth has the ending .pth, expected one of .safetensors"),
+    (("--checkpoint", "none/k"), 2, "--checkpoint: folder .*none does not exist: make it"),
+    (("--checkpoint", "photos"), 1, "photos holds other files than checkpoints"),
+    (("--plot", "plot.txt"), 1, "plot.txt has the ending .txt"),
+    (("--log", "style.png"), 2, "--log style.png would overwrite a file given"),
+    (("--log", "m-samples.png"), 2, "--log m-samples.png is the file of --samples too"),
+    (("--recipe", "gatys"), 2, "--recipe: unknown recipe 'gatys': did you mean 'gatys2016'"),
+    (("--style-layers", "relu9_1"), 2, "vgg19-lite has no layer relu9_1"),
+    (("--style-weight", "-1"), 2, "style weight is -1.0, expected a number from 0"),
+    (("--style-weight", "0", "--content-weight", "0"), 2, "are both 0: nothing to optimise"),
+    (("--rate", "0"), 2, "rate is 0.0, expected a number above 0"),
+    (("--widths", "4,x"), 2, "--widths: 'x' is no whole number"),
+    (("--widths", "4,4,4,4,4,4"), 2, "--crop is 32, but such --widths need at least 64 pixels"),
+    (("--sample", "none.png"), 1, "none.png does not exist"),
+    (("--step", "4"), 2, "unknown flag --step: did you mean --steps?"),
+]
+
+
+@pytest.mark.parametrize(("flags", "status", "text"), REFUSED)
+def test_what_cannot_be_is_refused_in_one_line(call, flags, status, text):
+    found = call(*GIVEN, "-o", "m.safetensors", "--steps", "1", *TINY, *flags)
+    assert found[:2] == (status, "")
+    last = found[2].splitlines()[-1]
+    assert re.search(f"^jaxnst train: error: .*{text}", last), last
+    assert not Path("m.safetensors").exists() and not Path("m-checkpoint.lock").exists()
+
+
+def test_a_style_that_is_missing_or_broken_is_refused(call):
+    Path("broken.png").write_bytes(b"no picture")
+    for style, text in (("none.png", "does not exist"), ("broken.png", "holds no JPEG, PNG")):
+        status, _, err = call("train", style, "--images", "photos", "-o", "m.safetensors")
+        assert status == 1 and re.fullmatch(f"jaxnst train: error: {style} {text}.*\n", err)
+
+
+def test_missing_libraries_are_named(call, monkeypatch):
+    find = importlib.util.find_spec
+    gone = ("grain", "orbax.checkpoint")
+    monkeypatch.setattr(
+        "jaxnst.cli.train.find_spec", lambda name: None if name in gone else find(name)
+    )
+    status, _, err = call(*GIVEN, "-o", "m.safetensors")
+    assert status == 2
+    assert "training needs grain and orbax.checkpoint: pip install 'jaxnst[train]'" in err
+
+
+def test_a_run_goes_on_under_its_own_settings_only(call):
+    common = (*GIVEN, "-o", "m.safetensors", *TINY, "--samples", "0", "--checkpoint", "kept")
+    status, _, err = call(*common, "--steps", "1")
+    assert status == 0, err
+    assert Path("kept").is_dir()  # since it was asked for
+    status, _, err = call(*common, "--steps", "2")
+    assert status == 1 and "its steps is 1, this one 2; give the same settings again" in err
+    save_image("style.png", helpers.picture(40, 60, seed=8))
+    status, _, err = call(*common, "--steps", "1")
+    assert status == 1 and "its style picture is another; give the same settings again" in err
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="processes are forked")
+def test_killed_or_stopped_a_run_goes_on_as_if_undisturbed(folder):
+    cache = {"JAX_COMPILATION_CACHE_DIR": str(folder / "cache")}
+    cache |= {"JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0"}
+    cache |= {"JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES": "-1"}
+    done = subprocess.run(
+        [sys.executable, Path(__file__).with_name("train_process.py"), folder],
+        env=os.environ | cache,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    seen = json.loads(done.stdout)
+    text = Path("cut.log").read_text()
+    both = ["log.jsonl", "model.safetensors"]
+    assert seen["whole"] == 0, Path("whole.log").read_text()
+    assert seen["killed"] == [-signal.SIGKILL, 0]
+    assert seen["same"] == [True, True, both], Path("out.log").read_text()
+    assert seen["stopped"] == [130, 0] and "the same command goes on" in text, text
+    assert seen["left"] == ["log.jsonl", "model-checkpoint", "model.safetensors"]
+    assert seen["cut"] == [True, True, both]
+    assert "Traceback" not in text and "going on from cut/model-checkpoint, after" in text
