@@ -12,6 +12,7 @@ from pathlib import Path
 import helpers
 import numpy as np
 import pytest
+import train_process
 
 from jaxnst.feedforward import apply_model, load_model
 from jaxnst.image import load_image, save_image
@@ -21,45 +22,97 @@ TINY = ("--crop", "32", "--batch", "2", "--widths", "4", "--blocks", "1", "--sty
 TINY += ("--style-layers", "relu1_1", "--content-layers", "relu2_1", "--no-cache")
 
 
+def fill(folder):
+    """Put a style and photographs into a folder."""
+    (folder / "photos" / "more").mkdir(parents=True)
+    save_image(folder / "style.png", helpers.picture(40, 60, seed=9))
+    for i in range(3):
+        save_image(folder / "photos" / "more" / f"{i}.jpg", helpers.picture(48, 64, seed=i))
+    (folder / "photos" / "broken.jpg").write_bytes(b"no picture")
+    save_image(folder / "photos" / "small.png", helpers.picture(15, 20))
+
+
 @pytest.fixture(autouse=True)
 def folder(tmp_path, monkeypatch):
-    (tmp_path / "photos" / "more").mkdir(parents=True)
-    save_image(tmp_path / "style.png", helpers.picture(40, 60, seed=9))
-    for i in range(3):
-        save_image(tmp_path / "photos" / "more" / f"{i}.jpg", helpers.picture(48, 64, seed=i))
+    fill(tmp_path)
     monkeypatch.chdir(tmp_path)
     return tmp_path
 
 
-def test_a_network_is_trained_watched_and_written(call, folder):
-    (folder / "photos" / "broken.jpg").write_bytes(b"no picture")
-    save_image(folder / "photos" / "small.png", helpers.picture(15, 20))
-    watched = ("--samples", "3", "--log", "log.jsonl", "--plot", "plot.png")
-    status, out, err = call(*GIVEN, "-o", "mine.safetensors", *TINY, "--steps", "4", *watched)
-    assert (status, out) == (0, "mine.safetensors\n"), err
-    assert "notice: left out: " in err and "broken.jpg" in err
-    assert "left out: 1 of 4 pictures, of which the shorter side is less than half" in err
-    assert "step 4/4, loss " in err and " = content " in err and "Traceback" not in err
-    files = {"mine.safetensors", "mine-samples.png", "log.jsonl", "plot.png"}
-    assert set(os.listdir()) == files | {"photos", "style.png"}
-    lines = [json.loads(line) for line in Path("log.jsonl").read_text().splitlines()]
-    assert [line["step"] for line in lines] == [1, 2, 3, 4]
+@pytest.fixture(scope="module")
+def runs(tmp_path_factory):
+    """A folder in which one run went through, and another was stopped and killed on the way."""
+    if not hasattr(os, "fork"):
+        pytest.skip("processes are forked")
+    folder = tmp_path_factory.mktemp("runs")
+    fill(folder)
+    cache = {"JAX_COMPILATION_CACHE_DIR": str(folder / "cache")}
+    cache |= {"JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0"}
+    cache |= {"JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES": "-1"}
+    done = subprocess.run(
+        [sys.executable, Path(__file__).with_name("train_process.py"), folder],
+        env=os.environ | cache,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    (folder / "seen.json").write_text(done.stdout)
+    return folder
+
+
+def test_a_network_is_trained_watched_and_written(runs):
+    told = (runs / "whole.log").read_text()
+    assert json.loads((runs / "seen.json").read_text())["whole"] == 0, told
+    assert "notice: left out: " in told and "broken.jpg" in told
+    assert "left out: 1 of 4 pictures, of which the shorter side is less than half" in told
+    assert "step 24/24, loss " in told and " = content " in told and "Traceback" not in told
+    assert told.endswith("whole/model.safetensors\n")
+    files = {"model.safetensors", "model-samples.png", "log.jsonl", "plot.png"}
+    assert set(os.listdir(runs / "whole")) == files
+    lines = [json.loads(line) for line in (runs / "whole/log.jsonl").read_text().splitlines()]
+    assert [line["step"] for line in lines] == [*range(1, 25)]
     assert set(lines[0]["losses"]) == {"total", "content", "style", "tv"}
-    assert load_image("mine-samples.png").shape[0] > 2 * 256
-    model = load_model("mine.safetensors")
+    assert lines[-1]["losses"]["total"] < 0.8 * lines[0]["losses"]["total"]
+    assert load_image(runs / "whole/model-samples.png").shape[0] > 2 * 256
+    model = load_model(runs / "whole/model.safetensors")
     assert model.module.widths == (4,) and model.facts["style"] == "style.png"
-    assert json.loads(model.facts["training"])["steps"] == 4
+    assert model.facts["pictures"] == "3" and model.facts["steps"] == "24"
+    assert json.loads(model.facts["training"])["optimizer"] == "adam"
     assert json.loads(model.facts["losses"])["total"] == pytest.approx(
         np.mean([line["losses"]["total"] for line in lines]), rel=1e-3
     )
-    assert "/" not in model.facts["style"] and model.facts["pictures"] == "3"
     assert apply_model(model, helpers.picture(30, 50)).shape == (30, 50, 3)
+
+
+def test_stopped_and_killed_a_run_goes_on_as_if_undisturbed(runs):
+    seen = json.loads((runs / "seen.json").read_text())
+    told = (runs / "cut.log").read_text()
+    assert (seen["stopped"], seen["killed"], seen["end"]) == (130, -signal.SIGKILL, 0), told
+    assert seen["left"] == ["log.jsonl", "model-checkpoint", "model.safetensors"]
+    assert seen["same"] == [True, True, ["log.jsonl", "model.safetensors"]], told
+    assert "the network so far is saved; the same command goes on" in told
+    assert "going on from cut/model-checkpoint, after" in told and "Traceback" not in told
+
+
+@pytest.mark.parametrize(
+    ("changes", "text"),
+    [
+        (("--steps", "25"), "its steps is 24, this one 25; give the same settings again"),
+        (("--tv-weight", "2"), r"its recipe's tv.weight is 1.5, this one 2.0; give the same"),
+    ],
+)
+def test_a_run_goes_on_under_its_own_settings_only(call, runs, monkeypatch, changes, text):
+    monkeypatch.chdir(runs)
+    given = (*train_process.GIVEN, "-o", "again.safetensors", "--checkpoint", "kept", "--no-cache")
+    status, out, err = call("train", *given, "--samples", "0", *changes)
+    assert (status, out) == (1, "") and text in err, err
 
 
 REFUSED = [
     (("--images", "none"), 1, "folder none does not exist"),
     (("--images", "style.png"), 1, "style.png is a file, expected a folder of pictures"),
-    (("--crop", "512"), 1, "of 3, 3 have less than 256 pixels on the shorter side"),
+    (("--crop", "512"), 1, "1 cannot be read and 4 have less than 256 pixels on the shorter side"),
     (("-o", "none/m.safetensors"), 1, "folder .*none does not exist"),
     (("-o", "m.pth"), 2, "-o: m.pth has the ending .pth, expected one of .safetensors"),
     (("--checkpoint", "none/k"), 2, "--checkpoint: folder .*none does not exist: make it"),
@@ -104,40 +157,3 @@ def test_missing_libraries_are_named(call, monkeypatch):
     status, _, err = call(*GIVEN, "-o", "m.safetensors")
     assert status == 2
     assert "training needs grain and orbax.checkpoint: pip install 'jaxnst[train]'" in err
-
-
-def test_a_run_goes_on_under_its_own_settings_only(call):
-    common = (*GIVEN, "-o", "m.safetensors", *TINY, "--samples", "0", "--checkpoint", "kept")
-    status, _, err = call(*common, "--steps", "1")
-    assert status == 0, err
-    assert Path("kept").is_dir()  # since it was asked for
-    status, _, err = call(*common, "--steps", "2")
-    assert status == 1 and "its steps is 1, this one 2; give the same settings again" in err
-    save_image("style.png", helpers.picture(40, 60, seed=8))
-    status, _, err = call(*common, "--steps", "1")
-    assert status == 1 and "its style picture is another; give the same settings again" in err
-
-
-@pytest.mark.skipif(not hasattr(os, "fork"), reason="processes are forked")
-def test_killed_or_stopped_a_run_goes_on_as_if_undisturbed(folder):
-    cache = {"JAX_COMPILATION_CACHE_DIR": str(folder / "cache")}
-    cache |= {"JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0"}
-    cache |= {"JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES": "-1"}
-    done = subprocess.run(
-        [sys.executable, Path(__file__).with_name("train_process.py"), folder],
-        env=os.environ | cache,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr
-    seen = json.loads(done.stdout)
-    text = Path("cut.log").read_text()
-    both = ["log.jsonl", "model.safetensors"]
-    assert seen["whole"] == 0, Path("whole.log").read_text()
-    assert seen["killed"] == [-signal.SIGKILL, 0]
-    assert seen["same"] == [True, True, both], Path("out.log").read_text()
-    assert seen["stopped"] == [130, 0] and "the same command goes on" in text, text
-    assert seen["left"] == ["log.jsonl", "model-checkpoint", "model.safetensors"]
-    assert seen["cut"] == [True, True, both]
-    assert "Traceback" not in text and "going on from cut/model-checkpoint, after" in text

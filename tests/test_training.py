@@ -15,6 +15,7 @@ import numpy as np
 import pytest
 from jax import lax
 
+from jaxnst.config import Content, Style
 from jaxnst.feedforward import TransformationNetwork
 from jaxnst.feedforward.checkpoints import MARK, Checkpoints
 from jaxnst.feedforward.crops import Batch
@@ -236,7 +237,8 @@ SHARED_OUT = """
 import jax, numpy as np, test_training as t
 devices = jax.devices()
 assert len(devices) == 2
-one, two = (t.trained(devices=devices[:n]) for n in (1, 2))
+settings = t.replace(t.SETTINGS, optimizer="adam", steps=3)
+one, two = (t.trained(settings, devices=devices[:n]) for n in (1, 2))
 for name in one.losses:
     np.testing.assert_allclose(one.losses[name], two.losses[name], rtol=1e-4)
 for a, b in zip(jax.tree.leaves(one.params), jax.tree.leaves(two.params)):
@@ -283,8 +285,9 @@ def test_parameters_begin_as_he_et_al_draw_them():
 
 def test_the_loss_is_the_mean_of_what_the_optimising_path_computes():
     network = helpers.tiny_network(PREPROCESSING["imagenet"])
-    module = TransformationNetwork(widths=(4, 4), blocks=1)
-    recipe = helpers.tiny_recipe()
+    module = TransformationNetwork(widths=(4,), blocks=0)
+    layers = (("relu1_1", 0.5), ("relu2_1", 0.3))
+    recipe = helpers.tiny_recipe(content=Content(layers=layers[1:]), style=Style(layers=layers))
     style = helpers.picture(40, 60, seed=5)
     loss, frozen = make_loss(module, recipe, network, style, style_size=4096)
     images = jnp.stack([helpers.picture(32, 32, seed=s) for s in (1, 2)])

@@ -17,8 +17,10 @@ import jaxnst.cli.training  # noqa: F401
 from jaxnst import cli
 
 GIVEN = ("style.png", "--images", "photos", "--steps", "24", "--crop", "32", "--batch", "2")
-GIVEN += ("--widths", "4", "--blocks", "1", "--style-size", "48", "--samples", "0")
+GIVEN += ("--widths", "4", "--blocks", "1", "--style-size", "48", "--optimizer", "adam")
 GIVEN += ("--style-layers", "relu1_1", "--content-layers", "relu2_1", "--checkpoint-every", "0")
+WATCHED = ("--samples", "16", "--plot", "whole/plot.png", "--checkpoint", "kept")
+"""What changes nothing of what is learned."""
 
 
 def begin(out, *more):
@@ -67,12 +69,11 @@ def same(out):
 
 if __name__ == "__main__":
     os.chdir(sys.argv[1])
-    seen = {"whole": end(begin("whole"))}
-    seen["killed"] = [after(3, "out", begin("out"), signal.SIGKILL)]
-    seen["killed"].append(end(begin("out")))
-    seen["same"] = same("out")
-    seen["stopped"] = [after(3, "cut", begin("cut", "--workers", "1"), signal.SIGINT)]
+    seen = {"whole": end(begin("whole", *WATCHED))}
+    rest = "--samples", "0"
+    seen["stopped"] = after(3, "cut", begin("cut", *rest, "--workers", "1"), signal.SIGINT)
     seen["left"] = sorted(os.listdir("cut"))
-    seen["stopped"].append(end(begin("cut")))
-    seen["cut"] = same("cut")
+    seen["killed"] = after(3, "cut", begin("cut", *rest), signal.SIGKILL)
+    seen["end"] = end(begin("cut", *rest))
+    seen["same"] = same("cut")
     sys.stdout.write(json.dumps(seen))
