@@ -74,9 +74,10 @@ class Pictures:
         """Divide them into those to train on and ``count`` others, evenly spaced."""
         step = max(1, len(self) // max(1, count))
         out = set(range(step // 2, len(self), step)[:count])
-        return self._only(set(range(len(self))) - out), self._only(out)
+        return self.only(set(range(len(self))) - out), self.only(out)
 
-    def _only(self, chosen: set[int]) -> "Pictures":
+    def only(self, chosen: set[int]) -> "Pictures":
+        """Return some of them, by their numbers."""
         names = tuple(name for i, name in enumerate(self.names) if i in chosen)
         sizes = tuple(size for i, size in enumerate(self.sizes) if i in chosen)
         return Pictures(self.folder, names, sizes, self.broken, self.small)

@@ -12,9 +12,11 @@ import os
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 import flax.linen as nn
+import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
@@ -26,6 +28,7 @@ from jaxnst.networks.modules import Convolution
 from jaxnst.networks.registry import LossNetwork, Params, load_network, make_network
 from jaxnst.networks.table import Shapes
 from jaxnst.networks.vgg import VGG, Blocks
+from jaxnst.precision import rounded
 from jaxnst.preprocessing import PREPROCESSING
 from jaxnst.weights import bundled, check_parameters, read_parameters
 
@@ -119,6 +122,11 @@ class Autoencoder:
         """What the sides of an image must be divided by."""
         return self.encoder.stride(self.layer)
 
+    @property
+    def least(self) -> int:
+        """Shortest side of a style whose covariance says anything: two positions."""
+        return 2 * self.stride
+
     def encode(
         self, params: Params, image: Float[Array, "*batch h w 3"]
     ) -> Float[Array, "*batch _ _ c"]:
@@ -129,8 +137,9 @@ class Autoencoder:
         self, params: Params, features: Float[Array, "*batch h w c"]
     ) -> Float[Array, "*batch h2 w2 3"]:
         """Compute the image of a feature map by parameters of the decoder."""
-        image: Array = self.decoder.apply({"params": params}, features)  # type: ignore[assignment]
-        return image
+        kept = partial(rounded, precision=self.decoder.precision)
+        image: Any = self.decoder.apply({"params": jax.tree.map(kept, params)}, kept(features))
+        return image.astype(jnp.float32)
 
 
 def load_autoencoders(
@@ -205,7 +214,7 @@ def make_autoencoder(
     blocks = _blocks_of(network) if blocks is None else blocks
     if not 1 <= level <= len(blocks):
         raise ValueError(f"level is {level}, expected 1 to {len(blocks)}")
-    decoder = Decoder(blocks, level, padding=padding)
+    decoder = Decoder(blocks, level, padding=padding, precision=network.precision)
     check_parameters(parameters, decoder.shapes(), source, prefix_ok=False)
     params: Params = {}
     for key, value in parameters.items():

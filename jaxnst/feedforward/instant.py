@@ -7,12 +7,13 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from jaxnst.feedforward.decoders import BUNDLED, Autoencoder, load_autoencoders
-from jaxnst.feedforward.one_pass import Instant, OnePass
+from jaxnst.feedforward.one_pass import SCALES, Instant, OnePass
 from jaxnst.feedforward.transforms import Transform
 from jaxnst.guidance import Guidance, StyleMix
 from jaxnst.networks.registry import LossNetwork
 from jaxnst.pictures import check_picture, style_pictures
 from jaxnst.result import Picture
+from jaxnst.schedule import make_schedule
 from jaxnst.targets import StyleImage
 
 
@@ -94,6 +95,8 @@ def start_in_one_pass(
 ) -> Picture:
     """Paint what an optimisation starts from, with the network that ships, whichever looks on.
 
+    Levels for which a style is too small are left out.
+
     Args:
       content: ``(H, W, 3)`` RGB in [0, 1].
       styles: The style images.
@@ -102,12 +105,13 @@ def start_in_one_pass(
 
     Returns:
       RGB in [0, 1].
-
-    Raises:
-      ValueError: If a style is too small.
     """
     autoencoders = load_autoencoders(next(iter(BUNDLED)))
-    known = {"", *(of.layer for of in autoencoders.values())}
+    shapes = [style.image.shape[:2] for style in styles]
+    scale = make_schedule(content.shape[:2], shapes, SCALES, size=size).scales[-1]
+    least = min(min(sides) for sides in scale.styles)
+    levels = tuple(level for level, of in autoencoders.items() if of.least <= least)
+    known = {"", *(autoencoders[level].layer for level in levels)}
     mix = {layer: weights for layer, weights in guidance.mix.items() if layer in known}
-    one_pass = OnePass(autoencoders, styles, Instant(), size=size)
+    one_pass = OnePass(autoencoders, styles, Instant(levels=levels), size=size)
     return one_pass.through([content], styles, [replace(guidance, mix=mix)])[0][..., :3]

@@ -180,10 +180,10 @@ class OnePass:
         key = style.digest, size
         if key not in self._summaries:
             for level in self.levels:
-                if min(size) < 2 * level.stride:
+                if min(size) < level.least:
                     raise ValueError(
                         f"style is {size[1]}x{size[0]} but level {level.level} needs at least "
-                        f"{2 * level.stride} pixels per side: enlarge it or leave out the level"
+                        f"{level.least} pixels per side: enlarge it or leave out the level"
                     )
             mask = None if style.mask is None else sized(style.mask, size)
             weights = tuple(

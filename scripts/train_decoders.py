@@ -1,0 +1,269 @@
+"""Train decoders for a loss network: from its feature maps back to the picture.
+
+A decoder of level L mirrors the network from relu{L}_1 (Li et al. 2017, section 3.1). It learns to
+give back what the network saw, by the paper's loss, here of mean squares:
+
+    |image - picture|^2 + weight * |features(image) - features(picture)|^2 / |features(picture)|^2
+
+Levels are trained one after the other, shallow to deep. A decoder begins with the layers of the one
+before, which it shares: only what leads to them has to be found. That of level 1 is linear, so its
+best is solved for.
+
+    python scripts/train_decoders.py --images DIR --out runs/decoders
+
+``OUT/decoders.safetensors`` (float16) is what ``jaxnst instant --decoders`` reads; levels that a
+run does not train stay as they are in it, and are begun with. ``OUT/samples{L}.png`` shows pictures
+that training never sees, given back. Checkpoints are in ``OUT/level{L}``: started again with the
+same settings, the run goes on. Needs the extra ``train``.
+"""
+
+import argparse
+import dataclasses
+import itertools
+import os
+import sys
+from collections.abc import Iterator, Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+
+import jaxnst
+from jaxnst.feedforward.checkpoints import Checkpoints
+from jaxnst.feedforward.crops import Batch, Pictures, batches, find_pictures
+from jaxnst.feedforward.decoders import (
+    Autoencoder,
+    Decoder,
+    load_autoencoders,
+    make_autoencoder,
+    upsample,
+)
+from jaxnst.feedforward.training import Report, Training, train
+from jaxnst.networks.layers import conv, pad, relu
+from jaxnst.sheet import contact_sheet
+from jaxnst.weights import write_parameters
+
+HELD_OUT = 16
+SAMPLES = 4
+REPORT_EVERY = 250
+SOLVED = 400  # batches
+CONTRAST = 0.2
+OF_TRAINING = ("steps", "batch", "crop", "rate", "warmup", "seed")
+
+
+@dataclasses.dataclass(frozen=True)
+class Reconstruction:
+    """The loss: how far pictures that were given back are from the pictures.
+
+    Attributes:
+      autoencoder: What gives them back.
+      weight: Of the feature maps.
+    """
+
+    autoencoder: Autoencoder
+    weight: float
+
+    def __call__(
+        self, params: Any, frozen: Any, images: jax.Array
+    ) -> tuple[jax.Array, dict[str, jax.Array]]:
+        """Return the loss and its terms."""
+        seen = self.autoencoder.encode(frozen, images)
+        image = self.autoencoder.decode(params, seen)
+        again = self.autoencoder.encode(frozen, image)
+        pixels = jnp.mean((image - images) ** 2)
+        features = jnp.mean((again - seen) ** 2) / jnp.mean(seen**2)
+        return pixels + self.weight * features, {"pixels": pixels, "features": features}
+
+
+def beginning(network: jaxnst.LossNetwork, level: int, images: jax.Array, seed: int) -> Autoencoder:
+    """Make an autoencoder whose decoder knows nothing yet.
+
+    Every layer is scaled to unit variance on a few pictures, and the last to the contrast of one:
+    a deep decoder learns nothing for a long time otherwise.
+    """
+    layer = f"relu{level}_1"
+    decoder = Decoder(network.module.blocks, level)
+    rng, shapes, found = np.random.default_rng((seed, level)), decoder.shapes(), {}
+    x = network.features(network.params, images, (layer,))[layer]
+    for name in decoder.layers():
+        kernel = rng.normal(size=shapes[f"{name}/kernel"]).astype(np.float32)
+        y = conv(x, jnp.asarray(kernel), None, padding=decoder.padding)
+        scale = (CONTRAST if name == "conv1_1" else 1.0) / float(y.std())
+        found[f"{name}/kernel"] = scale * kernel
+        found[f"{name}/bias"] = np.zeros(kernel.shape[-1], np.float32)
+        x = relu(scale * y)
+        if name == "conv1_1":
+            found[f"{name}/bias"] = 0.5 - np.asarray(scale * y.mean((0, 1, 2)))
+        elif name.endswith("_1"):
+            x = upsample(x)
+    return make_autoencoder(network, level, found)
+
+
+@jax.jit
+def products(features: jax.Array, images: jax.Array) -> tuple[jax.Array, jax.Array]:
+    """Sum what the normal equations of a 3x3 convolution take."""
+    count, height, width, _ = images.shape
+    around = pad(features, (1, 1), "edge")
+    shifted = [around[:, i : i + height, j : j + width] for i in range(3) for j in range(3)]
+    ones = jnp.ones((count, height, width, 1))
+    rows = jnp.concatenate([*shifted, ones], axis=-1).reshape(count * height * width, -1)
+    multiply = partial(jnp.matmul, precision=jax.lax.Precision.HIGHEST)
+    return multiply(rows.T, rows), multiply(rows.T, images.reshape(-1, 3))
+
+
+def solved(start: Autoencoder, source: Iterator[Batch]) -> dict[str, Any]:
+    """Return the parameters of level 1 with the least squared error on many crops."""
+    left, right = 0.0, 0.0
+    for batch in itertools.islice(source, SOLVED):
+        images = jnp.asarray(batch.images / np.float32(255))
+        both = products(start.encode(start.encoder.params, images), images)
+        left, right = (
+            s + np.asarray(p, np.float64) for s, p in zip((left, right), both, strict=True)
+        )
+    ridge = 1e-7 * np.trace(left) / len(left) * np.eye(len(left))
+    found = np.linalg.solve(left + ridge, right)
+    shape = start.decoder.shapes()["conv1_1/kernel"]
+    return {"conv1_1": {"kernel": found[:-1].reshape(shape), "bias": found[-1]}}
+
+
+@partial(jax.jit, static_argnums=0)
+def given_back(level: Autoencoder, frozen: Any, params: Any, image: jax.Array) -> jax.Array:
+    """Encode and decode."""
+    return jnp.clip(level.decode(params, level.encode(frozen, image)), 0, 1)
+
+
+def psnr(one: np.ndarray, other: np.ndarray) -> float:
+    """Peak signal to noise ratio, dB."""
+    return float(10 * np.log10(1 / np.mean((np.asarray(one) - other) ** 2)))
+
+
+def centre_crops(pictures: Pictures, side: int) -> list[np.ndarray]:
+    """Cut the middle squares out of pictures that are large enough."""
+    crops = []
+    for index in range(len(pictures)):
+        picture = jaxnst.load_image(pictures.path(index))
+        top, left = ((n - side) // 2 for n in picture.shape[:2])
+        if min(top, left) >= 0:
+            crops.append(picture[top : top + side, left : left + side])
+    return crops
+
+
+def divided(pictures: Pictures, names: str | None) -> tuple[Pictures, Pictures]:
+    """Keep pictures out of training: those named, or some evenly spaced."""
+    if names is None:
+        return pictures.hold_out(HELD_OUT)
+    chosen = set(names.split(","))
+    out = {i for i, name in enumerate(pictures.names) if Path(name).stem in chosen}
+    return pictures.only(set(range(len(pictures))) - out), pictures.only(out)
+
+
+def write(path: Path, network: str, levels: dict[int, Any]) -> None:
+    """Write decoders, deepest first."""
+    found: dict[str, np.ndarray] = {}
+    for level in sorted(levels, reverse=True):
+        for layer, parts in levels[level].items():
+            for part, values in parts.items():
+                found[f"level{level}/{layer}/{part}"] = np.asarray(values, np.float16)
+    write_parameters(path, found, metadata={"decoders_of": network})
+
+
+class Watch:
+    """Shows how far training is, and measures now and then what it is worth."""
+
+    def __init__(
+        self, level: Autoencoder, crops: Sequence[np.ndarray], out: Path, progress: Progress
+    ) -> None:
+        self.level, self.crops, self.progress = level, crops, progress
+        self.path = out / f"samples{level.level}.png"
+        self.task = progress.add_task(f"level {level.level}", total=None)
+
+    def __call__(self, report: Report) -> None:
+        """Take note of a step."""
+        text = f"level {self.level.level}, loss {report.losses['total']:.4f}"
+        progress = {"completed": report.step, "total": report.steps}
+        self.progress.update(self.task, description=text, **progress)
+        if report.step % REPORT_EVERY == 0 or report.step == report.steps:
+            decibels = self.measure(report.params)
+            text = f"step {report.step} {report.seconds:.0f} s: {decibels:.2f} dB"
+            self.progress.console.print(f"level {self.level.level} {text}", highlight=False)
+
+    def measure(self, params: Any) -> float:
+        """Return the mean PSNR, and draw a sheet of samples."""
+        one = partial(given_back, self.level, self.level.encoder.params, params)
+        images = [np.asarray(one(jnp.asarray(crop))) for crop in self.crops]
+        cells = [np.hstack(pair) for pair in zip(self.crops, images, strict=True)]
+        rows = [[("picture, given back", cell)] for cell in cells[:SAMPLES]]
+        jaxnst.save_image(self.path, contact_sheet(rows, height=cells[0].shape[0]))
+        return float(np.mean([psnr(*pair) for pair in zip(images, self.crops, strict=True)]))
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.split("\n", 1)[0])
+    parser.add_argument("--images", type=Path, required=True, help="folder of training pictures")
+    parser.add_argument("--network", default="vgg19-lite", help="a VGG")
+    parser.add_argument("--weights", help="its parameters, if they do not ship with jaxnst")
+    parser.add_argument("--levels", default="1,2,3,4,5")
+    parser.add_argument("--feature-weight", type=float, default=0.03)
+    parser.add_argument("--held-out", help="names of pictures kept out, without endings: A,B,...")
+    parser.add_argument("--out", type=Path, default=Path("runs/decoders"))
+    parser.add_argument("--workers", type=int, default=0)
+    defaults = Training(crop=112, rate=1.5e-3, warmup=100)
+    for name in OF_TRAINING:
+        value = getattr(defaults, name)
+        parser.add_argument(f"--{name}", type=type(value), default=value)
+    arguments = parser.parse_args()
+    os.makedirs(arguments.out, exist_ok=True)
+    settings = Training(**{name: getattr(arguments, name) for name in OF_TRAINING})
+    network = jaxnst.load_network(arguments.network, weights=arguments.weights)
+    pictures, out = divided(find_pictures(arguments.images, side=settings.crop), arguments.held_out)
+    cut = partial(crops_of, pictures, settings, arguments.workers)
+    path, crops = arguments.out / "decoders.safetensors", centre_crops(out, 256)
+    known = load_autoencoders(network, decoders=path) if path.exists() else {}
+    done = {level: of.params for level, of in known.items()}
+    some = jnp.asarray(next(cut(settings.steps)).images / np.float32(255))
+    words = dict(sorted(vars(arguments).items())) | {"pictures": pictures.digest}
+    columns = (TextColumn("{task.description}"), BarColumn(), TimeRemainingColumn())
+    with Progress(*columns, disable=not sys.stdout.isatty()) as progress:
+        for level in sorted(int(level) for level in arguments.levels.split(",")):
+            start = beginning(network, level, some, settings.seed)
+            watch = Watch(start, crops, arguments.out, progress)
+            if level == 1:
+                done[level] = solved(start, cut(0))
+                print(f"level 1: {watch.measure(as_float32(done[level])):.2f} dB")
+            else:
+                shared = done.get(level - 1, {})
+                keeper = Checkpoints(
+                    arguments.out / f"level{level}", {k: str(v) for k, v in words.items()}
+                )
+                trained = train(
+                    Reconstruction(start, arguments.feature_weight),
+                    as_float32(start.params | shared),
+                    network.params,
+                    cut,
+                    settings,
+                    keeper=keeper,
+                    callback=watch,
+                )
+                keeper.close()
+                done[level] = trained.params
+            write(path, arguments.network, done)
+    print(path)
+
+
+def as_float32(params: Any) -> Any:
+    """Bring parameters to what they are trained in."""
+    return jax.tree.map(lambda leaf: jnp.asarray(leaf, jnp.float32), params)
+
+
+def crops_of(pictures: Pictures, settings: Training, workers: int, start: int) -> Iterator[Batch]:
+    """Cut batches, from a number on."""
+    side, batch, seed = settings.crop, settings.batch, settings.seed
+    return batches(pictures, side=side, batch=batch, seed=seed, start=start, workers=workers)
+
+
+if __name__ == "__main__":
+    main()
