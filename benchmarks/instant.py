@@ -59,7 +59,7 @@ def _passes(quick: bool) -> list[Row]:
             )
     seconds = interleaved({"jaxnst": ours, **theirs}, rounds=1 if quick else 7)
     fastest = min((median(seconds[name]) for name in theirs), default=None)
-    case = f"vgg19-lite, levels 5 to 1, {size[1]}x{size[0]}"
+    case = f"vgg19-lite, levels {levels[0].level} to 1, {size[1]}x{size[0]}"
     rows = []
     for name, several in seconds.items():
         own = name == "jaxnst" and fastest is not None

@@ -40,7 +40,6 @@ from jaxnst.feedforward.decoders import (
     Decoder,
     load_autoencoders,
     make_autoencoder,
-    upsample,
 )
 from jaxnst.feedforward.training import Report, Training, train
 from jaxnst.networks.layers import conv, pad, relu
@@ -99,7 +98,7 @@ def beginning(network: jaxnst.LossNetwork, level: int, images: jax.Array, seed: 
         if name == "conv1_1":
             found[f"{name}/bias"] = 0.5 - np.asarray(scale * y.mean((0, 1, 2)))
         elif name.endswith("_1"):
-            x = upsample(x)
+            x = x.repeat(2, 1).repeat(2, 2)
     return make_autoencoder(network, level, found)
 
 

@@ -7,11 +7,13 @@ import jax
 import numpy as np
 import pytest
 
+import jaxnst
 from jaxnst.config import STARTS
-from jaxnst.guidance import Guidance
+from jaxnst.guidance import Guidance, make_guidance
 from jaxnst.networks import PREPROCESSING
 from jaxnst.run import Run
 from jaxnst.starts import scatter_colors
+from jaxnst.targets import StyleImage
 
 DARK = np.ascontiguousarray(helpers.picture(40, 36, seed=2) ** 3)
 BRIGHT = np.ascontiguousarray(helpers.picture(25, 60, seed=3) ** 0.3)
@@ -57,7 +59,9 @@ def test_every_start_that_has_a_name_can_be_made(network, init):
     made = start(network, init)
     assert made.shape == (32, 32, 3) or made.shape == (24, 32, 3)
     np.testing.assert_array_equal(made, start(network, init))
-    assert np.array_equal(made, start(network, init, seed=1)) == (init in ("content", "style"))
+    assert np.array_equal(made, start(network, init, seed=1)) == (
+        init in ("content", "style", "instant")
+    )
 
 
 def test_a_start_that_has_none_is_refused_with_those_that_have(network):
@@ -85,3 +89,27 @@ def test_pixels_are_drawn_where_a_mask_says():
     found = scatter_colors(jax.random.key(1), [(both, mask)], (120, 160))
     known = {tuple(pixel) for pixel in DARK.reshape(-1, 3).tolist()}
     assert {tuple(pixel) for pixel in found.reshape(-1, 3).tolist()} <= known
+
+
+def test_a_run_may_start_from_a_picture_made_in_one_pass():
+    content, style = helpers.picture(64, 64, seed=4), helpers.picture(64, 64, seed=5)
+    recipe = dataclasses.replace(helpers.tiny_recipe(), init="instant")
+    network = helpers.tiny_network(PREPROCESSING["identity"])
+
+    def started(*styles, **more):
+        pictures, guidance = make_guidance(
+            StyleImage(content), [StyleImage(s) for s in styles], **more
+        )
+        return Run(content, pictures, network, recipe, guidance=guidance).start_image()
+
+    found = started(style)
+    run = Run(content, [style], network, recipe)
+    assert found.shape == (*run.schedule.scales[0].inner, 3)
+    side = max(run.schedule.scales[0].inner) / (1 + 2 * run.schedule.margin / 64)
+    wanted = jaxnst.instant(content, style, size=round(side))
+    np.testing.assert_allclose(found, run.with_margin(wanted, run.schedule.scales[0]), atol=1e-5)
+    # Weights of layers that no decoder knows count for nothing, nor do levels that do not fit.
+    mixed = started(
+        style, helpers.picture(20, 64, seed=6), style_mix={"": (1, 0), "relu3_2": (0, 1)}
+    )
+    assert np.isfinite(mixed).all() and np.abs(mixed - found).mean() < 0.2

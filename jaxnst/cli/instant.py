@@ -70,10 +70,10 @@ def _parser(prog: str) -> Parser:
     method.add_argument(
         "--levels",
         type=levels,
-        default=(5, 4, 3, 2, 1),
+        default=(4, 3, 2, 1),
         metavar="A,B,...",
-        help="levels of the network, in the order in which they run: 5 changes large forms, 1 "
-        "colours alone (default: 5,4,3,2,1)",
+        help="levels of the network, in the order in which they run: 4 changes large forms, 1 "
+        "colours alone (default: 4,3,2,1)",
     )
     method.add_argument(
         "--transform",

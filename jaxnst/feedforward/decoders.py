@@ -23,6 +23,7 @@ from jaxtyping import Array, Float
 from numpy.typing import NDArray
 
 from jaxnst.config import Padding, Precision
+from jaxnst.feedforward.upsampling import Doubling
 from jaxnst.networks.layers import relu
 from jaxnst.networks.modules import Convolution
 from jaxnst.networks.registry import LossNetwork, Params, load_network, make_network
@@ -54,14 +55,17 @@ class Decoder(nn.Module):
     @nn.compact
     def __call__(self, x: Float[Array, "*batch h w c"]) -> Float[Array, "*batch h2 w2 3"]:
         """Return RGB, about [0, 1] but in no bounds, 2^(L-1) times as high and wide."""
-        shapes = self.shapes()
+        shapes, doubled = self.shapes(), False
         for name in self.layers():
             width = shapes[f"{name}/kernel"][-1]
-            x = Convolution(width, padding=self.padding, precision=self.precision, name=name)(x)
+            how: dict[str, Any] = {"padding": self.padding, "precision": self.precision}
+            if doubled:
+                x = Doubling(width, "resize", has_bias=True, name=name, **how)(x)
+            else:
+                x = Convolution(width, name=name, **how)(x)
             if name != "conv1_1":
                 x = relu(x)
-            if name.endswith("_1") and name != "conv1_1":
-                x = upsample(x)
+            doubled = name.endswith("_1")
         return x
 
     @nn.nowrap
@@ -81,13 +85,6 @@ class Decoder(nn.Module):
             found[f"{name}/kernel"] = (height, width, outputs, inputs)
             found[f"{name}/bias"] = (inputs,)
         return found
-
-
-def upsample(x: Float[Array, "*batch h w c"]) -> Float[Array, "*batch h2 w2 c"]:
-    """Repeat every row and column."""
-    *batch, h, w, c = x.shape
-    wide = jnp.broadcast_to(x[..., :, None, :, None, :], (*batch, h, 2, w, 2, c))
-    return wide.reshape(*batch, 2 * h, 2 * w, c)
 
 
 @dataclass(frozen=True)

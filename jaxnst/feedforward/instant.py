@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from jaxnst.feedforward.decoders import BUNDLED, Autoencoder, load_autoencoders
-from jaxnst.feedforward.one_pass import SCALES, Instant, OnePass
+from jaxnst.feedforward.one_pass import LEVELS, SCALES, Instant, OnePass
 from jaxnst.feedforward.transforms import Transform
 from jaxnst.guidance import Guidance, StyleMix
 from jaxnst.networks.registry import LossNetwork
@@ -24,7 +24,7 @@ def instant(
     network: str | LossNetwork = "vgg19-lite",
     decoders: dict[int, Autoencoder] | None = None,
     alpha: int | float = 0.6,
-    levels: Sequence[int] = (5, 4, 3, 2, 1),
+    levels: Sequence[int] = LEVELS,
     transform: Transform = "whiten",
     size: int | None = None,
     style_size: int | None = None,
@@ -41,8 +41,8 @@ def instant(
       network: A VGG with decoders, or the name of one.
       decoders: Its autoencoders by level (:func:`load_autoencoders`); None: those that ship.
       alpha: How much of the style: from 0, the content as the decoders give it back, to 1.
-      levels: Which levels, in the order in which they run; 5 changes the largest forms, 1 colours
-        alone.
+      levels: Which levels, in the order in which they run; 4 changes the largest forms, 1 colours
+        alone. Li et al. begin with 5, of which no decoder ships yet.
       transform: ``whiten`` matches mean and covariance of the feature maps (Li et al. 2017),
         ``moments`` mean and deviation of every channel (Huang and Belongie 2017).
       size: Longest side of the result, pixels; None: the content's.

@@ -27,6 +27,10 @@ from jaxnst.targets import StyleImage
 SCALES = Scales(several=False, margin=0.0)
 """One scale; styles' sides are rounded as in the optimising path, so that programs are few."""
 
+LEVELS = (4, 3, 2, 1)
+"""In the order in which they run. With the decoders of Wang et al. 2020, level 5 adds large swirls
+and takes away much of the content; one of our own has yet to be trained well enough."""
+
 MARGIN, MULTIPLE = 8, 32
 """Pixels mirrored around the picture, at least, and what its sides are then a multiple of: the
 decoders are less sure of themselves at a border, and there are fewer shapes to compile for."""
@@ -45,7 +49,7 @@ class Instant:
     """
 
     alpha: int | float = 0.6
-    levels: tuple[int, ...] = (5, 4, 3, 2, 1)
+    levels: tuple[int, ...] = LEVELS
     transform: Transform = "whiten"
 
     def __post_init__(self) -> None:

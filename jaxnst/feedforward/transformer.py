@@ -21,7 +21,7 @@ from jaxtyping import Array, Float
 
 from jaxnst._checks import among
 from jaxnst.config import Padding, Precision
-from jaxnst.feedforward.upsampling import Upsampling, doubling_conv
+from jaxnst.feedforward.upsampling import Doubling, Upsampling
 from jaxnst.networks.layers import relu
 from jaxnst.networks.modules import Convolution
 from jaxnst.networks.table import Shapes
@@ -184,31 +184,6 @@ class TransformationNetwork(nn.Module):
         for name in ("scale", "epsilon"):
             if not 0 < (value := getattr(self, name)) <= 1e6:
                 raise ValueError(f"{name} is {value}, expected a number above 0, at most 1e6")
-
-
-class Doubling(nn.Module):
-    """A convolution at twice the height and width, without a bias.
-
-    Attributes:
-      width: Output channels.
-      upsampling: How a map becomes larger.
-      padding: What lies beyond the border.
-      precision: Of the products.
-    """
-
-    width: int
-    upsampling: Upsampling
-    padding: Padding
-    precision: Precision
-
-    @nn.compact
-    def __call__(self, x: Float[Array, "*batch h w c"]) -> Float[Array, "*batch _ _ d"]:
-        """Double a feature map."""
-        shape = (3, 3, x.shape[-1], self.width)
-        kernel = self.param("kernel", nn.initializers.he_normal(), shape).astype(x.dtype)
-        return doubling_conv(
-            x, kernel, self.upsampling, padding=self.padding, precision=self.precision
-        )
 
 
 class Normalizing(nn.Module):

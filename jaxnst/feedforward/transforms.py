@@ -45,6 +45,11 @@ class Affine(NamedTuple):
     matrix: Float[Array, "c c"]
     offset: Float[Array, " c"]
 
+    def blended(self, alpha: Float[Array, ""]) -> "Affine":
+        """Return the map that goes a share of the way, 0 to 1."""
+        stay = (1 - alpha) * jnp.eye(len(self.offset))
+        return Affine(alpha * self.matrix + stay, alpha * self.offset)
+
     def __call__(self, features: FeatureMap) -> FeatureMap:
         """Map every feature vector."""
         moved = jnp.matmul(features, self.matrix, precision=lax.Precision.HIGHEST)

@@ -8,6 +8,7 @@ are sums of the 3x3 kernel's: 16 products in the place of 36.
 
 from typing import Literal
 
+import flax.linen as nn
 import jax.numpy as jnp
 import numpy as np
 from jax import lax
@@ -70,3 +71,34 @@ def doubling_conv(
     whole = jnp.stack([jnp.stack(pair, 3) for pair in four], 2)
     whole = whole.reshape(-1, 2 * height, 2 * width, whole.shape[-1])
     return whole if x.ndim == 4 else whole[0]
+
+
+class Doubling(nn.Module):
+    """A convolution at twice the height and width.
+
+    Attributes:
+      width: Output channels.
+      upsampling: How a map becomes larger.
+      padding: What lies beyond the border.
+      precision: Of the products.
+      has_bias: Whether a bias is added.
+    """
+
+    width: int
+    upsampling: Upsampling
+    padding: Padding
+    precision: Precision
+    has_bias: bool = False
+
+    @nn.compact
+    def __call__(self, x: Float[Array, "*batch h w c"]) -> Float[Array, "*batch _ _ d"]:
+        """Double a feature map."""
+        shape = (3, 3, x.shape[-1], self.width)
+        kernel = self.param("kernel", nn.initializers.he_normal(), shape).astype(x.dtype)
+        doubled = doubling_conv(
+            x, kernel, self.upsampling, padding=self.padding, precision=self.precision
+        )
+        if not self.has_bias:
+            return doubled
+        bias = self.param("bias", nn.initializers.zeros, (self.width,)).astype(x.dtype)
+        return doubled + bias.reshape((1,) * (doubled.ndim - 1) + (-1,))

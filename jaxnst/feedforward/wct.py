@@ -91,8 +91,7 @@ def transfer(
         for level, of_level, style, region in zip(levels, params, styles, regions, strict=True):
             encoder, decoder = of_level
             features = level.encode(encoder, image)
-            moved = _moved(features, style, transform, region)
-            image = level.decode(decoder, alpha * moved + (1 - alpha) * features)
+            image = level.decode(decoder, _moved(features, style, transform, alpha, region))
             image = jnp.clip(image, 0, 1)
         return image
 
@@ -100,15 +99,19 @@ def transfer(
 
 
 def _moved(
-    features: FeatureMap, styles: Summary, transform: Transform, regions: Regions | None
+    features: FeatureMap,
+    styles: Summary,
+    transform: Transform,
+    alpha: Float[Array, ""],
+    regions: Regions | None,
 ) -> FeatureMap:
     """Transform every region by its own statistics; where there is none, nothing changes."""
     if regions is None:
         style: Summary = jax.tree.map(lambda leaf: leaf[0], styles)
-        return to_style(features, style, transform)(features)
+        return to_style(features, style, transform).blended(alpha)(features)
 
     def change(style: Summary, share: Array, weights: Array) -> FeatureMap:
-        toward = to_style(features, style, transform, weights=weights)
+        toward = to_style(features, style, transform, weights=weights).blended(alpha)
         return share[..., None] * (toward(features) - features)
 
     several = jax.vmap(change)(styles, regions.share, regions.weights)
