@@ -64,6 +64,6 @@ def test_the_help_lists_choices_and_defaults(call):
         "--colors-when {before,after}",
         "--average RATE",
         "recolour the styles before, or the result after (default: before)",
-        "content, noise, style, style-colors, or a picture's path (default: content)",
+        "content, noise, style, style-colors, instant, or a picture's path (default: content)",
     ):
         assert words in text
