@@ -3,6 +3,7 @@
 import dataclasses
 import json
 import re
+import threading
 
 import helpers
 import numpy as np
@@ -141,7 +142,8 @@ def test_a_run_that_fails_with_half_a_state_leaves_the_file_as_it_was(
 
     def out_of_memory(self, *given, **more):
         done = work(self, *given, **more)  # the memory of the solver before is used again
-        if keeper.last is not None and keeper.last.total_done == 5:
+        compiling = threading.current_thread() is not threading.main_thread()
+        if not compiling and keeper.last is not None and keeper.last.total_done == 5:
             raise MemoryError
         return done
 
