@@ -15,6 +15,7 @@ from jax import lax
 from jaxtyping import Array, Float
 
 from jaxnst.config import Padding, Precision
+from jaxnst.networks.canonical import canonical_conv
 from jaxnst.networks.layers import pad
 from jaxnst.precision import PRODUCTS
 
@@ -57,14 +58,7 @@ def doubling_conv(
     # The first pixel beyond a doubled border, mirrored, is the one at it.
     x = pad(x, (1, 1), "zero" if padding == "zero" else "edge")
     batch = x if x.ndim == 4 else x[None]
-    out = lax.conv_general_dilated(
-        batch,
-        small,
-        window_strides=(1, 1),
-        padding="VALID",
-        dimension_numbers=("NHWC", "HWIO", "NHWC"),
-        precision=PRODUCTS[precision],
-    )
+    out = canonical_conv((0, 0), (0, 0), PRODUCTS[precision], batch, small)
     out = out.reshape(*out.shape[:3], 2, 2, -1)
     four = [[out[:, i : i + height, j : j + width, i, j] for j in range(2)] for i in range(2)]
     # (n, row, row of a pixel's four, column, column of the four, channels)

@@ -3,15 +3,11 @@
 Arrays are channels-last, ``(..., height, width, channels)`` with at most one batch axis; kernels
 are ``(height, width, in, out)``.
 
-Two of XLA's CPU habits decide how these layers are written (figures in docs/performance.md):
-
-* JAX's own input gradient of a convolution permutes the kernel's axes, and inside a loop body XLA
-  does not undo that, which makes the gradient several times slower there than outside.
-  :func:`conv` therefore states its input gradient as another convolution in canonical layout.
-* The gradient of ``reduce_window`` is slow, so pooling is arithmetic on four strided slices.
-
-And one habit with memory: XLA copies cheap arithmetic into everything that uses its result, so that
-both sides of a plain ReLU are kept for the backward pass. :func:`relu` keeps its result alone.
+XLA's CPU habits decide how these layers are written (figures in docs/performance.md). Gradients of
+convolutions are in canonical layout (:mod:`~jaxnst.networks.canonical`). Pooling is arithmetic on
+four strided slices, as the gradient of ``reduce_window`` is slow. And XLA copies cheap arithmetic
+into everything that uses its result, so that both sides of a plain ReLU are kept for the backward
+pass: :func:`relu` keeps its result alone.
 """
 
 from collections.abc import Callable
@@ -23,6 +19,8 @@ from jax import lax
 from jaxtyping import Array, Float
 
 from jaxnst.config import Padding, Pooling, Precision
+from jaxnst.networks.canonical import canonical_conv
+from jaxnst.networks.squares import halving_in_squares, is_narrow, narrow_conv
 from jaxnst.networks.winograd import winograd_conv
 from jaxnst.precision import PRODUCTS
 
@@ -60,24 +58,24 @@ def conv(
     kh, kw = kernel.shape[:2]
     if kh % 2 == 0 or kw % 2 == 0:
         raise ValueError(f"kernel is {kh}x{kw}, but conv needs odd sides; use lax.conv instead")
-    margin = (kh // 2, kw // 2)
-    if padding != "zero":
-        # Zeros around the padding, and what they spoil cut off: XLA's fast convolutions on a CPU
-        # are those that keep height and width, forward and backward.
-        x = pad(x, margin, padding)
-    missing = -x.shape[-1] % _VECTOR
-    if missing and transformed is None:
-        x = jnp.pad(x, [(0, 0)] * (x.ndim - 1) + [(0, missing)])
-        kernel = jnp.pad(kernel, [(0, 0), (0, 0), (0, missing), (0, 0)])
-    how, batch = PRODUCTS[precision], x if x.ndim == 4 else x[None]
-    if transformed is None:
-        out = _conv(margin, how, batch, kernel)
+    margin, how = (kh // 2, kw // 2), PRODUCTS[precision]
+    batch = x if x.ndim == 4 else x[None]
+    if transformed is None and is_narrow(kernel):
+        out = narrow_conv(how, pad(batch, margin, padding), kernel)
     else:
-        out = winograd_conv(batch, transformed)
-    if padding != "zero":
-        out = out[:, margin[0] : -margin[0] or None, margin[1] : -margin[1] or None]
-    out = out if x.ndim == 4 else out[0]
-    return _add_bias(out, bias)
+        # Zeros around the padding, and what they spoil cut off: XLA's fast convolutions on a CPU
+        # are those that keep height and width.
+        cut = (0, 0) if padding == "zero" else margin
+        batch = pad(batch, cut, padding)
+        if transformed is None:
+            missing = -x.shape[-1] % _VECTOR
+            batch = jnp.pad(batch, [(0, 0)] * 3 + [(0, missing)])
+            kernel = jnp.pad(kernel, [(0, 0), (0, 0), (0, missing), (0, 0)])
+            out = canonical_conv(margin, cut, how, batch, kernel)
+        else:
+            out = winograd_conv(batch, transformed)
+            out = out[:, cut[0] : out.shape[1] - cut[0], cut[1] : out.shape[2] - cut[1]]
+    return _add_bias(out if x.ndim == 4 else out[0], bias)
 
 
 def halving_conv(
@@ -138,36 +136,12 @@ def _halving_backward(
     margin: int, how: lax.Precision, saved: tuple[Array, Array], grad: Array
 ) -> tuple[Array, Array]:
     x, kernel = saved
-    _, x_vjp = jax.vjp(lambda x: _halving_in_squares(margin, how, x, kernel), x)
+    _, x_vjp = jax.vjp(lambda x: halving_in_squares(margin, how, x, kernel), x)
     _, kernel_vjp = jax.vjp(partial(_plain_halving, margin, how, x), kernel)
     return x_vjp(grad)[0], kernel_vjp(grad)[0]
 
 
 _halving.defvjp(_halving_forward, _halving_backward)
-
-
-def _halving_in_squares(margin: int, how: lax.Precision, x: Array, kernel: Array) -> Array:
-    """Compute the same at stride 1, from squares of pixels: slower forward, faster backward."""
-    k = kernel.shape[0]
-    x = pad(x, (margin, margin), "zero")
-    height, width = ((side - k) // 2 + 1 for side in x.shape[-3:-1])
-    even = -(-k // 2)  # side of the kernel in squares
-    # As many rows and columns as the squares take: one may be missing, or be left over.
-    fits = ((side + even - 1) * 2 for side in (height, width))
-    missing = [fit - side for fit, side in zip(fits, x.shape[-3:-1], strict=True)]
-    x = jnp.pad(x, [(0, 0), *((0, max(0, m)) for m in missing), (0, 0)])
-    x = x[:, : (height + even - 1) * 2, : (width + even - 1) * 2, :]
-    kernel = jnp.pad(kernel, [(0, 2 * even - k)] * 2 + [(0, 0)] * 2)
-    squares = kernel.reshape(even, 2, even, 2, *kernel.shape[2:])
-    squares = squares.transpose(0, 2, 1, 3, 4, 5).reshape(even, even, -1, kernel.shape[-1])
-    return _conv((0, 0), how, _as_squares(x), squares)
-
-
-def _as_squares(x: Array) -> Array:
-    """Put the four pixels of every 2x2 square beside each other in the channels."""
-    *batch, h, w, c = x.shape
-    x = x.reshape(*batch, h // 2, 2, w // 2, 2, c)
-    return jnp.moveaxis(x, -4, -3).reshape(*batch, h // 2, w // 2, 4 * c)
 
 
 def _add_bias(x: Array, bias: Array | None) -> Array:
@@ -276,41 +250,3 @@ def _squares(x: Array) -> tuple[tuple[Array, Array], tuple[Array, Array]]:
         (top[..., 0::2, :], top[..., 1::2, :]),
         (bottom[..., 0::2, :], bottom[..., 1::2, :]),
     )
-
-
-def _plain_conv(margin: tuple[int, int], how: lax.Precision, x: Array, kernel: Array) -> Array:
-    return lax.conv_general_dilated(
-        x,
-        kernel,
-        window_strides=(1, 1),
-        padding=[(m, m) for m in margin],
-        dimension_numbers=("NHWC", "HWIO", "NHWC"),
-        precision=how,
-    )
-
-
-_conv = jax.custom_vjp(_plain_conv, nondiff_argnums=(0, 1))
-
-
-def _conv_forward(
-    margin: tuple[int, int], how: lax.Precision, x: Array, kernel: Array
-) -> tuple[Array, tuple[Array, Array]]:
-    return _plain_conv(margin, how, x, kernel), (x, kernel)
-
-
-def _conv_backward(
-    margin: tuple[int, int], how: lax.Precision, saved: tuple[Array, Array], grad: Array
-) -> tuple[Array, Array]:
-    x, kernel = saved
-    kh, kw = kernel.shape[:2]
-    full = (kh - 1 - margin[0], kw - 1 - margin[1])
-    flipped = jnp.swapaxes(kernel[::-1, ::-1], 2, 3)
-    # Or a gradient's own zeros, where a margin was cut off, would become margin of this
-    # convolution, which is then none that keeps height and width.
-    apart: Array = lax.optimization_barrier(grad)  # type: ignore[no-untyped-call]
-    grad_x = _plain_conv(full, how, apart, flipped)
-    _, kernel_vjp = jax.vjp(partial(_plain_conv, margin, how, x), kernel)
-    return grad_x, kernel_vjp(grad)[0]
-
-
-_conv.defvjp(_conv_forward, _conv_backward)
