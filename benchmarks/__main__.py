@@ -12,6 +12,7 @@ from rich.console import Console
 from rich.table import Table
 
 from benchmarks import (
+    apply,
     batch,
     compile,
     folder,
@@ -37,6 +38,7 @@ BENCHMARKS = {
     "memory": memory,
     "growth": growth,
     "instant": instant,
+    "apply": apply,
     "gpu": gpu,
 }
 RESULTS = Path(__file__).parent / "results"
