@@ -3,6 +3,7 @@
 import argparse
 import difflib
 import sys
+from collections.abc import Sequence
 from typing import Any, NoReturn, get_args
 
 from jaxnst._version import __version__
@@ -32,7 +33,20 @@ class Parser(argparse.ArgumentParser):
         text = message.removeprefix("argument ")
         sys.exit(complain(self.prog, f"{text} ({self.prog} --help lists all flags)", USAGE))
 
-    def refuse(self, unknown: list[str]) -> NoReturn:
+    def read(self, arguments: Sequence[str]) -> argparse.Namespace:
+        """Read all arguments; flags may stand between several pictures.
+
+        Raises:
+          SystemExit: With status 2 and a line on stderr if one cannot be used or is unknown.
+        """
+        several = any(action.nargs == "+" for action in self._get_positional_actions())
+        read = self.parse_known_intermixed_args if several else self.parse_known_args
+        flags, unknown = read(arguments)
+        if unknown:
+            self._refuse(unknown)
+        return flags
+
+    def _refuse(self, unknown: list[str]) -> NoReturn:
         """Complain of arguments that nobody asked for."""
         flag = next((text for text in unknown if text.startswith("-")), unknown[0])
         known = [name for action in self._actions for name in action.option_strings]

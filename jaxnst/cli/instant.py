@@ -31,10 +31,7 @@ Work = tuple[str, str]
 
 def main(arguments: Sequence[str], prog: str) -> int:
     """Run the command and return its exit status."""
-    parser = _parser(prog)
-    flags, unknown = parser.parse_known_intermixed_args(arguments)
-    if unknown:
-        parser.refuse(unknown)
+    flags = _parser(prog).read(arguments)
     return guarded(prog, lambda: _run(flags, prog), debug=flags.debug)
 
 

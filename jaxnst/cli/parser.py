@@ -76,10 +76,7 @@ def parse(
     parser.set_defaults(record=record)
     if record is not None:
         parser.set_defaults(recipe="")  # what a record calls its recipe is no file's name
-    # "Intermixed": flags may stand between the style pictures.
-    flags, unknown = parser.parse_known_intermixed_args([*recorded, *arguments])
-    if unknown:
-        parser.refuse(unknown)
+    flags = parser.read([*recorded, *arguments])
     if record is not None and chosen.recipe is None:
         _refuse_recorded_start(parser, flags, recipe)
     try:

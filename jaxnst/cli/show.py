@@ -19,9 +19,7 @@ def main(arguments: Sequence[str], prog: str) -> int:
     parser = Parser(prog=prog, description=DESCRIPTION, allow_abbrev=False)
     parser.add_argument("picture", metavar="PICTURE", help="a file that jaxnst-run wrote")
     parser.add_argument("--debug", action="store_true", help="show where an error comes from")
-    flags, unknown = parser.parse_known_args(arguments)
-    if unknown:
-        parser.refuse(unknown)
+    flags = parser.read(arguments)
     return guarded(prog, lambda: _show(flags.picture), debug=flags.debug)
 
 

@@ -72,10 +72,7 @@ def main(arguments: Sequence[str], prog: str) -> int:
         recipe = recipe_on(find_recipe(chosen.recipe), chosen.network)
     except (KeyError, OSError, ValueError) as error:
         first.error(f"--recipe: {explain(error)}")
-    parser = _parser(prog, recipe)
-    flags, unknown = parser.parse_known_intermixed_args(arguments)
-    if unknown:
-        parser.refuse(unknown)
+    flags = _parser(prog, recipe).read(arguments)
     messages = Messages(prog, quiet=flags.quiet)
     with messages.warnings_as_notices():
         return guarded(prog, lambda: _train(flags, recipe, messages), debug=flags.debug)

@@ -14,10 +14,7 @@ DTYPES = ("float16", "float32")
 
 def main(arguments: Sequence[str], prog: str) -> int:
     """Run the command and return its exit status."""
-    parser = _parser(prog)
-    flags, unknown = parser.parse_known_args(arguments)
-    if unknown:
-        parser.refuse(unknown)
+    flags = _parser(prog).read(arguments)
     return guarded(f"{prog} {flags.action}", lambda: flags.work(flags), debug=flags.debug)
 
 
