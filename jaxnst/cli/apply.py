@@ -14,7 +14,7 @@ from jaxnst import film
 from jaxnst._files import name_of
 from jaxnst.cli.applying import Work
 from jaxnst.cli.errors import UsageError, guarded, leave
-from jaxnst.cli.flags import Parser, add_machine, add_saving
+from jaxnst.cli.flags import Parser, add_ending, add_machine, add_saving, add_side
 from jaxnst.cli.ledger import Ledger
 from jaxnst.cli.locking import alone_in
 from jaxnst.cli.messages import Messages, hush_xla
@@ -22,7 +22,7 @@ from jaxnst.cli.outputs import same_file
 from jaxnst.cli.rows import Row, pictures
 from jaxnst.cli.saving import check_format, save_options
 from jaxnst.cli.stopping import Stopped, stoppable
-from jaxnst.cli.values import SIZES, whole
+from jaxnst.cli.values import whole
 from jaxnst.image import ENDINGS, check_output
 from jaxnst.weights import bundled_styles
 
@@ -62,24 +62,14 @@ def _parser(prog: str) -> Parser:
         required=True,
         help="folder of the results, or the file of a single one; films become .mp4",
     )
-    parser.add_argument(
-        "--size",
-        type=whole(*SIZES),
-        metavar="PIXELS",
-        help="longest side; what is larger is reduced before (default: as it is)",
-    )
+    add_side(parser, "--size", "longest side; what is larger is reduced before (default: as it is)")
     parser.add_argument(
         "--batch",
         type=whole(1, 256),
         metavar="N",
         help="pictures of a film at a time (default: up to 4, by their size)",
     )
-    parser.add_argument(
-        "--ending",
-        choices=ENDINGS,
-        default=".png",
-        help="of the names of pictures in a folder (default: .png)",
-    )
+    add_ending(parser)
     add_saving(parser, single=False)
     add_machine(parser)
     return parser

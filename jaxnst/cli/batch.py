@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from jaxnst.cli.buckets import AT_ONCE, Task
 from jaxnst.cli.errors import UsageError, guarded, leave
-from jaxnst.cli.flags import Parser, refuse_single
+from jaxnst.cli.flags import Parser, add_ending, refuse_single
 from jaxnst.cli.ledger import Ledger, inputs
 from jaxnst.cli.locking import alone_in
 from jaxnst.cli.messages import Messages, hush_xla
@@ -22,7 +22,6 @@ from jaxnst.cli.stopping import Stopped, stoppable
 from jaxnst.cli.values import whole
 from jaxnst.cli.work import Work
 from jaxnst.config import STARTS, Recipe
-from jaxnst.image import ENDINGS
 from jaxnst.recipes import format_recipe
 
 if TYPE_CHECKING:
@@ -58,9 +57,7 @@ def _parser(prog: str) -> Parser:
         help="CSV or JSON Lines: content, style and, if need be, output, seed, style-weight ...",
     )
     parser.add_argument("--out", metavar="FOLDER", required=True, help="folder of the results")
-    parser.add_argument(
-        "--ending", choices=ENDINGS, default=".png", help="of the results' names (default: .png)"
-    )
+    add_ending(parser)
     parser.add_argument(
         "--at-once",
         type=whole(1),

@@ -8,8 +8,9 @@ from typing import Any, NoReturn, get_args
 
 from jaxnst._version import __version__
 from jaxnst.cli.errors import USAGE, UsageError, complain
-from jaxnst.cli.values import device, memory, whole
+from jaxnst.cli.values import SIZES, device, memory, mixture, whole
 from jaxnst.config import Precision
+from jaxnst.image import ENDINGS
 
 SIZE = 512
 """Longest side where neither the person nor the recipe says one."""
@@ -53,6 +54,69 @@ class Parser(argparse.ArgumentParser):
         near = difflib.get_close_matches(flag.split("=")[0], known, 1)
         hint = f": did you mean {near[0]}?" if near else ""
         self.error(f"unknown flag {flag}{hint}")
+
+
+def add_side(
+    group: argparse._ActionsContainer, flag: str, text: str, *, default: int | None = None
+) -> None:
+    """Add a flag for the longest side of a picture."""
+    shown = "" if default is None else f" (default: {default})"
+    group.add_argument(
+        flag, type=whole(*SIZES), default=default, metavar="PIXELS", help=text + shown
+    )
+
+
+def add_seed(group: argparse._ActionsContainer, text: str) -> None:
+    """Add the flag for what random numbers begin with."""
+    group.add_argument(
+        "--seed", type=whole(*SEEDS), default=0, metavar="N", help=f"{text} (default: 0)"
+    )
+
+
+def add_styles(group: argparse._ActionsContainer) -> None:
+    """Add the flags that say which style goes where, and how much of each."""
+    group.add_argument(
+        "--style-mix",
+        type=mixture,
+        action="append",
+        metavar="[LAYER:]WEIGHTS",
+        help="how much of each style, 0.7,0.3; at one layer relu1_1:0,1; may be repeated (default: "
+        "equal parts)",
+    )
+    group.add_argument(
+        "--mask",
+        action="append",
+        default=[],
+        metavar="FILE",
+        help="where in the content there is style, white on black; repeated, a region for each "
+        "style",
+    )
+    group.add_argument(
+        "--style-mask",
+        action="append",
+        default=[],
+        metavar="FILE",
+        help="which part of a style counts; repeated, one for each style, or several of one",
+    )
+
+
+def add_local(group: argparse._ActionsContainer) -> None:
+    """Add the flag that allows addresses that are not public."""
+    group.add_argument(
+        "--allow-local",
+        action="store_true",
+        help="take pictures from addresses of this machine and of networks that are not public",
+    )
+
+
+def add_ending(group: argparse._ActionsContainer) -> None:
+    """Add the flag for the format of results in a folder."""
+    group.add_argument(
+        "--ending",
+        choices=ENDINGS,
+        default=".png",
+        help="of the names of pictures in the folder of results (default: .png)",
+    )
 
 
 def add_network(group: argparse._ActionsContainer, default: str) -> None:
@@ -240,6 +304,17 @@ def add_saving(parser: Parser, *, single: bool = True) -> None:
             action="store_true",
             help="with --from: paint other pictures than those that it was made of",
         )
+
+
+def check_style_mix(flags: argparse.Namespace) -> None:
+    """Refuse two mixtures of the styles for the same layers.
+
+    Raises:
+      UsageError: There are.
+    """
+    layers = [layer for layer, _ in flags.style_mix or ()]
+    if len(set(layers)) < len(layers):
+        raise UsageError("--style-mix is given twice for the same layers: say each once")
 
 
 def style_mix_of(flags: argparse.Namespace) -> dict[str, tuple[float, ...]] | None:

@@ -9,7 +9,7 @@ from urllib.parse import urlsplit
 
 from jaxnst.cli.errors import UsageError
 from jaxnst.cli.fetching import STREAM, as_files, blaming, check_sources, is_address, shown
-from jaxnst.cli.flags import SIZE
+from jaxnst.cli.flags import SIZE, check_style_mix
 from jaxnst.cli.messages import Messages, shape
 from jaxnst.cli.outputs import check_outputs
 from jaxnst.cli.saving import result_name
@@ -61,9 +61,7 @@ def check_flags(flags: argparse.Namespace, recipe: Recipe) -> None:
         make_schedule((side, side), (), recipe.scales, size=flags.size, style_size=flags.style_size)
     except ValueError as error:
         raise UsageError(str(error)) from error
-    layers = [layer for layer, _ in flags.style_mix or ()]
-    if len(set(layers)) < len(layers):
-        raise UsageError("--style-mix is given twice for the same layers: say each once")
+    check_style_mix(flags)
     near = difflib.get_close_matches(recipe.init, STARTS, 1)
     if near and recipe.init not in STARTS and not os.path.exists(recipe.init):
         raise UsageError(

@@ -10,14 +10,26 @@ from typing import TYPE_CHECKING
 from jaxnst._files import name_of
 from jaxnst.cli.errors import FAILED, UsageError, blaming_flags, complain, explain, guarded, leave
 from jaxnst.cli.fetching import STREAM, as_files, blaming, check_sources, is_address
-from jaxnst.cli.flags import SIZE, Parser, add_machine, add_network, add_saving, style_mix_of
+from jaxnst.cli.flags import (
+    SIZE,
+    Parser,
+    add_ending,
+    add_local,
+    add_machine,
+    add_network,
+    add_saving,
+    add_side,
+    add_styles,
+    check_style_mix,
+    style_mix_of,
+)
 from jaxnst.cli.messages import Messages, hush_xla, length, shape
 from jaxnst.cli.outputs import OTHER, same_file
 from jaxnst.cli.rows import pictures as pictures_in
 from jaxnst.cli.saving import check_format, print_path, save_options, save_picture
 from jaxnst.cli.stopping import Stopped, stoppable
-from jaxnst.cli.values import SIZES, levels, mixture, number, whole
-from jaxnst.image import ENDINGS, check_output, check_side, load_image
+from jaxnst.cli.values import levels, number
+from jaxnst.image import check_output, check_side, load_image
 from jaxnst.srgb import Pixels
 
 if TYPE_CHECKING:
@@ -79,56 +91,20 @@ def _parser(prog: str) -> Parser:
         help="what is taken over of a style: mean and covariance, or mean and deviation of every "
         "channel, which is less (default: whiten)",
     )
-    method.add_argument(
-        "--size",
-        type=whole(*SIZES),
-        default=SIZE,
-        metavar="PIXELS",
-        help=f"longest side of the result (default: {SIZE})",
-    )
-    method.add_argument(
+    add_side(method, "--size", "longest side of the result", default=SIZE)
+    add_side(
+        method,
         "--style-size",
-        type=whole(*SIZES),
-        metavar="PIXELS",
-        help="longest side of the styles: larger for larger strokes (default: that of the result)",
+        "longest side of the styles: larger for larger strokes (default: that of the result)",
     )
-    method.add_argument(
-        "--style-mix",
-        type=mixture,
-        action="append",
-        metavar="[LAYER:]A,B,...",
-        help="weights of the styles, or of one level: relu1_1:0,1 (default: equal parts)",
-    )
-    method.add_argument(
-        "--mask",
-        action="append",
-        default=[],
-        metavar="FILE",
-        help="where a style goes, white; once for each style",
-    )
-    method.add_argument(
-        "--style-mask",
-        action="append",
-        default=[],
-        metavar="FILE",
-        help="which part of a style counts, white; once for each style",
-    )
+    add_styles(method)
     method.add_argument(
         "--decoders", metavar="FILE", help="decoders of the network, of scripts/train_decoders.py"
     )
     add_network(parser.add_argument_group("network"), DEFAULT)
     add_saving(parser, single=False)
-    parser.add_argument(
-        "--ending",
-        choices=ENDINGS,
-        default=".png",
-        help="of the names of results in a folder (default: .png)",
-    )
-    parser.add_argument(
-        "--allow-local",
-        action="store_true",
-        help="addresses of pictures may be of this machine or its network",
-    )
+    add_ending(parser)
+    add_local(parser)
     add_machine(parser)
     return parser
 
@@ -139,9 +115,7 @@ def _run(flags: argparse.Namespace, prog: str) -> int:
     check_sources(sources if in_folder else [flags.content, *sources])
     for _, output in work:
         check_format(output, flags)
-    layers = [layer for layer, _ in flags.style_mix or ()]
-    if len(set(layers)) < len(layers):
-        raise UsageError("--style-mix is given twice for the same layers: say each once")
+    check_style_mix(flags)
     if in_folder and flags.mask:
         raise UsageError("--mask is for one picture, not for a folder of them")
     if in_folder:

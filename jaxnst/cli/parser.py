@@ -8,8 +8,19 @@ from typing import TYPE_CHECKING, Any, Literal, NoReturn, Union, get_args, get_o
 
 from jaxnst._files import name_of
 from jaxnst.cli.errors import explain
-from jaxnst.cli.flags import SEEDS, SIZE, Parser, add_machine, add_network, add_saving, add_watching
-from jaxnst.cli.values import SIZES, layer_names, layer_weights, mixture, number, sides, whole
+from jaxnst.cli.flags import (
+    SIZE,
+    Parser,
+    add_local,
+    add_machine,
+    add_network,
+    add_saving,
+    add_seed,
+    add_side,
+    add_styles,
+    add_watching,
+)
+from jaxnst.cli.values import layer_names, layer_weights, number, sides, whole
 from jaxnst.config import STARTS, LayerNames, LayerWeights, Recipe
 from jaxnst.image import ENDINGS
 from jaxnst.options import options, replace_all
@@ -181,41 +192,13 @@ def _add_pictures(parser: Parser, recipe: Recipe, single: bool) -> None:
     scales = recipe.scales
     default = f"the recipe's, {scales.size} for the {scales.side} side" if scales.size else SIZE
     default = scales.sides[-1] if scales.sides else default
-    group.add_argument(
-        "--size",
-        type=whole(*SIZES),
-        metavar="PIXELS",
-        help=f"longest side of the result (default: {default})",
-    )
-    group.add_argument(
+    add_side(group, "--size", f"longest side of the result (default: {default})")
+    add_side(
+        group,
         "--style-size",
-        type=whole(*SIZES),
-        metavar="PIXELS",
-        help="longest side at which the styles are looked at (default: that of the result)",
+        "longest side at which the styles are looked at (default: that of the result)",
     )
-    group.add_argument(
-        "--style-mix",
-        type=mixture,
-        action="append",
-        metavar="[LAYER:]WEIGHTS",
-        help="how much of each style, 0.7,0.3; at one layer relu1_1:0,1; may be repeated (default: "
-        "equal parts)",
-    )
-    group.add_argument(
-        "--mask",
-        action="append",
-        default=[],
-        metavar="FILE",
-        help="where in the content there is style, white on black; repeated, a region for each "
-        "style",
-    )
-    group.add_argument(
-        "--style-mask",
-        action="append",
-        default=[],
-        metavar="FILE",
-        help="which part of a style counts; repeated, one for each style, or several of one",
-    )
+    add_styles(group)
     group.add_argument(
         "--format",
         choices=[ending[1:] for ending in ENDINGS],
@@ -223,11 +206,7 @@ def _add_pictures(parser: Parser, recipe: Recipe, single: bool) -> None:
         if single
         else argparse.SUPPRESS,
     )
-    group.add_argument(
-        "--allow-local",
-        action="store_true",
-        help="take pictures from addresses of this machine and of networks that are not public",
-    )
+    add_local(group)
 
 
 def _add_method(parser: Parser, recipe: Recipe) -> None:
@@ -248,13 +227,7 @@ def _add_method(parser: Parser, recipe: Recipe) -> None:
     add_network(group, recipe.network)
     for flag, (_, field, value) in options(recipe).items():
         group.add_argument(flag, **keywords_of(flag, field, value))
-    group.add_argument(
-        "--seed",
-        type=whole(*SEEDS),
-        default=0,
-        metavar="N",
-        help="decides a start from noise or from the styles' colours (default: 0)",
-    )
+    add_seed(group, "decides a start from noise or from the styles' colours")
 
 
 def keywords_of(flag: str, field: "dataclasses.Field[Any]", value: Any) -> dict[str, Any]:

@@ -8,11 +8,11 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from jaxnst.cli.errors import UsageError, guarded, leave
-from jaxnst.cli.flags import SEEDS, Parser, add_machine, add_network
+from jaxnst.cli.flags import Parser, add_machine, add_network, add_seed, add_side
 from jaxnst.cli.messages import Messages, hush_xla
 from jaxnst.cli.saving import print_path, save_picture
 from jaxnst.cli.stopping import Stopped, stoppable
-from jaxnst.cli.values import SIZES, whole
+from jaxnst.cli.values import whole
 from jaxnst.image import check_output, check_side, load_image, resize, save_image
 from jaxnst.srgb import Pixels
 
@@ -72,13 +72,7 @@ def _add_pictures(action: Parser, name: str) -> None:
         required=True,
         help=f"layers, with commas between them{merged}; `reconstruct layers` lists them",
     )
-    action.add_argument(
-        "--size",
-        type=whole(*SIZES),
-        default=SIZE,
-        metavar="PIXELS",
-        help=f"longest side (default: {SIZE})",
-    )
+    add_side(action, "--size", "longest side", default=SIZE)
     action.add_argument(
         "--steps",
         type=whole(1),
@@ -86,9 +80,7 @@ def _add_pictures(action: Parser, name: str) -> None:
         metavar="N",
         help=f"loss evaluations for each picture (default: {STEPS})",
     )
-    action.add_argument(
-        "--seed", type=whole(*SEEDS), default=0, metavar="N", help="decides the noise (default: 0)"
-    )
+    add_seed(action, "decides the noise")
     action.add_argument(
         "--together", action="store_true", help="all in one program: faster on accelerators"
     )

@@ -12,11 +12,18 @@ from typing import TYPE_CHECKING
 
 from jaxnst._files import check_writable, ending_of, name_of
 from jaxnst.cli.errors import UsageError, blaming_flags, explain, guarded
-from jaxnst.cli.flags import CHECKPOINT_SECONDS, SEEDS, Parser, add_machine, add_network
+from jaxnst.cli.flags import (
+    CHECKPOINT_SECONDS,
+    Parser,
+    add_machine,
+    add_network,
+    add_seed,
+    add_side,
+)
 from jaxnst.cli.messages import Messages, hush_xla
 from jaxnst.cli.outputs import same_file
 from jaxnst.cli.parser import dest_of, find_recipe, keywords_of
-from jaxnst.cli.values import SIZES, number, whole
+from jaxnst.cli.values import number, whole
 from jaxnst.config import Recipe
 from jaxnst.image import check_output, check_side, load_image
 from jaxnst.options import options, replace_all
@@ -226,12 +233,11 @@ def _add_training(parser: Parser) -> None:
         type=whole(*CROPS),
         metavar="PIXELS",
     )
-    add(
+    add_side(
+        group,
         "--style-size",
-        STYLE_SIZE,
         "longest side at which the style is looked at: strokes are as large as they are there",
-        type=whole(*SIZES),
-        metavar="PIXELS",
+        default=STYLE_SIZE,
     )
     group.add_argument(
         "--optimizer",
@@ -241,13 +247,7 @@ def _add_training(parser: Parser) -> None:
     )
     add("--rate", 5e-3, "largest step scale", type=number, metavar="RATE")
     add("--warmup", 50, "steps until it is reached", type=whole(0), metavar="N")
-    group.add_argument(
-        "--seed",
-        type=whole(*SEEDS),
-        default=0,
-        metavar="N",
-        help="decides crops, and parameters at the start (default: 0)",
-    )
+    add_seed(group, "decides crops, and parameters at the start")
     group.add_argument(
         "--workers",
         type=whole(0, 256),
