@@ -6,10 +6,13 @@ from typing import Any
 
 from jaxnst.config import Recipe
 
+Option = tuple[tuple[str, ...], dataclasses.Field[Any], Any]
+"""A field of a recipe: its path, the field, and its present value."""
 
-def options(recipe: Recipe) -> dict[str, tuple[tuple[str, ...], dataclasses.Field[Any], Any]]:
-    """List what the command line offers of a recipe: flag -> (path, field, present value)."""
-    found: dict[str, tuple[tuple[str, ...], dataclasses.Field[Any], Any]] = {}
+
+def options(recipe: Recipe) -> dict[str, Option]:
+    """List what the command line offers of a recipe, by flag."""
+    found: dict[str, Option] = {}
     for f in dataclasses.fields(recipe):
         value = getattr(recipe, f.name)
         if "flag" in f.metadata:

@@ -2,7 +2,7 @@
 
 import argparse
 import dataclasses
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from types import UnionType
 from typing import TYPE_CHECKING, Any, Literal, NoReturn, Union, get_args, get_origin
 
@@ -23,7 +23,7 @@ from jaxnst.cli.flags import (
 from jaxnst.cli.values import layer_names, layer_weights, number, sides, whole
 from jaxnst.config import STARTS, LayerNames, LayerWeights, Recipe
 from jaxnst.image import ENDINGS
-from jaxnst.options import options, replace_all
+from jaxnst.options import Option, options, replace_all
 from jaxnst.recipes import (
     RECIPES,
     base_recipe,
@@ -67,9 +67,7 @@ def parse(
       SystemExit: With status 2 and a line on stderr if a flag cannot be used; with status 0
         after ``--help``, ``--version``, ``--list-recipes`` and ``--show-recipe``.
     """
-    first = Parser(prog=prog, add_help=False, allow_abbrev=False)
-    first.add_argument("--recipe")
-    first.add_argument("--network", default="")
+    first = first_parser(prog)
     if single:
         first.add_argument("--from", dest="origin")
         first.add_argument("-o", "--output")
@@ -77,12 +75,11 @@ def parse(
         first.add_argument("--style-mix", action="append")
         for flag in ("--size", "--scales", "--style-size", "--style-scale"):
             first.add_argument(flag)
-    # Which recipe, on which network, decides what the help calls default.
     chosen = first.parse_known_args(arguments)[0]
     if single and chosen.origin:
         record, recipe, recorded = _origin(first, chosen)
     else:
-        record, recipe, recorded = None, _recipe(first, chosen), []
+        record, recipe, recorded = None, chosen_recipe(first, chosen), []
     parser = _parser(prog, recipe, description, single)
     parser.set_defaults(record=record)
     if record is not None:
@@ -106,19 +103,26 @@ def _origin(first: Parser, chosen: argparse.Namespace) -> "tuple[Record, Recipe,
     try:
         record = read_origin(chosen.origin)
         own = chosen.recipe is None
-        recipe = recorded_recipe(record, chosen) if own else _recipe(first, chosen)
+        recipe = recorded_recipe(record, chosen) if own else chosen_recipe(first, chosen)
         return record, recipe, recorded_flags(record, chosen, recipe)
     except (OSError, ValueError) as error:
         first.error(f"--from: {explain(error)}")
 
 
-def _recipe(first: Parser, chosen: argparse.Namespace) -> Recipe:
-    """Find the recipe that is asked for, else the default."""
+def first_parser(prog: str) -> Parser:
+    """Make a parser of the flags that decide what the help calls default."""
+    first = Parser(prog=prog, add_help=False, allow_abbrev=False)
+    first.add_argument("--recipe")
+    first.add_argument("--network", default="")
+    return first
+
+
+def chosen_recipe(first: Parser, chosen: argparse.Namespace) -> Recipe:
+    """Find the recipe that is asked for, else the default, on the network that is."""
+    name = "default" if chosen.recipe is None else chosen.recipe
     try:
-        return recipe_on(find_recipe(chosen.recipe or "default"), chosen.network)
-    except KeyError as error:
-        first.error(f"--recipe: {error.args[0]}")
-    except (OSError, ValueError) as error:
+        return recipe_on(find_recipe(name), chosen.network)
+    except (KeyError, OSError, ValueError) as error:
         first.error(f"--recipe: {explain(error)}")
 
 
@@ -153,10 +157,19 @@ def _changed(recipe: Recipe, flags: argparse.Namespace) -> Recipe:
     changes: dict[tuple[str, ...], Any] = {}
     if getattr(flags, "optimizer", recipe.solver.kind) != recipe.solver.kind:
         changes["solver", "learning_rate"] = None  # which is the other's
-    for flag, (path, _, _) in options(recipe).items():
-        if hasattr(flags, dest_of(flag)):
-            changes[path] = getattr(flags, dest_of(flag))
+    changes |= given_options(options(recipe), flags)
     return replace_all(recipe, changes)
+
+
+def given_options(
+    known: Mapping[str, Option], flags: argparse.Namespace
+) -> dict[tuple[str, ...], Any]:
+    """Return what the flags say of the options of a recipe, by the path of each field."""
+    return {
+        path: getattr(flags, _dest_of(flag))
+        for flag, (path, _, _) in known.items()
+        if hasattr(flags, _dest_of(flag))
+    }
 
 
 def _parser(prog: str, recipe: Recipe, description: str, single: bool) -> Parser:
@@ -210,13 +223,7 @@ def _add_pictures(parser: Parser, recipe: Recipe, single: bool) -> None:
 
 
 def _add_method(parser: Parser, recipe: Recipe) -> None:
-    group = parser.add_argument_group(f"method (defaults are those of the recipe {recipe.name!r})")
-    group.add_argument(
-        "--recipe",
-        default=recipe.name,
-        metavar="NAME",
-        help=f"a TOML file, or one of {', '.join(RECIPES)}",
-    )
+    group = add_recipe(parser, "method", recipe)
     group.add_argument("--list-recipes", action=_ListRecipes, help="list the recipes and exit")
     group.add_argument(
         "--show-recipe",
@@ -225,12 +232,31 @@ def _add_method(parser: Parser, recipe: Recipe) -> None:
         help="print one as such a file, with all its settings, and exit",
     )
     add_network(group, recipe.network)
-    for flag, (_, field, value) in options(recipe).items():
-        group.add_argument(flag, **keywords_of(flag, field, value))
+    add_options(group, options(recipe))
     add_seed(group, "decides a start from noise or from the styles' colours")
 
 
-def keywords_of(flag: str, field: "dataclasses.Field[Any]", value: Any) -> dict[str, Any]:
+def add_recipe(
+    parser: Parser, title: str, recipe: Recipe, *, more: str = ""
+) -> argparse._ArgumentGroup:
+    """Add a group of flags, the first of which chooses the recipe that the others change."""
+    group = parser.add_argument_group(f"{title} (defaults are those of the recipe {recipe.name!r})")
+    group.add_argument(
+        "--recipe",
+        default=recipe.name,
+        metavar="NAME",
+        help=f"a TOML file, or one of {', '.join(RECIPES)}{more}",
+    )
+    return group
+
+
+def add_options(group: argparse._ArgumentGroup, known: Mapping[str, Option]) -> None:
+    """Add the flags of a recipe's options."""
+    for flag, (_, field, value) in known.items():
+        group.add_argument(flag, **_keywords_of(flag, field, value))
+
+
+def _keywords_of(flag: str, field: "dataclasses.Field[Any]", value: Any) -> dict[str, Any]:
     """Turn a field of the recipe into what argparse wants to know of its flag."""
     optional = get_origin(field.type) in (UnionType, Union)
     kinds = {*get_args(field.type)} if optional else {field.type}
@@ -249,7 +275,7 @@ def keywords_of(flag: str, field: "dataclasses.Field[Any]", value: Any) -> dict[
         "help": text.replace("%", "%%"),
         # Absent unless given: what is not said stays as the recipe has it.
         "default": argparse.SUPPRESS,
-        "dest": dest_of(flag),
+        "dest": _dest_of(flag),
     }
 
 
@@ -260,7 +286,7 @@ def _written(value: Any) -> str:
     return f"{value:g}" if isinstance(value, float) else str(value)
 
 
-def dest_of(flag: str) -> str:
+def _dest_of(flag: str) -> str:
     """Name the place where a flag's value is kept."""
     return flag.lstrip("-").replace("-", "_")
 

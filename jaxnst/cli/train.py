@@ -22,13 +22,18 @@ from jaxnst.cli.flags import (
 )
 from jaxnst.cli.messages import Messages, hush_xla
 from jaxnst.cli.outputs import same_file
-from jaxnst.cli.parser import dest_of, find_recipe, keywords_of
+from jaxnst.cli.parser import (
+    add_options,
+    add_recipe,
+    chosen_recipe,
+    first_parser,
+    given_options,
+)
 from jaxnst.cli.values import number, whole
 from jaxnst.config import Recipe
 from jaxnst.image import check_output, check_side, load_image
-from jaxnst.options import options, replace_all
+from jaxnst.options import Option, options, replace_all
 from jaxnst.plotting import check_plot
-from jaxnst.recipes import RECIPES, recipe_on
 from jaxnst.srgb import Pixels
 
 if TYPE_CHECKING:
@@ -71,14 +76,8 @@ class Given:
 
 def main(arguments: Sequence[str], prog: str) -> int:
     """Run the command and return its exit status."""
-    first = Parser(prog=prog, add_help=False, allow_abbrev=False)
-    first.add_argument("--recipe", default="default")
-    first.add_argument("--network", default="")
-    chosen = first.parse_known_args(arguments)[0]
-    try:
-        recipe = recipe_on(find_recipe(chosen.recipe), chosen.network)
-    except (KeyError, OSError, ValueError) as error:
-        first.error(f"--recipe: {explain(error)}")
+    first = first_parser(prog)
+    recipe = chosen_recipe(first, first.parse_known_args(arguments)[0])
     flags = _parser(prog, recipe).read(arguments)
     messages = Messages(prog, quiet=flags.quiet)
     with messages.warnings_as_notices():
@@ -87,14 +86,7 @@ def main(arguments: Sequence[str], prog: str) -> int:
 
 def _train(flags: argparse.Namespace, recipe: Recipe, messages: Messages) -> int:
     with blaming_flags():
-        recipe = replace_all(
-            recipe,
-            {
-                path: getattr(flags, dest_of(flag))
-                for flag, (path, _, _) in options(recipe).items()
-                if path[0] in METHOD and hasattr(flags, dest_of(flag))
-            },
-        )
+        recipe = replace_all(recipe, given_options(_options(recipe), flags))
     _check_outputs(flags)
     style = load_image(flags.style, alpha=True)
     check_side(style, flags.style)
@@ -306,17 +298,14 @@ def _add_network_made(parser: Parser) -> None:
 
 
 def _add_method(parser: Parser, recipe: Recipe) -> None:
-    group = parser.add_argument_group(f"loss (defaults are those of the recipe {recipe.name!r})")
-    group.add_argument(
-        "--recipe",
-        default=recipe.name,
-        metavar="NAME",
-        help=f"a TOML file, or one of {', '.join(RECIPES)}: its layers, statistic and weights",
-    )
+    group = add_recipe(parser, "loss", recipe, more=": its layers, statistic and weights")
     add_network(group, recipe.network)
-    for flag, (path, field, value) in options(recipe).items():
-        if path[0] in METHOD:
-            group.add_argument(flag, **keywords_of(flag, field, value))
+    add_options(group, _options(recipe))
+
+
+def _options(recipe: Recipe) -> dict[str, Option]:
+    """List the options of a recipe that say what a loss computes."""
+    return {flag: option for flag, option in options(recipe).items() if option[0][0] in METHOD}
 
 
 def _add_watching(parser: Parser) -> None:
