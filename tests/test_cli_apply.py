@@ -218,7 +218,7 @@ def test_a_loss_network_is_refused_in_one_line(call):
         (("photos/a.png",), "the following arguments are required: -o/--output"),
         (("photos", "-o", "out.png"), "-o out.png is a file, but there are 2 inputs"),
         (("photos", "-o", "waves.safetensors"), "is a file, but there are 2 inputs: name a folder"),
-        (("photos/a.png", "-o", "photos/a.png"), "would overwrite an input: use another name"),
+        (("photos/a.png", "-o", "photos/a.png"), "would overwrite a file given: use another name"),
         (("photos/a.png", "-o", "-"), "-o - is no folder or file"),
         (("photos", "-o", "photos/"), "-o photos/ is a folder of inputs: name another"),
         (("photos/q*.png", "-o", "out"), "there is no picture or film in photos/q*.png"),

@@ -200,6 +200,6 @@ def test_a_sheet_does_not_overwrite_its_picture(call, folder):
     outcome = call(
         "reconstruct", "content", "content.png", "--layers", "relu1_1", "-o", "content.png"
     )
-    refused(outcome, "would overwrite the picture given")
+    refused(outcome, "-o content.png would overwrite a file given: use another name")
     outcome = call("reconstruct", "style", "content.png", "--layers", "a+a", "-o", "sheet.png")
     refused(outcome, "merges a layer with itself")

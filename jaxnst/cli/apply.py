@@ -18,7 +18,7 @@ from jaxnst.cli.flags import Parser, add_ending, add_machine, add_saving, add_si
 from jaxnst.cli.ledger import Ledger
 from jaxnst.cli.locking import alone_in
 from jaxnst.cli.messages import Messages, hush_xla
-from jaxnst.cli.outputs import same_file
+from jaxnst.cli.outputs import refuse_meeting, same_file
 from jaxnst.cli.rows import Row, pictures
 from jaxnst.cli.saving import check_format, save_options
 from jaxnst.cli.stopping import Stopped, stoppable
@@ -158,8 +158,7 @@ def _is_file(output: str, sources: Sequence[str]) -> bool:
         raise UsageError(
             f"-o {name_of(output)} is a file, but there are {len(sources)} inputs: name a folder"
         )
-    if any(same_file(output, source) for source in sources):
-        raise UsageError(f"-o {name_of(output)} would overwrite an input: use another name")
+    refuse_meeting([("-o", output)], sources)
     return len(sources) == 1 and (known or os.path.exists(output))
 
 

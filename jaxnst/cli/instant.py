@@ -24,7 +24,7 @@ from jaxnst.cli.flags import (
     style_mix_of,
 )
 from jaxnst.cli.messages import Messages, hush_xla, length, shape
-from jaxnst.cli.outputs import OTHER, same_file
+from jaxnst.cli.outputs import OTHER, refuse_meeting, same_file
 from jaxnst.cli.rows import pictures as pictures_in
 from jaxnst.cli.saving import check_format, print_path, save_options, save_picture
 from jaxnst.cli.stopping import Stopped, stoppable
@@ -138,8 +138,7 @@ def _work(flags: argparse.Namespace) -> tuple[list[Work], bool]:
     if single or not (os.path.isdir(content) or any(c in content for c in "*?[")):
         check_output(flags.output)
         named = [content, *flags.styles, *flags.mask, *flags.style_mask]
-        if any(same_file(flags.output, source) for source in named):
-            raise UsageError(f"-o {name_of(flags.output)} would overwrite a file given: {OTHER}")
+        refuse_meeting([("-o", flags.output)], named)
         return [(content, flags.output)], False
     if os.path.exists(flags.output) and not os.path.isdir(flags.output):
         raise UsageError(f"-o {name_of(flags.output)} is a file, expected a folder for the results")

@@ -3,7 +3,7 @@
 import argparse
 import os
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 
 from jaxnst import _files
 from jaxnst._files import name_of
@@ -47,22 +47,57 @@ def check_outputs(flags: argparse.Namespace, sources: Sequence[str]) -> None:
     named = [] if flags.output in (None, STREAM) else [("-o", flags.output)]
     for _, output in named:
         check_output(output)
-    for flag, check in BESIDE.items():
-        if path := getattr(flags, flag):
-            named.append((f"--{flag.replace('_', '-')}", path))
+    named += check_beside(flags)
+    refuse_meeting(named, sources)
+    if flags.save_every and flags.output is not None:
+        files = [("a file given", source) for source in sources]
+        _check_numbered(flags, files + [(f"the file of {flag}", path) for flag, path in named])
+
+
+def check_beside(
+    flags: argparse.Namespace, names: Collection[str] = tuple(BESIDE)
+) -> list[tuple[str, str]]:
+    """Refuse files beside the result that cannot be written.
+
+    Args:
+      flags: Of the command.
+      names: Those of :data:`BESIDE` that it has.
+
+    Returns:
+      The flags that were given, with the file of each.
+
+    Raises:
+      UsageError: A library is missing.
+      OSError: As :func:`check_outputs`.
+      ValueError: As there.
+    """
+    named = []
+    for name in names:
+        if path := getattr(flags, name):
+            named.append((f"--{name.replace('_', '-')}", path))
             try:
-                check(path)
+                BESIDE[name](path)
             except ModuleNotFoundError as error:
                 raise UsageError(f"{named[-1][0]}: {error}") from error
+    return named
+
+
+def refuse_meeting(named: Sequence[tuple[str, str]], sources: Sequence[str]) -> None:
+    """Refuse outputs that meet.
+
+    Args:
+      named: What names each, such as its flag, and its path.
+      sources: All files that are read.
+
+    Raises:
+      UsageError: Two are the same file, or one is an input.
+    """
     for i, (flag, path) in enumerate(named):
         if any(same_file(path, source) for source in sources):
             raise UsageError(f"{flag} {name_of(path)} would overwrite a file given: {OTHER}")
         for other, taken in named[:i]:
             if same_file(path, taken):
                 raise UsageError(f"{flag} {name_of(path)} is the file of {other} too: {OTHER}")
-    if flags.save_every and flags.output is not None:
-        files = [("a file given", source) for source in sources]
-        _check_numbered(flags, files + [(f"the file of {flag}", path) for flag, path in named])
 
 
 def _check_numbered(flags: argparse.Namespace, files: Sequence[tuple[str, str]]) -> None:

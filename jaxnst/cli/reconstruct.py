@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from jaxnst.cli.errors import UsageError, guarded, leave
 from jaxnst.cli.flags import Parser, add_machine, add_network, add_seed, add_side
 from jaxnst.cli.messages import Messages, hush_xla
+from jaxnst.cli.outputs import refuse_meeting
 from jaxnst.cli.saving import print_path, save_picture
 from jaxnst.cli.stopping import Stopped, stoppable
 from jaxnst.cli.values import whole
@@ -103,8 +104,7 @@ def _layers(flags: argparse.Namespace, _: str) -> int:
 def _reconstruct(flags: argparse.Namespace, prog: str) -> int:
     groups = _groups(flags)
     check_output(flags.output)
-    if os.path.exists(flags.output) and os.path.samefile(flags.output, flags.picture):
-        raise UsageError("-o would overwrite the picture given: use another name")
+    refuse_meeting([("-o", flags.output)], [flags.picture])
     picture = load_image(flags.picture)
     check_side(picture, flags.picture)
     hush_xla(debug=flags.debug)

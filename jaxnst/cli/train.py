@@ -21,7 +21,7 @@ from jaxnst.cli.flags import (
     add_side,
 )
 from jaxnst.cli.messages import Messages, hush_xla
-from jaxnst.cli.outputs import same_file
+from jaxnst.cli.outputs import check_beside, refuse_meeting
 from jaxnst.cli.parser import (
     add_options,
     add_recipe,
@@ -33,7 +33,6 @@ from jaxnst.cli.values import number, whole
 from jaxnst.config import Recipe
 from jaxnst.image import check_output, check_side, load_image
 from jaxnst.options import Option, options, replace_all
-from jaxnst.plotting import check_plot
 from jaxnst.srgb import Pixels
 
 if TYPE_CHECKING:
@@ -116,23 +115,10 @@ def _check_outputs(flags: argparse.Namespace) -> None:
     flags.sheet = os.path.splitext(flags.output)[0] + "-samples.png" if flags.samples else None
     if flags.sheet:
         check_output(flags.sheet)
-    if flags.log:
-        check_writable(flags.log)
-    if flags.plot:
-        try:
-            check_plot(flags.plot)
-        except ModuleNotFoundError as error:
-            raise UsageError(f"--plot: {error}") from error
-    written = {"-o": flags.output, "--samples": flags.sheet, "--log": flags.log}
-    written |= {"--plot": flags.plot, "--checkpoint": flags.checkpoint}
-    named = [(flag, path) for flag, path in written.items() if path]
-    read = [flags.style, *flags.sample, *filter(None, [flags.weights])]
-    for i, (flag, path) in enumerate(named):
-        if any(same_file(path, source) for source in read):
-            raise UsageError(f"{flag} {name_of(path)} would overwrite a file given: use another")
-        for other, taken in named[:i]:
-            if same_file(path, taken):
-                raise UsageError(f"{flag} {name_of(path)} is the file of {other} too: use another")
+    named = [("-o", flags.output), ("--checkpoint", flags.checkpoint)]
+    named += [("--samples", flags.sheet)] if flags.sheet else []
+    named += check_beside(flags, ("log", "plot"))
+    refuse_meeting(named, [flags.style, *flags.sample, *filter(None, [flags.weights])])
 
 
 def _pictures(
