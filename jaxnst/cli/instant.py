@@ -28,7 +28,7 @@ from jaxnst.cli.outputs import OTHER, refuse_meeting, same_file
 from jaxnst.cli.rows import pictures as pictures_in
 from jaxnst.cli.saving import check_format, print_path, save_options, save_picture
 from jaxnst.cli.stopping import Stopped, stoppable
-from jaxnst.cli.values import levels, number
+from jaxnst.cli.values import number, wholes
 from jaxnst.image import check_output, check_side, load_image
 from jaxnst.srgb import Pixels
 
@@ -78,7 +78,7 @@ def _parser(prog: str) -> Parser:
     )
     method.add_argument(
         "--levels",
-        type=levels,
+        type=wholes(1, 5),
         default=(4, 3, 2, 1),
         metavar="A,B,...",
         help="levels of the network, in the order in which they run: 4 changes large forms, 1 "

@@ -29,7 +29,7 @@ from jaxnst.cli.parser import (
     first_parser,
     given_options,
 )
-from jaxnst.cli.values import number, whole
+from jaxnst.cli.values import number, whole, wholes
 from jaxnst.config import Recipe
 from jaxnst.image import check_output, check_side, load_image
 from jaxnst.options import Option, options, replace_all
@@ -248,21 +248,11 @@ def _add_training(parser: Parser) -> None:
     )
 
 
-def _widths(text: str) -> tuple[int, ...]:
-    """Read channels.
-
-    Example:
-      >>> _widths("16,32,64")
-      (16, 32, 64)
-    """
-    return tuple(map(whole(1, 4096), text.split(",")))
-
-
 def _add_network_made(parser: Parser) -> None:
     group = parser.add_argument_group("the network that is trained")
     group.add_argument(
         "--widths",
-        type=_widths,
+        type=wholes(1, 4096),
         default=WIDTHS,
         metavar="A,B,...",
         help="channels of its first convolution and of each that halves the picture (default: "

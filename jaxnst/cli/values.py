@@ -35,6 +35,16 @@ def whole(least: int | None = None, greatest: int | None = None) -> Callable[[st
     return read
 
 
+def wholes(least: int, greatest: int) -> Callable[[str], tuple[int, ...]]:
+    """Return a reader of whole numbers within bounds, with commas between them.
+
+    Example:
+      >>> wholes(1, 4096)("16,32,64")
+      (16, 32, 64)
+    """
+    return lambda text: tuple(map(whole(least, greatest), text.split(",")))
+
+
 def layer_weights(text: str) -> LayerWeights:
     """Read layers with their weights, 1 where none is given.
 
@@ -84,17 +94,7 @@ def sides(text: str) -> tuple[int, ...]:
       >>> sides("128,256,512"), sides("auto")
       ((128, 256, 512), ())
     """
-    return () if text == "auto" else tuple(map(whole(*SIZES), text.split(",")))
-
-
-def levels(text: str) -> tuple[int, ...]:
-    """Read levels of a network.
-
-    Example:
-      >>> levels("5,3,1")
-      (5, 3, 1)
-    """
-    return tuple(map(whole(1, 5), text.split(",")))
+    return () if text == "auto" else wholes(*SIZES)(text)
 
 
 def memory(text: str) -> int:
