@@ -81,6 +81,12 @@ def test_a_folder_one_bad_file_costs_only_itself(folder, instant):
     assert (folder / "painted/a.jpg").read_bytes()[:3] == b"\xff\xd8\xff"
 
 
+def test_two_results_of_one_name_are_refused(folder, instant):
+    (folder / "photos/a.jpg").write_bytes(b"whatever")
+    outcome = instant("photos", "style.png", "-o", "painted")
+    refused(outcome, 2, "painted/a.png would be made twice, of photos/a.jpg and of photos/a.png")
+
+
 def test_several_styles_with_masks(folder, instant):
     left = np.zeros((40, 48, 3), np.float32)
     left[:, :24] = 1

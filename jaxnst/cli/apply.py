@@ -19,7 +19,7 @@ from jaxnst.cli.ledger import Ledger
 from jaxnst.cli.locking import alone_in
 from jaxnst.cli.messages import Messages, hush_xla
 from jaxnst.cli.outputs import refuse_meeting, same_file
-from jaxnst.cli.rows import Row, pictures
+from jaxnst.cli.rows import Row, is_several, name_after, pictures, refuse_one_name
 from jaxnst.cli.saving import check_format, save_options
 from jaxnst.cli.stopping import Stopped, stoppable
 from jaxnst.cli.values import whole
@@ -134,8 +134,7 @@ def _sources(given: Sequence[str]) -> list[str]:
     """List the files to be painted: what folders and patterns hold, and those named, once each."""
     found: list[str] = []
     for where in given:
-        pattern = not os.path.exists(where) and any(character in where for character in "*?[")
-        if os.path.isdir(where) or pattern:
+        if is_several(where):
             found += pictures("INPUT", where, endings=KNOWN, what="picture or film")
         else:  # if it is missing, or no picture, it costs its own row only
             found.append(where)
@@ -169,21 +168,16 @@ def _rows(sources: Sequence[str], flags: argparse.Namespace) -> list[Row]:
       UsageError: Two results would have one name, or a flag is for other formats.
     """
     model = _model(flags)
-    rows: dict[str, Row] = {}
+    rows = []
     for source in sources:
-        stem, ending = Path(source).stem, film.ENDING if is_film(source) else flags.ending
-        row = Row(
-            source, (model,), os.path.join(flags.output, f"{stem}-{Path(model).stem}{ending}")
-        )
-        other = rows.setdefault(os.path.normcase(row.output), row)
-        if other is not row:
-            raise UsageError(
-                f"{name_of(row.output)} would be made twice, of {name_of(other.content)} and of "
-                f"{name_of(source)}: give them in two commands, with two folders"
-            )
-        if not is_film(source):
+        ending = film.ENDING if is_film(source) else flags.ending
+        name = name_after((source, model), ending)
+        rows.append(Row(source, (model,), os.path.join(flags.output, name)))
+    refuse_one_name(rows, "give them in two commands, with two folders")
+    for row in rows:
+        if not is_film(row.content):
             check_format(row.output, flags)
-    return list(rows.values())
+    return rows
 
 
 def check_row(row: Row, flags: argparse.Namespace) -> None:

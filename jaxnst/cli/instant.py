@@ -4,7 +4,6 @@ import argparse
 import os
 import time
 from collections.abc import Callable, Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from jaxnst._files import name_of
@@ -25,7 +24,7 @@ from jaxnst.cli.flags import (
 )
 from jaxnst.cli.messages import Messages, hush_xla, length, shape
 from jaxnst.cli.outputs import OTHER, refuse_meeting, same_file
-from jaxnst.cli.rows import pictures as pictures_in
+from jaxnst.cli.rows import Row, is_several, name_after, pictures, refuse_one_name
 from jaxnst.cli.saving import check_format, print_path, save_options, save_picture
 from jaxnst.cli.stopping import Stopped, stoppable
 from jaxnst.cli.values import number, wholes
@@ -36,9 +35,6 @@ if TYPE_CHECKING:
     from jaxnst.feedforward.one_pass import OnePass
 
 DEFAULT = "vgg19-lite"
-
-Work = tuple[str, str]
-"""A content and where its picture goes."""
 
 
 def main(arguments: Sequence[str], prog: str) -> int:
@@ -110,11 +106,11 @@ def _parser(prog: str) -> Parser:
 
 
 def _run(flags: argparse.Namespace, prog: str) -> int:
-    work, in_folder = _work(flags)
+    rows, in_folder = _rows(flags)
     sources = [*flags.styles, *flags.mask, *flags.style_mask]
     check_sources(sources if in_folder else [flags.content, *sources])
-    for _, output in work:
-        check_format(output, flags)
+    for row in rows:
+        check_format(row.output, flags)
     check_style_mix(flags)
     if in_folder and flags.mask:
         raise UsageError("--mask is for one picture, not for a folder of them")
@@ -124,60 +120,52 @@ def _run(flags: argparse.Namespace, prog: str) -> int:
     hush_xla(debug=flags.debug)
     with messages.warnings_as_notices():
         try:
-            failed = stoppable(lambda: _paint(flags, work, messages))
+            failed = stoppable(lambda: _paint(flags, rows, messages))
         except Stopped as stop:
             messages.say(f"{prog}: stopped; what is finished is saved")
             leave(stop.status)
     return FAILED if failed else 0
 
 
-def _work(flags: argparse.Namespace) -> tuple[list[Work], bool]:
+def _rows(flags: argparse.Namespace) -> tuple[list[Row], bool]:
     """List what is to be painted, and say whether it goes to a folder."""
-    content = flags.content
-    single = content == STREAM or is_address(content) or os.path.isfile(content)
-    if single or not (os.path.isdir(content) or any(c in content for c in "*?[")):
+    content, styles = flags.content, tuple(flags.styles)
+    if content == STREAM or is_address(content) or not is_several(content):
         check_output(flags.output)
-        named = [content, *flags.styles, *flags.mask, *flags.style_mask]
-        refuse_meeting([("-o", flags.output)], named)
-        return [(content, flags.output)], False
+        refuse_meeting([("-o", flags.output)], [content, *styles, *flags.mask, *flags.style_mask])
+        return [Row(content, styles, flags.output)], False
     if os.path.exists(flags.output) and not os.path.isdir(flags.output):
         raise UsageError(f"-o {name_of(flags.output)} is a file, expected a folder for the results")
-    work: list[Work] = []
-    taken: dict[str, str] = {}
-    for path in pictures_in("CONTENT", content):
-        output = os.path.join(flags.output, Path(path).stem + flags.ending)
-        other = taken.setdefault(os.path.normcase(output), path)
-        if other is not path:
-            raise UsageError(
-                f"{name_of(output)} would be made of {name_of(other)} and of {name_of(path)}: "
-                "rename one of them"
-            )
-        if same_file(output, path):
-            raise UsageError(f"-o {name_of(flags.output)} is the folder of CONTENT: {OTHER}")
-        work.append((path, output))
-    return work, True
+    rows = [
+        Row(path, styles, os.path.join(flags.output, name_after([path], flags.ending)))
+        for path in pictures("CONTENT", content)
+    ]
+    refuse_one_name(rows, "rename one of them")
+    if any(same_file(row.output, row.content) for row in rows):
+        raise UsageError(f"-o {name_of(flags.output)} is the folder of CONTENT: {OTHER}")
+    return rows, True
 
 
-def _paint(flags: argparse.Namespace, work: list[Work], messages: Messages) -> int:
+def _paint(flags: argparse.Namespace, rows: list[Row], messages: Messages) -> int:
     """Paint all there is to paint; return how many failed."""
     sources = [*flags.styles, *flags.mask, *flags.style_mask]
-    if len(work) == 1:
-        sources.append(work[0][0])
+    if len(rows) == 1:
+        sources.append(rows[0].content)
     with as_files(sources, allow_local=flags.allow_local) as files:
         read = _reader(files)
         # What is wrong with pictures is found before anything slow is imported.
-        first = read(work[0][0]) if len(work) == 1 else None
+        first = read(rows[0].content) if len(rows) == 1 else None
         styles = [read(source) for source in flags.styles]
         masks = [read(source, least=1) for source in flags.mask]
         style_masks = [read(source, least=1) for source in flags.style_mask]
         one_pass = _prepare(flags, styles, style_masks, messages)
         failed = 0
-        for content, output in work:
+        for row in rows:
             begin = time.perf_counter()
             try:
-                picture = read(content) if first is None else first
+                picture = read(row.content) if first is None else first
                 painted = one_pass.paint([picture], masks=masks)[0]
-                save_picture(output, painted, **save_options(flags))
+                save_picture(row.output, painted, **save_options(flags))
             except (OSError, ValueError) as error:
                 if first is not None:
                     raise
@@ -185,10 +173,10 @@ def _paint(flags: argparse.Namespace, work: list[Work], messages: Messages) -> i
                 complain(messages.prog, explain(error), FAILED)
                 continue
             took = length(time.perf_counter() - begin)
-            messages.say(f"{name_of(content)}: {shape(painted.shape[:2])} in {took}")
-            print_path(output)
+            messages.say(f"{name_of(row.content)}: {shape(painted.shape[:2])} in {took}")
+            print_path(row.output)
     if failed:
-        messages.say(f"{messages.prog}: {failed} of {len(work)} pictures failed")
+        messages.say(f"{messages.prog}: {failed} of {len(rows)} pictures failed")
     return failed
 
 

@@ -9,7 +9,7 @@ import csv
 import glob
 import json
 import os
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -51,11 +51,11 @@ def product(contents: str, styles: str, out: str, ending: str) -> list[Row]:
       UsageError: If nothing is found, or two results would have one name.
     """
     rows = [
-        Row(content, (style,), os.path.join(out, f"{_stem(content)}-{_stem(style)}{ending}"))
+        Row(content, (style,), os.path.join(out, name_after((content, style), ending)))
         for content in pictures("--contents", contents)
         for style in pictures("--styles", styles)
     ]
-    _refuse_duplicates(rows)
+    refuse_one_name(rows, "name the results in a manifest")
     return rows
 
 
@@ -86,6 +86,42 @@ def pictures(
     return found
 
 
+def is_several(where: str) -> bool:
+    """Tell what :func:`pictures` lists, a folder or a pattern, from a single file."""
+    pattern = not os.path.exists(where) and any(character in where for character in "*?[")
+    return pattern or os.path.isdir(where)
+
+
+def name_after(paths: Iterable[str], ending: str) -> str:
+    """Name a result after the files that it is made of.
+
+    Example:
+      >>> name_after(["photos/lion.jpg", "waves.png"], ".tif")
+      'lion-waves.tif'
+    """
+    return "-".join(Path(path).stem for path in paths) + ending
+
+
+def refuse_one_name(rows: Sequence[Row], instead: str) -> None:
+    """Refuse results that would have one name.
+
+    Args:
+      rows: All of a folder.
+      instead: What to do then, for the message.
+
+    Raises:
+      UsageError: There are such.
+    """
+    seen: dict[str, Row] = {}
+    for row in rows:
+        other = seen.setdefault(os.path.normcase(row.output), row)
+        if other is not row:
+            raise UsageError(
+                f"{name_of(row.output)} would be made twice, of {name_of(other.content)} and of "
+                f"{name_of(row.content)}: {instead}"
+            )
+
+
 def read_manifest(path: str, out: str, ending: str) -> list[Row]:
     """Read the rows of a manifest.
 
@@ -108,7 +144,7 @@ def read_manifest(path: str, out: str, ending: str) -> list[Row]:
             raise UsageError(f"{name_of(path)}, line {number}: {error}") from None
     if not rows:
         raise UsageError(f"{name_of(path)} has no rows")
-    _refuse_duplicates(rows)
+    refuse_one_name(rows, "name the results in a manifest")
     return rows
 
 
@@ -140,7 +176,7 @@ def _row(fields: Any, folder: str, out: str, ending: str) -> Row:
         raise ValueError("expected a content and a style")
     if not all(isinstance(name, str) and name for name in (content, *styles)):
         raise ValueError(f"content {content!r} and style {style!r} are no paths")
-    output = fields.get("output", "-".join(map(_stem, (content, *styles))) + ending)
+    output = fields.get("output", name_after((content, *styles), ending))
     if not isinstance(output, str) or os.path.basename(output) != output:
         raise ValueError(f"output {output!r} is no plain file name")
     if Path(output).suffix.lower() not in ENDINGS:
@@ -152,18 +188,3 @@ def _row(fields: Any, folder: str, out: str, ending: str) -> Row:
         os.path.join(out, output),
         tuple(text for pair in flags for text in pair),
     )
-
-
-def _stem(path: str) -> str:
-    return Path(path).stem
-
-
-def _refuse_duplicates(rows: list[Row]) -> None:
-    seen: dict[str, Row] = {}
-    for row in rows:
-        other = seen.setdefault(os.path.normcase(row.output), row)
-        if other is not row:
-            raise UsageError(
-                f"{name_of(row.output)} would be made twice, of {name_of(other.content)} and of "
-                f"{name_of(row.content)}: name the results in a manifest"
-            )
