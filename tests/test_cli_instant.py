@@ -113,6 +113,7 @@ def test_several_styles_with_masks(folder, instant):
         (["photos/z.png", "style.png", "-o", "out.png"], 1, "photos/z.png"),
         (["photos", "style.png", "-o", "photos"], 2, "is the folder of CONTENT"),
         (["photos", "style.png", "-o", "style.png"], 2, "is a file, expected a folder"),
+        (["*.png", "photos/style.png", "-o", "photos"], 2, "photos/style.png would overwrite"),
         (["none/*.png", "style.png", "-o", "out"], 2, "there is no picture in"),
         (["photos", "style.png", "-o", "out", "--mask", "style.png"], 2, "--mask is for one"),
         (["photos/a.png", "-o", "out.png"], 2, "STYLE"),

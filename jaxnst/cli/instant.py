@@ -130,9 +130,10 @@ def _run(flags: argparse.Namespace, prog: str) -> int:
 def _rows(flags: argparse.Namespace) -> tuple[list[Row], bool]:
     """List what is to be painted, and say whether it goes to a folder."""
     content, styles = flags.content, tuple(flags.styles)
+    beside = [*styles, *flags.mask, *flags.style_mask]
     if content == STREAM or is_address(content) or not is_several(content):
         check_output(flags.output)
-        refuse_meeting([("-o", flags.output)], [content, *styles, *flags.mask, *flags.style_mask])
+        refuse_meeting([("-o", flags.output)], [content, *beside])
         return [Row(content, styles, flags.output)], False
     if os.path.exists(flags.output) and not os.path.isdir(flags.output):
         raise UsageError(f"-o {name_of(flags.output)} is a file, expected a folder for the results")
@@ -143,6 +144,8 @@ def _rows(flags: argparse.Namespace) -> tuple[list[Row], bool]:
     refuse_one_name(rows, "rename one of them")
     if any(same_file(row.output, row.content) for row in rows):
         raise UsageError(f"-o {name_of(flags.output)} is the folder of CONTENT: {OTHER}")
+    for row in rows:
+        refuse_meeting([("-o", row.output)], beside)
     return rows, True
 
 
