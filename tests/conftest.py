@@ -37,6 +37,12 @@ def shared():
     return Path(folder)
 
 
+@pytest.fixture(scope="module")
+def torch():
+    """PyTorch, where it is installed."""
+    return pytest.importorskip("torch", reason="PyTorch is not installed: extra `torch`")
+
+
 @pytest.fixture
 def rng():
     """Random numbers that are the same in every run."""

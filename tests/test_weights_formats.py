@@ -344,11 +344,6 @@ def test_the_normalised_vgg_is_the_genuine_one_up_to_a_factor_per_channel(shared
         assert np.abs(b - a * factor).max() < 1e-4 * np.abs(b).max()
 
 
-@pytest.fixture(scope="module")
-def torch():
-    return pytest.importorskip("torch", reason="PyTorch is not installed")
-
-
 @pytest.mark.torch
 @pytest.mark.parametrize("legacy", [False, True])
 @pytest.mark.parametrize("wrap", [None, "model", "state_dict"])

@@ -2,22 +2,14 @@
 
 import numpy as np
 import pytest
+from marks import AGAINST_ANOTHER
 
 from jaxnst.feedforward import apply_model, load_model
 
-pytestmark = [
-    pytest.mark.torch,
-    # What PyTorch warns of is not ours to mend.
-    pytest.mark.filterwarnings("ignore"),
-]
+pytestmark = AGAINST_ANOTHER
 
 # Sixteen layers in float32 on values from 0 to 255; relative to 1.
 TOLERANCE = 1e-4
-
-
-@pytest.fixture(scope="module")
-def torch():
-    return pytest.importorskip("torch", reason="PyTorch is not installed: extra `torch`")
 
 
 def state_dict(torch, widths, blocks, *, old):

@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from marks import AGAINST_ANOTHER
 
 from jaxnst.networks import (
     NETWORKS,
@@ -17,11 +18,7 @@ from jaxnst.networks import (
     make_network,
 )
 
-pytestmark = [
-    pytest.mark.torch,
-    # What Keras warns of is not ours to mend.
-    pytest.mark.filterwarnings("ignore"),
-]
+pytestmark = AGAINST_ANOTHER
 
 # Sixteen layers, each a sum of up to 4608 products in float32; relative to a layer's largest value.
 TOLERANCE = 1e-4

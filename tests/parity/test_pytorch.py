@@ -7,22 +7,14 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from marks import AGAINST_ANOTHER
 
 from jaxnst.networks import extract_features, init_network, load_network
 
-pytestmark = [
-    pytest.mark.torch,
-    # What PyTorch warns of is not ours to mend.
-    pytest.mark.filterwarnings("ignore"),
-]
+pytestmark = AGAINST_ANOTHER
 
 # Sixteen layers, each a sum of up to 4608 products in float32; relative to a layer's largest value.
 TOLERANCE = 1e-4
-
-
-@pytest.fixture(scope="module")
-def torch():
-    return pytest.importorskip("torch", reason="PyTorch is not installed: extra `torch`")
 
 
 @pytest.fixture(scope="module")
