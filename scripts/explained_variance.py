@@ -17,6 +17,7 @@ from pathlib import Path
 
 import numpy as np
 from distill import BORDER, HELD_OUT, LAYERS
+from pictures import centre_crop
 from safetensors.numpy import load_file
 from teachers import encoder_5se, genuine_vgg19
 
@@ -24,12 +25,6 @@ import jaxnst
 
 ROOT = Path(__file__).resolve().parent.parent
 FLOOR = (0.975, 0.86, 0.69, 0.79, 0.70, 0.65)
-
-
-def centre_crop(image: np.ndarray, side: int) -> np.ndarray:
-    """Cut the middle square out of a picture."""
-    top, left = (image.shape[0] - side) // 2, (image.shape[1] - side) // 2
-    return image[top : top + side, left : left + side]
 
 
 def inner(features: np.ndarray) -> np.ndarray:

@@ -1,6 +1,8 @@
-"""What the picture-making scripts share: the standard pairs."""
+"""What scripts share of pictures: the standard pairs, and squares cut out of the middle."""
 
 from pathlib import Path
+
+import numpy as np
 
 STANDARD_PAIRS = (
     ("tubingen", "starry_night_google"),
@@ -17,3 +19,9 @@ def pair_paths(data: Path, pair: tuple[str, str]) -> tuple[Path, Path]:
     """Return the files of a standard pair."""
     content, style = pair
     return data / f"pictures/content/{content}.jpg", data / f"pictures/style/{style}.jpg"
+
+
+def centre_crop(image: np.ndarray, side: int) -> np.ndarray:
+    """Cut the middle square out of a picture."""
+    top, left = (image.shape[0] - side) // 2, (image.shape[1] - side) // 2
+    return image[top : top + side, left : left + side]

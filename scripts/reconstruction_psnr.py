@@ -14,15 +14,13 @@ from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
 
-import jax
-import jax.numpy as jnp
 import numpy as np
 from distill import HELD_OUT
-from explained_variance import centre_crop
+from pictures import centre_crop
+from reconstruction import given_back, psnr
 
 import jaxnst
 from jaxnst.feedforward.decoders import Autoencoder, load_autoencoders, read_autoencoder
-from jaxnst.networks.registry import Params
 
 PUBLISHED = {
     "distilled": ("vgg19-distilled-16x/{}SE.pth", "vgg19-distilled-16x/{}SD.pth", 5),
@@ -34,17 +32,10 @@ PUBLISHED = {
 }
 
 
-@partial(jax.jit, static_argnums=0)
-def given_back(level: Autoencoder, encoder: Params, decoder: Params, image: jax.Array) -> jax.Array:
-    """Encode and decode."""
-    return jnp.clip(level.decode(decoder, level.encode(encoder, image)), 0, 1)
-
-
-def psnr(level: Autoencoder, pictures: list[np.ndarray]) -> float:
+def mean_psnr(level: Autoencoder, pictures: list[np.ndarray]) -> float:
     """Return the mean over pictures, dB."""
-    found = (given_back(level, level.encoder.params, level.params, image) for image in pictures)
-    errors = [np.mean((image - one) ** 2) for image, one in zip(pictures, found, strict=True)]
-    return float(np.mean(-10 * np.log10(errors)))
+    one = partial(given_back, level, level.encoder.params, level.params)
+    return float(np.mean([psnr(one(image), image) for image in pictures]))
 
 
 def all_decoders(data: Path, decoders: Path | None) -> Iterator[tuple[str, dict[int, Autoencoder]]]:
@@ -70,7 +61,7 @@ def main() -> None:
     folder = data / "pictures/train"
     pictures = [centre_crop(jaxnst.load_image(folder / f"{stem}.jpg"), 256) for stem in HELD_OUT]
     for name, levels in all_decoders(data, arguments.decoders):
-        found = (f"{n}: {psnr(levels[n], pictures):.2f}" for n in sorted(levels))
+        found = (f"{n}: {mean_psnr(levels[n], pictures):.2f}" for n in sorted(levels))
         print(f"{name:<12}", "  ".join(found))
 
 

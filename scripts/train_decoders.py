@@ -30,6 +30,8 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+from pictures import centre_crop
+from reconstruction import given_back, psnr
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
 import jaxnst
@@ -129,26 +131,10 @@ def solved(start: Autoencoder, source: Iterator[Batch]) -> dict[str, Any]:
     return {"conv1_1": {"kernel": found[:-1].reshape(shape), "bias": found[-1]}}
 
 
-@partial(jax.jit, static_argnums=0)
-def given_back(level: Autoencoder, frozen: Any, params: Any, image: jax.Array) -> jax.Array:
-    """Encode and decode."""
-    return jnp.clip(level.decode(params, level.encode(frozen, image)), 0, 1)
-
-
-def psnr(one: np.ndarray, other: np.ndarray) -> float:
-    """Peak signal to noise ratio, dB."""
-    return float(10 * np.log10(1 / np.mean((np.asarray(one) - other) ** 2)))
-
-
 def centre_crops(pictures: Pictures, side: int) -> list[np.ndarray]:
     """Cut the middle squares out of pictures that are large enough."""
-    crops = []
-    for index in range(len(pictures)):
-        picture = jaxnst.load_image(pictures.path(index))
-        top, left = ((n - side) // 2 for n in picture.shape[:2])
-        if min(top, left) >= 0:
-            crops.append(picture[top : top + side, left : left + side])
-    return crops
+    images = (jaxnst.load_image(pictures.path(index)) for index in range(len(pictures)))
+    return [centre_crop(image, side) for image in images if min(image.shape[:2]) >= side]
 
 
 def divided(pictures: Pictures, names: str | None) -> tuple[Pictures, Pictures]:
