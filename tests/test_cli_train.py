@@ -76,7 +76,7 @@ def test_a_network_is_trained_watched_and_written(runs):
     assert lines[-1]["losses"]["total"] < 0.8 * lines[0]["losses"]["total"]
     assert load_image(runs / "whole/model-samples.png").shape[0] > 2 * 256
     model = load_model(runs / "whole/model.safetensors")
-    assert model.module.widths == (4,) and model.facts["style"] == "style.png"
+    assert model.module.widths == (4,) and model.facts["style"] == "A Pattern, nobody, 2026"
     assert model.facts["pictures"] == "3" and model.facts["steps"] == "24"
     assert json.loads(model.facts["training"])["optimizer"] == "adam"
     assert json.loads(model.facts["losses"])["total"] == pytest.approx(

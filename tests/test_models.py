@@ -2,6 +2,8 @@
 
 import dataclasses
 import json
+import re
+from pathlib import Path
 
 import jax
 import numpy as np
@@ -39,6 +41,26 @@ def changed(path, **words):
 def architecture(**changes):
     fields = {"widths": [4, 8, 8], "blocks": 2}
     return json.dumps(fields | changes)
+
+
+# What ships.
+
+CARDS = Path(__file__).parents[1] / "weights/styles/README.md"
+
+
+@pytest.mark.parametrize("name", bundled_models())
+def test_a_model_that_ships_paints_and_has_a_card(name):
+    path = weights.bundled_styles()[name]
+    assert path.stat().st_size <= 1_000_000
+    found = load_model(name)
+    assert re.fullmatch(r".+, .+, \d{4}", found.facts["style"])
+    assert f"| `{name}` | {found.facts['style']} |" in CARDS.read_text("utf-8")
+    rows, columns = np.mgrid[:64, :96]
+    photo = np.stack([rows / 64, columns / 96, (rows + columns) % 16 / 16], -1).astype(np.float32)
+    painted = np.asarray(apply_model(found, photo))
+    # Of colours of its own, with contrast, and what was light and dark is not lost.
+    assert np.abs(painted - photo).mean() > 0.1 < painted.std()
+    assert not np.allclose(painted, np.asarray(apply_model(found, photo[::-1])), atol=0.1)
 
 
 # Files.

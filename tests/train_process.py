@@ -18,7 +18,16 @@ from jaxnst import cli
 
 GIVEN = ("style.png", "--images", "photos", "--steps", "24", "--crop", "32", "--batch", "2")
 GIVEN += ("--widths", "4", "--blocks", "1", "--style-size", "48", "--optimizer", "adam")
-GIVEN += ("--style-layers", "relu1_1", "--content-layers", "relu2_1", "--checkpoint-every", "0")
+GIVEN += (
+    "--about",
+    "A Pattern, nobody, 2026",
+    "--style-layers",
+    "relu1_1",
+    "--content-layers",
+    "relu2_1",
+    "--checkpoint-every",
+    "0",
+)
 WATCHED = ("--samples", "16", "--plot", "whole/plot.png", "--checkpoint", "kept")
 """What changes nothing of what is learned."""
 

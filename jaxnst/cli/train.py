@@ -187,6 +187,12 @@ def _parser(prog: str, recipe: Recipe) -> Parser:
     parser.add_argument(
         "-o", "--output", metavar="MODEL", required=True, help=f"the network, a {ENDING} file"
     )
+    parser.add_argument(
+        "--about",
+        metavar="TEXT",
+        help="what the style is, for whoever gets the network: picture, painter, year (default: "
+        "the name of its file)",
+    )
     _add_training(parser)
     _add_network_made(parser)
     _add_method(parser, recipe)

@@ -83,7 +83,7 @@ class Task:
         settings, steps = self.settings, trained.step
         last = {name: float(np.mean(of[-LAST:])) for name, of in trained.losses.items()}
         facts = {
-            "style": os.path.basename(self.flags.style),
+            "style": self.flags.about or os.path.basename(self.flags.style),
             "style_sha256": digest_of({"style": self.given.style}),
             "style_size": str(self.flags.style_size),
             "recipe": self.recipe.name,
