@@ -6,8 +6,9 @@ give back what the network saw, by the paper's loss, here of mean squares:
     |image - picture|^2 + weight * |features(image) - features(picture)|^2 / |features(picture)|^2
 
 Levels are trained one after the other, shallow to deep. A decoder begins with the layers of the one
-before, which it shares: only what leads to them has to be found. That of level 1 is linear, so its
-best is solved for.
+before, and what leads to them learns by itself first, to give the features that they start from.
+Then all of it is trained, the deeper the slower: at a larger rate, or from random layers, a decoder
+of level 5 stays 5 dB below. That of level 1 is linear, so its best is solved for.
 
     python scripts/train_decoders.py --images DIR --out runs/decoders
 
@@ -22,7 +23,7 @@ import dataclasses
 import itertools
 import os
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -53,6 +54,8 @@ SAMPLES = 4
 REPORT_EVERY = 250
 SOLVED = 400  # batches
 CONTRAST = 0.2
+SLOWER = 0.35
+MORE = 4  # times as many crops for what leads a level down: deep maps have few positions
 OF_TRAINING = ("steps", "batch", "crop", "rate", "warmup", "seed")
 
 
@@ -78,6 +81,29 @@ class Reconstruction:
         pixels = jnp.mean((image - images) ** 2)
         features = jnp.mean((again - seen) ** 2) / jnp.mean(seen**2)
         return pixels + self.weight * features, {"pixels": pixels, "features": features}
+
+
+@dataclasses.dataclass(frozen=True)
+class StepDown:
+    """The loss of the layers that lead from one level to the next shallower one.
+
+    Attributes:
+      network: Whose features are given back.
+      layers: Lead from some of them to others.
+    """
+
+    network: jaxnst.LossNetwork
+    layers: Decoder
+
+    def __call__(
+        self, params: Any, frozen: Any, images: jax.Array
+    ) -> tuple[jax.Array, dict[str, jax.Array]]:
+        """Return the loss, which is its only term."""
+        deep, aim = (f"relu{level}_1" for level in (self.layers.level, self.layers.end))
+        seen = self.network.features(frozen, images, (aim, deep))
+        found: Any = self.layers.apply({"params": params}, seen[deep])
+        error = jnp.mean((found - seen[aim]) ** 2) / jnp.mean(seen[aim] ** 2)
+        return error, {"features": error}
 
 
 def beginning(network: jaxnst.LossNetwork, level: int, images: jax.Array, seed: int) -> Autoencoder:
@@ -186,68 +212,123 @@ class Watch:
         return float(np.mean([psnr(*pair) for pair in zip(images, self.crops, strict=True)]))
 
 
+class Trainer:
+    """Trains levels, shallow to deep.
+
+    Args:
+      arguments: Of the command line.
+      progress: Where it is shown.
+    """
+
+    def __init__(self, arguments: argparse.Namespace, progress: Progress) -> None:
+        self.arguments, self.progress = arguments, progress
+        self.path = arguments.out / "decoders.safetensors"
+        self.settings = Training(**{name: getattr(arguments, name) for name in OF_TRAINING})
+        self.network = jaxnst.load_network(arguments.network, weights=arguments.weights)
+        found = find_pictures(arguments.images, side=self.settings.crop)
+        self.pictures, out = divided(found, arguments.held_out)
+        self.crops = centre_crops(out, 256)
+        self.done = self.known(self.path) | self.known(arguments.begin)
+        self.begun = set(self.known(arguments.begin))
+        words = vars(arguments) | {"pictures": self.pictures.digest}
+        self.words = {name: str(words[name]) for name in sorted(words)}
+
+    def known(self, path: Path | None) -> dict[int, Any]:
+        """Read what a file has, by level."""
+        if path is None or not path.exists():
+            return {}
+        found = load_autoencoders(self.network, decoders=path)
+        return {level: as_float32(of.params) for level, of in found.items()}
+
+    def cut(self, settings: Training, start: int) -> Iterator[Batch]:
+        """Cut batches, from a number on."""
+        side, batch, seed = settings.crop, settings.batch, settings.seed
+        workers = self.arguments.workers
+        return batches(
+            self.pictures, side=side, batch=batch, seed=seed, start=start, workers=workers
+        )
+
+    def run(self, name: str, loss: Any, params: Any, settings: Training, watch: Any = None) -> Any:
+        """Train, or go on from the checkpoint of that name."""
+        keeper = Checkpoints(self.arguments.out / name, self.words)
+        cut, frozen = partial(self.cut, settings), self.network.params
+        trained = train(loss, params, frozen, cut, settings, keeper=keeper, callback=watch)
+        keeper.close()
+        return trained.params
+
+    def level(self, level: int) -> None:
+        """Train one level, and write it beside the others."""
+        settings, arguments = self.settings, self.arguments
+        some = jnp.asarray(next(self.cut(settings, settings.steps)).images / np.float32(255))
+        start = beginning(self.network, level, some, settings.seed)
+        watch = Watch(start, self.crops, arguments.out, self.progress)
+        params = as_float32(start.params)
+        if level == 1:
+            self.done[1] = solved(start, self.cut(settings, 0))
+        else:
+            if level in self.begun:
+                params = self.done[level]
+            elif level - 1 in self.done:
+                down = Decoder(start.decoder.blocks, level, end=level - 1)
+                new = {name: params[name] for name in down.layers()}
+                steps, rate = arguments.down_steps, arguments.down_rate
+                batch = MORE * settings.batch
+                alone = dataclasses.replace(settings, steps=steps, rate=rate, batch=batch)
+                name = f"level{level}-down"
+                new = self.run(name, StepDown(self.network, down), new, alone, self.lead(level))
+                params = new | self.done[level - 1]
+            self.say(level, f"begins with {watch.measure(params):.2f} dB")
+            loss = Reconstruction(start, arguments.feature_weight)
+            slower = dataclasses.replace(settings, rate=settings.rate * SLOWER ** (level - 2))
+            self.done[level] = self.run(f"level{level}", loss, params, slower, watch)
+        self.say(level, f"has {watch.measure(as_float32(self.done[level])):.2f} dB")
+        write(self.path, arguments.network, self.done)
+
+    def lead(self, level: int) -> Callable[[Report], None]:
+        """Show how far what leads a level down is."""
+
+        def told(report: Report) -> None:
+            if report.step % REPORT_EVERY == 0:
+                self.say(level, f"down, step {report.step}: error {report.losses['features']:.3f}")
+
+        return told
+
+    def say(self, level: int, text: str) -> None:
+        """Print a line."""
+        self.progress.console.print(f"level {level} {text}", highlight=False)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n", 1)[0])
     parser.add_argument("--images", type=Path, required=True, help="folder of training pictures")
     parser.add_argument("--network", default="vgg19-lite", help="a VGG")
     parser.add_argument("--weights", help="its parameters, if they do not ship with jaxnst")
     parser.add_argument("--levels", default="1,2,3,4,5")
+    parser.add_argument("--begin", type=Path, help="file of decoders; its levels are trained on")
     parser.add_argument("--feature-weight", type=float, default=0.03)
+    parser.add_argument("--down-steps", type=int, default=1200, help="of what leads a level down")
+    parser.add_argument("--down-rate", type=float, default=4e-3)
     parser.add_argument("--held-out", help="names of pictures kept out, without endings: A,B,...")
     parser.add_argument("--out", type=Path, default=Path("runs/decoders"))
     parser.add_argument("--workers", type=int, default=0)
-    defaults = Training(crop=112, rate=1.5e-3, warmup=100)
+    defaults = Training(rate=4e-3, warmup=100)
     for name in OF_TRAINING:
         value = getattr(defaults, name)
-        parser.add_argument(f"--{name}", type=type(value), default=value)
+        about = f"of level 2, {SLOWER} of it for each deeper one" if name == "rate" else None
+        parser.add_argument(f"--{name}", type=type(value), default=value, help=about)
     arguments = parser.parse_args()
     os.makedirs(arguments.out, exist_ok=True)
-    settings = Training(**{name: getattr(arguments, name) for name in OF_TRAINING})
-    network = jaxnst.load_network(arguments.network, weights=arguments.weights)
-    pictures, out = divided(find_pictures(arguments.images, side=settings.crop), arguments.held_out)
-    cut = partial(crops_of, pictures, settings, arguments.workers)
-    path, crops = arguments.out / "decoders.safetensors", centre_crops(out, 256)
-    known = load_autoencoders(network, decoders=path) if path.exists() else {}
-    done = {level: of.params for level, of in known.items()}
-    some = jnp.asarray(next(cut(settings.steps)).images / np.float32(255))
-    words = dict(sorted(vars(arguments).items())) | {"pictures": pictures.digest}
     columns = (TextColumn("{task.description}"), BarColumn(), TimeRemainingColumn())
     with Progress(*columns, disable=not sys.stdout.isatty()) as progress:
+        trainer = Trainer(arguments, progress)
         for level in sorted(int(level) for level in arguments.levels.split(",")):
-            start = beginning(network, level, some, settings.seed)
-            watch = Watch(start, crops, arguments.out, progress)
-            if level == 1:
-                done[level] = solved(start, cut(0))
-                print(f"level 1: {watch.measure(as_float32(done[level])):.2f} dB")
-            else:
-                shared = done.get(level - 1, {})
-                keeper = Checkpoints(
-                    arguments.out / f"level{level}", {k: str(v) for k, v in words.items()}
-                )
-                trained = train(
-                    Reconstruction(start, arguments.feature_weight),
-                    as_float32(start.params | shared),
-                    network.params,
-                    cut,
-                    settings,
-                    keeper=keeper,
-                    callback=watch,
-                )
-                keeper.close()
-                done[level] = trained.params
-            write(path, arguments.network, done)
-    print(path)
+            trainer.level(level)
+    print(trainer.path)
 
 
 def as_float32(params: Any) -> Any:
     """Bring parameters to what they are trained in."""
     return jax.tree.map(lambda leaf: jnp.asarray(leaf, jnp.float32), params)
-
-
-def crops_of(pictures: Pictures, settings: Training, workers: int, start: int) -> Iterator[Batch]:
-    """Cut batches, from a number on."""
-    side, batch, seed = settings.crop, settings.batch, settings.seed
-    return batches(pictures, side=side, batch=batch, seed=seed, start=start, workers=workers)
 
 
 if __name__ == "__main__":

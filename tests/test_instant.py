@@ -147,6 +147,20 @@ def test_a_decoder_mirrors_its_network():
     assert Decoder(VGG19, 5).layers()[:4] == ("conv5_1", "conv4_4", "conv4_3", "conv4_2")
 
 
+def test_a_decoder_that_ends_at_a_level_and_the_one_from_there_are_the_whole():
+    blocks = ((4, 4), (6, 6), (8, 8))
+    whole, down, rest = Decoder(blocks, 3), Decoder(blocks, 3, end=2), Decoder(blocks, 2)
+    assert down.layers() + rest.layers() == whole.layers()
+    x = jax.random.uniform(jax.random.key(0), (5, 6, 8))
+    params = whole.init(jax.random.key(1), x)["params"]
+    of_down, of_rest = ({name: params[name] for name in of.layers()} for of in (down, rest))
+    between = down.apply({"params": of_down}, x)
+    assert between.shape == (10, 12, 6)
+    assert between.min() == 0  # a feature map, after its ReLU
+    found = rest.apply({"params": of_rest}, between)
+    np.testing.assert_allclose(found, whole.apply({"params": params}, x), atol=1e-5)
+
+
 def decoded(x, parameters, names):
     """A decoder written out in float64."""
     for name in names:

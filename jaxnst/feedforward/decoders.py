@@ -45,15 +45,18 @@ class Decoder(nn.Module):
       level: L, 1 to 5.
       padding: What a convolution finds beyond the border.
       precision: Of the convolutions.
+      end: 0: the image; else a lower level, whose feature map is what it leads to, of a block of
+        two convolutions or more.
     """
 
     blocks: Blocks
     level: int
     padding: Padding = "edge"
     precision: Precision = "float32"
+    end: int = 0
 
     @nn.compact
-    def __call__(self, x: Float[Array, "*batch h w c"]) -> Float[Array, "*batch h2 w2 3"]:
+    def __call__(self, x: Float[Array, "*batch h w c"]) -> Float[Array, "*batch h2 w2 d"]:
         """Return RGB, about [0, 1] but in no bounds, 2^(L-1) times as high and wide."""
         shapes, doubled = self.shapes(), False
         for name in self.layers():
@@ -78,7 +81,8 @@ class Decoder(nn.Module):
         """List the parameters, in the order in which they are used."""
         table = VGG(self.blocks).shapes()
         names = [name.split("/")[0] for name in table if name.endswith("/kernel")]
-        mirrored = reversed(names[: names.index(f"conv{self.level}_1") + 1])
+        last = names.index(f"conv{self.end}_1") + 1 if self.end else 0
+        mirrored = reversed(names[last : names.index(f"conv{self.level}_1") + 1])
         found: Shapes = {}
         for name in mirrored:
             height, width, inputs, outputs = table[f"{name}/kernel"]
