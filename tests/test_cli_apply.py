@@ -221,6 +221,7 @@ def test_a_loss_network_is_refused_in_one_line(call):
         (("photos/a.png", "-o", "photos/a.png"), "would overwrite a file given: use another name"),
         (("photos/a.png", "-o", "-"), "-o - is no folder or file"),
         (("photos", "-o", "photos/"), "-o photos/ is a folder of inputs: name another"),
+        (("photos/*.png", "-o", "photos"), "-o photos is a folder of inputs: name another"),
         (("photos/q*.png", "-o", "out"), "there is no picture or film in photos/q*.png"),
         (("photos/a.png", "photos/b.jpg", "--quality", "9", "-o", "out"), "--quality is for JPEG"),
         (("photos/a.png", "a.jpg", "-o", "out"), "out/a-waves.png would be made twice, of"),

@@ -7,6 +7,7 @@ import argparse
 import hashlib
 import os
 from collections.abc import Sequence
+from glob import glob
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -100,7 +101,8 @@ def _run(flags: argparse.Namespace, prog: str) -> int:
         row = Row(sources[0], (_model(flags),), flags.output)
         check_row(row, flags)
         return _work([row], None, flags, messages)
-    if any(os.path.isdir(where) and same_file(where, flags.output) for where in flags.inputs):
+    # Or the same command would go on with its own results.
+    if any(_lists(where, flags.output) for where in flags.inputs):
         raise UsageError(f"-o {name_of(flags.output)} is a folder of inputs: name another")
     rows = _rows(sources, flags)
     os.makedirs(flags.output, exist_ok=True)
@@ -139,6 +141,15 @@ def _sources(given: Sequence[str]) -> list[str]:
         else:  # if it is missing, or no picture, it costs its own row only
             found.append(where)
     return list(dict.fromkeys(found))
+
+
+def _lists(where: str, folder: str) -> bool:
+    """Tell whether a folder or pattern lists what is in a folder."""
+    if os.path.isdir(where):
+        return same_file(where, folder)
+    return is_several(where) and any(
+        same_file(os.path.dirname(path) or os.curdir, folder) for path in glob(where)
+    )
 
 
 def _is_file(output: str, sources: Sequence[str]) -> bool:
