@@ -191,7 +191,7 @@ class OnePass:
                     )
             mask = None if style.mask is None else sized(style.mask, size)
             weights = tuple(
-                None if mask is None else position_weights(mask, of_layer)
+                None if mask is None else jnp.asarray(position_weights(mask, of_layer))
                 for of_layer in self._sizes(size)
             )
             image = jnp.asarray(np.clip(resize(style.image, size), 0, 1))

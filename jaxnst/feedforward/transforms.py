@@ -70,7 +70,7 @@ def covariance(
     """
     flat = features.reshape(-1, features.shape[-1]).astype(jnp.float32)
     shares = jnp.full(len(flat), 1 / len(flat)) if weights is None else weights.reshape(-1)
-    mean = jnp.sum(shares[:, None] * flat, axis=0)
+    mean = jnp.matmul(shares, flat, precision=lax.Precision.HIGHEST)
     centred = (flat - mean[None]) * jnp.sqrt(shares)[:, None]
     return mean, jnp.matmul(centred.T, centred, precision=lax.Precision.HIGHEST)
 

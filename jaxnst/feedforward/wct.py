@@ -37,7 +37,6 @@ class Regions(NamedTuple):
     weights: Float[Array, "r h w"]
 
 
-@partial(jax.jit, static_argnums=(0, 1))
 def summarize_style(
     levels: Levels,
     transform: Transform,
@@ -48,16 +47,35 @@ def summarize_style(
     """Summarise a style at every level, compiled.
 
     Args:
-      levels: Autoencoders.
+      levels: Autoencoders. An encoder that several of them share looks at the style once.
       transform: Which transform it is for.
       params: Theirs.
       style: ``(H, W, 3)`` RGB in [0, 1].
       weights: Of the positions of each level's feature map, sum 1; None: all alike.
     """
-    found = []
-    for level, (encoder, _), of in zip(levels, params, weights, strict=True):
-        found.append(style_root(level.encode(encoder, style), transform, weights=of))
-    return tuple(found)
+    encoders = {id(encoder): encoder for encoder, _ in params}
+    places = [list(encoders).index(id(encoder)) for encoder, _ in params]
+    return _summaries(levels, tuple(places), transform, tuple(encoders.values()), style, weights)
+
+
+@partial(jax.jit, static_argnums=(0, 1, 2))
+def _summaries(
+    levels: Levels,
+    places: tuple[int, ...],
+    transform: Transform,
+    encoders: tuple[Params, ...],
+    style: Image,
+    weights: tuple[PositionWeights | None, ...],
+) -> tuple[Summary, ...]:
+    features: dict[int, dict[str, FeatureMap]] = {}
+    for place, params in enumerate(encoders):
+        own = [level for level, of in zip(levels, places, strict=True) if of == place]
+        layers = tuple(level.layer for level in own)
+        features[place] = own[0].encoder.features(params, style, layers)
+    return tuple(
+        style_root(features[place][level.layer], transform, weights=of)
+        for level, place, of in zip(levels, places, weights, strict=True)
+    )
 
 
 @partial(jax.jit, static_argnums=(0, 1))
@@ -95,6 +113,9 @@ def transfer(
             image = jnp.clip(image, 0, 1)
         return image
 
+    if len(contents) == 1:  # without a batch axis XLA transposes no feature maps
+        alone: tuple[Regions | None, ...] = jax.tree.map(lambda leaf: leaf[0], regions)
+        return one(contents[0], alone)[None]
     return jax.vmap(one)(contents, regions)
 
 
