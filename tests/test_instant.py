@@ -27,7 +27,7 @@ LEVELS = (3, 2, 1)
 
 ROOT = Path(__file__).parent.parent
 
-FLOORS = {4: 22, 3: 25, 2: 29, 1: 36}
+FLOORS = {5: 20, 4: 22, 3: 25, 2: 29, 1: 36}
 """Least signal to noise of the example after each level of the decoders that ship, dB."""
 
 
@@ -432,7 +432,8 @@ def reconstruction_psnr(autoencoder, picture):
 def test_decoders_ship_that_give_a_picture_back():
     picture = load_image(ROOT / "examples/content.jpg")[:224, :224]
     found = load_autoencoders("vgg19-lite")
-    assert tuple(found) == Instant().levels
+    assert tuple(found) == (5, 4, 3, 2, 1)
+    assert set(Instant().levels) <= set(found)
     decibels = [reconstruction_psnr(found[level], picture) for level in found]
     assert decibels == sorted(decibels)
     assert bundled("vgg19-lite-decoders.safetensors").stat().st_size <= 4e6

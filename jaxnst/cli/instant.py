@@ -77,7 +77,7 @@ def _parser(prog: str) -> Parser:
         type=wholes(1, 5),
         default=(4, 3, 2, 1),
         metavar="A,B,...",
-        help="levels of the network, in the order in which they run: 4 changes large forms, 1 "
+        help="levels of the network, in the order in which they run: 5 changes most, 1 "
         "colours alone (default: 4,3,2,1)",
     )
     method.add_argument(

@@ -42,7 +42,7 @@ def instant(
       decoders: Its autoencoders by level (:func:`load_autoencoders`); None: those that ship.
       alpha: How much of the style: from 0, the content as the decoders give it back, to 1.
       levels: Which levels, in the order in which they run; 4 changes the largest forms, 1 colours
-        alone. Li et al. begin with 5, of which no decoder ships yet.
+        alone. Li et al. begin with 5.
       transform: ``whiten`` matches mean and covariance of the feature maps (Li et al. 2017),
         ``moments`` mean and deviation of every channel (Huang and Belongie 2017).
       size: Longest side of the result, pixels; None: the content's.

@@ -28,8 +28,8 @@ SCALES = Scales(several=False, margin=0.0)
 """One scale; styles' sides are rounded as in the optimising path, so that programs are few."""
 
 LEVELS = (4, 3, 2, 1)
-"""In the order in which they run. With the decoders of Wang et al. 2020, level 5 adds large swirls
-and takes away much of the content; one of our own has yet to be trained well enough."""
+"""In the order in which they run. Level 5, with which Li et al. begin, adds forms as large as the
+painting's, and takes faces and windows away."""
 
 MARGIN, MULTIPLE = 8, 32
 """Pixels mirrored around the picture, at least, and what its sides are then a multiple of: the
