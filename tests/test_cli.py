@@ -20,7 +20,7 @@ import pytest
 
 import jaxnst
 from jaxnst import cli
-from jaxnst.cli import device, errors, messages, paint, parser, progress, saving, stopping
+from jaxnst.cli import device, errors, messages, paint, parser, progress, saving, stopping, values
 from jaxnst.config import LayerNames, LayerWeights, Scales
 from jaxnst.image import ENDINGS, load_image, save_image
 from jaxnst.options import options
@@ -205,7 +205,7 @@ def test_wrong_flags(run, arguments, words):
 
 
 def test_least_size_is_that_of_a_schedule():
-    assert parser.SIZES[0] == LEAST
+    assert values.SIZES[0] == LEAST
 
 
 # Files, networks, devices.
