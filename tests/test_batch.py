@@ -60,13 +60,12 @@ def test_a_batch_equals_its_pairs_one_by_one(network, name):
         np.testing.assert_allclose(found[i].image, single.image, atol=2e-3)
 
 
-def test_ten_evaluations_agree_above_32k_pixels():
+def test_ten_evaluations_agree_to_a_ten_thousandth_above_32k_pixels():
     """More elements than those above which jit(vmap) was reported to miscompile (JAX 39103)."""
     contents = [helpers.picture(192, 192, seed=s) for s in (1, 2)]
     styles = [helpers.picture(128, 160, seed=3), helpers.picture(192, 192, seed=4)]
     scales = Scales(several=False, evaluations=(10,), margin=0.0)
-    # Means: which of two equal values is the maximum is decided by rounding.
-    recipe = dataclasses.replace(helpers.tiny_recipe(), scales=scales, pooling="avg")
+    recipe = dataclasses.replace(helpers.tiny_recipe(), scales=scales)
     network = helpers.tiny_network(PREPROCESSING["imagenet"], name="tiny of the large batch")
     given = {"network": network, "recipe": recipe}
     for one, content, style in zip(
@@ -74,9 +73,7 @@ def test_ten_evaluations_agree_above_32k_pixels():
     ):
         single = stylize(content, style, **given)
         np.testing.assert_allclose(one.losses["total"], single.losses["total"], rtol=1e-4)
-        # Where a ReLU is at its kink, rounding decides too: an eighth of a level of 255.
-        np.testing.assert_allclose(one.image, single.image, atol=5e-4)
-        assert np.mean(np.abs(one.image - single.image) > 1e-4) < 1e-3
+        np.testing.assert_allclose(one.image, single.image, atol=1e-4)
 
 
 @pytest.mark.slow

@@ -15,6 +15,9 @@ from jaxnst.networks.canonical import Margin, canonical_conv
 FEW = 4
 """Channels that count as very few."""
 
+MANY = 16
+"""Channels that must be at the other end: below, a convolution is over in no time anyway."""
+
 LARGE = 5
 """Side of a kernel from which on few input channels are worth squares; few outputs always are."""
 
@@ -24,7 +27,8 @@ def is_narrow(kernel: Float[Array, "kh kw c d"]) -> bool:
     height, width, inputs, outputs = kernel.shape
     if height != width or height < 3:
         return False
-    return outputs <= FEW < inputs or (inputs <= FEW < outputs and height >= LARGE)
+    few_outputs = outputs <= FEW and inputs >= MANY
+    return few_outputs or (inputs <= FEW and outputs >= MANY and height >= LARGE)
 
 
 def narrow_conv(
