@@ -110,7 +110,7 @@ def start_in_one_pass(
     shapes = [style.image.shape[:2] for style in styles]
     scale = make_schedule(content.shape[:2], shapes, SCALES, size=size).scales[-1]
     least = min(min(sides) for sides in scale.styles)
-    levels = tuple(level for level, of in autoencoders.items() if of.least <= least)
+    levels = tuple(level for level in LEVELS if autoencoders[level].least <= least)
     known = {"", *(autoencoders[level].layer for level in levels)}
     mix = {layer: weights for layer, weights in guidance.mix.items() if layer in known}
     one_pass = OnePass(autoencoders, styles, Instant(levels=levels), size=size)
