@@ -1,16 +1,12 @@
 """One pass of whitening and colouring: against the same in PyTorch, and as a whole process.
 
-PyTorch runs in both of its memory layouts and the faster counts; it sees the same pictures, of the
-size that jaxnst's frame has, and looks at the style each time, as jaxnst does here. Before anything
-is timed, both must paint the same picture.
+PyTorch sees the same pictures, of the size that jaxnst's frame has, and looks at the style each
+time, as jaxnst does here.
 """
 
-import importlib.util
 import sys
 import tempfile
-from collections.abc import Callable
 from pathlib import Path
-from statistics import median
 from typing import Any
 
 import jax
@@ -18,7 +14,8 @@ import jax.numpy as jnp
 import numpy as np
 
 import jaxnst
-from benchmarks.measure import Row, interleaved, timed
+from benchmarks.measure import Row, timed
+from benchmarks.painters import Painter, both_layouts, flat, race
 from benchmarks.process import CONTENT, STYLE, process
 from jaxnst.feedforward.decoders import Autoencoder, load_autoencoders
 from jaxnst.feedforward.one_pass import Instant
@@ -51,70 +48,44 @@ def _passes(quick: bool) -> list[Row]:
         given = jnp.asarray(content)[None], styles, jnp.float32(ALPHA), (None,) * len(levels)
         return np.asarray(transfer(levels, "whiten", params, *given))[0]
 
-    theirs = _torch_passes(levels, content, style)
-    for name, task in theirs.items():
-        found = float(np.abs(task() - ours()).mean())
-        if not found <= TOLERANCE:
-            raise AssertionError(
-                f"{name} paints a picture that is {found:.3f} from jaxnst's, expected at most "
-                f"{TOLERANCE}: another function would be timed"
-            )
-    seconds = interleaved({"jaxnst": ours, **theirs}, rounds=1 if quick else 7)
-    fastest = min((median(seconds[name]) for name in theirs), default=None)
-    case = f"vgg19-lite, levels {levels[0].level} to 1, {size[1]}x{size[0]}"
-    rows = []
-    for name, several in seconds.items():
-        own = name == "jaxnst" and fastest is not None
-        rows.append(
-            Row(
-                benchmark="instant",
-                case=case,
-                what=name,
-                seconds=tuple(several),
-                ratio=median(several) / fastest if own else None,
-                bar=BARS["ratio"] if own and not quick else None,
-                note=f"at most {BARS['seconds']:g} s" if name == "jaxnst" else "",
-            )
-        )
-    return rows
+    return race(
+        "instant",
+        f"vgg19-lite, levels {levels[0].level} to 1, {size[1]}x{size[0]}",
+        ours,
+        _torch_passes(levels, content, style),
+        tolerance=TOLERANCE,
+        distance=np.mean,
+        rounds=1 if quick else 7,
+        bar=None if quick else BARS["ratio"],
+        note=f"at most {BARS['seconds']:g} s",
+    )
 
 
 def _torch_passes(
     levels: tuple[Autoencoder, ...], content: np.ndarray, style: np.ndarray
-) -> dict[str, Callable[[], np.ndarray]]:
-    if importlib.util.find_spec("torch") is None or jax.default_backend() != "cpu":
-        return {}
-    import torch
-
-    from benchmarks.torch_wct import TorchWCT
-
+) -> dict[str, Painter]:
     network = levels[0].encoder
     module: Any = network.module
 
-    def a_pass(layout: torch.memory_format) -> Callable[[], np.ndarray]:
+    def torch_painter(layout: Any) -> Painter:
+        from benchmarks.torch_wct import TorchWCT
+
         peer = TorchWCT(
-            _flat(network.params),
+            flat(network.params),
             module.padding,
             dict(module.exceptions),
             network.preprocessing.mean,
             network.preprocessing.deviation,
-            {level.level: _flat(_in_order(level)) for level in levels},
+            {level.level: flat(_in_order(level)) for level in levels},
             layout,
         )
         return lambda: peer(content, style, ALPHA)
 
-    layouts = {"first": torch.contiguous_format, "last": torch.channels_last}
-    return {f"torch, channels {name}": a_pass(layout) for name, layout in layouts.items()}
+    return both_layouts(torch_painter)
 
 
 def _in_order(level: Autoencoder) -> dict[str, Any]:
     return {name: level.params[name] for name in level.decoder.layers()}
-
-
-def _flat(params: Any) -> dict[str, Any]:
-    return {
-        f"{layer}/{part}": array for layer, parts in params.items() for part, array in parts.items()
-    }
 
 
 def _processes(quick: bool) -> list[Row]:

@@ -26,6 +26,7 @@ from jaxnst.space import encode
 
 EVALUATIONS = 200
 EVERY = 5
+SHOWN = (50, 100)
 
 
 @partial(jax.jit, static_argnums=0)
@@ -92,7 +93,8 @@ def main() -> None:
         reached = [EVERY * (i + 1) for i, value in enumerate(losses) if value <= own]
         count = str(reached[0]) if reached else f"more than {EVALUATIONS}"
         print(f"{path.stem}: {own:.3f} in one pass; {count} evaluations to as much", end=" ")
-        print(f"({losses[9]:.3f} after 50, {losses[19]:.3f} after 100)", flush=True)
+        later = ", ".join(f"{losses[n // EVERY - 1]:.3f} after {n}" for n in SHOWN)
+        print(f"({later})", flush=True)
         rows.append([("", content), ("one pass", painted), (f"{EVALUATIONS} evaluations", image)])
     if arguments.sheet:
         jaxnst.save_image(arguments.sheet, contact_sheet(rows, height=arguments.size))

@@ -16,7 +16,7 @@ FEW = 4
 """Channels that count as very few."""
 
 MANY = 16
-"""Channels that must be at the other end: below, a convolution is over in no time anyway."""
+"""Channels that must be at the other end. The 12 of the preconditioner are squares already."""
 
 LARGE = 5
 """Side of a kernel from which on few input channels are worth squares; few outputs always are."""
