@@ -14,7 +14,8 @@ import numpy as np
 import pytest
 import train_process
 
-from jaxnst.feedforward import apply_model, load_model
+from jaxnst.feedforward import Model, apply_model, load_model, save_model
+from jaxnst.feedforward.initial import initial_parameters
 from jaxnst.image import load_image, save_image
 
 GIVEN = ("train", "style.png", "--images", "photos")
@@ -128,6 +129,7 @@ REFUSED = [
     (("--widths", "4,x"), 2, "--widths: 'x' is no whole number"),
     (("--widths", "4,4,4,4,4,4"), 2, "--crop is 32, but such --widths need at least 64 pixels"),
     (("--sample", "none.png"), 1, "none.png does not exist"),
+    (("--begin", "none.safetensors"), 2, "--widths cannot be chosen with --begin: the architect"),
     (("--step", "4"), 2, "unknown flag --step: did you mean --steps?"),
 ]
 
@@ -139,6 +141,43 @@ def test_what_cannot_be_is_refused_in_one_line(call, flags, status, text):
     last = found[2].splitlines()[-1]
     assert re.search(f"^jaxnst train: error: .*{text}", last), last
     assert not Path("m.safetensors").exists() and not Path("m-checkpoint.lock").exists()
+
+
+def test_a_network_begins_with_one_that_was_trained(call, runs, monkeypatch):
+    monkeypatch.chdir(runs)
+    given = tuple(flag for flag in train_process.GIVEN if flag not in ("--widths", "4"))
+    given = (*given[: given.index("--blocks")], *given[given.index("--blocks") + 2 :])
+    given = (*given, "--steps", "2", "--samples", "0", "--no-cache", "--rate", "1e-6")
+    begin = ("--begin", "whole/model.safetensors")
+    status, _, err = call("train", *given, "-o", "more.safetensors", "--log", "more.jsonl", *begin)
+    assert status == 0, err
+    first, last = (
+        json.loads(lines[0 if name == "more" else -1])["losses"]["total"]
+        for name in ("more", "whole/log")
+        for lines in [Path(f"{name}.jsonl").read_text().splitlines()]
+    )
+    assert first == pytest.approx(last, rel=0.3)
+    more, whole = (load_model(f"{name}.safetensors") for name in ("more", "whole/model"))
+    assert more.module == whole.module and more.facts["begun_with"] == "model.safetensors"
+    kernels = (model.params["conv1"]["kernel"] for model in (more, whole))
+    np.testing.assert_allclose(*kernels, atol=1e-3)
+
+
+def test_what_a_network_cannot_begin_with_is_refused(call, runs):
+    model = load_model(runs / "whole/model.safetensors")
+    module = model.module.clone(normalization="batch")
+    params = initial_parameters(module.shapes())
+    save_model("batch.safetensors", Model("batch", module, params))
+    Path("text.safetensors").write_text("no model")
+    given = (*GIVEN, "-o", "m.safetensors", "--steps", "1", "--crop", "32", "--no-cache", "--begin")
+    for name, text in (
+        ("none", "there is no model none"),
+        ("text.safetensors", "text.safetensors"),
+        ("batch.safetensors", "batch.safetensors has batch normalisation, whose statistics"),
+    ):
+        status, _, err = call(*given, name)
+        assert status == 1 and f"jaxnst train: error: {text}" in err, err
+    assert not Path("m.safetensors").exists()
 
 
 def test_a_style_that_is_missing_or_broken_is_refused(call):

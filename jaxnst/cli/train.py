@@ -8,7 +8,7 @@ import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib.util import find_spec
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from jaxnst._files import check_writable, ending_of, name_of
 from jaxnst.cli.errors import UsageError, blaming_flags, explain, guarded
@@ -55,7 +55,8 @@ METHOD = ("content", "style", "tv", "pooling", "padding")
 
 NEEDED = ("grain", "orbax.checkpoint")
 
-WIDTHS, BLOCKS = (16, 32, 64), 5
+ARCHITECTURE: dict[str, Any] = {"widths": (16, 32, 64), "blocks": 5, "upsampling": "resize"}
+"""Of the network that is trained, unless flags say otherwise."""
 
 
 @dataclass(frozen=True)
@@ -118,7 +119,8 @@ def _check_outputs(flags: argparse.Namespace) -> None:
     named = [("-o", flags.output), ("--checkpoint", flags.checkpoint)]
     named += [("--samples", flags.sheet)] if flags.sheet else []
     named += check_beside(flags, ("log", "plot"))
-    refuse_meeting(named, [flags.style, *flags.sample, *filter(None, [flags.weights])])
+    given = [flags.style, *flags.sample, *filter(None, [flags.weights, flags.begin])]
+    refuse_meeting(named, given)
 
 
 def _pictures(
@@ -257,24 +259,27 @@ def _add_training(parser: Parser) -> None:
 def _add_network_made(parser: Parser) -> None:
     group = parser.add_argument_group("the network that is trained")
     group.add_argument(
+        "--begin",
+        metavar="MODEL",
+        help="network to begin with, a file or the name of one that ships: what it learned of "
+        "another style, or of this one, saves steps; its architecture goes with it",
+    )
+    group.add_argument(
         "--widths",
         type=wholes(1, 4096),
-        default=WIDTHS,
         metavar="A,B,...",
         help="channels of its first convolution and of each that halves the picture (default: "
-        f"{','.join(map(str, WIDTHS))}; Johnson et al. have 32,64,128)",
+        "16,32,64; Johnson et al. have 32,64,128)",
     )
     group.add_argument(
         "--blocks",
         type=whole(0, 100),
-        default=BLOCKS,
         metavar="N",
-        help=f"residual blocks (default: {BLOCKS})",
+        help="residual blocks (default: 5)",
     )
     group.add_argument(
         "--upsampling",
         choices=("resize", "transposed"),
-        default="resize",
         help="how it doubles its maps (default: resize)",
     )
 

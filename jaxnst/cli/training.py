@@ -2,8 +2,6 @@
 
 import argparse
 import contextlib
-import dataclasses
-import json
 import os
 import shutil
 import threading
@@ -16,99 +14,28 @@ import jax.numpy as jnp
 import numpy as np
 from filelock import FileLock, Timeout
 
-from jaxnst._digests import digest_of
 from jaxnst._files import name_of
 from jaxnst._version import __version__
-from jaxnst.cli.device import describe, devices_beside, keep_programs, use_device
-from jaxnst.cli.errors import UsageError, blaming_flags, complain, explain, leave
-from jaxnst.cli.loading import load_for
+from jaxnst.cli.device import describe
+from jaxnst.cli.errors import complain, explain, leave
 from jaxnst.cli.messages import Messages, length
 from jaxnst.cli.saving import print_path
 from jaxnst.cli.stopping import Stopped, stoppable
 from jaxnst.cli.train import Given
+from jaxnst.cli.train_task import LAST, Task, make_task
 from jaxnst.cli.train_watch import Watch
 from jaxnst.config import Recipe
 from jaxnst.feedforward.checkpoints import Checkpoints
 from jaxnst.feedforward.crops import batches
-from jaxnst.feedforward.initial import initial_parameters
-from jaxnst.feedforward.models import Model, save_model
-from jaxnst.feedforward.perceptual import Frozen, PerceptualLoss, make_loss
+from jaxnst.feedforward.models import save_model
 from jaxnst.feedforward.training import Place, Report, Trained, Training, train
 from jaxnst.feedforward.transformer import TransformationNetwork
-from jaxnst.fingerprint import DIGEST, network_words, recipe_words, surroundings
-from jaxnst.lanes import mesh_of
-from jaxnst.networks import LossNetwork
+from jaxnst.fingerprint import surroundings
 
 MOST_WORKERS = 4
 
-LAST = 100
-"""Steps over which the losses are averaged that the model's file tells."""
-
-GREY = 0.1
-"""Factor of the last kernel at the start: He's own leaves the output's tanh where it is flat."""
-
 PATIENCE = 1.0
 """Seconds that another training in the same folder is waited for."""
-
-
-@dataclasses.dataclass(frozen=True)
-class Task:
-    """A training run before it begins."""
-
-    flags: argparse.Namespace
-    given: Given
-    recipe: Recipe
-    settings: Training
-    module: TransformationNetwork
-    network: LossNetwork
-    devices: list[jax.Device]
-    loss: PerceptualLoss
-    frozen: Frozen
-
-    def words(self) -> dict[str, str]:
-        """Say all that decides what is learned, by name."""
-        fields = dataclasses.asdict(self.settings).items()
-        return {
-            **{name: str(value) for name, value in fields},
-            "architecture": _architecture(self.module),
-            "style picture": DIGEST + digest_of({"style": self.given.style}),
-            "style size": str(self.flags.style_size),
-            "training pictures": DIGEST + self.given.pictures.digest,
-            **{f"recipe's {name}": text for name, text in recipe_words(self.recipe).items()},
-            **network_words(self.network),
-        }
-
-    def model(self, trained: Trained) -> Model:
-        """Make the model, with what is to be known of it."""
-        settings, steps = self.settings, trained.step
-        last = {name: float(np.mean(of[-LAST:])) for name, of in trained.losses.items()}
-        facts = {
-            "style": self.flags.about or os.path.basename(self.flags.style),
-            "style_sha256": digest_of({"style": self.given.style}),
-            "style_size": str(self.flags.style_size),
-            "recipe": self.recipe.name,
-            "loss_network": self.network.name,
-            "weights": json.dumps(
-                {
-                    "content": self.recipe.content.weight,
-                    "style": self.recipe.style.weight,
-                    "tv": self.recipe.tv.weight,
-                }
-            ),
-            "training": json.dumps(dataclasses.asdict(settings), sort_keys=True),
-            "steps": str(steps) if steps == settings.steps else f"{steps} of {settings.steps}",
-            "pictures": str(len(self.given.pictures)),
-            "losses": json.dumps({name: float(f"{value:.4g}") for name, value in last.items()}),
-            "jaxnst": __version__,
-        }
-        module = self.module.clone(precision="float32")
-        stem = os.path.splitext(os.path.basename(self.flags.output))[0]
-        return Model(stem, module, jax.tree.map(jnp.asarray, trained.params), facts)
-
-
-def _architecture(module: TransformationNetwork) -> str:
-    fields = [f.name for f in dataclasses.fields(module) if f.name not in ("parent", "name")]
-    return ", ".join(f"{name} {getattr(module, name)}" for name in fields)
 
 
 def train_style(flags: argparse.Namespace, recipe: Recipe, given: Given, messages: Messages) -> int:
@@ -182,7 +109,7 @@ def _work(
     messages: Messages,
 ) -> tuple[Task, Trained]:
     """Make everything ready, and train until the end or until it is enough."""
-    task = _task(flags, recipe, given, messages)
+    task = make_task(flags, recipe, given, messages)
     messages.say(
         f"jaxnst {__version__}: {task.network.name} on {_where(task.devices)}, "
         f"{len(given.pictures)} pictures, {task.settings.steps} steps of {task.settings.batch} "
@@ -205,8 +132,6 @@ def _trained(
     task: Task, keeper: Checkpoints, watch: Watch, enough: threading.Event, messages: Messages
 ) -> Trained:
     settings, pictures, flags = task.settings, task.given.pictures, task.flags
-    shapes = task.module.shapes()
-    params = initial_parameters(shapes, seed=settings.seed, factors={"out/kernel": GREY})
     seen = set[int]()
 
     def tell(report: Report) -> None:
@@ -218,7 +143,7 @@ def _trained(
 
     trained = train(
         task.loss,
-        params,
+        task.params,
         task.frozen,
         lambda start: batches(
             pictures,
@@ -251,47 +176,6 @@ class _Lenient:
             self._keep(place)
         except OSError as error:
             self._messages.notice(explain(error))
-
-
-def _task(flags: argparse.Namespace, recipe: Recipe, given: Given, messages: Messages) -> Task:
-    """Choose devices, load the loss network, and make the loss.
-
-    Raises:
-      UsageError: A flag asks for what is not there.
-    """
-    device = use_device(flags.device)
-    if not flags.no_cache and (trouble := keep_programs()):
-        messages.notice(trouble)
-    with blaming_flags():
-        settings = Training(
-            **{f.name: getattr(flags, f.name) for f in dataclasses.fields(Training)}
-        )
-        module = TransformationNetwork(
-            widths=flags.widths,
-            blocks=flags.blocks,
-            upsampling=flags.upsampling,
-            precision=flags.precision,
-        )
-        module.check()
-    layers = [layer for layer, _ in (*recipe.content.layers, *recipe.style.layers)]
-    name = flags.network or recipe.network
-    why = f": `jaxnst reconstruct layers --network {name}` lists them"
-    network = load_for(name, layers, flags, why=why)
-    _check_crop(settings.crop, module, network, layers)
-    with blaming_flags():
-        loss, frozen = make_loss(module, recipe, network, given.style, style_size=flags.style_size)
-    devices = list(mesh_of(settings.batch, devices_beside(device, flags.device)).devices.flat)
-    return Task(flags, given, recipe, settings, module, network, devices, loss, frozen)
-
-
-def _check_crop(
-    crop: int, module: TransformationNetwork, network: LossNetwork, layers: list[str]
-) -> None:
-    if crop < module.least:
-        raise UsageError(f"--crop is {crop}, but such --widths need at least {module.least} pixels")
-    for layer in layers:
-        if crop < (least := network.table[network.resolve(layer)].least):
-            raise UsageError(f"--crop is {crop}, but {layer} needs at least {least} pixels")
 
 
 def _workers(wanted: int | None, device: jax.Device) -> int:
