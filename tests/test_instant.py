@@ -373,6 +373,11 @@ def test_decoders_are_read_from_a_file_made_for_their_network(tmp_path, rng):
     assert list(found) == [2]
     kernel = found[2].params["conv2_1"]["kernel"]
     np.testing.assert_allclose(kernel, own["conv2_1/kernel"], rtol=1e-3, atol=1e-4)
+    given = {"network": network, "levels": (2,)}
+    assert np.array_equal(
+        instant(CONTENT, STYLE, decoders=path, **given),
+        instant(CONTENT, STYLE, decoders=found, **given),
+    )
     for metadata, words in (
         ({"decoders_of": "vgg19"}, "has decoders of vgg19, expected those of vgg19-lite"),
         ({}, "has no decoders, expected those of vgg19-lite"),

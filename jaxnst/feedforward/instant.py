@@ -1,5 +1,6 @@
 """Any style in one pass, from arrays to an array, checked; and as a start for the optimisation."""
 
+import os
 from collections.abc import Sequence
 from dataclasses import replace
 
@@ -22,7 +23,7 @@ def instant(
     styles: ArrayLike | Sequence[ArrayLike],
     *,
     network: str | LossNetwork = "vgg19-lite",
-    decoders: dict[int, Autoencoder] | None = None,
+    decoders: dict[int, Autoencoder] | str | os.PathLike[str] | None = None,
     alpha: int | float = 0.6,
     levels: Sequence[int] = LEVELS,
     transform: Transform = "whiten",
@@ -39,7 +40,8 @@ def instant(
         :func:`jaxnst.stylize`.
       styles: One such image or several, of any sizes; what is transparent does not count.
       network: A VGG with decoders, or the name of one.
-      decoders: Its autoencoders by level (:func:`load_autoencoders`); None: those that ship.
+      decoders: Its autoencoders by level (:func:`load_autoencoders`), or their file; None: those
+        that ship.
       alpha: How much of the style: from 0, the content as the decoders give it back, to 1.
       levels: Which levels, in the order in which they run; 4 changes the largest forms, 1 colours
         alone. Li et al. begin with 5.
@@ -58,15 +60,17 @@ def instant(
       ``(H, W, 3)`` RGB in [0, 1]; ``(H, W, 4)`` with its opacity where the content is transparent.
 
     Raises:
+      FileNotFoundError: If the file of decoders is not there.
       TypeError: If a picture or a mask is none of floats.
       ValueError: If a picture has the wrong shape or values, or is too small, or an argument is
-        out of range, or the network has no decoder for a level.
+        out of range, or the network has no decoder for a level, or the file holds none of its.
       KeyError: If there is no network or layer of a name.
     """
     method = Instant(alpha=alpha, levels=tuple(levels), transform=transform)
-    found = load_autoencoders(network) if decoders is None else decoders
+    if not isinstance(decoders, dict):
+        decoders = load_autoencoders(network, decoders=decoders)
     one_pass = OnePass(
-        found,
+        decoders,
         style_images(styles),
         method,
         size=size,
