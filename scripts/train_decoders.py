@@ -8,7 +8,8 @@ give back what the network saw, by the paper's loss, here of mean squares:
 Levels are trained one after the other, shallow to deep. A decoder begins with the layers of the one
 before, and what leads to them learns by itself first, to give the features that they start from.
 Then all of it is trained, the deeper the slower: at a larger rate, or from random layers, a decoder
-of level 5 stays 5 dB below. That of level 1 is linear, so its best is solved for.
+of level 5 stays 5 dB below. That of level 1 begins with the best that a single convolution can do,
+which is solved for, behind another that changes nothing yet.
 
     python scripts/train_decoders.py --images DIR --out runs/decoders
 
@@ -54,7 +55,7 @@ SAMPLES = 4
 REPORT_EVERY = 250
 SOLVED = 400  # batches
 CONTRAST = 0.2
-SLOWER = 0.35
+SHARES = {1: 0.04, 2: 1.0, 3: 0.35, 4: 0.12, 5: 0.04}  # of the rate, by level
 MORE = 4  # times as many crops for what leads a level down: deep maps have few positions
 OF_TRAINING = ("steps", "batch", "crop", "rate", "warmup", "seed")
 
@@ -142,8 +143,11 @@ def products(features: jax.Array, images: jax.Array) -> tuple[jax.Array, jax.Arr
     return multiply(rows.T, rows), multiply(rows.T, images.reshape(-1, 3))
 
 
-def solved(start: Autoencoder, source: Iterator[Batch]) -> dict[str, Any]:
-    """Return the parameters of level 1 with the least squared error on many crops."""
+def solved(start: Autoencoder, source: Iterator[Batch]) -> dict[str, np.ndarray]:
+    """Return a decoder of level 1: a convolution of the least squared error on many crops.
+
+    Before it comes one that changes nothing: feature maps are never negative.
+    """
     left, right = 0.0, 0.0
     for batch in itertools.islice(source, SOLVED):
         images = jnp.asarray(batch.images / np.float32(255))
@@ -154,7 +158,14 @@ def solved(start: Autoencoder, source: Iterator[Batch]) -> dict[str, Any]:
     ridge = 1e-7 * np.trace(left) / len(left) * np.eye(len(left))
     found = np.linalg.solve(left + ridge, right)
     shape = start.decoder.shapes()["conv1_1/kernel"]
-    return {"conv1_1": {"kernel": found[:-1].reshape(shape), "bias": found[-1]}}
+    nothing = np.zeros((3, 3, shape[2], shape[2]))
+    nothing[1, 1] = np.eye(shape[2])
+    return {
+        "conv1_2/kernel": nothing,
+        "conv1_2/bias": np.zeros(shape[2]),
+        "conv1_1/kernel": found[:-1].reshape(shape),
+        "conv1_1/bias": found[-1],
+    }
 
 
 def centre_crops(pictures: Pictures, side: int) -> list[np.ndarray]:
@@ -228,17 +239,12 @@ class Trainer:
         found = find_pictures(arguments.images, side=self.settings.crop)
         self.pictures, out = divided(found, arguments.held_out)
         self.crops = centre_crops(out, 256)
-        self.done = self.known(self.path) | self.known(arguments.begin)
-        self.begun = set(self.known(arguments.begin))
+        known = partial(load_autoencoders, self.network)
+        self.begun = {} if arguments.begin is None else known(decoders=arguments.begin)
+        found = (known(decoders=self.path) if self.path.exists() else {}) | self.begun
+        self.done = {level: autoencoder.params for level, autoencoder in found.items()}
         words = vars(arguments) | {"pictures": self.pictures.digest}
         self.words = {name: str(words[name]) for name in sorted(words)}
-
-    def known(self, path: Path | None) -> dict[int, Any]:
-        """Read what a file has, by level."""
-        if path is None or not path.exists():
-            return {}
-        found = load_autoencoders(self.network, decoders=path)
-        return {level: as_float32(of.params) for level, of in found.items()}
 
     def cut(self, settings: Training, start: int) -> Iterator[Batch]:
         """Cut batches, from a number on."""
@@ -258,31 +264,37 @@ class Trainer:
 
     def level(self, level: int) -> None:
         """Train one level, and write it beside the others."""
+        start = self.first(level)
+        watch = Watch(start, self.crops, self.arguments.out, self.progress)
+        self.say(level, f"begins with {watch.measure(start.params):.2f} dB")
+        loss = Reconstruction(start, self.arguments.feature_weight)
+        own = dataclasses.replace(self.settings, rate=SHARES[level] * self.settings.rate)
+        self.done[level] = self.run(f"level{level}", loss, start.params, own, watch)
+        self.say(level, f"has {watch.measure(self.done[level]):.2f} dB")
+        write(self.path, self.arguments.network, self.done)
+
+    def first(self, level: int) -> Autoencoder:
+        """Return a level as it is before all of it is trained."""
+        if level in self.begun:
+            return self.begun[level]
         settings, arguments = self.settings, self.arguments
         some = jnp.asarray(next(self.cut(settings, settings.steps)).images / np.float32(255))
         start = beginning(self.network, level, some, settings.seed)
-        watch = Watch(start, self.crops, arguments.out, self.progress)
-        params = as_float32(start.params)
         if level == 1:
-            self.done[1] = solved(start, self.cut(settings, 0))
-        else:
-            if level in self.begun:
-                params = self.done[level]
-            elif level - 1 in self.done:
-                down = Decoder(start.decoder.blocks, level, end=level - 1)
-                new = {name: params[name] for name in down.layers()}
-                steps, rate = arguments.down_steps, arguments.down_rate
-                batch = MORE * settings.batch
-                alone = dataclasses.replace(settings, steps=steps, rate=rate, batch=batch)
-                name = f"level{level}-down"
-                new = self.run(name, StepDown(self.network, down), new, alone, self.lead(level))
-                params = new | self.done[level - 1]
-            self.say(level, f"begins with {watch.measure(params):.2f} dB")
-            loss = Reconstruction(start, arguments.feature_weight)
-            slower = dataclasses.replace(settings, rate=settings.rate * SLOWER ** (level - 2))
-            self.done[level] = self.run(f"level{level}", loss, params, slower, watch)
-        self.say(level, f"has {watch.measure(as_float32(self.done[level])):.2f} dB")
-        write(self.path, arguments.network, self.done)
+            return make_autoencoder(self.network, 1, solved(start, self.cut(settings, 0)))
+        if level - 1 not in self.done:
+            return start
+        down = Decoder(start.decoder.blocks, level, end=level - 1)
+        new = {name: start.params[name] for name in down.layers()}
+        alone = dataclasses.replace(
+            settings,
+            steps=arguments.down_steps,
+            rate=arguments.down_rate,
+            batch=MORE * settings.batch,
+        )
+        loss = StepDown(self.network, down)
+        new = self.run(f"level{level}-down", loss, new, alone, self.lead(level))
+        return dataclasses.replace(start, params=self.done[level - 1] | new)
 
     def lead(self, level: int) -> Callable[[Report], None]:
         """Show how far what leads a level down is."""
@@ -314,7 +326,7 @@ def main() -> None:
     defaults = Training(rate=4e-3, warmup=100)
     for name in OF_TRAINING:
         value = getattr(defaults, name)
-        about = f"of level 2, {SLOWER} of it for each deeper one" if name == "rate" else None
+        about = "of level 2; the others have less" if name == "rate" else None
         parser.add_argument(f"--{name}", type=type(value), default=value, help=about)
     arguments = parser.parse_args()
     os.makedirs(arguments.out, exist_ok=True)
@@ -324,11 +336,6 @@ def main() -> None:
         for level in sorted(int(level) for level in arguments.levels.split(",")):
             trainer.level(level)
     print(trainer.path)
-
-
-def as_float32(params: Any) -> Any:
-    """Bring parameters to what they are trained in."""
-    return jax.tree.map(lambda leaf: jnp.asarray(leaf, jnp.float32), params)
 
 
 if __name__ == "__main__":

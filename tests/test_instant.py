@@ -145,6 +145,22 @@ def test_a_decoder_mirrors_its_network():
         ("conv1_1", (3, 3, 32, 3)),
     ]
     assert Decoder(VGG19, 5).layers()[:4] == ("conv5_1", "conv4_4", "conv4_3", "conv4_2")
+    assert Decoder(VGG19, 1).layers() == ("conv1_1",)
+    assert Decoder(VGG19, 1, hidden=True).layers() == ("conv1_2", "conv1_1")
+
+
+def test_a_convolution_before_the_last_can_change_nothing(autoencoders, rng):
+    linear = autoencoders[1]
+    own = {f"conv1_1/{part}": values for part, values in linear.params["conv1_1"].items()}
+    channels = own["conv1_1/kernel"].shape[2]
+    nothing = np.zeros((3, 3, channels, channels))
+    nothing[1, 1] = np.eye(channels)
+    more = {"conv1_2/kernel": nothing, "conv1_2/bias": np.zeros(channels)}
+    hidden = make_autoencoder(linear.encoder, 1, more | own)
+    assert hidden.decoder.hidden and not linear.decoder.hidden
+    x = jnp.asarray(rng.uniform(0, 1, (6, 7, channels)), jnp.float32)
+    found, wanted = (of.decode(of.params, x) for of in (hidden, linear))
+    np.testing.assert_allclose(found, wanted, atol=1e-5)
 
 
 def test_a_decoder_that_ends_at_a_level_and_the_one_from_there_are_the_whole():

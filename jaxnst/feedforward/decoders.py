@@ -2,7 +2,8 @@
 
 A decoder of level L starts at reluL_1 and mirrors the loss network: every convolution from there
 up to the image, in reverse order, with inputs and outputs exchanged, and a nearest-neighbour
-up-sampling where the network pools. Loss network and decoder are an autoencoder.
+up-sampling where the network pools. Loss network and decoder are an autoencoder. What mirrors
+relu1_1 is linear so; ours of level 1 begin with what mirrors conv1_2 (``hidden``).
 
 Reference:
   Li, Fang, Yang, Wang, Lu, Yang: Universal Style Transfer via Feature Transforms. NIPS 2017.
@@ -47,6 +48,8 @@ class Decoder(nn.Module):
       precision: Of the convolutions.
       end: 0: the image; else a lower level, whose feature map is what it leads to, of a block of
         two convolutions or more.
+      hidden: Of level 1: whether one more convolution, the mirrored conv1_2, comes first. The block
+        has as many channels before it as after it.
     """
 
     blocks: Blocks
@@ -54,6 +57,7 @@ class Decoder(nn.Module):
     padding: Padding = "edge"
     precision: Precision = "float32"
     end: int = 0
+    hidden: bool = False
 
     @nn.compact
     def __call__(self, x: Float[Array, "*batch h w c"]) -> Float[Array, "*batch h2 w2 d"]:
@@ -82,7 +86,8 @@ class Decoder(nn.Module):
         table = VGG(self.blocks).shapes()
         names = [name.split("/")[0] for name in table if name.endswith("/kernel")]
         last = names.index(f"conv{self.end}_1") + 1 if self.end else 0
-        mirrored = reversed(names[last : names.index(f"conv{self.level}_1") + 1])
+        first = "conv1_2" if self.hidden else f"conv{self.level}_1"
+        mirrored = reversed(names[last : names.index(first) + 1])
         found: Shapes = {}
         for name in mirrored:
             height, width, inputs, outputs = table[f"{name}/kernel"]
@@ -215,7 +220,8 @@ def make_autoencoder(
     blocks = _blocks_of(network) if blocks is None else blocks
     if not 1 <= level <= len(blocks):
         raise ValueError(f"level is {level}, expected 1 to {len(blocks)}")
-    decoder = Decoder(blocks, level, padding=padding, precision=network.precision)
+    hidden = level == 1 and "conv1_2/kernel" in parameters
+    decoder = Decoder(blocks, level, padding=padding, precision=network.precision, hidden=hidden)
     check_parameters(parameters, decoder.shapes(), source, prefix_ok=False)
     params: Params = {}
     for key, value in parameters.items():
