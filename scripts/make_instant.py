@@ -25,6 +25,7 @@ from jaxnst.sheet import contact_sheet
 PAIRS = ("landscape-starry-night", "astronaut-scream", "coffee-great-wave", "chelsea-wheat-field")
 ALPHAS = (0.3, 0.6, 1.0)
 SIZE = 384
+QUALITY = 80
 
 
 def timed(paint: Callable[[], object]) -> tuple[float, np.ndarray]:
@@ -82,7 +83,7 @@ def main() -> None:
     for name, rows in sheets.items():
         sheet = contact_sheet(rows, height=max(cell.shape[0] for of in rows for _, cell in of))
         out = (arguments.standard or OUT) / f"{name}{'.png' if arguments.standard else '.jpg'}"
-        jaxnst.save_image(out, sheet)
+        jaxnst.save_image(out, sheet, quality=QUALITY)
         print(out)
 
 

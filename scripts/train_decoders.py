@@ -317,7 +317,9 @@ def main() -> None:
     parser.add_argument("--weights", help="its parameters, if they do not ship with jaxnst")
     parser.add_argument("--levels", default="1,2,3,4,5")
     parser.add_argument("--begin", type=Path, help="file of decoders; its levels are trained on")
-    parser.add_argument("--feature-weight", type=float, default=0.03)
+    parser.add_argument(
+        "--feature-weight", type=float, default=0.01, help="in the loss; less: better pixels"
+    )
     parser.add_argument("--down-steps", type=int, default=1200, help="of what leads a level down")
     parser.add_argument("--down-rate", type=float, default=4e-3)
     parser.add_argument("--held-out", help="names of pictures kept out, without endings: A,B,...")
