@@ -158,6 +158,8 @@ def test_a_convolution_before_the_last_can_change_nothing(autoencoders, rng):
     more = {"conv1_2/kernel": nothing, "conv1_2/bias": np.zeros(channels)}
     hidden = make_autoencoder(linear.encoder, 1, more | own)
     assert hidden.decoder.hidden and not linear.decoder.hidden
+    with pytest.raises(ValueError, match="conv1_2"):
+        make_autoencoder(linear.encoder, 1, more | own, blocks=((channels,),))
     x = jnp.asarray(rng.uniform(0, 1, (6, 7, channels)), jnp.float32)
     found, wanted = (of.decode(of.params, x) for of in (hidden, linear))
     np.testing.assert_allclose(found, wanted, atol=1e-5)

@@ -220,7 +220,9 @@ def make_autoencoder(
     blocks = _blocks_of(network) if blocks is None else blocks
     if not 1 <= level <= len(blocks):
         raise ValueError(f"level is {level}, expected 1 to {len(blocks)}")
-    hidden = level == 1 and "conv1_2/kernel" in parameters
+    # Where conv1_2 has as many channels as conv1_1; else the name is one too many, and refused.
+    fits = blocks[0][:1] == blocks[0][1:2]
+    hidden = level == 1 and fits and "conv1_2/kernel" in parameters
     decoder = Decoder(blocks, level, padding=padding, precision=network.precision, hidden=hidden)
     check_parameters(parameters, decoder.shapes(), source, prefix_ok=False)
     params: Params = {}
