@@ -2,8 +2,8 @@
 
 A map of ``(h, w, c)`` becomes one of ``(h / 2, w / 2, 4 c)``, and a kernel one of whole squares.
 Some entries of that are zeros, yet on a CPU it is faster in two cases: for the input gradient at
-stride 2, which is then one at stride 1, and for kernels with very few channels at one end, which
-do not fill XLA's vectors (figures in docs/performance.md).
+stride 2, which is then one at stride 1, and for large kernels with very few channels at one end,
+which do not fill XLA's vectors (figures in docs/performance.md).
 """
 
 import jax.numpy as jnp
@@ -16,19 +16,16 @@ FEW = 4
 """Channels that count as very few."""
 
 MANY = 16
-"""Channels that must be at the other end. The 12 of the preconditioner are squares already."""
+"""Channels that must be at the other end."""
 
 LARGE = 5
-"""Side of a kernel from which on few input channels are worth squares; few outputs always are."""
+"""Side of a kernel from which on squares are worth the copies of maps that they take."""
 
 
 def is_narrow(kernel: Float[Array, "kh kw c d"]) -> bool:
     """Tell whether :func:`narrow_conv` is the faster one for a kernel."""
-    height, width, inputs, outputs = kernel.shape
-    if height != width or height < 3:
-        return False
-    few_outputs = outputs <= FEW and inputs >= MANY
-    return few_outputs or (inputs <= FEW and outputs >= MANY and height >= LARGE)
+    height, width, *ends = kernel.shape
+    return height == width >= LARGE and min(ends) <= FEW and max(ends) >= MANY
 
 
 def narrow_conv(
