@@ -201,6 +201,7 @@ def test_rooms_import_from_the_rooms_before_them_only(path):
         ("IPython", {"notebook"}),
         ("grain", {"feedforward"}),
         ("orbax", {"feedforward"}),
+        ("threadpoolctl", {"feedforward"}),
     ],
 )
 def test_each_library_has_one_door(library, rooms):

@@ -1,5 +1,6 @@
 """Whitening and colouring: transforms, decoders, and whole pictures in one pass."""
 
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import jax
@@ -7,6 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from helpers import conv2d, encode, flat, tiny_network, vgg_features
+from threadpoolctl import threadpool_info
 
 from jaxnst.feedforward.decoders import (
     Decoder,
@@ -15,6 +17,7 @@ from jaxnst.feedforward.decoders import (
     read_autoencoder,
 )
 from jaxnst.feedforward.instant import instant, style_images
+from jaxnst.feedforward.lapack import on_one_thread
 from jaxnst.feedforward.one_pass import Instant, OnePass
 from jaxnst.feedforward.transforms import covariance, style_root, to_style
 from jaxnst.feedforward.wct import transfer
@@ -327,6 +330,27 @@ def test_pictures_side_by_side_are_those_painted_alone(autoencoders):
     together = one_pass.paint(contents)
     for content, found in zip(contents, together, strict=True):
         np.testing.assert_allclose(found, one_pass.paint([content])[0], atol=1e-4)
+
+
+def lapack_threads():
+    return {found["num_threads"] for found in threadpool_info() if found["user_api"] == "blas"}
+
+
+def test_lapack_has_one_thread_during_a_pass_and_as_many_as_before_afterwards():
+    jnp.linalg.eigh(jnp.eye(2))  # so that SciPy's is there
+    before = lapack_threads()
+    with pytest.raises(ZeroDivisionError), on_one_thread():
+        assert lapack_threads() == {1}
+        raise ZeroDivisionError
+    assert lapack_threads() == before
+
+    def inside(_):
+        with on_one_thread():
+            return lapack_threads()
+
+    with ThreadPoolExecutor(4) as pool:
+        assert list(pool.map(inside, range(20))) == [{1}] * 20
+    assert lapack_threads() == before
 
 
 def test_numbers_compile_nothing(paint):

@@ -14,6 +14,7 @@ from numpy.typing import ArrayLike, NDArray
 from jaxnst._checks import among, check
 from jaxnst.config import Scales
 from jaxnst.feedforward.decoders import Autoencoder
+from jaxnst.feedforward.lapack import on_one_thread
 from jaxnst.feedforward.transforms import Summary, Transform
 from jaxnst.feedforward.wct import Regions, summarize_style, transfer
 from jaxnst.guidance import Guidance, StyleMix, check_mix, make_guidance
@@ -149,17 +150,20 @@ class OnePass:
         )
         (above, before), inner = _frame(schedule.size)
         framed = [_framed(np.clip(resize(c, schedule.size), 0, 1), inner) for c in contents]
-        painted = transfer(
-            self.levels,
-            self.method.transform,
-            self.params,
-            jnp.stack(framed),
-            self._mixed(styles, schedule.scales[-1].styles, guidances[0]),
-            jnp.float32(self.method.alpha),
-            self._regions(guidances, schedule.size, inner),
-        )
+        with on_one_thread():
+            painted = np.asarray(
+                transfer(
+                    self.levels,
+                    self.method.transform,
+                    self.params,
+                    jnp.stack(framed),
+                    self._mixed(styles, schedule.scales[-1].styles, guidances[0]),
+                    jnp.float32(self.method.alpha),
+                    self._regions(guidances, schedule.size, inner),
+                )
+            )
         height, width = schedule.size
-        inside = np.asarray(painted)[:, above : above + height, before : before + width]
+        inside = painted[:, above : above + height, before : before + width]
         pairs = zip(inside, guidances, strict=True)
         return [guidance.kept(picture) for picture, guidance in pairs]
 
