@@ -1,5 +1,7 @@
 """``jaxnst instant`` from flags to files, with decoders that nobody has trained."""
 
+import json
+
 import numpy as np
 import pytest
 
@@ -79,6 +81,31 @@ def test_a_folder_one_bad_file_costs_only_itself(folder, instant):
     assert load_image("painted/b.png").shape == (32, 27, 3)
     assert instant("photos/[ab].png", "style.png", "-o", "painted", "--ending", ".jpg")[0] == 0
     assert (folder / "painted/a.jpg").read_bytes()[:3] == b"\xff\xd8\xff"
+
+
+def test_a_folder_is_painted_once_and_what_has_changed_again(folder, instant, rng):
+    def painted(*more):
+        status, out, _ = instant("photos", "style.png", "-o", "painted", *more)
+        assert status == 0
+        return out.split()
+
+    both = ["painted/a.png", "painted/b.png"]
+    assert (painted(), painted()) == (both, [])
+    (folder / "painted/b.png").unlink()
+    assert painted() == ["painted/b.png"]
+    save_image("photos/a.png", rng.uniform(0, 1, (40, 48, 3)).astype(np.float32))
+    assert painted() == ["painted/a.png"]
+    assert (painted("--alpha", "0.5"), painted("--alpha", "0.5", "--yes")) == (both, [])
+    save_image("style.png", rng.uniform(0, 1, (40, 40, 3)).astype(np.float32))
+    assert painted("--alpha", "0.5") == both
+    log = (folder / "painted/results.jsonl").read_text()
+    lines = [json.loads(line) for line in log.splitlines()]
+    assert len(lines) == 8
+    assert all(line["styles"] == ["style.png"] and line["error"] is None for line in lines)
+
+
+def test_a_folder_without_a_style_is_one_line(folder, instant):
+    refused(instant("photos", "none.png", "-o", "painted", "--quiet"), 1, "none.png")
 
 
 def test_two_results_of_one_name_are_refused(folder, instant):

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from jaxnst.cli.buckets import AT_ONCE, Task
 from jaxnst.cli.errors import UsageError, guarded, leave
 from jaxnst.cli.flags import Parser, add_ending, refuse_single
-from jaxnst.cli.ledger import Ledger, inputs
+from jaxnst.cli.ledger import Ledger, digest_of_file
 from jaxnst.cli.locking import alone_in
 from jaxnst.cli.messages import Messages, hush_xla
 from jaxnst.cli.parser import parse
@@ -188,7 +188,7 @@ def _tasks(rows: list[Row], rest: list[str], prog: str) -> Iterator[Task]:
 
 def _settings(flags: argparse.Namespace, recipe: Recipe) -> str:
     """Digest all that decides a row's file but the pictures it is made of."""
-    weights = "" if flags.weights is None else inputs(Row(flags.weights, (), ""))[0]
+    weights = "" if flags.weights is None else digest_of_file(flags.weights)
     network = flags.network or recipe.network, weights, flags.preprocessing, flags.precision
     said: tuple[object, ...] = (format_recipe(recipe), flags.size, flags.style_size, flags.seed)
     said = *said, network

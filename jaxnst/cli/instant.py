@@ -1,6 +1,7 @@
 """``jaxnst instant``: pictures in the manner of any painting, in one pass each."""
 
 import argparse
+import hashlib
 import os
 import time
 from collections.abc import Callable, Sequence
@@ -8,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from jaxnst._files import name_of
 from jaxnst.cli.errors import FAILED, UsageError, blaming_flags, complain, explain, guarded, leave
-from jaxnst.cli.fetching import STREAM, as_files, blaming, check_sources, is_address
+from jaxnst.cli.fetching import STREAM, as_files, blaming, check_sources, is_address, shown
 from jaxnst.cli.flags import (
     SIZE,
     Parser,
@@ -22,6 +23,8 @@ from jaxnst.cli.flags import (
     check_style_mix,
     style_mix_of,
 )
+from jaxnst.cli.ledger import Ledger, digest_of_file, inputs
+from jaxnst.cli.locking import alone_in
 from jaxnst.cli.messages import Messages, hush_xla, length, shape
 from jaxnst.cli.outputs import OTHER, refuse_meeting, same_file
 from jaxnst.cli.rows import Row, is_several, name_after, pictures, refuse_one_name
@@ -35,6 +38,15 @@ if TYPE_CHECKING:
     from jaxnst.feedforward.one_pass import OnePass
 
 DEFAULT = "vgg19-lite"
+
+FILES = ("weights", "decoders")
+"""Flags that name a file which decides the result by what it holds."""
+
+GOES_ON = "; what is finished is saved, the same command goes on"
+
+NO_MATTER = {"content", "styles", "output", "mask", "style_mask", *FILES}
+NO_MATTER |= {"yes", "allow_local", "device", "no_cache", "quiet", "debug"}
+"""Flags of which nothing is asked when it is to be told whether a result is there already."""
 
 
 def main(arguments: Sequence[str], prog: str) -> int:
@@ -107,38 +119,47 @@ def _parser(prog: str) -> Parser:
 
 def _run(flags: argparse.Namespace, prog: str) -> int:
     rows, in_folder = _rows(flags)
-    sources = [*flags.styles, *flags.mask, *flags.style_mask]
-    check_sources(sources if in_folder else [flags.content, *sources])
+    beside = _beside(flags)
+    check_sources(beside if in_folder else [flags.content, *beside])
     for row in rows:
         check_format(row.output, flags)
     check_style_mix(flags)
     if in_folder and flags.mask:
         raise UsageError("--mask is for one picture, not for a folder of them")
-    if in_folder:
-        os.makedirs(flags.output, exist_ok=True)
     messages = Messages(prog, quiet=flags.quiet)
+    if not in_folder:
+        return _stoppable(lambda: _paint_one(flags, rows[0], messages), flags, messages)
+    os.makedirs(flags.output, exist_ok=True)
+    with alone_in(flags.output, (1, 1)):
+        return _stoppable(lambda: _paint_all(flags, rows, messages), flags, messages, GOES_ON)
+
+
+def _stoppable(
+    work: Callable[[], int], flags: argparse.Namespace, messages: Messages, again: str = ""
+) -> int:
     hush_xla(debug=flags.debug)
     with messages.warnings_as_notices():
         try:
-            failed = stoppable(lambda: _paint(flags, rows, messages))
+            return stoppable(work)
         except Stopped as stop:
-            messages.say(f"{prog}: stopped; what is finished is saved")
+            messages.say(f"{messages.prog}: stopped{again}")
             leave(stop.status)
-    return FAILED if failed else 0
 
 
 def _rows(flags: argparse.Namespace) -> tuple[list[Row], bool]:
-    """List what is to be painted, and say whether it goes to a folder."""
-    content, styles = flags.content, tuple(flags.styles)
-    beside = [*styles, *flags.mask, *flags.style_mask]
+    """List what is to be painted, and say whether it goes to a folder.
+
+    The styles are those of all rows, and may be none of this machine's files: they are in no row.
+    """
+    content, beside = flags.content, _beside(flags)
     if content == STREAM or is_address(content) or not is_several(content):
         check_output(flags.output)
         refuse_meeting([("-o", flags.output)], [content, *beside])
-        return [Row(content, styles, flags.output)], False
+        return [Row(content, (), flags.output)], False
     if os.path.exists(flags.output) and not os.path.isdir(flags.output):
         raise UsageError(f"-o {name_of(flags.output)} is a file, expected a folder for the results")
     rows = [
-        Row(path, styles, os.path.join(flags.output, name_after([path], flags.ending)))
+        Row(path, (), os.path.join(flags.output, name_after([path], flags.ending)))
         for path in pictures("CONTENT", content)
     ]
     refuse_one_name(rows, "rename one of them")
@@ -149,49 +170,81 @@ def _rows(flags: argparse.Namespace) -> tuple[list[Row], bool]:
     return rows, True
 
 
-def _paint(flags: argparse.Namespace, rows: list[Row], messages: Messages) -> int:
-    """Paint all there is to paint; return how many failed."""
-    sources = [*flags.styles, *flags.mask, *flags.style_mask]
-    if len(rows) == 1:
-        sources.append(rows[0].content)
-    with as_files(sources, allow_local=flags.allow_local) as files:
-        read = _reader(files)
-        # What is wrong with pictures is found before anything slow is imported.
-        first = read(rows[0].content) if len(rows) == 1 else None
-        styles = [read(source) for source in flags.styles]
-        masks = [read(source, least=1) for source in flags.mask]
-        style_masks = [read(source, least=1) for source in flags.style_mask]
-        one_pass = _prepare(flags, styles, style_masks, messages)
-        failed = 0
-        for row in rows:
-            begin = time.perf_counter()
+def _paint_one(flags: argparse.Namespace, row: Row, messages: Messages) -> int:
+    with as_files([row.content, *_beside(flags)], allow_local=flags.allow_local) as files:
+        picture = _read(files, row.content)
+        _painter(flags, files, messages)(row, picture)
+    print_path(row.output)
+    return 0
+
+
+def _paint_all(flags: argparse.Namespace, rows: list[Row], messages: Messages) -> int:
+    """Paint what is not there yet; return the exit status."""
+    ledger, failed = Ledger(flags.output), 0
+    names = [os.path.basename(shown(style)) for style in flags.styles]
+    with as_files(_beside(flags), allow_local=flags.allow_local) as files:
+        settings = _settings(flags, files)
+        left = [row for row in rows if not ledger.has(row, settings)]
+        messages.say(f"inputs: {len(rows)}, of which there already: {len(rows) - len(left)}")
+        if not left:
+            return 0
+        paint = _painter(flags, files, messages)
+        for row in left:
             try:
-                picture = read(row.content) if first is None else first
-                painted = one_pass.paint([picture], masks=masks)[0]
-                save_picture(row.output, painted, **save_options(flags))
+                seen = inputs(row)
+                paint(row, _read(files, row.content))
             except (OSError, ValueError) as error:
-                if first is not None:
-                    raise
                 failed += 1
+                ledger.write(row, settings, styles=names, error=explain(error))
                 complain(messages.prog, explain(error), FAILED)
                 continue
-            took = length(time.perf_counter() - begin)
-            messages.say(f"{name_of(row.content)}: {shape(painted.shape[:2])} in {took}")
+            ledger.write(row, settings, styles=names, inputs=seen, error=None)
             print_path(row.output)
     if failed:
-        messages.say(f"{messages.prog}: {failed} of {len(rows)} pictures failed")
-    return failed
+        messages.say(f"{messages.prog}: {failed} of {len(left)} pictures failed")
+    return FAILED if failed else 0
 
 
-def _reader(files: dict[str, str]) -> Callable[..., Pixels]:
-    def read(source: str, *, least: int = 16) -> Pixels:
-        path = files.get(source, source)
-        with blaming(source, path):
-            picture = load_image(path, alpha=True)
-            check_side(picture, path, least=least)
-        return picture
+def _beside(flags: argparse.Namespace) -> list[str]:
+    """Return all inputs but the content."""
+    return [*flags.styles, *flags.mask, *flags.style_mask]
 
-    return read
+
+def _settings(flags: argparse.Namespace, files: dict[str, str]) -> str:
+    """Digest all that decides a result but its content."""
+    said = {name: value for name, value in vars(flags).items() if name not in NO_MATTER}
+    beside = [files[source] for source in _beside(flags)]
+    beside += [path for name in FILES if (path := getattr(flags, name))]
+    words = repr((sorted(said.items()), [digest_of_file(path) for path in beside]))
+    return hashlib.sha256(words.encode()).hexdigest()[:16]
+
+
+def _read(files: dict[str, str], source: str, *, least: int = 16) -> Pixels:
+    path = files.get(source, source)
+    with blaming(source, path):
+        picture = load_image(path, alpha=True)
+        check_side(picture, path, least=least)
+    return picture
+
+
+def _painter(
+    flags: argparse.Namespace, files: dict[str, str], messages: Messages
+) -> Callable[[Row, Pixels], None]:
+    """Read what all pictures have in common, and return what paints one."""
+    # What is wrong with pictures is found before anything slow is imported.
+    styles = [_read(files, source) for source in flags.styles]
+    masks = [_read(files, source, least=1) for source in flags.mask]
+    style_masks = [_read(files, source, least=1) for source in flags.style_mask]
+    one_pass = _prepare(flags, styles, style_masks, messages)
+
+    def paint(row: Row, picture: Pixels) -> None:
+        begin = time.perf_counter()
+        painted = one_pass.paint([picture], masks=masks)[0]
+        save_picture(row.output, painted, **save_options(flags))
+        took = length(time.perf_counter() - begin)
+        messages.say(f"{name_of(row.content)}: {shape(painted.shape[:2])} in {took}")
+
+    return paint
 
 
 def _prepare(

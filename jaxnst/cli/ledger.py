@@ -110,7 +110,16 @@ def inputs(row: Row) -> list[str]:
     Raises:
       OSError: If one cannot be read.
     """
-    return [_digest(path, os.stat(path).st_mtime_ns) for path in (row.content, *row.styles)]
+    return [digest_of_file(path) for path in (row.content, *row.styles)]
+
+
+def digest_of_file(path: str) -> str:
+    """Return the SHA-256 digest of a file; one that has not changed is read once.
+
+    Raises:
+      OSError: If it cannot be read.
+    """
+    return _digest(path, os.stat(path).st_mtime_ns)
 
 
 @cache
