@@ -7,6 +7,7 @@ import re
 import signal
 import subprocess
 import sys
+import time
 from functools import partial
 from pathlib import Path
 
@@ -14,7 +15,7 @@ import helpers
 import pytest
 
 from jaxnst.cli.ledger import Ledger
-from jaxnst.cli.locking import alone_in
+from jaxnst.cli.locking import OLD, alone_in
 from jaxnst.cli.rows import Row
 from jaxnst.image import load_image, save_image
 
@@ -54,7 +55,7 @@ def test_killed_stopped_or_doubled_nothing_is_lost(folder):
     seen = json.loads(done.stdout)
     assert seen["whole"] == 0 and seen["same"], seen
     assert seen["killed"].count(-signal.SIGKILL) >= 5 and set(seen["killed"]) <= {0, -9}
-    assert seen["both"] == [0, 1] and "another batch is at work" in Path("out.log").read_text()
+    assert seen["both"] == [0, 1] and "another process is at work" in Path("out.log").read_text()
     assert (seen["doubled"], seen["hidden"]) == (0, [])
     assert (seen["stopped"], seen["cut"], seen["cut_hidden"]) == (130, [True, True, 0], [])
 
@@ -78,21 +79,27 @@ def other():
         process.kill()
 
 
-def test_a_second_process_on_the_same_rows_is_refused_in_one_line(batched, other):
+def half(seconds):
+    """Leave a file that was last written to so long ago."""
     left = Path("out/.jaxnst-half.tmp")
     left.write_bytes(b"half a picture")
+    os.utime(left, (time.time() - seconds,) * 2)
+    return left
+
+
+def test_a_second_process_on_the_same_rows_is_refused_in_one_line(batched, other):
+    left = half(OLD + 60)
     for shard in ("1/1", "1/2", "2/3"):
         status, out, err = batched(*FOLDERS, *SMALL, "--shard", shard)
         assert (status, out) == (1, "")
-        assert re.fullmatch(r"jaxnst batch: error: another batch is at work in out: .+\n", err)
+        assert re.fullmatch(r"jaxnst batch: error: another process is at work in out: .+\n", err)
     with alone_in("out", (2, 2)):
         assert left.exists()  # it may be the other's
     assert not Path("out/results.jsonl").exists()
 
 
 def test_a_lock_that_a_killed_process_left_is_in_nobody_s_way(other):
-    left = Path("out/.jaxnst-half.tmp")
-    left.write_bytes(b"half a picture")
+    left = half(OLD + 60)
     other.kill()
     other.wait()
     assert Path("out/.jaxnst-1-of-2.lock").exists()
@@ -100,6 +107,14 @@ def test_a_lock_that_a_killed_process_left_is_in_nobody_s_way(other):
         with alone_in("out", shard):
             assert not left.exists()
     assert not list(Path("out").iterdir())
+
+
+def test_a_file_that_is_still_written_is_left_alone(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    Path("out").mkdir()
+    left = half(OLD - 60)
+    with alone_in("out", (1, 1)):
+        assert left.exists()
 
 
 # No room.

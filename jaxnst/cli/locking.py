@@ -1,8 +1,9 @@
-"""One batch at a time in a folder of results, or one for each shard of it."""
+"""One process at a time in a folder of results, or one for each shard of it."""
 
 import contextlib
 import os
 import re
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -15,7 +16,11 @@ PATIENCE = 1.0
 
 LOCK = re.compile(r"\.jaxnst-(\d+)-of-(\d+)\.lock")
 LEFT = ".jaxnst-*.tmp"
-"""Files that a process was writing when it was killed."""
+"""Files that are being written, or that a process was writing when it was killed."""
+
+OLD = 24 * 3600.0
+"""Seconds after which nobody writes any more. Not everyone who does holds a lock: a single film is
+written for hours."""
 
 
 @contextlib.contextmanager
@@ -24,7 +29,7 @@ def alone_in(folder: str, shard: tuple[int, int]) -> Iterator[None]:
 
     The lock is the operating system's, and ends with the process that holds it, however that ends;
     the file is but its name. Who finds nobody else at work also clears away what a killed process
-    left half-written.
+    left half-written a day or more ago.
 
     Args:
       folder: It must be there.
@@ -45,7 +50,9 @@ def alone_in(folder: str, shard: tuple[int, int]) -> Iterator[None]:
             raise OSError(_busy(folder))
         if not others:
             for path in Path(folder).glob(LEFT):
-                path.unlink(missing_ok=True)
+                with contextlib.suppress(FileNotFoundError):
+                    if time.time() - path.stat().st_mtime > OLD:
+                        path.unlink()
         yield
     finally:
         with contextlib.suppress(OSError):  # Windows keeps what is open
@@ -74,6 +81,6 @@ def _is_held(path: Path, own: Path) -> bool:
 
 def _busy(folder: str) -> str:
     return (
-        f"another batch is at work in {name_of(os.fspath(folder))}: wait for it, choose another "
-        "--out, or divide the rows by --shard I/N"
+        f"another process is at work in {name_of(os.fspath(folder))}: wait for it, choose another "
+        "folder, or divide the rows of jaxnst batch by --shard I/N"
     )
