@@ -98,10 +98,12 @@ def test_a_folder_is_painted_once_and_what_has_changed_again(folder, instant, rn
     assert (painted("--alpha", "0.5"), painted("--alpha", "0.5", "--yes")) == (both, [])
     save_image("style.png", rng.uniform(0, 1, (40, 40, 3)).astype(np.float32))
     assert painted("--alpha", "0.5") == both
+    assert painted("--style-mask", "photos/a.png") == both
+    assert instant("photos", "style.png", "photos/a.png", "-o", "painted")[1].split() == both
     log = (folder / "painted/results.jsonl").read_text()
     lines = [json.loads(line) for line in log.splitlines()]
-    assert len(lines) == 8
-    assert all(line["styles"] == ["style.png"] and line["error"] is None for line in lines)
+    assert len(lines) == 12
+    assert all(line["styles"][0] == "style.png" and line["error"] is None for line in lines)
 
 
 def test_a_folder_without_a_style_is_one_line(folder, instant):

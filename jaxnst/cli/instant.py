@@ -213,10 +213,12 @@ def _beside(flags: argparse.Namespace) -> list[str]:
 def _settings(flags: argparse.Namespace, files: dict[str, str]) -> str:
     """Digest all that decides a result but its content."""
     said = {name: value for name, value in vars(flags).items() if name not in NO_MATTER}
-    beside = [files[source] for source in _beside(flags)]
-    beside += [path for name in FILES if (path := getattr(flags, name))]
-    words = repr((sorted(said.items()), [digest_of_file(path) for path in beside]))
-    return hashlib.sha256(words.encode()).hexdigest()[:16]
+    for role in ("styles", "style_mask"):
+        said[role] = [digest_of_file(files[source]) for source in getattr(flags, role)]
+    for role in FILES:
+        path = getattr(flags, role)
+        said[role] = path and digest_of_file(path)
+    return hashlib.sha256(repr(sorted(said.items())).encode()).hexdigest()[:16]
 
 
 def _read(files: dict[str, str], source: str, *, least: int = 16) -> Pixels:
