@@ -97,7 +97,7 @@ class TorchWCT:
 
 
 def _transformed(content: torch.Tensor, style: torch.Tensor) -> torch.Tensor:
-    """Give a feature map the style's mean and covariance: Li et al. 2017, eqs. 1 and 2."""
+    """Give a feature map the style's mean and covariance: Li et al. 2017, eqs. 2 and 3."""
     rows = content[0].permute(1, 2, 0).flatten(0, 1)
     mean, values, vectors = _spectrum(rows)
     style_mean, style_values, style_vectors = _spectrum(style[0].permute(1, 2, 0).flatten(0, 1))

@@ -198,6 +198,8 @@ def test_models_that_ship_are_listed_and_go_by_their_names(call, folder, monkeyp
         monkeypatch.setattr(module, "bundled_styles", lambda: shipped)
     assert call("apply", "--list") == (0, "waves  random numbers\n", "")
     assert call("apply", "waves", "photos/a.png", "-o", "out.png", "--no-cache")[0] == 0
+    for _ in range(2):  # the second time there is a folder of the model's name
+        assert call("apply", "waves", "photos", "-o", "waves", "--no-cache")[0] == 0
     status, _, err = call("apply", "wave", "photos/a.png", "-o", "out.png")
     assert status == 1
     assert err == (
@@ -222,6 +224,8 @@ def test_a_loss_network_is_refused_in_one_line(call):
         (("photos/a.png", "-o", "-"), "-o - is no folder or file"),
         (("photos", "-o", "photos/"), "-o photos/ is a folder of inputs: name another"),
         (("photos/*.png", "-o", "photos"), "-o photos is a folder of inputs: name another"),
+        (("photos/a.png", "photos/b.jpg", "-o", "photos"), "-o photos is a folder of inputs"),
+        (("photos/a.png", "-o", "out.heic"), "has the ending .heic, expected one of .jpg"),
         (("photos/q*.png", "-o", "out"), "there is no picture or film in photos/q*.png"),
         (("photos/a.png", "photos/b.jpg", "--quality", "9", "-o", "out"), "--quality is for JPEG"),
         (("photos/a.png", "a.jpg", "-o", "out"), "out/a-waves.png would be made twice, of"),

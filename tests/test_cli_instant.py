@@ -98,12 +98,23 @@ def test_a_folder_is_painted_once_and_what_has_changed_again(folder, instant, rn
     assert (painted("--alpha", "0.5"), painted("--alpha", "0.5", "--yes")) == (both, [])
     save_image("style.png", rng.uniform(0, 1, (40, 40, 3)).astype(np.float32))
     assert painted("--alpha", "0.5") == both
-    assert painted("--style-mask", "photos/a.png") == both
-    assert instant("photos", "style.png", "photos/a.png", "-o", "painted")[1].split() == both
+    assert painted("--style-mask", "style.png") == both
+    assert instant("photos", "style.png", "style.png", "-o", "painted")[1].split() == both
     log = (folder / "painted/results.jsonl").read_text()
     lines = [json.loads(line) for line in log.splitlines()]
     assert len(lines) == 12
     assert all(line["styles"][0] == "style.png" and line["error"] is None for line in lines)
+
+
+def test_what_is_hidden_is_not_painted(folder, instant):
+    (folder / "photos/._a.png").write_bytes(b"what macOS puts there")
+    status, out, _ = instant("photos", "style.png", "-o", "painted")
+    assert (status, len(out.split())) == (0, 2)
+
+
+def test_nothing_is_downloaded_for_a_network_without_decoders(folder, call):
+    arguments = ("photos/a.png", "style.png", "-o", "out.png", "--network", "vgg19", "--yes")
+    refused(call("instant", *arguments), 2, "no decoders for vgg19 ship", "--decoders")
 
 
 def test_a_folder_without_a_style_is_one_line(folder, instant):
@@ -140,7 +151,8 @@ def test_several_styles_with_masks(folder, instant):
         (["photos/a.png", "style.png", "-o", "photos/a.png"], 2, "would overwrite"),
         (["photos/a.png", "style.png", "-o", "none/out.png"], 1, "none"),
         (["photos/z.png", "style.png", "-o", "out.png"], 1, "photos/z.png"),
-        (["photos", "style.png", "-o", "photos"], 2, "is the folder of CONTENT"),
+        (["photos", "style.png", "-o", "photos"], 2, "is a folder of CONTENT"),
+        (["photos/*.png", "style.png", "-o", "photos"], 2, "is a folder of CONTENT"),
         (["photos", "style.png", "-o", "style.png"], 2, "is a file, expected a folder"),
         (["*.png", "photos/style.png", "-o", "photos"], 2, "photos/style.png would overwrite"),
         (["none/*.png", "style.png", "-o", "out"], 2, "there is no picture in"),

@@ -194,7 +194,7 @@ def decoded(x, parameters, names):
 
 
 def whitened_and_coloured(x, style):
-    """Li et al. 2017, eqs. 1 and 2, on rows."""
+    """Li et al. 2017, eqs. 2 and 3, on rows."""
     flat_x, flat_s = rows(x), rows(style)
     values, vectors = np.linalg.eigh(np.cov(flat_x.T, bias=True))
     kept = values > 1e-5 * values[-1]

@@ -190,7 +190,8 @@ def test_frames_are_painted_as_pictures_are():
         (np.zeros((32, 40, 3), np.uint8), TypeError, "dtype uint8, expected floating point"),
         (np.zeros((32, 40), np.float32), ValueError, r"shape \(32, 40\), expected"),
         (np.zeros((0, 32, 40, 3), np.float32), ValueError, "shape"),
-        (np.full((32, 40, 3), np.nan, np.float32), ValueError, "not finite"),
+        (np.full((32, 40, 3), np.nan, np.float32), ValueError, "outside"),
+        (np.full((32, 40, 3), 2, np.float32), ValueError, "divide 8-bit values by 255"),
         (np.zeros((7, 40, 3), np.float32), ValueError, "40x7, expected at least 8 pixels"),
     ],
 )

@@ -7,7 +7,6 @@ import argparse
 import hashlib
 import os
 from collections.abc import Sequence
-from glob import glob
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -102,8 +101,10 @@ def _run(flags: argparse.Namespace, prog: str) -> int:
         check_row(row, flags)
         return _work([row], None, flags, messages)
     # Or the same command would go on with its own results.
-    if any(_lists(where, flags.output) for where in flags.inputs):
-        raise UsageError(f"-o {name_of(flags.output)} is a folder of inputs: name another")
+    if len(sources) > 1 or is_several(flags.inputs[0]):
+        folders = {os.path.dirname(source) or os.curdir for source in sources}
+        if any(same_file(folder, flags.output) for folder in folders):
+            raise UsageError(f"-o {name_of(flags.output)} is a folder of inputs: name another")
     rows = _rows(sources, flags)
     os.makedirs(flags.output, exist_ok=True)
     with alone_in(flags.output, (1, 1)):
@@ -143,20 +144,12 @@ def _sources(given: Sequence[str]) -> list[str]:
     return list(dict.fromkeys(found))
 
 
-def _lists(where: str, folder: str) -> bool:
-    """Tell whether a folder or pattern lists what is in a folder."""
-    if os.path.isdir(where):
-        return same_file(where, folder)
-    return is_several(where) and any(
-        same_file(os.path.dirname(path) or os.curdir, folder) for path in glob(where)
-    )
-
-
 def _is_file(output: str, sources: Sequence[str]) -> bool:
     """Tell whether the output is a single result's own file, else a folder.
 
     Raises:
-      UsageError: It is a file, and there are several inputs, or it is an input.
+      UsageError: It is a file, and there are several inputs, or it is an input, or it could be
+        either.
     """
     ending = Path(output).suffix.lower()
     if os.path.isdir(output) or output.endswith(("/", os.sep)):
@@ -169,6 +162,11 @@ def _is_file(output: str, sources: Sequence[str]) -> bool:
             f"-o {name_of(output)} is a file, but there are {len(sources)} inputs: name a folder"
         )
     refuse_meeting([("-o", output)], sources)
+    if len(sources) == 1 and ending and not known and not os.path.exists(output):
+        raise UsageError(
+            f"-o {name_of(output)} has the ending {ending}, expected one of {', '.join(KNOWN)}: if "
+            f"it is to be a folder, say {name_of(output)}/"
+        )
     return len(sources) == 1 and (known or os.path.exists(output))
 
 
@@ -218,7 +216,7 @@ def _model(flags: argparse.Namespace) -> str:
     """Return the model's file: a path, or what ships by that name."""
     given: str = flags.model
     shipped = bundled_styles()
-    return str(shipped[given]) if given in shipped and not os.path.exists(given) else given
+    return str(shipped[given]) if given in shipped and not os.path.isfile(given) else given
 
 
 def _settings(flags: argparse.Namespace) -> str:

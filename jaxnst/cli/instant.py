@@ -163,8 +163,9 @@ def _rows(flags: argparse.Namespace) -> tuple[list[Row], bool]:
         for path in pictures("CONTENT", content)
     ]
     refuse_one_name(rows, "rename one of them")
-    if any(same_file(row.output, row.content) for row in rows):
-        raise UsageError(f"-o {name_of(flags.output)} is the folder of CONTENT: {OTHER}")
+    # Or the same command would go on with its own results.
+    if any(same_file(os.path.dirname(row.content) or os.curdir, flags.output) for row in rows):
+        raise UsageError(f"-o {name_of(flags.output)} is a folder of CONTENT: {OTHER}")
     for row in rows:
         refuse_meeting([("-o", row.output)], beside)
     return rows, True
@@ -193,7 +194,7 @@ def _paint_all(flags: argparse.Namespace, rows: list[Row], messages: Messages) -
             try:
                 seen = inputs(row)
                 paint(row, _read(files, row.content))
-            except (OSError, ValueError) as error:
+            except Exception as error:  # one that is too large for the machine, too
                 failed += 1
                 ledger.write(row, settings, styles=names, error=explain(error))
                 complain(messages.prog, explain(error), FAILED)
@@ -257,7 +258,7 @@ def _prepare(
 ) -> "OnePass":
     from jaxnst.cli.device import keep_programs, use_device
     from jaxnst.cli.loading import load_for
-    from jaxnst.feedforward.decoders import load_autoencoders
+    from jaxnst.feedforward.decoders import BUNDLED, load_autoencoders
     from jaxnst.feedforward.instant import style_images
     from jaxnst.feedforward.one_pass import Instant, OnePass
 
@@ -266,6 +267,11 @@ def _prepare(
     use_device(flags.device)
     wanted = [f"relu{level}_1" for level in flags.levels]
     name = flags.network or DEFAULT
+    if name not in BUNDLED and flags.decoders is None:
+        raise UsageError(
+            f"no decoders for {name} ship with jaxnst, only for {', '.join(BUNDLED)}: give a file "
+            "of scripts/train_decoders.py (--decoders)"
+        )
     network = load_for(name, wanted, flags, why=f", so there is no level {max(flags.levels)}")
     autoencoders = load_autoencoders(network, decoders=flags.decoders)
     if not flags.no_cache and (trouble := keep_programs()):

@@ -74,7 +74,8 @@ def pictures(
       UsageError: If there is none.
     """
     if os.path.isdir(where):
-        found = [os.path.join(where, name) for name in os.listdir(where)]
+        # What is hidden is nobody's photograph: macOS puts ._a.jpg beside a.jpg.
+        found = [os.path.join(where, n) for n in os.listdir(where) if not n.startswith(".")]
     else:
         found = [where] if os.path.exists(where) else glob.glob(where, recursive=True)
     found = sorted(p for p in found if Path(p).suffix.lower() in endings and not os.path.isdir(p))

@@ -8,13 +8,12 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from jaxnst.feedforward.decoders import BUNDLED, Autoencoder, load_autoencoders
-from jaxnst.feedforward.one_pass import LEVELS, SCALES, Instant, OnePass
+from jaxnst.feedforward.one_pass import LEVELS, Instant, OnePass
 from jaxnst.feedforward.transforms import Transform
 from jaxnst.guidance import Guidance, StyleMix
 from jaxnst.networks.registry import LossNetwork
 from jaxnst.pictures import check_picture, style_pictures
 from jaxnst.result import Picture
-from jaxnst.schedule import make_schedule
 from jaxnst.targets import StyleImage
 
 
@@ -99,8 +98,6 @@ def start_in_one_pass(
 ) -> Picture:
     """Paint what an optimisation starts from, with the network that ships, whichever looks on.
 
-    Levels for which a style is too small are left out.
-
     Args:
       content: ``(H, W, 3)`` RGB in [0, 1].
       styles: The style images.
@@ -111,11 +108,7 @@ def start_in_one_pass(
       RGB in [0, 1].
     """
     autoencoders = load_autoencoders(next(iter(BUNDLED)))
-    shapes = [style.image.shape[:2] for style in styles]
-    scale = make_schedule(content.shape[:2], shapes, SCALES, size=size).scales[-1]
-    least = min(min(sides) for sides in scale.styles)
-    levels = tuple(level for level in LEVELS if autoencoders[level].least <= least)
-    known = {"", *(autoencoders[level].layer for level in levels)}
+    known = {"", *(autoencoders[level].layer for level in LEVELS)}
     mix = {layer: weights for layer, weights in guidance.mix.items() if layer in known}
-    one_pass = OnePass(autoencoders, styles, Instant(levels=levels), size=size)
+    one_pass = OnePass(autoencoders, styles, Instant(), size=size)
     return one_pass.through([content], styles, [replace(guidance, mix=mix)])[0][..., :3]

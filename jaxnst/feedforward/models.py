@@ -83,7 +83,7 @@ def load_model(source: str | os.PathLike[str]) -> Model:
       OSError: If it cannot be read.
     """
     shipped = bundled_styles()
-    if not os.path.exists(source) and os.fspath(source) in shipped:
+    if not os.path.isfile(source) and os.fspath(source) in shipped:
         source = shipped[os.fspath(source)]
     elif not os.path.exists(source):
         ship = f"those that ship are {', '.join(shipped)}" if shipped else "none ship"
@@ -172,8 +172,8 @@ def apply_model(
             f"image has shape {given.shape}, expected (height, width, 3), or (batch, height, "
             "width, 3)"
         )
-    if not np.isfinite(given).all():
-        raise ValueError("image holds values that are not finite, expected numbers in [0, 1]")
+    if not (np.isfinite(given).all() and given.min() >= 0 and given.max() <= 1):
+        raise ValueError("image has values outside [0, 1]: divide 8-bit values by 255")
     return _painted(model.module, model.params, jnp.asarray(given, jnp.float32))
 
 

@@ -82,7 +82,7 @@ def style_root(
 
     Args:
       features: Feature map of the style.
-      transform: ``whiten``: the root of the covariance (Li et al. 2017, eq. 2: ``E D^(1/2) E^T``);
+      transform: ``whiten``: the root of the covariance (Li et al. 2017, eq. 3: ``E D^(1/2) E^T``);
         ``moments``: standard deviations (Huang and Belongie 2017, eq. 8), as a diagonal matrix.
       weights: Of positions, sum 1; None: all alike.
     """
@@ -99,7 +99,7 @@ def to_style(
 ) -> Affine:
     """Return the map that gives a content's feature map a style's statistics.
 
-    With ``whiten``, the result has the style's mean and covariance: Li et al. 2017, eqs. 1 and 2.
+    With ``whiten``, the result has the style's mean and covariance: Li et al. 2017, eqs. 2 and 3.
     With ``moments``, mean and variance of every channel: Huang and Belongie 2017, eq. 8.
 
     Args:
