@@ -5,6 +5,7 @@ import json
 import numpy as np
 import pytest
 
+from jaxnst.cli import device
 from jaxnst.feedforward.decoders import Decoder
 from jaxnst.image import load_image, save_image
 from jaxnst.networks.vgg import VGG19_LITE
@@ -110,6 +111,18 @@ def test_what_is_hidden_is_not_painted(folder, instant):
     (folder / "photos/._a.png").write_bytes(b"what macOS puts there")
     status, out, _ = instant("photos", "style.png", "-o", "painted")
     assert (status, len(out.split())) == (0, 2)
+
+
+@pytest.mark.parametrize(
+    ("more", "words"),
+    [
+        ((), "32x27 takes about 540 KiB of memory and 98 KiB are available: take a smaller --size"),
+        (("--style-size", "40"), "take a smaller --style-size"),
+    ],
+)
+def test_what_does_not_fit_into_memory_is_refused(folder, instant, monkeypatch, more, words):
+    monkeypatch.setattr(device, "available_memory", lambda _: 600_000 if more else 100_000)
+    refused(instant("photos/a.png", "style.png", "-o", "out.png", "--quiet", *more), 1, words)
 
 
 def test_nothing_is_downloaded_for_a_network_without_decoders(folder, call):

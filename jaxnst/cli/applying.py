@@ -18,7 +18,7 @@ from jaxnst import film
 from jaxnst._files import name_of
 from jaxnst.cli.errors import UsageError, explain
 from jaxnst.cli.ledger import Ledger, inputs
-from jaxnst.cli.messages import Messages, amount, length, shape
+from jaxnst.cli.messages import Messages, length, shape
 from jaxnst.cli.rows import Row
 from jaxnst.cli.saving import print_path, save_options
 from jaxnst.image import (
@@ -44,9 +44,6 @@ AT_ONCE = 4
 
 PIXELS_AT_ONCE = 4_000_000
 """About as many pixels are painted at a time, if that is more than one picture."""
-
-MAPS = 5
-"""As many maps of the first layer are about in memory at a time."""
 
 PATIENCE = 30.0
 """Seconds that a stopped work is waited for, so that it clears away what it has begun."""
@@ -178,9 +175,10 @@ class Work:
 
     def picture(self, row: Row, picture: Pixels, model: "Model", device: "jax.Device") -> None:
         """Paint and save a picture; its transparency stays where the file can hold it."""
+        from jaxnst.cli.device import refuse_too_large
         from jaxnst.feedforward import apply_model
 
-        self.refuse_too_large(picture.shape[:2], 1, model, device)
+        refuse_too_large(picture.shape[:2], model.module.widths[0], device)
         seen = fill_hidden(picture) if picture.shape[2] == 4 else picture
         painted = np.asarray(apply_model(model, seen))
         if picture.shape[2] == 4:
@@ -194,12 +192,14 @@ class Work:
 
     def film(self, row: Row, facts: film.Film, model: "Model", device: "jax.Device") -> None:
         """Paint and save a film."""
+        from jaxnst.cli.device import refuse_too_large
         from jaxnst.feedforward import paint_frames
 
         size = facts.fitting(self.flags.size)
         at_once = max(1, min(AT_ONCE, PIXELS_AT_ONCE // (size[0] * size[1])))
         batch = self.flags.batch or at_once
-        self.refuse_too_large(size, batch, model, device)
+        way = "--size or --batch" if batch > 1 else "--size"
+        refuse_too_large(size, model.module.widths[0], device, batch=batch, way=way)
         notices = film.repaint(
             row.content,
             row.output,
@@ -211,25 +211,6 @@ class Work:
         )
         for notice in notices:
             self.messages.notice(notice)
-
-    def refuse_too_large(
-        self, size: tuple[int, int], batch: int, model: "Model", device: "jax.Device"
-    ) -> None:
-        """Refuse what would not fit into memory.
-
-        Raises:
-          ValueError: It does not fit.
-        """
-        from jaxnst.cli.device import available_memory
-
-        there = available_memory(device)
-        needed = 4 * MAPS * model.module.widths[0] * batch * size[0] * size[1]
-        if there is not None and needed > there:
-            fewer = " or --batch" if batch > 1 else ""
-            raise ValueError(
-                f"{shape(size)} takes about {amount(needed)} of memory and {amount(there)} are "
-                f"available: take a smaller --size{fewer}"
-            )
 
 
 def look(row: Row) -> film.Film:

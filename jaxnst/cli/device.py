@@ -12,8 +12,13 @@ import platformdirs
 
 from jaxnst._files import reason
 from jaxnst.cli.errors import UsageError
+from jaxnst.cli.messages import amount, shape
 
 DETERMINISTIC = "--xla_gpu_deterministic_ops=true"
+
+MAPS = 5
+"""As many maps of a network's first layer are about in memory while it paints in one pass, or fewer
+(3 of 32 channels, XLA says, by the decoders that ship, and 4 while they look at a style)."""
 
 Wanted = tuple[str, int | None] | None
 """A kind of device, and which one; None: what JAX would take by itself, or the first."""
@@ -113,6 +118,30 @@ def available_memory(device: jax.Device) -> int | None:
             return None
         return int(stats["bytes_limit"] - stats.get("bytes_in_use", 0))
     return _available_on_host()
+
+
+def refuse_too_large(
+    size: tuple[int, int], channels: int, device: jax.Device, *, batch: int = 1, way: str = "--size"
+) -> None:
+    """Refuse what would not fit into memory in one pass.
+
+    Args:
+      size: Height and width of the pictures.
+      channels: Of the network's first layer.
+      device: Where it is to be painted.
+      batch: How many at a time.
+      way: Flags by which less memory would be taken.
+
+    Raises:
+      ValueError: It does not fit.
+    """
+    there = available_memory(device)
+    needed = 4 * MAPS * channels * batch * size[0] * size[1]
+    if there is not None and needed > there:
+        raise ValueError(
+            f"{shape(size)} takes about {amount(needed)} of memory and {amount(there)} are "
+            f"available: take a smaller {way}"
+        )
 
 
 def _available_on_host(

@@ -31,10 +31,12 @@ from jaxnst.cli.rows import Row, is_several, name_after, pictures, refuse_one_na
 from jaxnst.cli.saving import check_format, print_path, save_options, save_picture
 from jaxnst.cli.stopping import Stopped, stoppable
 from jaxnst.cli.values import number, wholes
-from jaxnst.image import check_output, check_side, load_image
+from jaxnst.image import check_output, check_side, fit, load_image
 from jaxnst.srgb import Pixels
 
 if TYPE_CHECKING:
+    import jax
+
     from jaxnst.feedforward.one_pass import OnePass
 
 DEFAULT = "vgg19-lite"
@@ -238,10 +240,11 @@ def _painter(
     styles = [_read(files, source) for source in flags.styles]
     masks = [_read(files, source, least=1) for source in flags.mask]
     style_masks = [_read(files, source, least=1) for source in flags.style_mask]
-    one_pass = _prepare(flags, styles, style_masks, messages)
+    one_pass, device = _prepare(flags, styles, style_masks, messages)
 
     def paint(row: Row, picture: Pixels) -> None:
         begin = time.perf_counter()
+        _check_memory(flags, picture, styles, one_pass, device)
         painted = one_pass.paint([picture], masks=masks)[0]
         save_picture(row.output, painted, **save_options(flags))
         took = length(time.perf_counter() - begin)
@@ -250,12 +253,28 @@ def _painter(
     return paint
 
 
+def _check_memory(
+    flags: argparse.Namespace,
+    picture: Pixels,
+    styles: list[Pixels],
+    one_pass: "OnePass",
+    device: "jax.Device",
+) -> None:
+    from jaxnst.cli.device import refuse_too_large
+
+    refuse_too_large(fit(picture.shape[:2], flags.size), one_pass.width, device)
+    for style in styles:
+        longest = min(max(style.shape[:2]), flags.style_size or flags.size)
+        size = fit(style.shape[:2], longest)
+        refuse_too_large(size, one_pass.width, device, way="--style-size")
+
+
 def _prepare(
     flags: argparse.Namespace,
     styles: list[Pixels],
     style_masks: list[Pixels],
     messages: Messages,
-) -> "OnePass":
+) -> "tuple[OnePass, jax.Device]":
     from jaxnst.cli.device import keep_programs, use_device
     from jaxnst.cli.loading import load_for
     from jaxnst.feedforward.decoders import BUNDLED, load_autoencoders
@@ -264,7 +283,7 @@ def _prepare(
 
     with blaming_flags():
         method = Instant(alpha=flags.alpha, levels=flags.levels, transform=flags.transform)
-    use_device(flags.device)
+    device = use_device(flags.device)
     wanted = [f"relu{level}_1" for level in flags.levels]
     name = flags.network or DEFAULT
     if name not in BUNDLED and flags.decoders is None:
@@ -277,7 +296,7 @@ def _prepare(
     if not flags.no_cache and (trouble := keep_programs()):
         messages.notice(trouble)
     with blaming_flags():
-        return OnePass(
+        one_pass = OnePass(
             autoencoders,
             style_images(styles),
             method,
@@ -286,3 +305,4 @@ def _prepare(
             style_mix=style_mix_of(flags),
             style_masks=style_masks,
         )
+    return one_pass, device

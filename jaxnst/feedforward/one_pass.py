@@ -102,6 +102,11 @@ class OnePass:
         self._mixture(Guidance(check_mix(style_mix, count)), count)
         self._summaries: dict[tuple[str, Size], tuple[Summary, ...]] = {}
 
+    @property
+    def width(self) -> int:
+        """Channels of the largest maps."""
+        return int(self.params[0][0]["conv1_1"]["kernel"].shape[-1])
+
     def paint(
         self, contents: Sequence[ArrayLike], *, masks: Sequence[ArrayLike] = ()
     ) -> list[Picture]:
