@@ -1,6 +1,7 @@
 """Films: pictures changed, times, sound and orientation kept; whatever is wrong with files."""
 
 from fractions import Fraction
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -89,6 +90,44 @@ def test_a_film_that_is_to_be_turned_is_painted_upright(source, output):
     assert np.abs(seen[0][0] - np.int16(right)).mean() < NEAR
     assert np.abs(read_back(output)[1][0] - np.int16(255 - right)).mean() < NEAR
     assert read_film(output).turns == 0
+
+
+def joined(tmp_path, **facts):
+    write_film(tmp_path / "part.ts", count=20, kind="mpegts", **facts)
+    (tmp_path / "film.ts").write_bytes((tmp_path / "part.ts").read_bytes() * 2)
+    return tmp_path / "film.ts"
+
+
+def test_films_joined_end_to_end_are_shown_one_after_the_other(tmp_path, output):
+    assert negative(joined(tmp_path, sound=None), output)[0] == ()
+    np.testing.assert_allclose(read_back(output)[0], np.arange(40) / 10, atol=1e-3)
+
+
+def test_sound_stays_in_step_where_films_were_joined(tmp_path, output):
+    import av
+
+    assert negative(joined(tmp_path), output)[0] == ()
+    times, _, sound = read_back(output)
+    later = np.subtract(times[20:], times[:20])
+    np.testing.assert_allclose(later, later[0], atol=1e-3)
+    assert len(times) == 40 and 2 <= later[0] < 2.1 and sound == pytest.approx(4.1, abs=0.2)
+    with av.open(str(output)) as film:
+        packets = [(bytes(p), p.pts * p.time_base) for p in film.demux(audio=0) if p.size]
+    starts = [time for data, time in packets if data == packets[5][0]]
+    assert len(starts) == 2 and starts[1] - starts[0] == pytest.approx(later[0], abs=1e-3)
+
+
+def test_a_piece_from_before_a_join_may_come_after_it():
+    pictures, sound = SimpleNamespace(index=0), SimpleNamespace(index=1)
+    films, moved = reading.Joined(), []
+    times = [(0, 10), (1, 10), (0, 30), (1, 28), (1, 10), (0, 31), (0, 10), (1, 12), (0, 12)]
+    for index, time in times:
+        packet = SimpleNamespace(
+            stream=(pictures, sound)[index], time_base=Fraction(1), dts=time, pts=None, duration=2
+        )
+        films.move(packet)
+        moved.append(packet.dts)
+    assert moved == [10, 10, 30, 28, 32, 31, 32, 34, 34]
 
 
 def test_uneven_times_are_kept(tmp_path, output):

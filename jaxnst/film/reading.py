@@ -32,6 +32,9 @@ UNSAID = 2
 HD = 720
 """Lines from which a film that does not say its colours is taken for BT.709."""
 
+FALL = Fraction(1, 10)
+"""Seconds that times fall by where they begin anew; less is how files are."""
+
 MISSING = "films need PyAV: pip install 'jaxnst[watch]'"
 
 
@@ -68,6 +71,39 @@ class Faults:
 
     def __init__(self) -> None:
         self.packets, self.cut = 0, False
+
+
+class Joined:
+    """Times that go on where those of a file begin anew, as of films joined end to end.
+
+    One shift serves pictures and sound, so that they stay in step: it begins where the longer of
+    them ended.
+    """
+
+    def __init__(self) -> None:
+        self.shift = self.end = Fraction(0)
+        self.shifts: dict[int, Fraction] = {}
+        self.last: dict[int, Fraction] = {}
+
+    def move(self, packet: Any) -> None:
+        """Move the times of a packet; those of each stream in the order of the file."""
+        base, stream = fraction(packet.time_base), packet.stream.index
+        if base is None or packet.dts is None:
+            return
+        time = packet.dts * base
+        shown = time if packet.pts is None else packet.pts * base
+        # After a join that another stream showed, there may still be a piece from before it.
+        shift = min(
+            (self.shift, self.shifts.get(stream, Fraction(0))),
+            key=lambda shift: abs(time + shift - self.end),
+        )
+        if shift == self.shift and time + shift < self.last.get(stream, time + shift) - FALL:
+            shift = self.shift = self.end - shown
+        self.shifts[stream], self.last[stream] = shift, time + shift
+        self.end = max(self.end, shown + shift + (packet.duration or 0) * base)
+        packet.dts += round(shift / base)
+        if packet.pts is not None:
+            packet.pts += round(shift / base)
 
 
 def read_film(path: AnyPath) -> Film:
@@ -136,7 +172,7 @@ def decoded(
     import av
 
     heard = [s for s in container.streams.audio if s.codec_context is not None]
-    packets = container.demux(stream, *heard)
+    packets, joined = container.demux(stream, *heard), Joined()
     while True:
         try:
             packet = next(packets, None)
@@ -145,6 +181,7 @@ def decoded(
             return
         if packet is None:
             return
+        joined.move(packet)
         if packet.stream is not stream:
             if not packet.is_corrupt:
                 sound(packet)

@@ -1,6 +1,7 @@
 """Packets of sound, from one file to another: as they are, or encoded anew."""
 
 import contextlib
+import math
 from fractions import Fraction
 from typing import Any
 
@@ -29,11 +30,14 @@ class Passed:
     def __init__(self, target: Any, heard: Any, start: Fraction) -> None:
         self.target, self.start = target, start
         self.stream = target.add_stream_from_template(heard)
+        self.last = -math.inf
 
     def take(self, packet: Any) -> None:
         """Take a packet, or the empty one at the end."""
-        if packet.dts is None:
+        # Where films were joined, the sound of one may reach into the next: heard once.
+        if packet.dts is None or packet.dts <= self.last:
             return
+        self.last = packet.dts
         ticks = round(self.start / (fraction(packet.time_base) or 1))
         packet.dts -= ticks
         if packet.pts is not None:
