@@ -30,9 +30,24 @@ def model(name="small", **changes):
 
 
 def write_film(
-    path, *, count=6, size=(32, 40), rate=10, kind=None, sound="aac", times=None, options=None
+    path,
+    *,
+    count=6,
+    size=(32, 40),
+    rate=10,
+    kind=None,
+    sound="aac",
+    hertz=16000,
+    layout="mono",
+    seconds=None,
+    pause=0,
+    times=None,
+    options=None,
 ):
-    """A film of a red square on gradients that become bluer, with a tone; times in milliseconds."""
+    """A film of a red square on gradients that become bluer; times in milliseconds.
+
+    Its tone is as long as the pictures, or ``seconds``, with a pause half-way, also in seconds.
+    """
     import av
 
     with av.open(str(path), "w", format=kind, options=options or {}) as film:
@@ -41,7 +56,7 @@ def write_film(
         stream.pix_fmt = "yuv420p"
         if times:
             stream.codec_context.time_base = Fraction(1, 1000)
-        heard = film.add_stream(sound, rate=16000, layout="mono") if sound else None
+        heard = film.add_stream(sound, rate=hertz, layout=layout) if sound else None
         for i in range(count):
             frame = av.VideoFrame.from_ndarray(film_picture(i, size), format="rgb24")
             if times:
@@ -49,11 +64,14 @@ def write_film(
             film.mux(stream.encode(frame))
         film.mux(stream.encode(None))
         if heard:
-            seconds = np.arange(16000 * count // rate) / 16000
-            tone = np.int16(8000 * np.sin(2 * np.pi * 440 * seconds))[None]
-            samples = av.AudioFrame.from_ndarray(tone, format="s16", layout="mono")
-            samples.sample_rate, samples.pts = 16000, 0
-            film.mux(heard.encode(samples))
+            at = np.arange(round(hertz * (seconds or count / rate))) / hertz
+            tone = np.int16(8000 * np.sin(2 * np.pi * 440 * at))
+            for half, values in enumerate(np.array_split(tone, 2)):
+                values = values.repeat(heard.codec_context.layout.nb_channels)[None]
+                samples = av.AudioFrame.from_ndarray(values, format="s16", layout=layout)
+                samples.sample_rate = hertz
+                samples.pts = half * ((len(tone) + 1) // 2 + round(hertz * pause))
+                film.mux(heard.encode(samples))
             film.mux(heard.encode(None))
 
 

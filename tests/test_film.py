@@ -30,6 +30,15 @@ def negative(source, output, *, batch=4, longest=None):
     return notices, seen
 
 
+def heard(path):
+    """Times of the pieces of sound, its rate and layout."""
+    import av
+
+    with av.open(str(path)) as opened:
+        frames = list(opened.decode(audio=0))
+    return [frame.time for frame in frames], frames[0].sample_rate, frames[0].layout.name
+
+
 @pytest.fixture
 def source(tmp_path):
     write_film(tmp_path / "film.mp4")
@@ -80,6 +89,37 @@ def test_sound_that_mp4_does_not_hold_is_encoded_anew(tmp_path, output, name):
     write_film(tmp_path / name, sound="pcm_s16le")
     assert negative(tmp_path / name, output)[0] == ()
     assert read_back(output)[2] == pytest.approx(0.6, abs=0.2)
+
+
+@pytest.mark.parametrize(
+    ("name", "hertz", "nearest"), [("film.mov", 192000, 96000), ("film.avi", 11127, 11025)]
+)
+def test_sound_at_a_rate_that_aac_lacks_is_encoded_at_the_nearest(
+    tmp_path, output, name, hertz, nearest
+):
+    write_film(tmp_path / name, sound="pcm_s16le", hertz=hertz)
+    assert negative(tmp_path / name, output)[0] == ()
+    assert read_back(output)[2] == pytest.approx(0.6, abs=0.2)
+    assert heard(output)[1:] == (nearest, "mono")
+
+
+def test_sound_that_is_encoded_anew_may_change_on_the_way(tmp_path, output):
+    parts = b""
+    for layout, hertz in (("stereo", 48000), ("mono", 44100)):
+        write_film(
+            tmp_path / "part.ts", kind="mpegts", sound="mp2", layout=layout, hertz=hertz, count=10
+        )
+        parts += (tmp_path / "part.ts").read_bytes()
+    (tmp_path / "film.ts").write_bytes(parts)
+    assert negative(tmp_path / "film.ts", output)[0] == ()
+    assert read_back(output)[2] == pytest.approx(2, abs=0.2)
+
+
+@pytest.mark.parametrize("name", ["film.mov", "film.mkv"])  # with and without a layout
+def test_sound_that_is_encoded_anew_keeps_its_channels(tmp_path, output, name):
+    write_film(tmp_path / name, sound="pcm_s16le", hertz=48000, layout="5.1")
+    assert negative(tmp_path / name, output)[0] == ()
+    assert heard(output)[1:] == (48000, "5.1")
 
 
 def test_a_film_that_is_to_be_turned_is_painted_upright(source, output):

@@ -1,6 +1,5 @@
 """Packets of sound, from one file to another: as they are, or encoded anew."""
 
-import contextlib
 import math
 from fractions import Fraction
 from typing import Any
@@ -9,6 +8,9 @@ from jaxnst.film.reading import fraction
 
 HELD = ("aac", "mp3", "ac3", "eac3", "opus", "alac", "flac")
 """Sound that MP4 holds."""
+
+LAYOUTS = {1: "mono", 2: "stereo", 3: "3.0", 4: "4.0", 5: "5.0", 6: "5.1", 8: "7.1"}
+"""Of AAC, by the number of channels."""
 
 
 def sound_like(target: Any, heard: Any, start: Fraction) -> "Passed | Encoded":
@@ -50,26 +52,42 @@ class Passed:
 
 
 class Encoded:
-    """Sound as AAC. Arguments as of :func:`sound_like`."""
+    """Sound as AAC, at the nearest rate that there is. Arguments as of :func:`sound_like`."""
 
     def __init__(self, target: Any, heard: Any, start: Fraction) -> None:
+        import av
+
         self.target, self.start = target, start
-        self.rate = heard.codec_context.sample_rate
-        self.stream = target.add_stream("aac", rate=self.rate)
-        self.at: int | None = None
+        context = heard.codec_context
+        rates = av.Codec("aac", "w").audio_rates
+        rate = min(rates, key=lambda rate: abs(rate - context.sample_rate))
+        layout = LAYOUTS.get(context.layout.nb_channels, "stereo")
+        self.stream = target.add_stream("aac", rate=rate, layout=layout)
+        self.kind: tuple[Any, ...] = ()
+        self.at: Fraction | None = None
 
     def take(self, packet: Any) -> None:
         """Take a packet, or the empty one at the end."""
         import av
 
-        with contextlib.suppress(av.error.InvalidDataError):  # a piece less
-            for frame in packet.decode():
-                # Counted in samples from the first: times of packets may be coarse.
-                if self.at is None:
-                    self.at = round((Fraction(frame.time or 0) - self.start) * self.rate)
-                frame.time_base, frame.pts = Fraction(1, self.rate), self.at
-                self.at += frame.samples
-                self.target.mux(self.stream.encode(frame))
+        try:
+            frames = packet.decode()
+        except av.FFmpegError:  # a piece less
+            return
+        context = self.stream.codec_context
+        for frame in frames:
+            kind = frame.format.name, frame.layout.name, frame.sample_rate
+            if kind != self.kind:  # it may change on the way
+                self.kind = kind
+                self.resampler = av.AudioResampler(context.format, context.layout, context.rate)
+            # Counted in samples from the first: times of packets may be coarse.
+            if self.at is None:
+                self.at = Fraction(frame.time or 0) - self.start
+            frame.time_base = Fraction(1, frame.sample_rate)
+            frame.pts = round(self.at * frame.sample_rate)
+            self.at += Fraction(frame.samples, frame.sample_rate)
+            for resampled in self.resampler.resample(frame):
+                self.target.mux(self.stream.encode(resampled))
 
     def end(self) -> None:
         """Write what the encoder has kept back."""
