@@ -1,5 +1,6 @@
 """Films: pictures changed, times, sound and orientation kept; whatever is wrong with files."""
 
+import errno
 from fractions import Fraction
 from types import SimpleNamespace
 
@@ -267,6 +268,25 @@ def test_a_film_that_changes_its_size_is_refused_and_nothing_is_written(tmp_path
         negative(tmp_path / "film.ts", output)
     assert output.read_bytes() == b"what was there"
     assert not list(tmp_path.glob(".*"))
+
+
+@pytest.mark.parametrize(
+    ("code", "kind", "message"),
+    [
+        (errno.ENOSPC, OSError, r"out.mp4 could not be saved \(No space .*\): make room or choose"),
+        (errno.EINVAL, ValueError, r"film.mp4 cannot be written as MP4 \(Invalid argument\): conv"),
+    ],
+)
+def test_room_is_asked_for_only_where_the_system_cannot_write(source, output, code, kind, message):
+    import av
+
+    def fail(_):
+        av.error.err_check(-code)
+
+    facts = read_film(source)
+    with pytest.raises(kind, match=message):
+        repaint(source, output, np.array, film=facts, size=(32, 40), batch=2, tell=fail)
+    assert [path.name for path in output.parent.iterdir()] == ["film.mp4"]
 
 
 def test_what_stops_the_work_leaves_nothing_behind(source, output):

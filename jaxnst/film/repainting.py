@@ -48,14 +48,14 @@ def repaint(
       What a person should know: that the film was cut short, or that something was left out.
 
     Raises:
-      ValueError: A picture has another size than the first.
+      ValueError: A picture has another size than the first, or MP4 does not hold what is there.
       OSError: The result cannot be written; what was there before is unchanged.
     """
     faults = Faults()
     with (
         _files.replacing(output) as temporary,
         opened(source) as (container, stream),
-        writing(temporary) as target,
+        writing(temporary, source) as target,
     ):
         writer = Writer(target, container, stream, film, size)
         frames = decoded(container, stream, writer.sound, faults)

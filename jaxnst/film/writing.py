@@ -35,14 +35,19 @@ def check_film(path: AnyPath) -> None:
 
 
 @contextlib.contextmanager
-def writing(path: str) -> Iterator[Any]:
+def writing(path: str, source: AnyPath) -> Iterator[Any]:
     """Open a file to be written.
+
+    Args:
+      path: The file.
+      source: The film that is written anew, to be named.
 
     Yields:
       PyAV's container.
 
     Raises:
-      OSError: It cannot be written; in place of what PyAV raises in the body.
+      OSError: The system cannot write it; as below in place of what PyAV raises in the body.
+      ValueError: FFmpeg does not take what it is to hold.
     """
     import av
 
@@ -50,7 +55,12 @@ def writing(path: str) -> Iterator[Any]:
         with av.open(path, "w", format="mp4", options={"movflags": "+faststart"}) as target:
             yield target
     except av.FFmpegError as error:
-        raise OSError(told(error)) from error
+        if isinstance(error, OSError):
+            raise OSError(told(error)) from error
+        raise ValueError(
+            f"{_files.name_of(source)} cannot be written as MP4 ({told(error)}): convert it to "
+            "MP4 with another program first"
+        ) from error
 
 
 class Writer:
