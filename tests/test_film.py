@@ -218,6 +218,29 @@ def test_of_a_film_that_was_cut_what_is_there_is_painted(tmp_path, output):
     )
 
 
+@pytest.mark.parametrize(("start", "late"), [(0, "0"), (0.4, "0"), (0, "4")])
+def test_a_film_whose_sound_is_longer_is_not_cut_short(tmp_path, output, start, late):
+    times = [round(1000 * start) + 100 * i for i in range(20)]
+    write_film(
+        tmp_path / "film.mkv", count=20, seconds=4, times=times, options={"output_ts_offset": late}
+    )
+    assert read_film(tmp_path / "film.mkv").count == 20
+    assert negative(tmp_path / "film.mkv", output)[0] == ()
+
+
+def test_what_matroska_says_of_its_pictures_tells_that_they_were_cut(tmp_path, output):
+    write_film(tmp_path / "film.mkv", count=40)
+    data = (tmp_path / "film.mkv").read_bytes()
+    (tmp_path / "film.mkv").write_bytes(data[: len(data) // 2])
+    notices, _ = negative(tmp_path / "film.mkv", output)
+    assert len(notices) == 1 and "is cut short: the" in notices[0] and "of 40 pict" in notices[0]
+
+
+def test_a_film_that_does_not_say_how_long_its_pictures_are_has_no_count(tmp_path):
+    write_film(tmp_path / "film.flv", seconds=4, hertz=44100)
+    assert read_film(tmp_path / "film.flv").count is None
+
+
 def test_a_film_whose_index_was_cut_off_is_refused(source):
     data = source.read_bytes()
     source.write_bytes(data[: len(data) // 2])

@@ -2,6 +2,7 @@
 
 import contextlib
 import math
+import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from fractions import Fraction
@@ -121,11 +122,7 @@ def read_film(path: AnyPath) -> Film:
                 f"{_files.name_of(path)} has no picture that can be read: get a whole copy of it"
             )
         rate = fraction(stream.average_rate) or fraction(stream.base_rate) or Fraction(25)
-        count = stream.frames
-        if not count:
-            seconds = (stream.duration or 0) * (fraction(stream.time_base) or 0)
-            seconds = seconds or Fraction(container.duration or 0, 10**6)
-            count = math.floor(seconds * rate)
+        count = stream.frames or max(0, math.floor(length(stream) * rate))
         turns = round(getattr(first, "rotation", 0) / 90) % 4
         size = (first.height, first.width)
         return Film(size[::-1] if turns % 2 else size, rate, count or None, turns)
@@ -209,6 +206,22 @@ def of_one_size(frames: Iterator[Any], source: AnyPath, film: Film) -> Iterator[
                 f"{frame.width}x{frame.height}: cut it there, or convert it to one size"
             )
         yield frame
+
+
+def length(stream: Any) -> Fraction:
+    """Return for how many seconds there are pictures, by what is said of them alone, or 0.
+
+    The whole film may be longer: sound may go on. Matroska says when the pictures end, in a tag.
+    """
+    base = fraction(stream.time_base) or Fraction(0)
+    if stream.duration:
+        return stream.duration * base
+    tags = (value for key, value in stream.metadata.items() if key.startswith("DURATION"))
+    clock = re.fullmatch(r"(\d{1,9}):(\d\d):(\d\d(?:\.\d{1,9})?)", next(tags, ""))
+    if clock is None:
+        return Fraction(0)
+    hours, minutes, seconds = map(Fraction, clock.groups())
+    return 3600 * hours + 60 * minutes + seconds - (stream.start_time or 0) * base
 
 
 def upright(frame: Any, turns: int, size: tuple[int, int]) -> Frames:
