@@ -6,6 +6,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxnst.feedforward import Model, TransformationNetwork
+from jaxnst.film import read_film, repaint
 
 SMALL = TransformationNetwork(widths=(4, 8, 8), blocks=2)
 
@@ -80,6 +81,20 @@ def film_picture(i, size):
     picture = np.stack([4 * x, 4 * y, 0 * x + 20 * i], -1).clip(0, 255).astype(np.uint8)
     picture[:8, :8] = 255, 0, 0
     return picture
+
+
+def negative(source, output, *, batch=4, longest=None):
+    """Paint a film in negative; return notices and the batches that were seen."""
+    found, seen, told = read_film(source), [], []
+
+    def paint(frames):
+        seen.append(frames)
+        return 255 - frames
+
+    size = found.fitting(longest)
+    notices = repaint(source, output, paint, film=found, size=size, batch=batch, tell=told.append)
+    assert told == sorted(told) and len(told) == len(seen)
+    return notices, seen
 
 
 def read_back(path):

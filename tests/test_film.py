@@ -1,12 +1,11 @@
-"""Films: pictures changed, times, sound and orientation kept; whatever is wrong with files."""
+"""Films: pictures changed, times and orientation kept; whatever is wrong with files."""
 
 import errno
 from fractions import Fraction
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
-from feedforward_helpers import film_picture, read_back, turned, write_film
+from feedforward_helpers import film_picture, negative, read_back, turned, write_film
 
 from jaxnst import film
 from jaxnst.film import Film, check_film, read_film, reading, repaint
@@ -15,29 +14,6 @@ pytest.importorskip("av", reason="needs PyAV: pip install av")
 
 # Of 255: H.264 keeps a quarter of the colours; red squares have hard edges.
 NEAR = 6
-
-
-def negative(source, output, *, batch=4, longest=None):
-    """Paint a film in negative; return notices and the batches that were seen."""
-    found, seen, told = read_film(source), [], []
-
-    def paint(frames):
-        seen.append(frames)
-        return 255 - frames
-
-    size = found.fitting(longest)
-    notices = repaint(source, output, paint, film=found, size=size, batch=batch, tell=told.append)
-    assert told == sorted(told) and len(told) == len(seen)
-    return notices, seen
-
-
-def heard(path):
-    """Times of the pieces of sound, its rate and layout."""
-    import av
-
-    with av.open(str(path)) as opened:
-        frames = list(opened.decode(audio=0))
-    return [frame.time for frame in frames], frames[0].sample_rate, frames[0].layout.name
 
 
 @pytest.fixture
@@ -63,19 +39,6 @@ def test_every_picture_is_painted_at_its_time_and_the_sound_is_kept(source, outp
     assert sound == pytest.approx(0.6, abs=0.2)
 
 
-@pytest.mark.parametrize("sound", ["aac", "mp3"])
-def test_packets_of_sound_are_passed_on_as_they_are(source, output, sound):
-    import av
-
-    write_film(source, sound=sound)
-    negative(source, output)
-    packets = []
-    for path in (source, output):
-        with av.open(str(path)) as opened:
-            packets.append([bytes(p) for p in opened.demux(audio=0) if p.size])
-    assert packets[0] == packets[1] and len(packets[0]) > 3
-
-
 def test_a_film_that_begins_late_is_shown_from_its_first_picture(tmp_path, output):
     write_film(tmp_path / "film.ts", kind="mpegts", options={"output_ts_offset": "5"})
     assert read_back(tmp_path / "film.ts")[0][0] > 4
@@ -83,44 +46,6 @@ def test_a_film_that_begins_late_is_shown_from_its_first_picture(tmp_path, outpu
     times, _, sound = read_back(output)
     np.testing.assert_allclose(np.diff(times), 0.1, atol=1e-3)
     assert 0 <= times[0] < 0.3 and sound == pytest.approx(0.6, abs=0.2)
-
-
-@pytest.mark.parametrize("name", ["film.mov", "film.mkv"])  # with fine and coarse times
-def test_sound_that_mp4_does_not_hold_is_encoded_anew(tmp_path, output, name):
-    write_film(tmp_path / name, sound="pcm_s16le")
-    assert negative(tmp_path / name, output)[0] == ()
-    assert read_back(output)[2] == pytest.approx(0.6, abs=0.2)
-
-
-@pytest.mark.parametrize(
-    ("name", "hertz", "nearest"), [("film.mov", 192000, 96000), ("film.avi", 11127, 11025)]
-)
-def test_sound_at_a_rate_that_aac_lacks_is_encoded_at_the_nearest(
-    tmp_path, output, name, hertz, nearest
-):
-    write_film(tmp_path / name, sound="pcm_s16le", hertz=hertz)
-    assert negative(tmp_path / name, output)[0] == ()
-    assert read_back(output)[2] == pytest.approx(0.6, abs=0.2)
-    assert heard(output)[1:] == (nearest, "mono")
-
-
-def test_sound_that_is_encoded_anew_may_change_on_the_way(tmp_path, output):
-    parts = b""
-    for layout, hertz in (("stereo", 48000), ("mono", 44100)):
-        write_film(
-            tmp_path / "part.ts", kind="mpegts", sound="mp2", layout=layout, hertz=hertz, count=10
-        )
-        parts += (tmp_path / "part.ts").read_bytes()
-    (tmp_path / "film.ts").write_bytes(parts)
-    assert negative(tmp_path / "film.ts", output)[0] == ()
-    assert read_back(output)[2] == pytest.approx(2, abs=0.2)
-
-
-@pytest.mark.parametrize("name", ["film.mov", "film.mkv"])  # with and without a layout
-def test_sound_that_is_encoded_anew_keeps_its_channels(tmp_path, output, name):
-    write_film(tmp_path / name, sound="pcm_s16le", hertz=48000, layout="5.1")
-    assert negative(tmp_path / name, output)[0] == ()
-    assert heard(output)[1:] == (48000, "5.1")
 
 
 def test_a_film_that_is_to_be_turned_is_painted_upright(source, output):
@@ -131,44 +56,6 @@ def test_a_film_that_is_to_be_turned_is_painted_upright(source, output):
     assert np.abs(seen[0][0] - np.int16(right)).mean() < NEAR
     assert np.abs(read_back(output)[1][0] - np.int16(255 - right)).mean() < NEAR
     assert read_film(output).turns == 0
-
-
-def joined(tmp_path, **facts):
-    write_film(tmp_path / "part.ts", count=20, kind="mpegts", **facts)
-    (tmp_path / "film.ts").write_bytes((tmp_path / "part.ts").read_bytes() * 2)
-    return tmp_path / "film.ts"
-
-
-def test_films_joined_end_to_end_are_shown_one_after_the_other(tmp_path, output):
-    assert negative(joined(tmp_path, sound=None), output)[0] == ()
-    np.testing.assert_allclose(read_back(output)[0], np.arange(40) / 10, atol=1e-3)
-
-
-def test_sound_stays_in_step_where_films_were_joined(tmp_path, output):
-    import av
-
-    assert negative(joined(tmp_path), output)[0] == ()
-    times, _, sound = read_back(output)
-    later = np.subtract(times[20:], times[:20])
-    np.testing.assert_allclose(later, later[0], atol=1e-3)
-    assert len(times) == 40 and 2 <= later[0] < 2.1 and sound == pytest.approx(4.1, abs=0.2)
-    with av.open(str(output)) as film:
-        packets = [(bytes(p), p.pts * p.time_base) for p in film.demux(audio=0) if p.size]
-    starts = [time for data, time in packets if data == packets[5][0]]
-    assert len(starts) == 2 and starts[1] - starts[0] == pytest.approx(later[0], abs=1e-3)
-
-
-def test_a_piece_from_before_a_join_may_come_after_it():
-    pictures, sound = SimpleNamespace(index=0), SimpleNamespace(index=1)
-    films, moved = reading.Joined(), []
-    times = [(0, 10), (1, 10), (0, 30), (1, 28), (1, 10), (0, 31), (0, 10), (1, 12), (0, 12)]
-    for index, time in times:
-        packet = SimpleNamespace(
-            stream=(pictures, sound)[index], time_base=Fraction(1), dts=time, pts=None, duration=2
-        )
-        films.move(packet)
-        moved.append(packet.dts)
-    assert moved == [10, 10, 30, 28, 32, 31, 32, 34, 34]
 
 
 def test_uneven_times_are_kept(tmp_path, output):

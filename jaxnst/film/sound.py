@@ -12,6 +12,9 @@ HELD = ("aac", "mp3", "ac3", "eac3", "opus", "alac", "flac")
 LAYOUTS = {1: "mono", 2: "stereo", 3: "3.0", 4: "4.0", 5: "5.0", 6: "5.1", 8: "7.1"}
 """Of AAC, by the number of channels."""
 
+GAP = Fraction(1, 10)
+"""Seconds that are missing, and not only the inexactness of times."""
+
 
 def sound_like(target: Any, heard: Any, start: Fraction) -> "Passed | Encoded":
     """Add a stream of sound to a file.
@@ -64,7 +67,7 @@ class Encoded:
         layout = LAYOUTS.get(context.layout.nb_channels, "stereo")
         self.stream = target.add_stream("aac", rate=rate, layout=layout)
         self.kind: tuple[Any, ...] = ()
-        self.at: Fraction | None = None
+        self.at: Fraction | None = None  # seconds
 
     def take(self, packet: Any) -> None:
         """Take a packet, or the empty one at the end."""
@@ -80,12 +83,14 @@ class Encoded:
             if kind != self.kind:  # it may change on the way
                 self.kind = kind
                 self.resampler = av.AudioResampler(context.format, context.layout, context.rate)
-            # Counted in samples from the first: times of packets may be coarse.
-            if self.at is None:
-                self.at = Fraction(frame.time or 0) - self.start
+            # Counted in samples, as times of packets may be coarse; after a gap, from there anew.
+            time = (self.at or 0) if frame.time is None else Fraction(frame.time) - self.start
+            at = time if self.at is None or time > self.at + GAP else self.at
+            if time < at - GAP:  # a time that is there already
+                continue
             frame.time_base = Fraction(1, frame.sample_rate)
-            frame.pts = round(self.at * frame.sample_rate)
-            self.at += Fraction(frame.samples, frame.sample_rate)
+            frame.pts = round(at * frame.sample_rate)
+            self.at = at + Fraction(frame.samples, frame.sample_rate)
             for resampled in self.resampler.resample(frame):
                 self.target.mux(self.stream.encode(resampled))
 
