@@ -58,6 +58,14 @@ def test_a_film_that_is_to_be_turned_is_painted_upright(source, output):
     assert read_film(output).turns == 0
 
 
+@pytest.mark.parametrize("name", ["12:30:05.mp4", "Part1:intro.mp4", "file:a.mp4"])
+def test_a_name_that_looks_like_an_address_is_a_file(source, name, monkeypatch):
+    monkeypatch.chdir(source.parent)
+    source.rename(source.parent / name)
+    assert negative(name, f"out-{name}")[0] == ()
+    assert len(read_back(source.parent / f"out-{name}")[0]) == 6
+
+
 def test_uneven_times_are_kept(tmp_path, output):
     times = [0, 40, 200, 240, 500, 520]
     write_film(tmp_path / "film.mp4", times=times, sound=None)

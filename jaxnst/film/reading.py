@@ -2,6 +2,7 @@
 
 import contextlib
 import math
+import os
 import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -147,7 +148,7 @@ def opened(path: AnyPath) -> Iterator[tuple[Any, Any]]:
     name = _files.name_of(path)
     _files.check_source(path, MAX_BYTES)
     try:
-        container = av.open(path)
+        container = av.open(os.path.abspath(path))  # or "12:30.mp4" is an address
     except (av.FFmpegError, UnicodeError) as error:
         raise ValueError(
             f"{name} is no film that can be read ({told(error)}): check the file, or "
