@@ -95,6 +95,17 @@ def test_of_sound_at_times_that_are_there_already_a_piece_is_left_out(tmp_path, 
     assert read_back(output)[2] == pytest.approx(1, abs=0.2)
 
 
+@pytest.mark.parametrize("sound", ["aac", "mp2"])
+def test_sound_that_is_announced_and_never_comes_is_left_out(tmp_path, output, sound):
+    write_film(tmp_path / "film.ts", count=20, kind="mpegts", sound=sound)
+    data = np.frombuffer((tmp_path / "film.ts").read_bytes(), np.uint8).reshape(-1, 188)
+    is_sound = (data[:, 1] % 32 == 1) & (data[:, 2] == 1)
+    (tmp_path / "film.ts").write_bytes(data[~is_sound].tobytes())
+    assert negative(tmp_path / "film.ts", output)[0] == ()
+    times, _, seconds = read_back(output)
+    assert len(times) == 20 and is_sound.any() and seconds == 0
+
+
 def joined(tmp_path, **facts):
     write_film(tmp_path / "part.ts", count=20, kind="mpegts", **facts)
     (tmp_path / "film.ts").write_bytes((tmp_path / "part.ts").read_bytes() * 2)

@@ -169,8 +169,7 @@ def decoded(
     """Yield a film's pictures, and hand packets of sound over as they come by."""
     import av
 
-    heard = [s for s in container.streams.audio if s.codec_context is not None]
-    packets, joined = container.demux(stream, *heard), Joined()
+    packets, joined = container.demux(stream, *sounds(container)), Joined()
     while True:
         try:
             packet = next(packets, None)
@@ -190,6 +189,12 @@ def decoded(
             faults.packets += 1
             continue
         yield from frames
+
+
+def sounds(container: Any) -> list[Any]:
+    """Find the streams of sound; some are announced and never come, and have no rate."""
+    streams = container.streams.audio
+    return [s for s in streams if s.codec_context is not None and s.codec_context.sample_rate]
 
 
 def of_one_size(frames: Iterator[Any], source: AnyPath, film: Film) -> Iterator[Any]:

@@ -13,7 +13,7 @@ import numpy.typing as npt
 from jaxnst import _files
 from jaxnst._files import AnyPath
 from jaxnst.animation import codec
-from jaxnst.film.reading import MISSING, Film, fraction, told
+from jaxnst.film.reading import MISSING, Film, fraction, sounds, told
 from jaxnst.film.sound import sound_like
 
 ENDING = ".mp4"
@@ -97,9 +97,7 @@ class Writer:
         if name == "libx264":
             self.picture.options = {"crf": "18"}
         self.sounds = {
-            heard.index: sound_like(target, heard, self.start)
-            for heard in container.streams.audio
-            if heard.codec_context is not None
+            heard.index: sound_like(target, heard, self.start) for heard in sounds(container)
         }
 
     def sound(self, packet: Any) -> None:
