@@ -193,6 +193,7 @@ def test_a_film_that_changes_its_size_is_refused_and_nothing_is_written(tmp_path
     [
         (errno.ENOSPC, OSError, r"out.mp4 could not be saved \(No space .*\): make room or choose"),
         (errno.EINVAL, ValueError, r"film.mp4 cannot be written as MP4 \(Invalid argument\): conv"),
+        (errno.EPERM, ValueError, r"film.mp4 cannot be written as MP4 \(Operation .*\): convert"),
     ],
 )
 def test_room_is_asked_for_only_where_the_system_cannot_write(source, output, code, kind, message):

@@ -1,6 +1,7 @@
 """Pictures and packets of sound -> MP4 files."""
 
 import contextlib
+import errno
 import math
 from collections.abc import Iterator
 from fractions import Fraction
@@ -18,6 +19,9 @@ from jaxnst.film.sound import sound_like
 
 ENDING = ".mp4"
 """Of films that are written."""
+
+FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.EROFS)
+"""What the system says of a disk; FFmpeg says others, EPERM too, of what it is given."""
 
 
 def check_film(path: AnyPath) -> None:
@@ -55,7 +59,7 @@ def writing(path: str, source: AnyPath) -> Iterator[Any]:
         with av.open(path, "w", format="mp4", options={"movflags": "+faststart"}) as target:
             yield target
     except av.FFmpegError as error:
-        if isinstance(error, OSError):
+        if error.errno in FULL:
             raise OSError(told(error)) from error
         raise ValueError(
             f"{_files.name_of(source)} cannot be written as MP4 ({told(error)}): convert it to "
