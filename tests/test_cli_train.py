@@ -110,6 +110,33 @@ def test_a_run_goes_on_under_its_own_settings_only(call, runs, monkeypatch, chan
     assert (status, out) == (1, "") and text in err, err
 
 
+def test_a_run_in_the_folder_of_its_pictures_goes_on(call, monkeypatch):
+    monkeypatch.chdir("photos")
+    for i in range(7):
+        save_image(f"{i}.jpg", helpers.picture(48, 64, seed=i))
+    given = ("train", "../style.png", "--images", ".", "-o", "m.safetensors", "--steps", "1", *TINY)
+    given += ("--checkpoint", "kept", "--plot", "losses.png")
+    for more in ((), ("--sample", "../style.png")):
+        status, _, err = call(*given, *more)
+        assert status == 0, err
+        assert Path("m-samples.png").exists() and Path("losses.png").exists()
+    assert "going on from kept, after 1 steps" in err
+    assert load_model("m.safetensors").facts["pictures"] == "9"  # and one that is held out
+
+
+def test_no_picture_to_train_on_is_overwritten(call):
+    photo = Path("photos/m-samples.png")
+    save_image(photo, helpers.picture(48, 64))
+    before = photo.read_bytes()
+    for flags, text in (
+        (("-o", "photos/m.safetensors"), "--samples photos/m-samples.png would overwrite a pict"),
+        (("-o", "m.safetensors", "--plot", photo), f"--plot {photo} would overwrite a picture to"),
+    ):
+        status, _, err = call(*GIVEN, "--steps", "1", *TINY, *map(str, flags))
+        assert status == 2 and f"jaxnst train: error: {text}" in err, err
+    assert photo.read_bytes() == before
+
+
 REFUSED = [
     (("--images", "none"), 1, "folder none does not exist"),
     (("--images", "style.png"), 1, "style.png is a file, expected a folder of pictures"),

@@ -53,6 +53,8 @@ def test_pictures_are_found_in_all_folders_and_in_order(tmp_path):
     assert found.names == ("b.png", "a/C.PNG", "a/z.jpg")
     assert found.small == 1 and len(found.broken) == 1 and "broken.jpg" in found.broken[0]
     assert found.path(2) == str(tmp_path / "a" / "z.jpg")
+    without = (tmp_path / "a" / ".." / "b.png", tmp_path / "none.png")
+    assert find_pictures(tmp_path, side=32, without=without).names == ("a/C.PNG", "a/z.jpg")
 
 
 def test_another_file_is_another_digest(folder, pictures):

@@ -87,19 +87,19 @@ def main(arguments: Sequence[str], prog: str) -> int:
 def _train(flags: argparse.Namespace, recipe: Recipe, messages: Messages) -> int:
     with blaming_flags():
         recipe = replace_all(recipe, given_options(_options(recipe), flags))
-    _check_outputs(flags)
+    outputs = _check_outputs(flags)
     style = load_image(flags.style, alpha=True)
     check_side(style, flags.style)
     hush_xla(debug=flags.debug)
-    pictures, samples = _pictures(flags, messages)
+    pictures, samples = _pictures(flags, outputs, messages)
 
     from jaxnst.cli.training import train_style
 
     return train_style(flags, recipe, Given(style, pictures, samples), messages)
 
 
-def _check_outputs(flags: argparse.Namespace) -> None:
-    """Refuse outputs that cannot be written, or that are inputs."""
+def _check_outputs(flags: argparse.Namespace) -> list[tuple[str, str]]:
+    """Refuse outputs that cannot be written, or that are inputs; return flags and their paths."""
     try:
         ending_of(flags.output, (ENDING,), usual=ENDING)
         check_writable(flags.output)
@@ -121,17 +121,21 @@ def _check_outputs(flags: argparse.Namespace) -> None:
     named += check_beside(flags, ("log", "plot"))
     given = [flags.style, *flags.sample, *filter(None, [flags.weights, flags.begin])]
     refuse_meeting(named, given)
+    return named
 
 
 def _pictures(
-    flags: argparse.Namespace, messages: Messages
+    flags: argparse.Namespace, outputs: list[tuple[str, str]], messages: Messages
 ) -> "tuple[Pictures, tuple[Pixels, ...]]":
     """Find what there is to train on, and the pictures of the sample sheet."""
     from jaxnst.feedforward.crops import find_pictures
 
     if missing := [name for name in NEEDED if not _installed(name)]:
         raise UsageError(f"training needs {' and '.join(missing)}: pip install 'jaxnst[train]'")
-    found = find_pictures(flags.images, side=flags.crop)
+    begun = os.path.isdir(flags.checkpoint) and os.listdir(flags.checkpoint)
+    own = [path for _, path in outputs] if begun else []  # only then are they of this training
+    found = find_pictures(flags.images, side=flags.crop, without=own)
+    _refuse_overwriting(found, outputs)
     if found.broken:
         messages.notice(_left_out(found.broken))
     if found.small:
@@ -141,11 +145,12 @@ def _pictures(
         )
     if len(found) == 1:
         messages.notice("there is one picture only: the network learns to paint that one")
+    # Whatever is on the sheet: how a training is watched changes nothing of what is learned.
+    found, held = found.hold_out(min(HELD_OUT, len(found) // 10))
     chosen = flags.sample
-    if not chosen:
-        found, held = found.hold_out(min(HELD_OUT, len(found) // 10))
+    if flags.samples and not chosen:
         of = held if len(held) else found
-        chosen = [of.path(i) for i in range(min(HELD_OUT, len(of)))] if flags.samples else []
+        chosen = [of.path(i) for i in range(min(HELD_OUT, len(of)))]
     samples = []
     for path in chosen:
         try:
@@ -155,6 +160,16 @@ def _pictures(
                 raise
             messages.notice(f"no sample: {explain(error)}")
     return found, tuple(samples)
+
+
+def _refuse_overwriting(pictures: "Pictures", outputs: list[tuple[str, str]]) -> None:
+    there = {os.path.realpath(pictures.path(i)) for i in range(len(pictures))}
+    for flag, path in outputs:
+        if os.path.realpath(path) in there:
+            raise UsageError(
+                f"{flag} {name_of(path)} would overwrite a picture to train on: use another name, "
+                "or move that picture elsewhere"
+            )
 
 
 def _installed(name: str) -> bool:

@@ -11,7 +11,7 @@ import multiprocessing
 import os
 import signal
 import threading
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass, field
 from hashlib import sha256
 from typing import Any, NamedTuple
@@ -83,7 +83,7 @@ class Pictures:
         return Pictures(self.folder, names, sizes, self.broken, self.small)
 
 
-def find_pictures(folder: AnyPath, *, side: int) -> Pictures:
+def find_pictures(folder: AnyPath, *, side: int, without: Collection[AnyPath] = ()) -> Pictures:
     """List the pictures of a folder and of the folders in it, by the endings of their names.
 
     Their headers are read: files that are no pictures are left out, and so are pictures that are
@@ -92,6 +92,7 @@ def find_pictures(folder: AnyPath, *, side: int) -> Pictures:
     Args:
       folder: Where they are. Hidden files and folders are passed over.
       side: Of the crops, pixels: the shorter side of a picture must have half as many.
+      without: Files that are passed over too, such as pictures that a training itself writes.
 
     Raises:
       FileNotFoundError: There is no such folder.
@@ -104,7 +105,10 @@ def find_pictures(folder: AnyPath, *, side: int) -> Pictures:
     if not os.path.isdir(root):
         raise NotADirectoryError(f"{name} is a file, expected a folder of pictures")
     names, sizes, broken, small = list[str](), list[int](), list[str](), 0
+    others = {os.path.realpath(path) for path in without}
     for path in _files_in(root):
+        if os.path.realpath(path) in others:
+            continue
         try:
             large = min(image_size(path)) >= LEAST * side
         except (OSError, ValueError) as error:
