@@ -1,5 +1,6 @@
 """Training: its settings, its steps, and that a run that goes on is a run that never stopped."""
 
+import gc
 import math
 import os
 import shutil
@@ -228,6 +229,33 @@ def test_a_folder_that_is_none_of_checkpoints_or_damaged_is_refused(tmp_path):
     (folder / MARK).write_text("jaxnst-training-9\n")
     with pytest.raises(ValueError, match="has format 'jaxnst-training-9', expected"):
         Checkpoints(folder, WORDS)
+
+
+def test_a_checkpoint_that_finds_no_room_is_tried_later_and_leaves_nothing(tmp_path, caplog):
+    resource = pytest.importorskip("resource")
+    folder = tmp_path / "kept"
+    keeper = Checkpoints(folder, WORDS)
+    trained(keeper=keeper, stop=after(1))
+    keeper.close()
+    before = sorted(os.listdir(folder))
+    keeper = Checkpoints(folder, WORDS, seconds=0)
+    assert keeper.due()
+    keeper.seconds = 3600
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (100, limits[1]))
+    try:
+        with pytest.raises(OSError, match=r"kept could not be written .*: make room"):
+            trained(keeper=keeper)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    gc.collect()
+    assert sorted(os.listdir(folder)) == before == ["1", MARK]
+    assert not keeper.due() and not caplog.records
+    trained(keeper=keeper, stop=after(2))
+    keeper.close()
+    (folder / "9.orbax-checkpoint-tmp").mkdir()  # of a process that was killed
+    assert Checkpoints(folder, WORDS).last == 3
+    assert sorted(os.listdir(folder)) == ["1", "3", MARK]
 
 
 # Devices.

@@ -9,8 +9,10 @@ import contextlib
 import gc
 import logging
 import os
+import shutil
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import jax
@@ -24,6 +26,9 @@ FORMAT = "jaxnst-training-1"
 
 MARK = "jaxnst-training.txt"
 """Name of the file by which a folder of checkpoints is known."""
+
+LEFT = "*.orbax-checkpoint-tmp*"
+"""Folders of checkpoints that were begun and not finished."""
 
 MOST = 0.05
 """Share of the time that is spent on writing, at most."""
@@ -65,6 +70,7 @@ class Checkpoints:
         self.folder, self.seconds = os.path.abspath(folder), seconds
         self.settings, self.surroundings = dict(settings), dict(surroundings or {})
         _make(self.folder)
+        self._clear()
         self._orbax: Any = orbax.checkpoint
         options = orbax.checkpoint.CheckpointManagerOptions(
             max_to_keep=2, enable_async_checkpointing=False
@@ -120,41 +126,52 @@ class Checkpoints:
         begin, args = time.monotonic(), self._orbax.args
         arrays = {"losses": place.losses, "state": place.state._asdict()}
         words = {"settings": self.settings, "surroundings": self.surroundings}
-        try:
-            self._manager.save(
-                place.step,
-                args=args.Composite(
-                    arrays=args.StandardSave(arrays),
-                    words=args.JsonSave({**words, "seconds": place.seconds}),
-                ),
-            )
-        except Exception as error:
-            raise OSError(
-                f"the checkpoint in {name_of(self.folder)} could not be written ({reason(error)}): "
-                "make room or choose another folder; the one before is unchanged"
-            ) from error
+        composite = args.Composite(
+            arrays=args.StandardSave(arrays),
+            words=args.JsonSave({**words, "seconds": place.seconds}),
+        )
+        _, trouble = _tried(lambda: self._manager.save(place.step, args=composite))
         end = time.monotonic()
         self._next = end + max(self.seconds, (end - begin) / MOST)
+        if trouble is not None:
+            self._clear()
+            raise OSError(
+                f"the checkpoint in {name_of(self.folder)} could not be written "
+                f"({reason(trouble)}): make room or choose another folder; the one before is "
+                "unchanged"
+            ) from trouble
 
     def close(self) -> None:
         """Write no more."""
         self._manager.close()
 
+    def _clear(self) -> None:
+        """Delete what was begun and not finished: it takes room."""
+        for left in Path(self.folder).glob(LEFT):
+            shutil.rmtree(left, ignore_errors=True)
+
     def _restored(self, step: int, item: str, how: Any) -> Any:
-        """Read one part of a checkpoint; whatever goes wrong is one error, unlogged."""
-        trouble: Exception | None = None
-        with _no_log_of_tasks():
-            try:
-                composite = self._orbax.args.Composite(**{item: how})
-                return self._manager.restore(step, args=composite)[item]
-            except Exception as error:  # the library promises no particular kinds
-                trouble = error.with_traceback(None)
-                trouble.__cause__ = trouble.__context__ = None
-            gc.collect()  # tasks that failed complain when they are gone
-        raise self._damaged(trouble)
+        """Read one part of a checkpoint."""
+        composite = self._orbax.args.Composite(**{item: how})
+        found, trouble = _tried(lambda: self._manager.restore(step, args=composite)[item])
+        if trouble is not None:
+            raise self._damaged(trouble)
+        return found
 
     def _damaged(self, error: Exception) -> ValueError:
         return ValueError(f"{name_of(self.folder)} is damaged ({reason(error)[:80]}): {AGAIN}")
+
+
+def _tried(work: Callable[[], Any]) -> tuple[Any, Exception | None]:
+    """Return what ``work`` returns, and what went wrong: as one error, unlogged."""
+    with _no_log_of_tasks():
+        try:
+            return work(), None
+        except Exception as error:  # the library promises no particular kinds
+            trouble = error.with_traceback(None)
+            trouble.__cause__ = trouble.__context__ = None
+        gc.collect()  # tasks that failed complain when they are gone
+    return None, trouble
 
 
 @contextlib.contextmanager
