@@ -6,6 +6,7 @@ run only.
 """
 
 import contextlib
+import errno
 import gc
 import logging
 import os
@@ -19,7 +20,7 @@ import jax
 import numpy as np
 
 from jaxnst._files import AnyPath, name_of, reason
-from jaxnst.feedforward.training import Place, TrainState
+from jaxnst.feedforward.training import Place, TrainState, Tree
 from jaxnst.fingerprint import refuse_others, warn_of_others
 
 FORMAT = "jaxnst-training-1"
@@ -29,6 +30,9 @@ MARK = "jaxnst-training.txt"
 
 LEFT = "*.orbax-checkpoint-tmp*"
 """Folders of checkpoints that were begun and not finished."""
+
+BESIDE = 2**18
+"""Bytes that a checkpoint takes beside its arrays, at most."""
 
 MOST = 0.05
 """Share of the time that is spent on writing, at most."""
@@ -130,7 +134,13 @@ class Checkpoints:
             arrays=args.StandardSave(arrays),
             words=args.JsonSave({**words, "seconds": place.seconds}),
         )
-        _, trouble = _tried(lambda: self._manager.save(place.step, args=composite))
+
+        def save() -> None:
+            self._clear()
+            _check_room(self.folder, arrays)
+            self._manager.save(place.step, args=composite)
+
+        _, trouble = _tried(save)
         end = time.monotonic()
         self._next = end + max(self.seconds, (end - begin) / MOST)
         if trouble is not None:
@@ -176,13 +186,27 @@ def _tried(work: Callable[[], Any]) -> tuple[Any, Exception | None]:
 
 @contextlib.contextmanager
 def _no_log_of_tasks() -> Iterator[None]:
-    """Keep asyncio from logging that tasks have failed: their failure is raised as well."""
-    logger = logging.getLogger("asyncio")
-    before, logger.disabled = logger.disabled, True
+    """Keep asyncio and orbax from logging that tasks have failed: their failure is raised too."""
+    loggers = [logging.getLogger(name) for name in ("asyncio", "absl")]
+    before = [logger.disabled for logger in loggers]
     try:
+        for logger in loggers:
+            logger.disabled = True
         yield
     finally:
-        logger.disabled = before
+        for logger, disabled in zip(loggers, before, strict=True):
+            logger.disabled = disabled
+
+
+def _check_room(folder: str, arrays: Tree) -> None:
+    """Refuse to begin on a full disk: threads that have begun to write complain at length.
+
+    Raises:
+      OSError: There is too little room.
+    """
+    needed = BESIDE + sum(leaf.nbytes for leaf in jax.tree.leaves(arrays))
+    if shutil.disk_usage(folder).free < needed:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
 
 def _shape(leaf: jax.Array) -> jax.ShapeDtypeStruct:
