@@ -4,6 +4,7 @@ import importlib.util
 import json
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -115,13 +116,27 @@ def test_a_run_in_the_folder_of_its_pictures_goes_on(call, monkeypatch):
     for i in range(7):
         save_image(f"{i}.jpg", helpers.picture(48, 64, seed=i))
     given = ("train", "../style.png", "--images", ".", "-o", "m.safetensors", "--steps", "1", *TINY)
-    given += ("--checkpoint", "kept", "--plot", "losses.png")
+    given += ("--checkpoint", "kept/", "--plot", "losses.png")
     for more in ((), ("--sample", "../style.png")):
         status, _, err = call(*given, *more)
         assert status == 0, err
         assert Path("m-samples.png").exists() and Path("losses.png").exists()
-    assert "going on from kept, after 1 steps" in err
+    assert "going on from kept/, after 1 steps" in err
+    assert os.listdir("kept") and not Path("kept.lock").exists()
     assert load_model("m.safetensors").facts["pictures"] == "9"  # and one that is held out
+
+
+def test_a_checkpoint_is_deleted_while_nobody_else_can_begin(call, monkeypatch):
+    locked, delete = [], shutil.rmtree
+
+    def deleted(folder, **more):
+        locked.append((folder, os.path.exists(f"{folder}.lock")))
+        delete(folder, **more)
+
+    monkeypatch.setattr(shutil, "rmtree", deleted)
+    status, _, err = call(*GIVEN, "-o", "m.safetensors", "--steps", "1", *TINY, "--samples", "0")
+    assert status == 0, err
+    assert locked == [("m-checkpoint", True)] and not Path("m-checkpoint").exists()
 
 
 def test_no_picture_to_train_on_is_overwritten(call):

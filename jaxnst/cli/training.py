@@ -51,11 +51,11 @@ def train_style(flags: argparse.Namespace, recipe: Recipe, given: Given, message
         with _alone(flags.checkpoint):
             task, trained, watch, status = _until_stopped(flags, recipe, given, messages)
             save_model(flags.output, task.model(trained))
+            finished = trained.step == task.settings.steps
+            if finished and not flags.checkpoint_kept:
+                shutil.rmtree(flags.checkpoint)
     except Stopped as stop:
         leave(complain(messages.prog, "stopped before any step", stop.status))
-    finished = trained.step == task.settings.steps
-    if finished and not flags.checkpoint_kept:
-        shutil.rmtree(flags.checkpoint)
     messages.say(_summary(trained, task.settings, messages.prog))
     print_path(flags.output)
     return watch.complain(messages.prog, 0 if finished else status)
@@ -203,7 +203,8 @@ def _alone(folder: str) -> Iterator[None]:
     Raises:
       OSError: Another process does.
     """
-    lock = FileLock(f"{folder}.lock")
+    path = f"{os.path.abspath(folder)}.lock"  # beside it, whether a slash ends its name or not
+    lock = FileLock(path)
     try:
         lock.acquire(timeout=PATIENCE)
     except Timeout:
@@ -215,5 +216,5 @@ def _alone(folder: str) -> Iterator[None]:
         yield
     finally:
         with contextlib.suppress(OSError):
-            os.unlink(f"{folder}.lock")
+            os.unlink(path)
         lock.release()
