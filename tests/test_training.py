@@ -77,6 +77,10 @@ def equal(one, other):
     return all(np.array_equal(a, b) for a, b in pairs)
 
 
+def finite(params):
+    return all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(params))
+
+
 @pytest.fixture(scope="module")
 def whole():
     return trained()
@@ -175,7 +179,30 @@ def test_a_loss_that_is_not_finite_ends_training_and_is_not_kept(tmp_path):
     keeper = Checkpoints(tmp_path / "kept", WORDS, seconds=0)
     with pytest.raises(ValueError, match=r"not finite after \d steps: .* smaller rate than 1e\+30"):
         trained(replace(SETTINGS, rate=1e30, warmup=0), keeper=keeper)
-    assert keeper.last in (None, 1)  # after the first step the loss was still that of the start
+    # After the first step the loss was still that of the start; the network need not be finite.
+    state = begin(jax.tree.map(jnp.array, parameters()), "muon")
+    place = keeper.restore(state, ("total", "error", "size"))
+    assert place is None or finite(place.state.params)
+
+
+@dataclass(frozen=True)
+class Edge(Negative):
+    """Have a finite loss, and a gradient that is not finite."""
+
+    def __call__(self, params, frozen, images):
+        total, terms = super().__call__(params, frozen, images)
+        return total + jnp.sqrt(jnp.sum(params["shift"] ** 2)), terms
+
+
+@pytest.mark.parametrize("steps", [1, 2])
+def test_a_network_that_is_not_finite_is_neither_kept_nor_returned(tmp_path, steps):
+    keeper = Checkpoints(tmp_path / "kept", WORDS, seconds=0)
+    start = parameters() | {"shift": np.zeros(3, np.float32)}
+    settings = replace(SETTINGS, steps=steps)
+    for kept in (keeper, None):
+        with pytest.raises(ValueError, match=r"the .* is not finite after [12] steps: beg"):
+            train(Edge(), start, FROZEN, crops, settings, keeper=kept)
+    assert keeper.last is None
 
 
 # Checkpoints.

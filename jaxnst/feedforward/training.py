@@ -13,7 +13,7 @@ References:
 
 import math
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cache, partial
 from typing import Any, Literal, NamedTuple, Protocol, get_args, runtime_checkable
@@ -270,7 +270,7 @@ def train(
       stop: Asked after every step whether that was enough.
 
     Raises:
-      ValueError: The loss is not finite any more. No such place is kept.
+      ValueError: The loss or the network is not finite any more. No such place is kept.
     """
     mesh = mesh_of(settings.batch, [default_device()] if devices is None else devices)
     # A copy: the first step is going to use its memory.
@@ -299,19 +299,21 @@ def train(
             ready = _placed(mesh, source) if step < settings.steps else None  # while it computes
             values = jax.device_get(found)
             losses = {name: float(values[name]) for name in terms}
-            _check(losses, step, settings)
+            _check("loss", losses, step, settings)
             rows.append(np.array([losses[name] for name in terms], np.float32))
             if callback is not None:
                 seconds = before + time.perf_counter() - begun
                 report = (step, settings.steps, losses, rate, seconds, state.params, broken)
                 callback(Report(*report))
-            over = stop is not None and stop()
-            if keeper is not None and (over or ready is None or keeper.due()):
-                keeper.keep(here())
+            over = ready is None or (stop is not None and stop())
+            if over or (keeper is not None and keeper.due()):
+                _check("network", state.params, step, settings)  # the loss was that before the step
+                if keeper is not None:
+                    keeper.keep(here())
             if over:
                 break
     finally:
-        _close(source)
+        getattr(source, "close", lambda: None)()
     end = here()
     table = {name: end.losses[:, i] for i, name in enumerate(terms)}
     return Trained(jax.device_get(end.state.params), end.step, table, end.seconds)
@@ -324,12 +326,6 @@ def _placed(mesh: Mesh, source: Iterator[Batch]) -> tuple[Array, tuple[int, ...]
     return images, tuple(int(number) for number in batch.broken if number >= 0)
 
 
-def _close(source: Iterator[Batch]) -> None:
-    close = getattr(source, "close", None)
-    if close is not None:
-        close()
-
-
 def _terms(loss: Loss, state: TrainState, frozen: Tree, settings: Training) -> tuple[str, ...]:
     """Name the loss and its terms; nothing is computed."""
     shape = (settings.batch, settings.crop, settings.crop, 3)
@@ -338,9 +334,9 @@ def _terms(loss: Loss, state: TrainState, frozen: Tree, settings: Training) -> t
     return ("total", *terms)
 
 
-def _check(losses: Mapping[str, float], step: int, settings: Training) -> None:
-    if not all(map(math.isfinite, losses.values())):
+def _check(what: str, values: Tree, step: int, settings: Training) -> None:
+    if not all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(jax.device_get(values))):
         raise ValueError(
-            f"the loss is not finite after {step} steps: begin again with a smaller rate than "
+            f"the {what} is not finite after {step} steps: begin again with a smaller rate than "
             f"{settings.rate:g}"
         )
