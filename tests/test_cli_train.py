@@ -8,6 +8,8 @@ import shutil
 import signal
 import subprocess
 import sys
+import threading
+import time
 from pathlib import Path
 
 import helpers
@@ -15,6 +17,7 @@ import numpy as np
 import pytest
 import train_process
 
+from jaxnst.cli.stopping import Stopped
 from jaxnst.feedforward import Model, apply_model, load_model, save_model
 from jaxnst.feedforward.initial import initial_parameters
 from jaxnst.image import load_image, save_image
@@ -124,6 +127,30 @@ def test_a_run_in_the_folder_of_its_pictures_goes_on(call, monkeypatch):
     assert "going on from kept/, after 1 steps" in err
     assert os.listdir("kept") and not Path("kept.lock").exists()
     assert load_model("m.safetensors").facts["pictures"] == "9"  # and one that is held out
+
+
+def test_a_run_that_goes_on_has_all_steps_and_ends_with_a_network(call, monkeypatch):
+    def stoppable(work):
+        threading.Thread(target=work, daemon=True).start()
+        while not Path("log.jsonl").exists():
+            time.sleep(0.002)
+        raise Stopped(signal.SIGINT)
+
+    def draw(*_, evaluations, **__):
+        drawn.append(evaluations)
+
+    drawn = []
+    monkeypatch.setattr("jaxnst.cli.training.stoppable", stoppable)
+    monkeypatch.setattr("jaxnst.cli.training.leave", lambda status: pytest.fail("no network"))
+    monkeypatch.setattr("jaxnst.cli.train_watch.save_losses", draw)
+    given = (*GIVEN, "-o", "m.safetensors", "--steps", "2000", *TINY, "--samples", "0")
+    for _ in range(2):  # the second is stopped while it compiles
+        status, _, err = call(*given, "--log", "log.jsonl", "--plot", "plot.png")
+        assert status == 130, err
+        steps = int(load_model("m.safetensors").facts["steps"].removesuffix(" of 2000"))
+        assert len(drawn[-1]) == min(steps, 400) and drawn[-1][-1] == steps, err
+        os.unlink("m.safetensors")
+    assert len(drawn[0]) < len(drawn[1])
 
 
 def test_a_checkpoint_is_deleted_while_nobody_else_can_begin(call, monkeypatch):

@@ -132,8 +132,9 @@ def _pictures(
 
     if missing := [name for name in NEEDED if not _installed(name)]:
         raise UsageError(f"training needs {' and '.join(missing)}: pip install 'jaxnst[train]'")
-    begun = os.path.isdir(flags.checkpoint) and os.listdir(flags.checkpoint)
-    own = [path for _, path in outputs] if begun else []  # only then are they of this training
+    flags.begun = os.path.isdir(flags.checkpoint) and bool(os.listdir(flags.checkpoint))
+    # Only of a training that has begun are there any of its own.
+    own = [path for _, path in outputs] if flags.begun else []
     found = find_pictures(flags.images, side=flags.crop, without=own)
     _refuse_overwriting(found, outputs)
     if found.broken:

@@ -5,7 +5,7 @@ import json
 import os
 import sys
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -69,6 +69,11 @@ class Watch:
             except Exception as error:
                 self.watching.remove(each)
                 self.troubles.append(explain(error))
+
+    def goes_on(self, terms: Sequence[str], losses: NDArray[np.float32]) -> None:
+        """Take in the losses, ``(step, terms)``, of all steps that were taken before."""
+        if self.curves:
+            self.curves.rows = [dict(zip(terms, row, strict=True)) for row in losses.tolist()]
 
     def close(self) -> None:
         """Show no more, and draw the curves."""
@@ -220,16 +225,18 @@ def _before(path: str, step: int) -> list[bytes]:
 
 
 class Curves:
-    """Remembers losses, and draws them."""
+    """Remembers losses, and draws them.
+
+    Attributes:
+      rows: Of every step from the first on.
+    """
 
     def __init__(self, path: str) -> None:
         self.path = path
-        self.steps: list[int] = []
         self.rows: list[dict[str, float]] = []
 
     def __call__(self, report: Report) -> None:
         """Remember them."""
-        self.steps.append(report.step)
         self.rows.append(report.losses)
 
     def draw(self) -> None:
@@ -241,7 +248,7 @@ class Curves:
             name: [float(np.mean([self.rows[i][name] for i in part])) for part in parts]
             for name in self.rows[0]
         }
-        steps = [self.steps[part[-1]] for part in parts]
+        steps = [int(part[-1]) + 1 for part in parts]
         save_losses(self.path, losses, evaluations=steps, count="steps")
 
 

@@ -5,7 +5,7 @@ import contextlib
 import os
 import shutil
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from concurrent.futures import Future
 from functools import partial
 
@@ -28,7 +28,7 @@ from jaxnst.config import Recipe
 from jaxnst.feedforward.checkpoints import Checkpoints
 from jaxnst.feedforward.crops import batches
 from jaxnst.feedforward.models import save_model
-from jaxnst.feedforward.training import Place, Report, Trained, Training, train
+from jaxnst.feedforward.training import Place, Report, Trained, Training, TrainState, train
 from jaxnst.feedforward.transformer import TransformationNetwork
 from jaxnst.fingerprint import surroundings
 
@@ -67,7 +67,7 @@ def _until_stopped(
     """Train until the end, or until the step at which somebody wants no more of it.
 
     Raises:
-      Stopped: There has been no step yet.
+      Stopped: There has been no step yet, in no process.
     """
     enough, done = threading.Event(), Future[tuple[Task, Trained]]()
     with contextlib.closing(Watch(flags, given, messages)) as watch:
@@ -82,7 +82,7 @@ def _until_stopped(
         try:
             stoppable(work)
         except Stopped as stop:
-            if watch.last is None:
+            if watch.last is None and not flags.begun:
                 raise
             status = stop.status
             enough.set()
@@ -155,7 +155,7 @@ def _trained(
         ),
         settings,
         devices=task.devices,
-        keeper=_Lenient(keeper, messages),
+        keeper=_Told(keeper, watch, messages),
         callback=tell,
         stop=enough.is_set,
     )
@@ -164,16 +164,22 @@ def _trained(
     return trained
 
 
-class _Lenient:
-    """Goes on training where a checkpoint cannot be written, and says so."""
+class _Told:
+    """Tells what was restored; goes on where a checkpoint cannot be written, and says so."""
 
-    def __init__(self, keeper: Checkpoints, messages: Messages) -> None:
-        self.restore, self.due = keeper.restore, keeper.due
-        self._keep, self._messages = keeper.keep, messages
+    def __init__(self, keeper: Checkpoints, watch: Watch, messages: Messages) -> None:
+        self.due, self._keeper = keeper.due, keeper
+        self._watch, self._messages = watch, messages
+
+    def restore(self, state: TrainState, terms: Sequence[str]) -> Place | None:
+        place = self._keeper.restore(state, terms)
+        if place is not None:
+            self._watch.goes_on(terms, place.losses)
+        return place
 
     def keep(self, place: Place) -> None:
         try:
-            self._keep(place)
+            self._keeper.keep(place)
         except OSError as error:
             self._messages.notice(explain(error))
 
