@@ -166,6 +166,22 @@ def test_a_checkpoint_is_deleted_while_nobody_else_can_begin(call, monkeypatch):
     assert locked == [("m-checkpoint", True)] and not Path("m-checkpoint").exists()
 
 
+def test_names_that_are_no_text_give_a_model_that_can_be_read(call, monkeypatch):
+    style, output = os.fsdecode(b"caf\xe9.png"), os.fsdecode(b"m\xe9.safetensors")
+    try:
+        os.rename("style.png", style)
+    except OSError:
+        pytest.skip("the file system knows no such names")
+    monkeypatch.setattr("jaxnst.cli.training.print_path", lambda path: None)
+    given = ("train", style, "--images", "photos", "-o", output, "--steps", "1", *TINY)
+    status, _, err = call(*given, "--samples", "0")
+    assert status == 1 and r"udce9-checkpoint' cannot be a folder of checkpoints" in err, err
+    status, _, err = call(*given, "--samples", "0", "--checkpoint", "kept")
+    assert status == 0, err
+    model = load_model(output)
+    assert (model.name, model.facts["style"]) == (r"'m\udce9'", r"'caf\udce9.png'")
+
+
 def test_no_picture_to_train_on_is_overwritten(call):
     photo = Path("photos/m-samples.png")
     save_image(photo, helpers.picture(48, 64))

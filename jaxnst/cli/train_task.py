@@ -70,7 +70,7 @@ class Task:
         settings, steps = self.settings, trained.step
         last = {name: float(np.mean(of[-LAST:])) for name, of in trained.losses.items()}
         facts = {
-            "style": self.flags.about or os.path.basename(self.flags.style),
+            "style": name_of(self.flags.about or os.path.basename(self.flags.style)),
             "style_sha256": digest_of({"style": self.given.style}),
             "style_size": str(self.flags.style_size),
             "recipe": self.recipe.name,
@@ -92,7 +92,7 @@ class Task:
             facts["begun_with"] = name_of(os.path.basename(self.flags.begin))
         module = self.module.clone(precision="float32")
         stem = os.path.splitext(os.path.basename(self.flags.output))[0]
-        return Model(stem, module, jax.tree.map(jnp.asarray, trained.params), facts)
+        return Model(name_of(stem), module, jax.tree.map(jnp.asarray, trained.params), facts)
 
 
 def make_task(flags: argparse.Namespace, recipe: Recipe, given: Given, messages: Messages) -> Task:

@@ -53,7 +53,7 @@ class Checkpoints:
       ModuleNotFoundError: orbax is missing.
       NotADirectoryError: There is a file of that name.
       OSError: The folder cannot be made or written to.
-      ValueError: There are other files in it.
+      ValueError: There are other files in it, or its name is not in UTF-8.
     """
 
     def __init__(
@@ -218,6 +218,13 @@ def _shape(leaf: jax.Array) -> jax.ShapeDtypeStruct:
 def _make(folder: str) -> None:
     """Make a folder, unless it is there and known."""
     name, mark = name_of(folder), os.path.join(folder, MARK)
+    try:
+        folder.encode()
+    except UnicodeEncodeError:
+        raise ValueError(
+            f"{name} cannot be a folder of checkpoints, since orbax takes names in UTF-8 only: "
+            "give another folder"
+        ) from None
     if os.path.exists(folder) and not os.path.isdir(folder):
         raise NotADirectoryError(f"{name} is a file, expected a folder of checkpoints: {AGAIN}")
     if os.path.isdir(folder) and os.listdir(folder):
