@@ -26,19 +26,20 @@ import os
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-from pictures import centre_crop
+from pictures import centre_crops, divided
 from reconstruction import given_back, psnr
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
 import jaxnst
 from jaxnst.feedforward.checkpoints import Checkpoints
-from jaxnst.feedforward.crops import Batch, Pictures, batches, find_pictures
+from jaxnst.feedforward.crops import Batch, batches, find_pictures
 from jaxnst.feedforward.decoders import (
     Autoencoder,
     Decoder,
@@ -46,11 +47,11 @@ from jaxnst.feedforward.decoders import (
     make_autoencoder,
 )
 from jaxnst.feedforward.training import Report, Training, train
+from jaxnst.fingerprint import DIGEST, network_words
 from jaxnst.networks.layers import conv, pad, relu
 from jaxnst.sheet import contact_sheet
 from jaxnst.weights import write_parameters
 
-HELD_OUT = 16
 SAMPLES = 4
 REPORT_EVERY = 250
 SOLVED = 400  # batches
@@ -58,6 +59,7 @@ CONTRAST = 0.2
 SHARES = {1: 0.04, 2: 1.0, 3: 0.35, 4: 0.12, 5: 0.04}  # of the rate, by level
 MORE = 4  # times as many crops for what leads a level down: deep maps have few positions
 OF_TRAINING = ("steps", "batch", "crop", "rate", "warmup", "seed")
+DECIDING = (*OF_TRAINING, "feature_weight", "down_steps", "down_rate")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -168,21 +170,6 @@ def solved(start: Autoencoder, source: Iterator[Batch]) -> dict[str, np.ndarray]
     }
 
 
-def centre_crops(pictures: Pictures, side: int) -> list[np.ndarray]:
-    """Cut the middle squares out of pictures that are large enough."""
-    images = (jaxnst.load_image(pictures.path(index)) for index in range(len(pictures)))
-    return [centre_crop(image, side) for image in images if min(image.shape[:2]) >= side]
-
-
-def divided(pictures: Pictures, names: str | None) -> tuple[Pictures, Pictures]:
-    """Keep pictures out of training: those named, or some evenly spaced."""
-    if names is None:
-        return pictures.hold_out(HELD_OUT)
-    chosen = set(names.split(","))
-    out = {i for i, name in enumerate(pictures.names) if Path(name).stem in chosen}
-    return pictures.only(set(range(len(pictures))) - out), pictures.only(out)
-
-
 def write(path: Path, network: str, levels: dict[int, Any]) -> None:
     """Write decoders, deepest first."""
     found: dict[str, np.ndarray] = {}
@@ -243,8 +230,17 @@ class Trainer:
         self.begun = {} if arguments.begin is None else known(decoders=arguments.begin)
         found = (known(decoders=self.path) if self.path.exists() else {}) | self.begun
         self.done = {level: autoencoder.params for level, autoencoder in found.items()}
-        words = vars(arguments) | {"pictures": self.pictures.digest}
-        self.words = {name: str(words[name]) for name in sorted(words)}
+        self.words = self.deciding()
+
+    def deciding(self) -> dict[str, str]:
+        """Say all that decides what is learned, by name."""
+        begin = self.arguments.begin
+        return {
+            **{name: str(getattr(self.arguments, name)) for name in DECIDING},
+            "pictures": DIGEST + self.pictures.digest,
+            "begin": DIGEST + sha256(begin.read_bytes()).hexdigest() if begin else "nothing",
+            **network_words(self.network),
+        }
 
     def cut(self, settings: Training, start: int) -> Iterator[Batch]:
         """Cut batches, from a number on."""
