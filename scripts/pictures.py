@@ -17,8 +17,8 @@ STANDARD_PAIRS = (
 )
 """Content and style in the shared folder's pictures/: everyone looks at the same six."""
 
-
 HELD_OUT = 16
+"""As many pictures are kept out of training, unless some are named."""
 
 
 def pair_paths(data: Path, pair: tuple[str, str]) -> tuple[Path, Path]:
