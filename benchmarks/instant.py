@@ -19,7 +19,7 @@ from benchmarks.painters import Painter, both_layouts, flat, race
 from benchmarks.process import CONTENT, STYLE, process
 from jaxnst.feedforward.decoders import Autoencoder, load_autoencoders
 from jaxnst.feedforward.lapack import on_one_thread
-from jaxnst.feedforward.one_pass import Instant
+from jaxnst.feedforward.settings import Instant
 from jaxnst.feedforward.wct import summarize_style, transfer
 
 SIZE, QUICK = (384, 512), (64, 96)

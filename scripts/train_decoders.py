@@ -46,7 +46,8 @@ from jaxnst.feedforward.decoders import (
     load_autoencoders,
     make_autoencoder,
 )
-from jaxnst.feedforward.training import Report, Training, train
+from jaxnst.feedforward.settings import Training
+from jaxnst.feedforward.training import Report, train
 from jaxnst.fingerprint import DIGEST, network_words
 from jaxnst.networks.layers import conv, pad, relu
 from jaxnst.sheet import contact_sheet

@@ -18,7 +18,8 @@ from jaxnst.feedforward.decoders import (
 )
 from jaxnst.feedforward.instant import instant, style_images
 from jaxnst.feedforward.lapack import on_one_thread
-from jaxnst.feedforward.one_pass import Instant, OnePass
+from jaxnst.feedforward.one_pass import OnePass
+from jaxnst.feedforward.settings import Instant
 from jaxnst.feedforward.transforms import covariance, style_root, to_style
 from jaxnst.feedforward.wct import transfer
 from jaxnst.image import load_image

@@ -171,9 +171,9 @@ def test_networks_of_one_architecture_share_a_program():
         small, name="other", params=jax.tree.map(lambda v: v + 0.01, small.params)
     )
     apply_model(small, PICTURE)
-    count = models._painted._cache_size()
+    count = models.painted._cache_size()
     assert np.abs(apply_model(other, PICTURE) - apply_model(small, PICTURE)).max() > 0.01
-    assert models._painted._cache_size() == count
+    assert models.painted._cache_size() == count
 
 
 def test_frames_are_painted_as_pictures_are():

@@ -21,7 +21,8 @@ from jaxnst.feedforward.checkpoints import MARK, Checkpoints
 from jaxnst.feedforward.crops import Batch
 from jaxnst.feedforward.initial import initial_parameters
 from jaxnst.feedforward.perceptual import make_loss
-from jaxnst.feedforward.training import Training, begin, train, train_step
+from jaxnst.feedforward.settings import Training
+from jaxnst.feedforward.training import begin, train, train_step
 from jaxnst.lanes import default_device, mesh_of
 from jaxnst.networks import PREPROCESSING
 from jaxnst.objective import TERMS

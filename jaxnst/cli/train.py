@@ -8,7 +8,7 @@ import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib.util import find_spec
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, get_args
 
 from jaxnst._files import check_writable, ending_of, name_of
 from jaxnst.cli.errors import UsageError, blaming_flags, explain, guarded
@@ -31,6 +31,7 @@ from jaxnst.cli.parser import (
 )
 from jaxnst.cli.values import number, whole, wholes
 from jaxnst.config import Recipe
+from jaxnst.feedforward.settings import Optimizer, Training
 from jaxnst.image import check_output, check_side, load_image
 from jaxnst.options import Option, options, replace_all
 from jaxnst.srgb import Pixels
@@ -226,11 +227,11 @@ def _add_training(parser: Parser) -> None:
         shown = f" (default: {default:g})" if isinstance(default, int | float) else ""
         group.add_argument(flag, default=default, help=text + shown, **more)  # type: ignore[arg-type]
 
-    add("--steps", 4000, "batches that it sees", type=whole(1), metavar="N")
-    add("--batch", 2, "crops in each", type=whole(1, 4096), metavar="N")
+    add("--steps", Training.steps, "batches that it sees", type=whole(1), metavar="N")
+    add("--batch", Training.batch, "crops in each", type=whole(1, 4096), metavar="N")
     add(
         "--crop",
-        192,
+        Training.crop,
         "side of the crops; smaller pictures are enlarged, those of less than half are left out",
         type=whole(*CROPS),
         metavar="PIXELS",
@@ -243,12 +244,12 @@ def _add_training(parser: Parser) -> None:
     )
     group.add_argument(
         "--optimizer",
-        choices=("muon", "adam"),
-        default="muon",
-        help="solver (default: muon, which is Adam for what are no hidden kernels)",
+        choices=get_args(Optimizer),
+        default=Training.optimizer,
+        help="solver (default: %(default)s; muon is Adam for what are no hidden kernels)",
     )
-    add("--rate", 5e-3, "largest step scale", type=number, metavar="RATE")
-    add("--warmup", 50, "steps until it is reached", type=whole(0), metavar="N")
+    add("--rate", Training.rate, "largest step scale", type=number, metavar="RATE")
+    add("--warmup", Training.warmup, "steps until it is reached", type=whole(0), metavar="N")
     add_seed(group, "decides crops, and parameters at the start")
     group.add_argument(
         "--workers",

@@ -21,7 +21,8 @@ from jaxnst.config import Recipe
 from jaxnst.feedforward.initial import initial_parameters
 from jaxnst.feedforward.models import Model, load_model
 from jaxnst.feedforward.perceptual import Frozen, PerceptualLoss, make_loss
-from jaxnst.feedforward.training import Trained, Training
+from jaxnst.feedforward.settings import Training
+from jaxnst.feedforward.training import Trained
 from jaxnst.feedforward.transformer import TransformationNetwork
 from jaxnst.fingerprint import DIGEST, network_words, recipe_words
 from jaxnst.lanes import mesh_of

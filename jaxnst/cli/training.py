@@ -10,7 +10,6 @@ from concurrent.futures import Future
 from functools import partial
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 from filelock import FileLock, Timeout
 
@@ -27,9 +26,9 @@ from jaxnst.cli.train_watch import Watch
 from jaxnst.config import Recipe
 from jaxnst.feedforward.checkpoints import Checkpoints
 from jaxnst.feedforward.crops import batches
-from jaxnst.feedforward.models import save_model
-from jaxnst.feedforward.training import Place, Report, Trained, Training, TrainState, train
-from jaxnst.feedforward.transformer import TransformationNetwork
+from jaxnst.feedforward.models import painted, save_model
+from jaxnst.feedforward.settings import Training
+from jaxnst.feedforward.training import Place, Report, Trained, TrainState, train
 from jaxnst.fingerprint import surroundings
 
 MOST_WORKERS = 4
@@ -123,7 +122,7 @@ def _work(
     )
     if keeper.last is not None:
         messages.notice(f"going on from {name_of(flags.checkpoint)}, after {keeper.last} steps")
-    watch.paint = partial(_painted, task.module)
+    watch.paint = partial(painted, task.module)
     with contextlib.closing(keeper):
         return task, _trained(task, keeper, watch, enough, messages)
 
@@ -188,13 +187,6 @@ def _workers(wanted: int | None, device: jax.Device) -> int:
     if wanted is not None:
         return wanted
     return 0 if device.platform == "cpu" else min(MOST_WORKERS, max(1, (os.cpu_count() or 1) // 2))
-
-
-@partial(jax.jit, static_argnums=0)
-def _painted(
-    module: TransformationNetwork, params: dict[str, dict[str, jax.Array]], images: jax.Array
-) -> jax.Array:
-    return jnp.clip(module.apply({"params": params}, images), 0, 1)  # type: ignore[arg-type]
 
 
 def _where(devices: list[jax.Device]) -> str:

@@ -8,8 +8,8 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from jaxnst.feedforward.decoders import BUNDLED, Autoencoder, load_autoencoders
-from jaxnst.feedforward.one_pass import LEVELS, Instant, OnePass
-from jaxnst.feedforward.transforms import Transform
+from jaxnst.feedforward.one_pass import OnePass
+from jaxnst.feedforward.settings import LEVELS, Instant, Transform
 from jaxnst.guidance import Guidance, StyleMix
 from jaxnst.networks.registry import LossNetwork
 from jaxnst.pictures import check_picture, style_pictures
@@ -23,9 +23,9 @@ def instant(
     *,
     network: str | LossNetwork = "vgg19-lite",
     decoders: dict[int, Autoencoder] | str | os.PathLike[str] | None = None,
-    alpha: int | float = 0.6,
+    alpha: int | float = Instant.alpha,
     levels: Sequence[int] = LEVELS,
-    transform: Transform = "whiten",
+    transform: Transform = Instant.transform,
     size: int | None = None,
     style_size: int | None = None,
     style_mix: StyleMix | None = None,

@@ -174,7 +174,7 @@ def apply_model(
         )
     if not (np.isfinite(given).all() and given.min() >= 0 and given.max() <= 1):
         raise ValueError("image has values outside [0, 1]: divide 8-bit values by 255")
-    return _painted(model.module, model.params, jnp.asarray(given, jnp.float32))
+    return painted(model.module, model.params, jnp.asarray(given, jnp.float32))
 
 
 def paint_frames(model: Model, frames: npt.NDArray[np.uint8]) -> jax.Array:
@@ -195,14 +195,15 @@ def paint_frames(model: Model, frames: npt.NDArray[np.uint8]) -> jax.Array:
 
 @partial(jax.jit, static_argnums=0)
 def _painted_levels(module: TransformationNetwork, params: Params, frames: Array) -> Array:
-    painted = _painted(module, params, frames.astype(jnp.float32) / 255)
-    return jnp.rint(255 * painted).astype(jnp.uint8)
+    levels = 255 * painted(module, params, frames.astype(jnp.float32) / 255)
+    return jnp.rint(levels).astype(jnp.uint8)
 
 
 @partial(jax.jit, static_argnums=0)
-def _painted(module: TransformationNetwork, params: Params, images: Array) -> Array:
-    painted: Any = module.apply({"params": params}, images)
-    return jnp.clip(painted, 0, 1)
+def painted(module: TransformationNetwork, params: Params, images: Array) -> Array:
+    """Paint pictures in [0, 1], unchecked; compiled, the module static and parameters traced."""
+    found: Any = module.apply({"params": params}, images)
+    return jnp.clip(found, 0, 1)
 
 
 def _module(name: str, said: Mapping[str, str], found: Mapping[str, Any]) -> TransformationNetwork:

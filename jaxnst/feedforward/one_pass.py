@@ -1,9 +1,7 @@
 """Whitening and colouring from pictures to pictures: sizes, frames, styles, regions."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from functools import partial
-from typing import get_args
 
 import jax
 import jax.numpy as jnp
@@ -11,11 +9,11 @@ import numpy as np
 from jaxtyping import Array, Float
 from numpy.typing import ArrayLike, NDArray
 
-from jaxnst._checks import among, check
 from jaxnst.config import Scales
 from jaxnst.feedforward.decoders import Autoencoder
 from jaxnst.feedforward.lapack import on_one_thread
-from jaxnst.feedforward.transforms import Summary, Transform
+from jaxnst.feedforward.settings import Instant
+from jaxnst.feedforward.transforms import Summary
 from jaxnst.feedforward.wct import Regions, summarize_style, transfer
 from jaxnst.guidance import Guidance, StyleMix, check_mix, make_guidance
 from jaxnst.image import resize
@@ -28,37 +26,9 @@ from jaxnst.targets import StyleImage
 SCALES = Scales(several=False, margin=0.0)
 """One scale; styles' sides are rounded as in the optimising path, so that programs are few."""
 
-LEVELS = (4, 3, 2, 1)
-"""In the order in which they run. Level 5, with which Li et al. begin, adds forms as large as the
-painting's, and takes faces and windows away."""
-
 MARGIN, MULTIPLE = 8, 32
 """Pixels mirrored around the picture, at least, and what its sides are then a multiple of: the
 decoders are less sure of themselves at a border, and there are fewer shapes to compile for."""
-
-
-@dataclass(frozen=True)
-class Instant:
-    """How a picture is made in one pass.
-
-    Attributes:
-      alpha: From 0, the content as the decoders give it back, to 1.
-      levels: Which levels, in the order in which they run.
-      transform: ``whiten`` (Li et al. 2017: mean and covariance) or ``moments`` (Huang and
-        Belongie 2017: mean and deviation of every channel; less of the style, and less of its
-        mistakes).
-    """
-
-    alpha: int | float = 0.6
-    levels: tuple[int, ...] = LEVELS
-    transform: Transform = "whiten"
-
-    def __post_init__(self) -> None:
-        """Check the values."""
-        check("alpha", self.alpha, 0 <= self.alpha <= 1, "a number from 0 to 1")
-        fits = len(self.levels) > 0 and len(set(self.levels)) == len(self.levels)
-        check("levels", self.levels, fits, "at least one level, none of them twice")
-        among("transform", self.transform, get_args(Transform))
 
 
 class OnePass:

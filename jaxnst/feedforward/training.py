@@ -1,4 +1,4 @@
-"""Training of networks on crops of pictures: settings, one compiled step, and the loop around it.
+"""Training of networks on crops of pictures: one compiled step, and the loop around it.
 
 What is learned is the caller's: a loss is a hashable callable ``(params, frozen, images) -> (total,
 terms)``, the mean over a batch of RGB crops in [0, 1]. Batch number i is what step i sees, and the
@@ -11,12 +11,10 @@ References:
   al.: Muon is Scalable for LLM Training. arXiv:2502.16982.
 """
 
-import math
 import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
 from functools import cache, partial
-from typing import Any, Literal, NamedTuple, Protocol, get_args, runtime_checkable
+from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 import jax
 import jax.numpy as jnp
@@ -28,17 +26,13 @@ from jaxtyping import Array, Float, UInt8
 from numpy.typing import NDArray
 from optax import contrib
 
-from jaxnst._checks import among, check, positive
 from jaxnst._types import Scalar
 from jaxnst.feedforward.crops import Batch
+from jaxnst.feedforward.settings import Optimizer, Training
 from jaxnst.lanes import APART, AXIS, WHOLE, default_device, mesh_of, shared
-
-Optimizer = Literal["adam", "muon"]
 
 Tree = Any
 """A pytree of arrays, such as a module's parameters."""
-
-MOST_STEPS = 10**8
 
 
 @runtime_checkable
@@ -49,52 +43,6 @@ class Loss(Protocol):
         self, params: Tree, frozen: Tree, images: Float[Array, "batch h w 3"]
     ) -> tuple[Scalar, dict[str, Scalar]]:
         """Return the mean over the batch, and its terms by name."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Training:
-    """How a network is trained.
-
-    Attributes:
-      steps: Batches that it sees.
-      batch: Crops in each.
-      crop: Their side, pixels.
-      optimizer: ``adam``, or ``muon`` for the kernels of all layers between features, and Adam for
-        first and last layers, biases and normalisations.
-      rate: Largest step scale; for ``muon`` its updates are as large as Adam's.
-      warmup: Steps over which the scale rises to that; afterwards it falls along a cosine to 0.
-      seed: Decides parameters at the start, and crops.
-    """
-
-    steps: int = 4000
-    batch: int = 2
-    crop: int = 192
-    optimizer: Optimizer = "muon"
-    rate: float = 5e-3
-    warmup: int = 50
-    seed: int = 0
-
-    def __post_init__(self) -> None:
-        check("steps", self.steps, 1 <= self.steps <= MOST_STEPS, f"1 to {MOST_STEPS}")
-        check("batch", self.batch, 1 <= self.batch <= 4096, "1 to 4096 crops")
-        check("crop", self.crop, 16 <= self.crop <= 4096, "16 to 4096 pixels")
-        among("optimizer", self.optimizer, get_args(Optimizer))
-        positive("rate", self.rate)
-        check("warmup", self.warmup, 0 <= self.warmup <= MOST_STEPS, f"0 to {MOST_STEPS} steps")
-        check("seed", self.seed, 0 <= self.seed < 2**32, "0 to 2^32 - 1")
-
-    def rate_at(self, step: int) -> float:
-        """Return the scale of a step, the first being 0.
-
-        Example:
-          >>> settings = Training(steps=100, warmup=10, rate=1.0)
-          >>> settings.rate_at(0), settings.rate_at(10), round(settings.rate_at(55), 2)
-          (0.1, 1.0, 0.5)
-        """
-        warmup = min(self.warmup, self.steps // 2)
-        if step < warmup:
-            return self.rate * (step + 1) / warmup
-        return self.rate * (1 + math.cos(math.pi * (step - warmup) / (self.steps - warmup))) / 2
 
 
 class TrainState(NamedTuple):

@@ -10,15 +10,14 @@ References:
 """
 
 from collections.abc import Callable
-from typing import Literal, NamedTuple
+from typing import NamedTuple
 
 import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array, Float
 
 from jaxnst._types import FeatureMap, PositionWeights
-
-Transform = Literal["whiten", "moments"]
+from jaxnst.feedforward.settings import Transform
 
 LEAST_SHARE = 1e-5
 """Eigenvalues below this share of the greatest are left out: float32 tells nothing of them. Li et

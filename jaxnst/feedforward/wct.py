@@ -15,7 +15,8 @@ from jaxtyping import Array, Float
 
 from jaxnst._types import FeatureMap, Image, PositionWeights
 from jaxnst.feedforward.decoders import Autoencoder
-from jaxnst.feedforward.transforms import Summary, Transform, style_root, to_style
+from jaxnst.feedforward.settings import Transform
+from jaxnst.feedforward.transforms import Summary, style_root, to_style
 from jaxnst.networks.registry import Params
 
 Levels = tuple[Autoencoder, ...]

@@ -1,0 +1,90 @@
+"""How pictures are made in one pass, and how networks are trained, as frozen dataclasses.
+
+Standard library only, as ``config.py``: the command line reads its defaults here.
+"""
+
+import math
+from dataclasses import dataclass
+from typing import Literal, get_args
+
+from jaxnst._checks import among, check, positive
+
+Transform = Literal["whiten", "moments"]
+
+Optimizer = Literal["adam", "muon"]
+
+MOST_STEPS = 10**8
+
+LEVELS = (4, 3, 2, 1)
+"""In the order in which they run. Level 5, with which Li et al. begin, adds forms as large as the
+painting's, and takes faces and windows away."""
+
+
+@dataclass(frozen=True)
+class Instant:
+    """How a picture is made in one pass.
+
+    Attributes:
+      alpha: From 0, the content as the decoders give it back, to 1.
+      levels: Which levels, in the order in which they run.
+      transform: ``whiten`` (Li et al. 2017: mean and covariance) or ``moments`` (Huang and
+        Belongie 2017: mean and deviation of every channel; less of the style, and less of its
+        mistakes).
+    """
+
+    alpha: int | float = 0.6
+    levels: tuple[int, ...] = LEVELS
+    transform: Transform = "whiten"
+
+    def __post_init__(self) -> None:
+        """Check the values."""
+        check("alpha", self.alpha, 0 <= self.alpha <= 1, "a number from 0 to 1")
+        fits = len(self.levels) > 0 and len(set(self.levels)) == len(self.levels)
+        check("levels", self.levels, fits, "at least one level, none of them twice")
+        among("transform", self.transform, get_args(Transform))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Training:
+    """How a network is trained.
+
+    Attributes:
+      steps: Batches that it sees.
+      batch: Crops in each.
+      crop: Their side, pixels.
+      optimizer: ``adam``, or ``muon`` for the kernels of all layers between features, and Adam for
+        first and last layers, biases and normalisations.
+      rate: Largest step scale; for ``muon`` its updates are as large as Adam's.
+      warmup: Steps over which the scale rises to that; afterwards it falls along a cosine to 0.
+      seed: Decides parameters at the start, and crops.
+    """
+
+    steps: int = 4000
+    batch: int = 2
+    crop: int = 192
+    optimizer: Optimizer = "muon"
+    rate: float = 5e-3
+    warmup: int = 50
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        check("steps", self.steps, 1 <= self.steps <= MOST_STEPS, f"1 to {MOST_STEPS}")
+        check("batch", self.batch, 1 <= self.batch <= 4096, "1 to 4096 crops")
+        check("crop", self.crop, 16 <= self.crop <= 4096, "16 to 4096 pixels")
+        among("optimizer", self.optimizer, get_args(Optimizer))
+        positive("rate", self.rate)
+        check("warmup", self.warmup, 0 <= self.warmup <= MOST_STEPS, f"0 to {MOST_STEPS} steps")
+        check("seed", self.seed, 0 <= self.seed < 2**32, "0 to 2^32 - 1")
+
+    def rate_at(self, step: int) -> float:
+        """Return the scale of a step, the first being 0.
+
+        Example:
+          >>> settings = Training(steps=100, warmup=10, rate=1.0)
+          >>> settings.rate_at(0), settings.rate_at(10), round(settings.rate_at(55), 2)
+          (0.1, 1.0, 0.5)
+        """
+        warmup = min(self.warmup, self.steps // 2)
+        if step < warmup:
+            return self.rate * (step + 1) / warmup
+        return self.rate * (1 + math.cos(math.pi * (step - warmup) / (self.steps - warmup))) / 2
