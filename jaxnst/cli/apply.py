@@ -13,7 +13,7 @@ from typing import Any, NoReturn
 from jaxnst import film
 from jaxnst._files import name_of
 from jaxnst.cli.applying import Work
-from jaxnst.cli.errors import UsageError, guarded, leave
+from jaxnst.cli.errors import UsageError, guarded
 from jaxnst.cli.flags import Parser, add_ending, add_machine, add_saving, add_side
 from jaxnst.cli.ledger import Ledger
 from jaxnst.cli.locking import alone_in
@@ -21,7 +21,7 @@ from jaxnst.cli.messages import Messages, hush_xla
 from jaxnst.cli.outputs import refuse_meeting, same_file
 from jaxnst.cli.rows import Row, is_several, name_after, pictures, refuse_one_name
 from jaxnst.cli.saving import check_format, save_options
-from jaxnst.cli.stopping import Stopped, stoppable
+from jaxnst.cli.stopping import GOES_ON, Stopped, leaving_when_stopped, stoppable
 from jaxnst.cli.values import whole
 from jaxnst.image import ENDINGS, check_output
 from jaxnst.weights import bundled_styles
@@ -99,7 +99,8 @@ def _run(flags: argparse.Namespace, prog: str) -> int:
     if _is_file(flags.output, sources):
         row = Row(sources[0], (_model(flags),), flags.output)
         check_row(row, flags)
-        return _work([row], None, flags, messages)
+        with leaving_when_stopped(messages):
+            return _work([row], None, flags, messages)
     # Or the same command would go on with its own results.
     if len(sources) > 1 or is_several(flags.inputs[0]):
         folders = {os.path.dirname(source) or os.curdir for source in sources}
@@ -107,7 +108,7 @@ def _run(flags: argparse.Namespace, prog: str) -> int:
             raise UsageError(f"-o {name_of(flags.output)} is a folder of inputs: name another")
     rows = _rows(sources, flags)
     os.makedirs(flags.output, exist_ok=True)
-    with alone_in(flags.output, (1, 1)):
+    with leaving_when_stopped(messages, GOES_ON), alone_in(flags.output, (1, 1)):
         return _work(rows, Ledger(flags.output), flags, messages)
 
 
@@ -126,11 +127,9 @@ def _work(
     with messages.warnings_as_notices():
         try:
             return 1 if stoppable(work.all) else 0
-        except Stopped as stop:
+        except Stopped:
             work.end()
-            again = "; what is finished is saved, the same command goes on" if ledger else ""
-            messages.say(f"{messages.prog}: stopped{again}")
-            leave(stop.status)
+            raise
 
 
 def _sources(given: Sequence[str]) -> list[str]:

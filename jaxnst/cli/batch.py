@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING
 
 from jaxnst.cli.buckets import AT_ONCE, Task
-from jaxnst.cli.errors import UsageError, guarded, leave
+from jaxnst.cli.errors import UsageError, guarded
 from jaxnst.cli.flags import Parser, add_ending, refuse_single
 from jaxnst.cli.ledger import Ledger, digest_of_file
 from jaxnst.cli.locking import alone_in
@@ -18,7 +18,7 @@ from jaxnst.cli.messages import Messages, hush_xla
 from jaxnst.cli.parser import parse
 from jaxnst.cli.rows import Row, product, read_manifest
 from jaxnst.cli.saving import QUALITY, check_format, save_options
-from jaxnst.cli.stopping import Stopped, stoppable
+from jaxnst.cli.stopping import GOES_ON, Stopped, leaving_when_stopped, stoppable
 from jaxnst.cli.values import whole
 from jaxnst.cli.work import Work
 from jaxnst.config import STARTS, Recipe
@@ -106,12 +106,12 @@ def _run(flags: argparse.Namespace, rest: list[str], prog: str) -> int:
     common = tasks[0].flags if tasks else parse(["content", "style", *rest], prog)[0]
     messages = Messages(prog, quiet=common.quiet)
     os.makedirs(flags.out, exist_ok=True)
-    try:
-        with alone_in(flags.out, flags.shard), messages.warnings_as_notices():
-            return 1 if _work(tasks, flags, messages, open_engine, debug=common.debug) else 0
-    except Stopped as stop:
-        messages.say(f"{prog}: stopped; what is finished is saved, the same command goes on")
-        leave(stop.status)
+    with (
+        leaving_when_stopped(messages, GOES_ON),
+        alone_in(flags.out, flags.shard),
+        messages.warnings_as_notices(),
+    ):
+        return 1 if _work(tasks, flags, messages, open_engine, debug=common.debug) else 0
 
 
 def _engine(

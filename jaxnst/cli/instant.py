@@ -5,10 +5,10 @@ import hashlib
 import os
 import time
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, get_args
 
 from jaxnst._files import name_of
-from jaxnst.cli.errors import FAILED, UsageError, blaming_flags, complain, explain, guarded, leave
+from jaxnst.cli.errors import FAILED, UsageError, blaming_flags, complain, explain, guarded
 from jaxnst.cli.fetching import STREAM, as_files, blaming, check_sources, is_address, shown
 from jaxnst.cli.flags import (
     SIZE,
@@ -29,8 +29,9 @@ from jaxnst.cli.messages import Messages, hush_xla, length, shape
 from jaxnst.cli.outputs import OTHER, refuse_meeting, same_file
 from jaxnst.cli.rows import Row, is_several, name_after, pictures, refuse_one_name
 from jaxnst.cli.saving import check_format, print_path, save_options, save_picture
-from jaxnst.cli.stopping import Stopped, stoppable
+from jaxnst.cli.stopping import GOES_ON, leaving_when_stopped, stoppable
 from jaxnst.cli.values import number, wholes
+from jaxnst.feedforward.settings import Instant, Transform
 from jaxnst.image import check_output, check_side, fit, load_image
 from jaxnst.srgb import Pixels
 
@@ -43,8 +44,6 @@ DEFAULT = "vgg19-lite"
 
 FILES = ("weights", "decoders")
 """Flags that name a file which decides the result by what it holds."""
-
-GOES_ON = "; what is finished is saved, the same command goes on"
 
 NO_MATTER = {"content", "styles", "output", "mask", "style_mask", *FILES}
 NO_MATTER |= {"yes", "allow_local", "device", "no_cache", "quiet", "debug"}
@@ -82,24 +81,24 @@ def _parser(prog: str) -> Parser:
     method.add_argument(
         "--alpha",
         type=number,
-        default=0.6,
+        default=Instant.alpha,
         metavar="X",
-        help="how much of the style, from 0 to 1 (default: 0.6)",
+        help="how much of the style, from 0 to 1 (default: %(default)s)",
     )
     method.add_argument(
         "--levels",
         type=wholes(1, 5),
-        default=(4, 3, 2, 1),
+        default=Instant.levels,
         metavar="A,B,...",
         help="levels of the network, in the order in which they run: 5 changes most, 1 "
-        "colours alone (default: 4,3,2,1)",
+        f"colours alone (default: {','.join(map(str, Instant.levels))})",
     )
     method.add_argument(
         "--transform",
-        choices=("whiten", "moments"),
-        default="whiten",
+        choices=get_args(Transform),
+        default=Instant.transform,
         help="what is taken over of a style: mean and covariance, or mean and deviation of every "
-        "channel, which is less (default: whiten)",
+        "channel, which is less (default: %(default)s)",
     )
     add_side(method, "--size", "longest side of the result", default=SIZE)
     add_side(
@@ -129,23 +128,17 @@ def _run(flags: argparse.Namespace, prog: str) -> int:
     if in_folder and flags.mask:
         raise UsageError("--mask is for one picture, not for a folder of them")
     messages = Messages(prog, quiet=flags.quiet)
-    if not in_folder:
-        return _stoppable(lambda: _paint_one(flags, rows[0], messages), flags, messages)
-    os.makedirs(flags.output, exist_ok=True)
-    with alone_in(flags.output, (1, 1)):
-        return _stoppable(lambda: _paint_all(flags, rows, messages), flags, messages, GOES_ON)
-
-
-def _stoppable(
-    work: Callable[[], int], flags: argparse.Namespace, messages: Messages, again: str = ""
-) -> int:
     hush_xla(debug=flags.debug)
-    with messages.warnings_as_notices():
-        try:
-            return stoppable(work)
-        except Stopped as stop:
-            messages.say(f"{messages.prog}: stopped{again}")
-            leave(stop.status)
+    if not in_folder:
+        with leaving_when_stopped(messages), messages.warnings_as_notices():
+            return stoppable(lambda: _paint_one(flags, rows[0], messages))
+    os.makedirs(flags.output, exist_ok=True)
+    with (
+        leaving_when_stopped(messages, GOES_ON),
+        alone_in(flags.output, (1, 1)),
+        messages.warnings_as_notices(),
+    ):
+        return stoppable(lambda: _paint_all(flags, rows, messages))
 
 
 def _rows(flags: argparse.Namespace) -> tuple[list[Row], bool]:
@@ -279,7 +272,7 @@ def _prepare(
     from jaxnst.cli.loading import load_for
     from jaxnst.feedforward.decoders import BUNDLED, load_autoencoders
     from jaxnst.feedforward.instant import style_images
-    from jaxnst.feedforward.one_pass import Instant, OnePass
+    from jaxnst.feedforward.one_pass import OnePass
 
     with blaming_flags():
         method = Instant(alpha=flags.alpha, levels=flags.levels, transform=flags.transform)

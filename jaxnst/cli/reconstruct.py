@@ -7,12 +7,12 @@ from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING
 
-from jaxnst.cli.errors import UsageError, guarded, leave
+from jaxnst.cli.errors import UsageError, guarded
 from jaxnst.cli.flags import Parser, add_machine, add_network, add_seed, add_side
 from jaxnst.cli.messages import Messages, hush_xla
 from jaxnst.cli.outputs import refuse_meeting
 from jaxnst.cli.saving import print_path, save_picture
-from jaxnst.cli.stopping import Stopped, stoppable
+from jaxnst.cli.stopping import leaving_when_stopped, stoppable
 from jaxnst.cli.values import whole
 from jaxnst.image import check_output, check_side, load_image, resize, save_image
 from jaxnst.srgb import Pixels
@@ -109,13 +109,9 @@ def _reconstruct(flags: argparse.Namespace, prog: str) -> int:
     check_side(picture, flags.picture)
     hush_xla(debug=flags.debug)
     messages = Messages(f"{prog} {flags.action}", quiet=flags.quiet)
-    with messages.warnings_as_notices():
-        try:
-            stoppable(lambda: _make(flags, picture, groups, messages))
-        except Stopped as stop:
-            saved = "nothing is" if flags.together else "what was finished is"
-            messages.say(f"{messages.prog}: stopped, {saved} saved")
-            leave(stop.status)
+    saved = "nothing is" if flags.together else "what was finished is"
+    with messages.warnings_as_notices(), leaving_when_stopped(messages, f", {saved} saved"):
+        stoppable(lambda: _make(flags, picture, groups, messages))
     print_path(flags.output)
     return 0
 

@@ -13,9 +13,13 @@ from concurrent.futures import Future, wait
 from types import FrameType
 from typing import NoReturn, TypeVar
 
-from jaxnst.cli.errors import STOPPED
+from jaxnst.cli.errors import STOPPED, leave
+from jaxnst.cli.messages import Messages
 
 T = TypeVar("T")
+
+GOES_ON = "; what is finished is saved, the same command goes on"
+"""What is saved by commands that keep a log."""
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
@@ -57,6 +61,16 @@ def stoppable(work: Callable[[], T]) -> T:
         while not wait([future], timeout=0.5).done:
             pass
     return future.result()
+
+
+@contextlib.contextmanager
+def leaving_when_stopped(messages: Messages, saved: str = "") -> Iterator[None]:
+    """End the process on a stop, after one line that says what is saved."""
+    try:
+        yield
+    except Stopped as stop:
+        messages.say(f"{messages.prog}: stopped{saved}")
+        leave(stop.status)
 
 
 @contextlib.contextmanager

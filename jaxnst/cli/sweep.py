@@ -13,12 +13,12 @@ from collections.abc import Iterator, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, NamedTuple
 
-from jaxnst.cli.errors import UsageError, guarded, leave
+from jaxnst.cli.errors import UsageError, guarded
 from jaxnst.cli.flags import refuse_single
 from jaxnst.cli.messages import Messages, hush_xla, length, shape
 from jaxnst.cli.parser import parse
 from jaxnst.cli.saving import print_path, save_options, save_picture
-from jaxnst.cli.stopping import Stopped, stoppable
+from jaxnst.cli.stopping import leaving_when_stopped, stoppable
 from jaxnst.config import STARTS, Recipe
 from jaxnst.srgb import Pixels
 
@@ -146,11 +146,8 @@ def _run(sweep: Sweep, prog: str) -> int:
         job = settle(make_job(flags, recipe, pictures), messages)
         tell_of_method(job.recipe, job.network, messages)
         _refuse_large_sheet(sweep, job)
-        try:
+        with leaving_when_stopped(messages, ", nothing is saved"):
             sheet = stoppable(lambda: _paint(sweep, job, messages))
-        except Stopped as stop:
-            messages.say(f"{prog}: stopped, nothing is saved")
-            leave(stop.status)
     save_picture(flags.output, sheet, **save_options(flags))
     for cell in sweep.cells:
         messages.say(f"{_label(cell)}: {_command(sweep, cell)}")
