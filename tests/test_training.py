@@ -258,6 +258,26 @@ def test_a_folder_that_is_none_of_checkpoints_or_damaged_is_refused(tmp_path):
         Checkpoints(folder, WORDS)
 
 
+@pytest.mark.parametrize("part", ["words/metadata", "arrays"])
+def test_where_the_newest_checkpoint_is_damaged_the_one_before_is_gone_on_from(tmp_path, part):
+    whole = trained()
+    keeper = Checkpoints(tmp_path / "kept", WORDS, seconds=0)
+    keeper.due = lambda: True
+    trained(keeper=keeper, stop=after(3))
+    keeper.close()
+    broken = tmp_path / "kept" / "3" / part
+    if broken.is_dir():
+        shutil.rmtree(broken)
+    else:
+        broken.write_text("{")
+    keeper = Checkpoints(tmp_path / "kept", WORDS)
+    with pytest.warns(UserWarning, match="after 3 steps is damaged, the one after 2 is not"):
+        again = trained(keeper=keeper)
+    keeper.close()
+    assert equal(again.params, whole.params)
+    assert keeper.last == SETTINGS.steps
+
+
 def test_a_checkpoint_that_finds_no_room_is_tried_later_and_leaves_nothing(tmp_path):
     resource = pytest.importorskip("resource")
     folder = tmp_path / "kept"

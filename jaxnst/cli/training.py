@@ -120,8 +120,6 @@ def _work(
         surroundings=surroundings(),
         seconds=flags.checkpoint_every,
     )
-    if keeper.last is not None:
-        messages.notice(f"going on from {name_of(flags.checkpoint)}, after {keeper.last} steps")
     watch.paint = partial(painted, task.module)
     with contextlib.closing(keeper):
         return task, _trained(task, keeper, watch, enough, messages)
@@ -154,7 +152,7 @@ def _trained(
         ),
         settings,
         devices=task.devices,
-        keeper=_Told(keeper, watch, messages),
+        keeper=_Told(keeper, name_of(flags.checkpoint), watch, messages),
         callback=tell,
         stop=enough.is_set,
     )
@@ -166,13 +164,15 @@ def _trained(
 class _Told:
     """Tells what was restored; goes on where a checkpoint cannot be written, and says so."""
 
-    def __init__(self, keeper: Checkpoints, watch: Watch, messages: Messages) -> None:
+    def __init__(self, keeper: Checkpoints, folder: str, watch: Watch, messages: Messages) -> None:
         self.due, self._keeper = keeper.due, keeper
+        self._folder = folder
         self._watch, self._messages = watch, messages
 
     def restore(self, state: TrainState, terms: Sequence[str]) -> Place | None:
         place = self._keeper.restore(state, terms)
         if place is not None:
+            self._messages.notice(f"going on from {self._folder}, after {place.step} steps")
             self._watch.goes_on(terms, place.losses)
         return place
 

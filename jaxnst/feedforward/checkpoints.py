@@ -12,6 +12,7 @@ import logging
 import os
 import shutil
 import time
+import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -38,6 +39,10 @@ MOST = 0.05
 """Share of the time that is spent on writing, at most."""
 
 AGAIN = "give another folder, or delete it to begin anew"
+
+
+class Damaged(ValueError):
+    """A checkpoint cannot be read."""
 
 
 class Checkpoints:
@@ -95,11 +100,36 @@ class Checkpoints:
           state: Of the same structure, on the devices that the restored one is to be on.
           terms: Names of the losses.
 
+        One that is damaged is deleted, with a warning, where there is an older one that is not.
+
         Raises:
-          ValueError: It is a run with other settings, or a checkpoint is damaged.
+          ValueError: It is a run with other settings, or there are none but damaged checkpoints.
         """
-        if (step := self.last) is None:
-            return None
+        damaged: dict[int, Damaged] = {}
+        for step in sorted(self._manager.all_steps(), reverse=True):
+            try:
+                place = self._place(step, state, terms)
+            except Damaged as error:
+                damaged[step] = error
+                continue
+            for newer in damaged:
+                self._manager.delete(newer)
+                warnings.warn(
+                    f"the checkpoint after {newer} steps is damaged, the one after {step} is not",
+                    stacklevel=2,
+                )
+            return place
+        if damaged:
+            raise damaged[max(damaged)]
+        return None
+
+    def _place(self, step: int, state: TrainState, terms: Sequence[str]) -> Place:
+        """Read the checkpoint of a step.
+
+        Raises:
+          Damaged: It is.
+          ValueError: It is of a run with other settings.
+        """
         args = self._orbax.args
         words = self._restored(step, "words", args.JsonRestore())
         try:
@@ -168,8 +198,8 @@ class Checkpoints:
             raise self._damaged(trouble)
         return found
 
-    def _damaged(self, error: Exception) -> ValueError:
-        return ValueError(f"{name_of(self.folder)} is damaged ({reason(error)[:80]}): {AGAIN}")
+    def _damaged(self, error: Exception) -> Damaged:
+        return Damaged(f"{name_of(self.folder)} is damaged ({reason(error)[:80]}): {AGAIN}")
 
 
 def _tried(work: Callable[[], Any]) -> tuple[Any, Exception | None]:
@@ -226,7 +256,9 @@ def _make(folder: str) -> None:
             "give another folder"
         ) from None
     if os.path.exists(folder) and not os.path.isdir(folder):
-        raise NotADirectoryError(f"{name} is a file, expected a folder of checkpoints: {AGAIN}")
+        raise NotADirectoryError(
+            f"{name} is a file, expected a folder of checkpoints: name another"
+        )
     if os.path.isdir(folder) and os.listdir(folder):
         if not os.path.isfile(mark):
             raise ValueError(f"{name} holds other files than checkpoints: give another folder")
