@@ -308,13 +308,17 @@ def _products_forward(flat: Array, shares: Array | None, how: lax.Precision) -> 
 
 
 def _products_backward(how: lax.Precision, saved: Any, grad: GramMatrix) -> tuple[Array, Any]:
-    # One product where the derivative of F^T F by the rules is two. Shares are no variables.
+    # One product where the derivative of F^T F by the rules is two.
     flat, shares = saved
     both = (grad + grad.T).astype(flat.dtype)
     back = jnp.matmul(flat, both, precision=how)
     if shares is None:
         return back, None
-    return back * shares.astype(flat.dtype), jnp.zeros_like(shares)
+    lengths = jnp.matmul(
+        flat, grad.astype(flat.dtype), precision=how, preferred_element_type=jnp.float32
+    )
+    of_shares = jnp.sum(flat * lengths, axis=1, keepdims=True)  # left out where nobody asks for it
+    return back * shares.astype(flat.dtype), of_shares.astype(shares.dtype)
 
 
 _products.defvjp(_products_forward, _products_backward)

@@ -197,6 +197,22 @@ def test_positions_without_weight_do_not_count(features, target, kind):
     assert np.abs(grad[:, :9]).max() > 1e-3
 
 
+def test_moments_have_gradients_by_weights_too(features, rng):
+    weights = jnp.asarray(rng.random((7, 9)), jnp.float32)
+    seen = jnp.asarray(rng.normal(size=(5, 5)), jnp.float32)
+
+    def weighed(weights, form):
+        found = form(weights / weights.sum())
+        return jnp.sum(found.mean**2) + jnp.sum(found.second * seen)
+
+    def plainly(shares):
+        flat, shares = features.reshape(-1, 5), shares.reshape(-1, 1)
+        return Moments(jnp.sum(shares * flat, axis=0), (shares * flat).T @ flat)
+
+    found = jax.grad(weighed)(weights, lambda shares: moments(features, weights=shares))
+    np.testing.assert_allclose(found, jax.grad(weighed)(weights, plainly), rtol=1e-4, atol=1e-5)
+
+
 def test_a_weight_is_a_number_of_repetitions(features):
     vectors = features.reshape(-1, 5)[:8]
     repeats = np.asarray([1, 3, 0, 2, 1, 1, 5, 3])
