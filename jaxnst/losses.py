@@ -69,8 +69,8 @@ def total_variation(
       chroma: For ``squared``: factor of differences in colour, that is, of what is left of a
         difference when the mean of its channels is taken off. Above 1 it thins out coloured
         fringes and keeps edges.
-      inside: 1 where a pixel counts, else 0: differences between two that count are left, in means
-        and sums. None: all count.
+      inside: 1 where a pixel counts, else 0. Only differences between two pixels that count enter
+        means and sums. None: all count.
 
     Returns:
       0 for a constant image.
@@ -107,6 +107,8 @@ def _neighbours(
 
 
 def _mean_square(difference: Float[Array, "h w c"], counts: Array | None) -> Scalar:
+    if not difference.size:  # of a picture one pixel high or wide
+        return jnp.zeros(())
     if counts is None:
         return jnp.mean(difference**2, dtype=jnp.float32)
     total = jnp.sum(difference**2 * counts, dtype=jnp.float32)

@@ -97,6 +97,12 @@ def test_tv_of_one_colour_is_zero_and_so_is_its_gradient(kind):
     np.testing.assert_array_equal(grad, np.zeros((5, 6, 3)))
 
 
+@pytest.mark.parametrize("kind", ["squared", "sum", "power", "diagonal"])
+@pytest.mark.parametrize("shape", [(1, 8, 3), (8, 1, 3), (1, 1, 3)])
+def test_tv_of_a_line_of_one_colour_is_zero(kind, shape):
+    assert total_variation(jnp.full(shape, 0.5), kind=kind) == 0
+
+
 def test_tv_of_a_checkerboard():
     board = checkerboard(5, 7)
     np.testing.assert_allclose(total_variation(board), 2, rtol=1e-6)
