@@ -64,6 +64,12 @@ def test_only_kernels_with_many_channels_are_transformed():
     assert prepared["conv1_1"] is network.params["conv1_1"]
 
 
+def test_parameters_are_prepared_within_a_compiled_function_too():
+    params = {"conv": {"kernel": jnp.ones((3, 3, 512, 512)), "bias": jnp.ones(512)}}
+    found = jax.jit(prepare)(params)
+    assert set(found["conv"]) == {"kernel", "bias"}
+
+
 def test_a_run_uses_it_and_loses_nothing(monkeypatch):
     network = helpers.tiny_network(PREPROCESSING["caffe"])
     pictures = helpers.picture(48, 64), [helpers.picture(48, 64, seed=1)]

@@ -47,6 +47,8 @@ def _prepared(layer: dict[str, Any]) -> dict[str, Any]:
     kernel = layer.get("kernel")
     if kernel is None or kernel.shape[:2] != (3, 3) or min(kernel.shape[2:]) < LEAST_CHANNELS:
         return layer
+    if isinstance(kernel, jax.core.Tracer):  # where it is going to be is not known yet
+        return layer
     if any(device.platform != "cpu" for device in kernel.devices()):
         return layer
     return {**layer, KEY: transform(kernel)}
