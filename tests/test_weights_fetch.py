@@ -14,7 +14,7 @@ from safetensors.numpy import save_file
 from jaxnst import weights
 from jaxnst.cli import main
 from jaxnst.networks import PREPROCESSING, extract_features, init_network, load_network
-from jaxnst.weights import KnownFile, digest, read_parameters, registry
+from jaxnst.weights import KnownFile, digest, read_parameters, registry, write_parameters
 from jaxnst.weights import fetch as fetching
 from jaxnst.weights.fetch import fetch, fetched_path
 
@@ -223,6 +223,16 @@ def test_fetch_list_verify_and_show(server, capsys):
     shown = capsys.readouterr().out
     assert "preprocessing  torchvision" in shown
     assert "conv1_1/kernel" in shown and "3 x 3 x 3 x 64" in shown
+
+
+def test_show_prints_nothing_that_could_steer_a_terminal(tmp_path, capsys):
+    path = tmp_path / "odd.safetensors"
+    values = {"a\x1b[31m/kernel": np.zeros(3, np.float32)}
+    write_parameters(path, values, metadata={"name": "\x1b]0;owned\x07\nname: other"})
+    assert main(["weights", "show", str(path)]) == 0
+    shown = capsys.readouterr().out
+    assert "owned" in shown and all(c.isprintable() for c in shown.replace("\n", ""))
+    assert not any(line.startswith("name: ") for line in shown.splitlines())
 
 
 def test_convert_writes_what_loads_the_same(server, official, tmp_path, capsys):

@@ -9,6 +9,9 @@ from jaxnst.cli.errors import UsageError, guarded
 from jaxnst.cli.flags import PREPROCESSINGS, Parser
 from jaxnst.cli.messages import amount
 
+LONGEST = 1000
+"""Characters of a fact that are shown."""
+
 DTYPES = ("float16", "float32")
 
 
@@ -159,6 +162,7 @@ def _verify(flags: argparse.Namespace) -> int:
 
 def _show(flags: argparse.Namespace) -> int:
     from jaxnst.weights import find_known, read_parameters
+    from jaxnst.weights._files import one_line
 
     params, metadata = read_parameters(flags.file)
     known = find_known(flags.file)
@@ -166,9 +170,9 @@ def _show(flags: argparse.Namespace) -> int:
     if known:
         facts["preprocessing"] = known.preprocessing
     for name, text in facts.items():
-        print(f"{name:<15}{text}")
+        print(f"{name:<15}{one_line(text, LONGEST)}")
     values = sum(value.size for value in params.values())
     print(f"{'parameters':<15}{values} in {len(params)} arrays, {amount(4 * values)} in float32")
     for key, value in params.items():
-        print(f"  {key:<40}{' x '.join(map(str, value.shape))}")
+        print(f"  {one_line(key):<40}{' x '.join(map(str, value.shape))}")
     return 0
