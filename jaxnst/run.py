@@ -24,7 +24,7 @@ from jaxnst.objective import (
     make_objective,
 )
 from jaxnst.optimize import CHUNK, State, advance_over, make_method, picture, start, start_after
-from jaxnst.recipes import STAND_IN, is_approximation
+from jaxnst.recipes import factors_of
 from jaxnst.result import Picture
 from jaxnst.schedule import Scale, make_schedule
 from jaxnst.space import decode, encode
@@ -126,9 +126,7 @@ class Run:
     @property
     def factors(self) -> tuple[tuple[str, float], ...]:
         """Factors of layers by which a stand-in is brought to the strength of another network."""
-        stand_in = self.recipe.approximation if is_approximation(self.recipe) else None
-        of_stand_in = stand_in is not None and self.objective.network.name == STAND_IN
-        return stand_in.scales if stand_in is not None and of_stand_in else ()
+        return factors_of(self.recipe, self.objective.network.name)
 
     @property
     def unit_means(self) -> bool:

@@ -28,7 +28,7 @@ from jaxnst.objective import (
     make_numbers,
     make_objective,
 )
-from jaxnst.recipes import is_approximation
+from jaxnst.recipes import factors_of
 from jaxnst.space import encode
 from jaxnst.srgb import Pixels
 from jaxnst.targets import StyleImage, mixed_styles, style_weights, summaries_of
@@ -121,11 +121,7 @@ def make_loss(
 
 def _tuned(network: LossNetwork, recipe: Recipe, image: Image) -> Params:
     """Bring the loss network to the strength that the recipe's weights are for."""
-    stand_in = recipe.approximation if is_approximation(recipe) else None
+    factors = factors_of(recipe, network.name)
     if recipe.unit_means and not network.unit_means:
-        params = unit_means(network, [image])
-    elif stand_in is not None and stand_in.scales:
-        params = rescale(network, dict(stand_in.scales))
-    else:
-        params = network.params
-    return network.prepare(params)
+        return network.prepare(unit_means(network, [image]))
+    return network.prepare(rescale(network, dict(factors)) if factors else network.params)

@@ -11,10 +11,10 @@ differ in two points:
   search along a line. Round for round the losses are as low: docs/recipes.md.
 """
 
-import difflib
 from dataclasses import replace
 from typing import TypeVar
 
+from jaxnst._checks import unknown
 from jaxnst.config import Recipe
 from jaxnst.recipes import posts, programs
 from jaxnst.recipes.toml_file import format_recipe, read_recipe, recipe_from
@@ -26,6 +26,7 @@ __all__ = [
     "RECIPES",
     "STAND_IN",
     "base_recipe",
+    "factors_of",
     "format_recipe",
     "get_recipe",
     "is_approximation",
@@ -70,9 +71,7 @@ def get_recipe(name: str) -> Recipe:
       KeyError: If there is none of that name; the message gives the nearest.
     """
     if name not in RECIPES:
-        near = difflib.get_close_matches(name, RECIPES, 1, 0.4)
-        hint = f"did you mean {near[0]!r}? " if near else ""
-        raise KeyError(f"unknown recipe {name!r}: {hint}known are {', '.join(RECIPES)}")
+        raise KeyError(unknown("recipe", name, RECIPES))
     return RECIPES[name]
 
 
@@ -119,3 +118,13 @@ def base_recipe(name: str, network: str) -> Recipe:
 def is_approximation(recipe: Recipe) -> bool:
     """Tell a recipe that :func:`recipe_on` has adapted."""
     return recipe.network == STAND_IN and recipe.approximation is not None
+
+
+def factors_of(recipe: Recipe, network: str) -> tuple[tuple[str, float], ...]:
+    """Return the factors of feature maps by which a stand-in is brought to the strength of another.
+
+    They are for a network in another's place; all others have none.
+    """
+    if network != STAND_IN or not is_approximation(recipe) or recipe.approximation is None:
+        return ()
+    return recipe.approximation.scales
