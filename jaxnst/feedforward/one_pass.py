@@ -19,6 +19,7 @@ from jaxnst.guidance import Guidance, StyleMix, check_mix, make_guidance
 from jaxnst.image import resize
 from jaxnst.masks import Mask, layer_sizes, position_weights, sized
 from jaxnst.pictures import check_picture
+from jaxnst.precision import PRODUCTS
 from jaxnst.result import Picture
 from jaxnst.schedule import Size, make_schedule
 from jaxnst.targets import StyleImage
@@ -149,7 +150,7 @@ class OnePass:
         mixture = self._mixture(guidance, len(parts))
         each = [self._summary(part, size) for part, size in zip(parts, sizes, strict=True)]
         return tuple(
-            jax.tree.map(lambda *of, m=of_level: jnp.tensordot(m, jnp.stack(of), 1), *summaries)
+            jax.tree.map(lambda *of, m=of_level: _mixed(m, of), *summaries)
             for of_level, summaries in zip(mixture, zip(*each, strict=True), strict=True)
         )
 
@@ -200,6 +201,11 @@ class OnePass:
             )
             for of_layer in self._sizes(inner)
         )
+
+
+def _mixed(weights: NDArray[np.float32], parts: Sequence[Array]) -> Array:
+    """Add up what was found of each style, weighted."""
+    return jnp.tensordot(weights, jnp.stack(parts), 1, precision=PRODUCTS["float32"])
 
 
 def _stacked(
