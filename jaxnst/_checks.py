@@ -1,10 +1,14 @@
 """Checks of a recipe's values and names; each complains in one line that names the field."""
 
+import difflib
 import math
 from collections.abc import Collection, Mapping
-from typing import TypeVar
+from typing import Any, TypeVar
 
 T = TypeVar("T")
+
+LISTED = 40
+"""Most names that a message lists."""
 
 MOST = 1e30
 """Losses are float32, which end at 3e38: what is multiplied by more has no finite loss."""
@@ -16,10 +20,28 @@ def among(name: str, value: str, choices: tuple[str, ...]) -> None:
         raise ValueError(f"{name} is {value!r}, expected one of {', '.join(choices)}")
 
 
+def unknown(what: str, name: str, known: Collection[str], *, within: str = "", of: str = "") -> str:
+    """Say that nothing goes by a name, what comes nearest to it, and what there is.
+
+    Args:
+      what: That is asked for, such as ``layer``.
+      name: That is not known.
+      known: Names that are; of very many the first and the last are listed.
+      within: Put before the name.
+      of: Put after it.
+    """
+    near = difflib.get_close_matches(name, known, 1, 0.4)
+    hint = f"did you mean {near[0]!r}? " if near else ""
+    listed = list(known)
+    if len(listed) > LISTED:
+        listed[LISTED // 2 : -LISTED // 2] = ["..."]
+    return f"unknown {what} {within + name!r}{of}: {hint}known are {', '.join(listed)}"
+
+
 def lookup(what: str, name: str, table: Mapping[str, T]) -> T:
     """Return what a table has by a name, or raise ValueError with the names that it knows."""
     if name not in table:
-        raise ValueError(f"unknown {what} {name!r}: known are {', '.join(table)}")
+        raise ValueError(unknown(what, name, table))
     return table[name]
 
 
@@ -33,6 +55,25 @@ def check(name: str, value: object, fits: bool, expected: str) -> None:
     """Refuse a value that does not fit."""
     if not fits:
         raise ValueError(f"{name} is {value}, expected {expected}")
+
+
+def floating(name: str, dtype: Any) -> None:
+    """Refuse pictures of integers or truth values."""
+    if dtype.kind != "f" and dtype.name != "bfloat16":
+        raise TypeError(
+            f"{name} has dtype {dtype}, expected floating point in [0, 1]: divide by 255 what is "
+            "in 0..255"
+        )
+
+
+def unit_range(name: str, least: float, greatest: float) -> None:
+    """Refuse a picture whose least or greatest value is outside [0, 1]."""
+    if not math.isfinite(least + greatest):
+        raise ValueError(f"{name} has values that are not finite, expected values in [0, 1]")
+    if not (least >= 0 and greatest <= 1):
+        little = least > -1 and greatest < 2  # resampling goes beyond what it was given
+        what = "clip them" if little else "divide 8-bit values by 255"
+        raise ValueError(f"{name} has values outside [0, 1]: {what}")
 
 
 def finite(name: str, value: float) -> None:

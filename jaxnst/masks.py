@@ -15,6 +15,7 @@ import numpy as np
 from jaxtyping import Float
 from numpy.typing import ArrayLike, NDArray
 
+from jaxnst._checks import floating, unit_range
 from jaxnst.image import resize
 from jaxnst.networks.registry import LossNetwork
 from jaxnst.schedule import Size
@@ -36,8 +37,8 @@ def check_mask(name: str, mask: ArrayLike, size: Size) -> Mask:
 
     Args:
       name: What it is called in messages.
-      mask: ``(H, W)`` in [0, 1], or ``(H, W, 3)``, of which the channels' mean is taken. With a
-        fourth channel, its opacity: what is transparent is outside.
+      mask: ``(H, W)`` in [0, 1] or of truth values, or ``(H, W, 3)``, of which the channels' mean
+        is taken. With a fourth channel, its opacity: what is transparent is outside.
       size: Height and width of its picture: the mask may be larger or smaller, of the same shape.
 
     Raises:
@@ -45,15 +46,15 @@ def check_mask(name: str, mask: ArrayLike, size: Size) -> Mask:
       ValueError: If it has another shape, values outside [0, 1], or is 0 everywhere.
     """
     values = np.asarray(mask)
+    if values.dtype == bool:
+        values = values.astype(np.float32)
+    floating(name, values.dtype)
     if values.ndim == 3 and values.shape[2] in (1, 3, 4):
         opacity = values[..., 3] if values.shape[2] == 4 else 1
         values = values[..., :3].mean(axis=2) * opacity
     if values.ndim != 2 or 0 in values.shape:
         raise ValueError(f"{name} has shape {values.shape}, expected (height, width)")
-    if not np.issubdtype(values.dtype, np.floating):
-        raise TypeError(f"{name} is {values.dtype}, expected floats in [0, 1]")
-    if not (np.all(np.isfinite(values)) and values.min() >= 0 and values.max() <= 1):
-        raise ValueError(f"{name} has values outside [0, 1]: divide 8-bit values by 255")
+    unit_range(name, float(values.min()), float(values.max()))
     (height, width), (h, w) = values.shape, size
     if abs(np.log((height * w) / (width * h))) > SHAPE:
         raise ValueError(

@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike
 
+from jaxnst._checks import floating, unit_range
 from jaxnst.result import Picture
 
 LEAST_SIDE = 16
@@ -44,13 +45,11 @@ def check_picture(name: str, image: ArrayLike, *, opacity: bool = False) -> Pict
     if array.ndim != 3 or array.shape[2] not in channels:
         expected = " or ".join(f"(height, width, {count})" for count in channels)
         raise ValueError(f"{name} image has shape {array.shape}, expected {expected}")
-    if not np.issubdtype(array.dtype, np.floating):
-        raise TypeError(f"{name} image is {array.dtype}, expected floats in [0, 1]")
+    floating(f"{name} image", array.dtype)
     if min(array.shape[:2]) < LEAST_SIDE:
         raise ValueError(
             f"{name} image is {array.shape[1]}x{array.shape[0]}, "
             f"expected at least {LEAST_SIDE} pixels per side"
         )
-    if not (np.all(np.isfinite(array)) and array.min() >= 0 and array.max() <= 1):
-        raise ValueError(f"{name} image has values outside [0, 1]: divide 8-bit values by 255")
+    unit_range(f"{name} image", float(array.min()), float(array.max()))
     return array.astype(np.float32, copy=False)

@@ -278,7 +278,7 @@ def test_shapes_of_regions_are_known_beforehand(network, cut_out):
         ({"masks": [np.zeros((36, 48))]}, "mask 1 is black everywhere"),
         ({"masks": [np.ones((48, 36))]}, "mask 1 is 36x48, but its picture 48x36"),
         ({"masks": [np.full((36, 48), 255.0)]}, "mask 1 has values outside"),
-        ({"masks": [np.ones((36, 48), np.uint8)]}, "mask 1 is uint8, expected floats"),
+        ({"masks": [np.ones((36, 48), np.uint8)]}, "mask 1 has dtype uint8, expected floating"),
         ({"masks": [np.ones((36, 48, 2))]}, r"mask 1 has shape \(36, 48, 2\)"),
         ({"masks": [LEFT, LEFT, LEFT]}, "3 masks for 2 styles"),
         ({"masks": [LEFT, LEFT], "style_mix": (1, 1)}, "a style of its own"),
@@ -318,6 +318,12 @@ def test_ten_styles_at_once(network):
     several = [helpers.picture(30 + i, 40, seed=i) for i in range(10)]
     found = jaxnst.stylize(CONTENT, several, network=network, recipe=RECIPE)
     assert np.all(np.isfinite(found.image))
+
+
+def test_a_mask_may_be_of_truth_values():
+    half = np.arange(36 * 48).reshape(36, 48) % 2 == 0
+    for given in (half, np.stack([half] * 3, axis=2)):
+        np.testing.assert_array_equal(check_mask("mask", given, (36, 48)), half.astype(np.float32))
 
 
 def test_a_mask_may_be_a_picture_of_another_size():

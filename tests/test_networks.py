@@ -1,6 +1,7 @@
 """Loss networks: names, depth, preprocessing, and features against a float64 forward pass."""
 
 import dataclasses
+import inspect
 from functools import partial
 from itertools import pairwise
 from pathlib import Path
@@ -372,6 +373,13 @@ def test_nothing_is_computed_beyond_the_deepest_layer(tiny, layers, count):
 
 def test_repeated_layers_are_given_once(tiny, image):
     assert list(extract_features(tiny, image, ["relu1_1", "relu1_1"])) == ["relu1_1"]
+    assert list(extract_features(tiny, image, "relu1_1")) == ["relu1_1"]
+
+
+def test_pictures_of_integers_are_refused(tiny):
+    features = inspect.unwrap(type(tiny).features)  # as it is without the tests' checks of types
+    with pytest.raises(TypeError, match="image has dtype uint8, expected floating point"):
+        features(tiny, tiny.params, np.zeros((32, 32, 3), np.uint8), ("relu1_1",))
 
 
 # Values and configuration.
@@ -386,6 +394,14 @@ def test_configure_keeps_what_it_is_not_told(tiny):
     assert dict(edge.module.exceptions)["conv1_1"] == "edge"
     assert edge.configure(padding="zero").module.exceptions == ()
     assert tiny.module.pooling == "max"  # the original is untouched
+
+
+@pytest.mark.parametrize("name", ["pooling", "padding", "first_padding", "precision"])
+def test_configure_refuses_what_there_is_not(name):
+    network = init_network("vgg19-lite")
+    configure = inspect.unwrap(type(network).configure)
+    with pytest.raises(ValueError, match=f"{name.replace('_', ' ')} is 'mean', expected one of"):
+        configure(network, **{name: "mean"})
 
 
 def test_equality_and_hash_ignore_parameters_only(tiny):

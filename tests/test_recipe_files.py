@@ -37,6 +37,11 @@ def test_a_recipe_written_and_read_is_itself(name, read):
     assert read(text) == get_recipe(name)
 
 
+def test_a_name_may_hold_any_character(read):
+    named = dataclasses.replace(get_recipe("default"), name='a "\x7f\\\n\x1b\u2028"')
+    assert read(format_recipe(named)) == named
+
+
 def test_every_recipe_s_text_says_every_field_that_has_a_value():
     table = tomllib.loads(format_recipe(get_recipe("default")))
     fields = {f.name for f in dataclasses.fields(Recipe) if getattr(Recipe(), f.name) is not None}

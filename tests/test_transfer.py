@@ -561,12 +561,13 @@ GOOD = np.full((32, 32, 3), 0.5, np.float32)
 BAD_PICTURES = [
     (np.zeros((32, 32)), ValueError, r"image has shape \(32, 32\), expected \(height, width, 3\)"),
     (np.zeros((32, 32, 5)), ValueError, r"image has shape \(32, 32, 5\)"),
-    (np.zeros((32, 32, 3), np.uint8), TypeError, "image is uint8, expected floats"),
+    (np.zeros((32, 32, 3), np.uint8), TypeError, "image has dtype uint8, expected floating"),
     (np.zeros((15, 32, 3)), ValueError, "image is 32x15, expected at least 16 pixels"),
     (np.zeros((0, 32, 3)), ValueError, "image is 32x0, expected at least 16 pixels"),
-    (2 * GOOD + 1, ValueError, r"image has values outside \[0, 1\]"),
+    (2 * GOOD + 1, ValueError, r"image has values outside \[0, 1\]: divide 8-bit values"),
+    (GOOD + 0.6, ValueError, r"image has values outside \[0, 1\]: clip them"),
     (-GOOD, ValueError, r"image has values outside \[0, 1\]"),
-    (np.nan * GOOD, ValueError, "image has "),
+    (np.nan * GOOD, ValueError, "image has values that are not finite"),
 ]
 
 

@@ -6,12 +6,12 @@ imported when the command is called: asking for help waits for nothing.
 """
 
 import argparse
-import difflib
 import importlib
 import sys
 from collections.abc import Sequence
 from typing import NamedTuple
 
+from jaxnst._checks import unknown
 from jaxnst._version import __version__
 from jaxnst.cli.errors import USAGE, complain
 
@@ -51,11 +51,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             if command.name == given[0]:
                 return _call(command, given[1:], f"jaxnst {command.name}")
         names = [command.name for command in COMMANDS]
-        near = difflib.get_close_matches(given[0], names, 1, 0.4)
-        hint = f"did you mean {near[0]!r}? " if near else ""
-        return complain(
-            "jaxnst", f"unknown command {given[0]!r}: {hint}known are {', '.join(names)}", USAGE
-        )
+        return complain("jaxnst", unknown("command", given[0], names), USAGE)
     _parser().parse_args(given)  # --help and --version end here
     return complain("jaxnst", "no command given: jaxnst --help lists them", USAGE)
 

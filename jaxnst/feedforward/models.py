@@ -18,6 +18,7 @@ import numpy as np
 import numpy.typing as npt
 from jaxtyping import Array, Float
 
+from jaxnst._checks import floating, unit_range
 from jaxnst._files import name_of
 from jaxnst.feedforward.transformer import TransformationNetwork
 from jaxnst.weights import bundled_styles, check_parameters, read_parameters, write_parameters
@@ -162,18 +163,13 @@ def apply_model(
       ValueError: If it has another shape, is too small, or holds values that are not finite.
     """
     given = np.asarray(image)
-    if given.dtype.kind != "f":
-        raise TypeError(
-            f"image has dtype {given.dtype}, expected floating point in [0, 1]: divide by 255 "
-            "what is in 0..255"
-        )
+    floating("image", given.dtype)
     if given.ndim not in (3, 4) or given.shape[-1] != 3 or 0 in given.shape:
         raise ValueError(
             f"image has shape {given.shape}, expected (height, width, 3), or (batch, height, "
             "width, 3)"
         )
-    if not (np.isfinite(given).all() and given.min() >= 0 and given.max() <= 1):
-        raise ValueError("image has values outside [0, 1]: divide 8-bit values by 255")
+    unit_range("image", float(given.min()), float(given.max()))
     return painted(model.module, model.params, jnp.asarray(given, jnp.float32))
 
 

@@ -8,6 +8,7 @@ import numpy.typing as npt
 from PIL import Image
 
 from jaxnst import _files
+from jaxnst._checks import floating
 from jaxnst._files import AnyPath
 from jaxnst.image.deep import check_deep, encode_png, encode_tiff
 from jaxnst.image.formats import holds_alpha, holds_record, kind_of
@@ -94,11 +95,7 @@ def check_output(path: AnyPath) -> None:
 def _checked(image: npt.ArrayLike) -> Pixels:
     """Copy an image, clipped to [0, 1]."""
     given = np.asarray(image)
-    if given.dtype.kind in "biu":
-        raise TypeError(
-            f"image has dtype {given.dtype}, expected floating point in [0, 1]: divide by 255 "
-            "what is in 0..255"
-        )
+    floating("image", given.dtype)
     values = given.astype(np.float32)
     if values.ndim != 3 or values.shape[-1] not in (3, 4) or 0 in values.shape:
         raise ValueError(f"image has shape {values.shape}, expected (height, width, 3 or 4)")

@@ -1,7 +1,6 @@
 """Loss networks by name: module, layer names, preprocessing and parameters, as one value."""
 
 import dataclasses
-import difflib
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -13,7 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
-from jaxnst._checks import among
+from jaxnst._checks import among, floating, unknown
 from jaxnst._types import Features, Image
 from jaxnst.config import Padding, Pooling, Precision, Space
 from jaxnst.networks import densenet, squeezenet, vgg, winograd
@@ -28,9 +27,6 @@ from jaxnst.weights.state_dict import UNSAID
 
 Params = dict[str, dict[str, jax.Array]]
 Module = vgg.VGG | densenet.DenseNet | squeezenet.SqueezeNet
-
-LISTED = 40
-"""Most names that a message lists."""
 
 
 @dataclass(frozen=True)
@@ -98,8 +94,10 @@ class LossNetwork:
 
         Raises:
           KeyError: If a layer is not one of the network's.
+          TypeError: If the image holds integers.
           ValueError: If the image is too small for a layer to have any position.
         """
+        floating("image", image.dtype)
         names = {layer: self.resolve(layer) for layer in layers}
         for layer, name in names.items():
             if min(image.shape[-3:-1]) < (least := self.table[name].least):
@@ -116,7 +114,7 @@ class LossNetwork:
         """Return this network's own name for a layer, or raise KeyError with what there is."""
         name = self.module.alias(layer)
         if name not in self.layers:
-            raise KeyError(_unknown("layer", layer, self.layers, f" of {self.name}"))
+            raise KeyError(unknown("layer", layer, self.layers, of=f" of {self.name}"))
         return name
 
     @property
@@ -175,9 +173,18 @@ class LossNetwork:
 
         Raises:
           ValueError: If the first convolution of such a network cannot have its own padding, or
-            there is no such precision.
+            there is no such pooling, padding or precision.
         """
         module = self.module
+        given = (
+            ("pooling", pooling, Pooling),
+            ("padding", padding, Padding),
+            ("first padding", first_padding, Padding),
+            ("precision", precision, Precision),
+        )
+        for kind, name, known in given:
+            if name is not None:
+                among(kind, name, get_args(known))
         if pooling is not None:
             module = module.clone(pooling=pooling)
         if padding is not None:
@@ -190,7 +197,6 @@ class LossNetwork:
             others = tuple(pair for pair in module.exceptions if pair[0] != "conv1_1")
             module = module.clone(exceptions=(("conv1_1", first_padding), *others))
         if precision is not None:
-            among("precision", precision, get_args(Precision))
             module = module.clone(precision=precision)
         space = self.preprocessing if preprocessing is None else preprocessing
         return dataclasses.replace(self, module=module, preprocessing=space)
@@ -225,7 +231,7 @@ def load_network(
         parameters of its own and ``weights`` is missing, or its preprocessing cannot be told.
     """
     if name not in NETWORKS:
-        raise KeyError(_unknown("network", name, tuple(NETWORKS)))
+        raise KeyError(unknown("network", name, NETWORKS))
     entry = NETWORKS[name]
     if weights is None:
         weights = bundled(entry.file) if entry.file else fetched_path(name)
@@ -240,7 +246,7 @@ def load_network(
         preprocessing = _preprocessing(name, weights, metadata)
     if preprocessing not in PREPROCESSING:
         known = tuple(PREPROCESSING)
-        raise ValueError(f"{weights}: {_unknown('preprocessing', preprocessing, known)}")
+        raise ValueError(f"{weights}: {unknown('preprocessing', preprocessing, known)}")
     module = entry.module
     if isinstance(module, densenet.DenseNet) and "epsilon" in metadata:
         module = module.clone(epsilon=_epsilon(weights, metadata["epsilon"]))
@@ -302,28 +308,30 @@ def _features(
 
 
 def extract_features(
-    network: LossNetwork, image: Image | np.ndarray, layers: Sequence[str]
+    network: LossNetwork, image: Image | np.ndarray, layers: str | Sequence[str]
 ) -> Features:
     """Compute feature maps of an image, compiled.
 
     Args:
       network: From :func:`load_network`.
       image: ``(H, W, 3)`` RGB in [0, 1].
-      layers: Names such as ``relu4_2``; see ``network.layers``.
+      layers: Names such as ``relu4_2``, or one; see ``network.layers``.
 
     Returns:
       Feature maps ``(H', W', C)`` by name.
 
     Raises:
       KeyError: If a layer is not one of the network's.
+      TypeError: If the image holds integers.
     """
-    return _features(network, network.params, jnp.asarray(image), tuple(layers))
+    names = (layers,) if isinstance(layers, str) else tuple(layers)
+    return _features(network, network.params, jnp.asarray(image), names)
 
 
 def init_network(name: str, *, seed: int = 0) -> LossNetwork:
     """Make a network with random parameters (He et al. 2015), for tests and benchmarks."""
     if name not in NETWORKS:
-        raise KeyError(_unknown("network", name, tuple(NETWORKS)))
+        raise KeyError(unknown("network", name, NETWORKS))
     entry = NETWORKS[name]
     rng = np.random.default_rng(seed)
     parameters = {}
@@ -333,11 +341,3 @@ def init_network(name: str, *, seed: int = 0) -> LossNetwork:
         if key.endswith(("/gamma", "/variance")):
             parameters[key] = 1 + np.abs(parameters[key])
     return make_network(name, entry.module, PREPROCESSING[entry.preprocessing], parameters)
-
-
-def _unknown(kind: str, name: str, known: tuple[str, ...], of: str = "") -> str:
-    near = difflib.get_close_matches(name, known, 1, 0.4)
-    hint = f"did you mean {near[0]!r}? " if near else ""
-    if len(known) > LISTED:
-        known = (*known[: LISTED // 2], "...", *known[-LISTED // 2 :])
-    return f"unknown {kind} {name!r}{of}: {hint}known are {', '.join(known)}"

@@ -16,7 +16,6 @@ TOML has no word for "none": what a base sets and may be without, such as ``boun
 """
 
 import dataclasses
-import difflib
 import json
 import os
 import re
@@ -24,6 +23,7 @@ import tomllib
 from collections.abc import Callable
 from typing import Any, Literal, get_args, get_origin, get_type_hints
 
+from jaxnst._checks import unknown
 from jaxnst.config import LayerNames, LayerWeights, Recipe
 
 MAX_BYTES = 2**20
@@ -102,7 +102,7 @@ def _literal(value: Any) -> str:
     if isinstance(value, bool):
         return str(value).lower()
     if isinstance(value, str):
-        return json.dumps(value, ensure_ascii=False)
+        return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")  # as TOML wants
     if isinstance(value, tuple):
         return f"[{', '.join(map(_literal, value))}]"
     return repr(value)
@@ -115,9 +115,7 @@ def _merged(part: Any, table: dict[str, Any], path: tuple[str, ...]) -> Any:
     for key, given in table.items():
         where = ".".join((*path, key))
         if key not in hints:
-            near = difflib.get_close_matches(key, hints, 1, 0.5)
-            hint = f"did you mean {near[0]!r}? " if near else ""
-            raise ValueError(f"unknown key {where!r}: {hint}known are {', '.join(hints)}")
+            raise ValueError(unknown("key", key, hints, within=where.removesuffix(key)))
         kind = _without_none(hints[key])
         if dataclasses.is_dataclass(kind):
             if not isinstance(given, dict):
