@@ -40,8 +40,8 @@ def batched(call):
 FOLDERS = ("--contents", "photos", "--styles", "paintings", "--out", "out")
 
 
-def records():
-    with open("out/results.jsonl") as file:
+def records(folder="out"):
+    with open(f"{folder}/results.jsonl") as file:
         return [json.loads(line) for line in file]
 
 
@@ -155,6 +155,27 @@ def test_a_bad_file_costs_only_its_own_rows(batched, folder):
     assert "broken-x.png" in made()
 
 
+def test_pictures_of_which_nothing_is_seen_cost_only_their_own_rows(batched, painted):
+    clear = np.dstack([helpers.picture(48, 64), np.zeros((48, 64, 1))])
+    save_image("photos/clear.png", clear)
+    save_image("paintings/glass.png", clear)
+    status, out, err = batched(*FOLDERS, *SMALL)
+    assert status == 1 and len(out.split()) == 6 and "6 failed" in err
+    assert [(len(names), lanes) for names, lanes in painted] == [(4, 6), (2, 6)]
+    errors = {r["output"]: r["error"] for r in records() if r["error"]}
+    assert errors["clear-x.png"] == "content image is transparent everywhere: nothing to paint"
+    assert errors["a-glass.png"].startswith("style 1 is transparent everywhere")
+
+
+def test_a_mixture_that_is_not_of_a_row_s_styles_costs_that_row(batched, folder):
+    rows = "photos/a.png,paintings/x.jpg\nphotos/b.png,paintings/x.jpg|paintings/y.jpg\n"
+    (folder / "m.csv").write_text("content,style\n" + rows)
+    given = ("--manifest", "m.csv", "--out", "out", *SMALL, "--style-mix", "1,2")
+    status, out, err = batched(*given)
+    assert (status, out) == (1, "out/b-x-y.png\n")
+    assert "a-x.png failed: style mix has 2 weights for 1 styles" in err
+
+
 def test_nothing_but_bad_files_is_an_error_for_each(batched, folder):
     for path in (folder / "photos").glob("*.png"):
         path.write_bytes(b"no picture")
@@ -222,6 +243,29 @@ def test_an_error_in_a_batch_costs_only_that_batch(batched, monkeypatch):
     monkeypatch.setattr(batches, "stylize_batch", broken)
     status, out, err = batched(*FOLDERS, *SMALL, "--at-once", "2")
     assert status == 1 and len(out.split()) == 4 and "the device is gone" in err
+
+
+def test_a_row_that_fails_in_a_batch_costs_only_itself(batched, painted, monkeypatch):
+    """The others come out as if it had not failed, to the byte."""
+    from jaxnst import batch as batches
+
+    assert batched(*FOLDERS, *SMALL, "--quiet")[0] == 0
+    whole = {name: load_image(f"out/{name}") for name in made() if name != "b-y.png"}
+    plain = batches.stylize_batch
+
+    def broken(*arguments, only, **more):
+        if 3 in only:
+            raise RuntimeError("not that one")
+        return plain(*arguments, only=only, **more)
+
+    monkeypatch.setattr(batches, "stylize_batch", broken)
+    del painted[:]
+    status, out, err = batched(*FOLDERS[:-1], "again", *SMALL)
+    assert status == 1 and len(out.split()) == 5 and err.count("failed: RuntimeError: not") == 1
+    assert [(len(names), lanes) for names, lanes in painted] == [(n, 6) for n in (6, 3, 3, 1, 2)]
+    assert {r["lanes"] for r in records("again") if not r["error"]} == {6}
+    for name, picture in whole.items():
+        np.testing.assert_array_equal(load_image(f"again/{name}"), picture)
 
 
 def test_a_picture_that_cannot_be_written_costs_itself(batched, folder):

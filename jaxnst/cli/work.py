@@ -157,9 +157,13 @@ class Work:
             return None
 
     def read(self, batch: Batch) -> dict[int, Pictures]:
-        """Load the pictures of a batch by lane; a row whose pictures cannot be read has ended."""
+        """Load the pictures of a batch by lane; a row whose pictures cannot be used has ended."""
+        from jaxnst.guidance import make_guidance
+        from jaxnst.targets import StyleImage
+
         found: dict[int, Pictures] = {}
-        known: dict[str, Pixels] = {}
+        loaded: dict[str, Pixels] = {}
+        known: dict[str, StyleImage] = {}
         for lane, task in enumerate(batch.tasks):
             if task.row.output in self.settled:
                 continue
@@ -167,17 +171,24 @@ class Work:
                 # As they are when they are read: they may be replaced before the picture is saved.
                 self.seen[task.row.output] = inputs(task.row)
                 for path in (task.row.content, *task.row.styles):
-                    if path not in known:
+                    if path not in loaded:
                         picture = load_image(path, alpha=True)
                         check_side(picture, path)
-                        known[path] = picture
-                found[lane] = known[task.row.content], [known[path] for path in task.row.styles]
+                        loaded[path], known[path] = picture, StyleImage(picture)
+                content, styles = task.row.content, task.row.styles
+                # Here, and not when all are painted, it is known whose they are.
+                mix = style_mix_of(task.flags)
+                make_guidance(known[content], [known[path] for path in styles], style_mix=mix)
+                found[lane] = loaded[content], [loaded[path] for path in styles]
             except (OSError, ValueError, MemoryError) as error:
                 self.fail(task, error)
         return found
 
     def paint(self, batch: Batch, loaded: dict[int, Pictures]) -> Iterator["Painted"]:
         """Paint what is loaded of a batch, in its lanes; the others are filled with a copy.
+
+        If that fails, halves are painted, down to the rows that fail by themselves, still in their
+        lanes: what comes of a row does not depend on who else is painted.
 
         Raises:
           MemoryError: Fewer lanes may fit.
@@ -207,8 +218,11 @@ class Work:
             full = isinstance(error, MemoryError) or "RESOURCE_EXHAUSTED" in str(error)
             if full and batch.lanes > 1:
                 raise MemoryError(str(error)) from error
-            for lane in here:
-                self.fail(batch.tasks[lane], error)
+            if len(here) == 1:
+                self.fail(tasks[here[0]], error)
+                return
+            for half in (here[: len(here) // 2], here[len(here) // 2 :]):
+                yield from self.paint(batch, {lane: loaded[lane] for lane in half})
             return
         yield from zip((batch.tasks[lane] for lane in here), results, strict=True)
 
