@@ -47,6 +47,24 @@ class BatchProgress(NamedTuple):
     seconds: float
 
 
+class PairsError(ValueError):
+    """Some pairs of a batch have failed, each by itself.
+
+    Attributes:
+      errors: What is wrong, by number of the pair.
+      results: Of the other pairs, by number.
+    """
+
+    def __init__(self, errors: dict[int, ValueError], results: dict[int, StylizeResult]) -> None:
+        super().__init__(errors, results)
+        self.errors, self.results = errors, results
+
+    def __str__(self) -> str:
+        first, *more = sorted(self.errors)
+        also = f" (and so {len(more)} more)" if more else ""
+        return f"pair {first}{also}: {self.errors[first]}"
+
+
 def stylize_batch(
     contents: Sequence[ArrayLike],
     styles: Sequence[ArrayLike | Sequence[ArrayLike]],
@@ -100,6 +118,8 @@ def stylize_batch(
     Raises:
       ValueError: As :func:`jaxnst.stylize`, with the number of the pair; or if numbers of contents,
         styles, recipes and seeds differ, or there is no such pair, or no device.
+      PairsError: A ValueError, at the end: no loss of some pairs was finite. It has the results of
+        the others.
       KeyError: As there.
     """
     count = len(contents)
@@ -189,6 +209,7 @@ class _Batches:
         self.done = 0
         self.begin = time.perf_counter()
         self.found: dict[int, StylizeResult] = {}
+        self.failed: dict[int, ValueError] = {}
         groups: dict[Hashable, list[int]] = {}
         for i, run in enumerate(runs):
             groups.setdefault(_program(i, run), []).append(i)
@@ -201,12 +222,18 @@ class _Batches:
                 self.lanes.append(lanes)
 
     def results(self) -> list[StylizeResult]:
-        """Run one batch after the other."""
+        """Run one batch after the other.
+
+        Raises:
+          PairsError: Some pairs have failed.
+        """
         wanted = set(self.only)
         for members, lanes in zip(self.batches, self.lanes, strict=True):
             here = [i for i in members if i in wanted]
             if here:
                 self.paint(members, here, lanes)
+        if self.failed:
+            raise PairsError(self.failed, self.found)
         return [self.found[i] for i in self.only]
 
     def paint(self, members: list[int], here: list[int], lanes: int) -> None:
@@ -217,7 +244,10 @@ class _Batches:
         images = batch.through_all_scales(partial(self.tell, tuple(here), len(batch.scales)))
         for i in here:
             lane = members.index(i)
-            self.found[i] = batch.result(lane, images[lane])
+            try:
+                self.found[i] = batch.result(lane, images[lane])
+            except ValueError as error:
+                self.failed[i] = error
             # Rescaled parameters are as large as the network: not to be kept for every pair.
             self.runs[i].params = self.runs[i].objective.network.params
 

@@ -44,7 +44,7 @@ def go_through(
       resume: As there.
 
     Raises:
-      ValueError: If the checkpoint to resume from is of another run.
+      ValueError: If the checkpoint to resume from is of another run, or no loss was finite.
     """
     place = _Place(run, started) if resume is None else _Place.of(run, started, resume)
     run.params = run.tuned_parameters()
@@ -208,6 +208,8 @@ class _Loop:
                 place.state, place.counts[-1] = state, used
                 place.records.append(written(record))
                 place.seconds[-1] = waited, ran + time.perf_counter() - begin
+            if place.index == len(run.schedule.scales) - 1 and not np.isfinite(terms["total"]):
+                run.check_losses(place.losses[:, 0])  # else this step is taken till the end
             self.report("optimize", terms)
             per_step = (time.perf_counter() - tick) / max(1, used - before)
             steps = max(1, int(CHUNK_SECONDS / per_step))
@@ -221,6 +223,7 @@ class _Loop:
     def result(self) -> StylizeResult:
         """Assemble what has come of it."""
         run, place, losses = self.run, self.place, self.place.losses
+        run.check_losses(losses[:, 0])
         timings = tuple(
             ScaleTiming(scale.inner, *seconds, count)
             for scale, seconds, count in zip(

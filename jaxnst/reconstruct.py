@@ -102,7 +102,7 @@ def reconstruct_content(
 
     Raises:
       KeyError: If the network has no such layer.
-      ValueError: If no layer is given, or the picture is none or too small.
+      ValueError: If no layer is given, the picture is none or too small, or no loss is finite.
     """
     groups = [(name,) for name in layers]
     task = _Task("content", image, groups, network, recipe, size, seed, callback)
@@ -218,6 +218,8 @@ class _Task:
         images = jax.vmap(partial(picture, run.method))(states)
         shown = np.asarray(decode(images, run.objective.space))
         losses = np.asarray(states.terms)[:, 0]
+        for loss in losses:
+            run.check_losses(loss)
         return [
             Reconstruction(group, run.finish(one), float(loss))
             for group, one, loss in zip(self.groups, shown, losses, strict=True)

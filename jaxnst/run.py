@@ -7,6 +7,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+from numpy.typing import ArrayLike
 
 from jaxnst.colors import recolor_after, recolor_before
 from jaxnst.config import STARTS, Recipe
@@ -234,6 +235,23 @@ class Run:
     def shown(self, state: State) -> Picture:
         """Return the picture of a state, of its scale's inner size."""
         return np.asarray(decode(picture(self.method, state), self.objective.space))
+
+    def check_losses(self, losses: ArrayLike) -> None:
+        """Refuse losses of which none is finite: their picture is what the run started from.
+
+        Args:
+          losses: After every step, infinite where no step was accepted so far.
+
+        Raises:
+          ValueError: None is finite.
+        """
+        if np.size(losses) and not np.any(np.isfinite(losses)):
+            content, style, tv = self.recipe.content, self.recipe.style, self.recipe.tv
+            raise ValueError(
+                f"no step had a finite loss and gradient with content weight {content.weight:g}, "
+                f"style weight {style.weight:g} and tv weight {tv.weight:g}, expected what float32 "
+                "holds (below 3e38): give smaller weights"
+            )
 
     def finish(self, image: Picture) -> Picture:
         """Bring a picture to the size and the colours asked for, without margin, into [0, 1].

@@ -119,8 +119,13 @@ class SideBySide:
         return np.asarray(self._each(_picture, self.static, None, states))
 
     def result(self, lane: int, image: Picture) -> StylizeResult:
-        """Assemble what comes of a lane, from the picture of its last scale."""
+        """Assemble what comes of a lane, from the picture of its last scale.
+
+        Raises:
+          ValueError: None of its losses was finite.
+        """
         losses = np.concatenate(self.records[lane])
+        self.runs[lane].check_losses(losses[:, 0])
         return StylizeResult(
             image=self.runs[lane].finish(image),
             losses={name: losses[:, i] for i, name in enumerate(TERMS)},

@@ -80,7 +80,8 @@ def stylize(
     Raises:
       ValueError: If an image has the wrong shape or values, a side under 16 pixels, or the
         recipe asks for something that does not exist, or for what the network cannot do, or
-        ``resume`` is of a run with other arguments.
+        ``resume`` is of a run with other arguments; or if none of the run's losses is finite,
+        since weights are too large.
       KeyError: If a recipe, network or layer does not exist.
     """
     recipe = get_recipe(recipe) if isinstance(recipe, str) else recipe

@@ -2,6 +2,7 @@
 
 import dataclasses
 import os
+import pickle
 import subprocess
 import sys
 from pathlib import Path
@@ -14,8 +15,8 @@ import pytest
 
 from jaxnst import batch as batches
 from jaxnst import side_by_side, targets
-from jaxnst.batch import stylize_batch
-from jaxnst.config import Noise, Scales, Solver
+from jaxnst.batch import PairsError, stylize_batch
+from jaxnst.config import Noise, Scales, Solver, Style
 from jaxnst.lanes import apart, lanes_of, mesh_of
 from jaxnst.networks import PREPROCESSING, load_network
 from jaxnst.optimize import advance
@@ -74,6 +75,19 @@ def test_ten_evaluations_agree_to_a_ten_thousandth_above_32k_pixels():
         single = stylize(content, style, **given)
         np.testing.assert_allclose(one.losses["total"], single.losses["total"], rtol=1e-4)
         np.testing.assert_allclose(one.image, single.image, atol=1e-4)
+
+
+def test_a_pair_without_a_finite_loss_costs_itself(network):
+    layers = tuple((name, 3e8) for name, _ in RECIPE.style.layers)
+    large = dataclasses.replace(RECIPE, style=Style(layers=layers, weight=1e30))
+    given = {"network": network, "recipe": [RECIPE, large, RECIPE]}
+    with pytest.raises(PairsError, match=r"pair 1: no step had .+ style weight 1e\+30") as raised:
+        stylize_batch(CONTENTS, STYLES, **given)
+    assert [*raised.value.errors] == [1] and sorted(raised.value.results) == [0, 2]
+    (alone,) = stylize_batch(CONTENTS, STYLES, only=[2], **given)
+    np.testing.assert_array_equal(raised.value.results[2].image, alone.image)
+    again = pickle.loads(pickle.dumps(raised.value))
+    assert str(again) == str(raised.value) and [*again.errors] == [1]
 
 
 @pytest.mark.slow

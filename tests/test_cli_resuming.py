@@ -132,6 +132,20 @@ def test_the_same_command_goes_on_and_its_picture_has_the_same_bytes(
     assert (folder / "run.ck").read_bytes() == before
 
 
+def test_a_run_without_a_finite_loss_leaves_no_picture_and_nothing_to_go_on_with(call, folder):
+    before = {p.name for p in folder.iterdir()}
+    given = (*GIVEN[:2], "--scales", "32,48", "--steps", "6", "--no-cache", "-o", "out.png")
+    given += ("--checkpoint", "run.ck", "--log", "a.jsonl")
+    given += ("--animate", "a.gif", "--side-by-side", "b.png")
+    heavy = ",".join(f"relu{i}_1:3e8" for i in range(1, 6))  # times 1e30 more than float32 holds
+    status, out, err = call(
+        "run", *given, "--style-layers", heavy, "--style-weight", "1e30", "--quiet"
+    )
+    assert (status, out) == (1, "") and err.count("\n") == 1
+    assert "error: no step had a finite loss and gradient with" in err
+    assert {p.name for p in folder.iterdir()} - before == {"a.jsonl"}
+
+
 # Refused.
 
 

@@ -409,12 +409,22 @@ def test_a_loss_of_exactly_zero_is_recorded_like_any_other(network):
     np.testing.assert_array_equal(result.losses["total"], np.zeros(9))
 
 
-def test_a_loss_that_overflows_leaves_the_picture_and_is_counted(network):
-    whole = helpers.picture(48, 64)
-    result = run(rescaled(network, 1e15), content=whole, recipe=ONE_SCALE)
-    assert result.restarts == result.evaluations == 6
-    np.testing.assert_allclose(result.image, whole, atol=1e-6)
-    assert result.losses["total"].shape == (6,)
+@pytest.mark.parametrize("solver", ["lbfgs", "adam"])
+def test_losses_of_which_none_is_finite_are_an_error_as_soon_as_that_is_known(network, solver):
+    recipe, heard = dataclasses.replace(TWO_SCALES, solver=Solver(kind=solver)), []
+    words = r"no step had .+ style weight 5 .+ float32 holds .+: give smaller weights"
+    with pytest.raises(ValueError, match=words):
+        run(rescaled(network, 1e15), recipe=recipe, callback=heard.append)
+    last = [progress.phase for progress in heard if progress.scale == 1]
+    assert last == ["compile"]  # its first step decides
+
+
+def test_one_finite_loss_is_enough(network):
+    blank = running.Run(CONTENT, [STYLE], network, TWO_SCALES)
+    blank.check_losses([np.inf, 1.0, np.inf])
+    blank.check_losses([])
+    with pytest.raises(ValueError, match="no step had"):
+        blank.check_losses([np.inf, np.nan])
 
 
 def test_less_memory_gives_the_same_picture(network):

@@ -35,6 +35,10 @@ class Order(NamedTuple):
     only: list[int]
 
 
+Outcome = StylizeResult | ValueError
+"""What comes of one picture: itself, or what is wrong with it alone."""
+
+
 class EngineError(OSError):
     """Nothing can be painted any more, whatever the batch."""
 
@@ -59,7 +63,7 @@ class Engine(Protocol):
           ValueError: Not even one does.
         """
 
-    def paint(self, order: Order, tell: Callable[[str], None]) -> list[StylizeResult]:
+    def paint(self, order: Order, tell: Callable[[str], None]) -> list[Outcome]:
         """Paint a batch, telling now and then how far it is.
 
         Raises:
@@ -90,26 +94,31 @@ class LocalEngine:
         refuse_too_large(schedule, recipe, self.network, self.all, allowed=allowed)
         return runs_side_by_side(schedule, recipe, self.network, self.all, allowed=allowed)
 
-    def paint(self, order: Order, tell: Callable[[str], None]) -> list[StylizeResult]:
+    def paint(self, order: Order, tell: Callable[[str], None]) -> list[Outcome]:
         """Paint a batch."""
 
         def callback(progress: batch.BatchProgress) -> None:
             tell(f"{progress.done}/{progress.total} evaluations")
 
-        return batch.stylize_batch(
-            order.contents,
-            order.styles,
-            network=self.network,
-            recipe=order.recipe,
-            size=order.size,
-            style_size=order.style_size,
-            style_mix=order.style_mix,
-            seed=order.seed,
-            devices=self.all,
-            only=order.only,
-            store=self.store,
-            callback=callback,
-        )
+        try:
+            return [
+                *batch.stylize_batch(
+                    order.contents,
+                    order.styles,
+                    network=self.network,
+                    recipe=order.recipe,
+                    size=order.size,
+                    style_size=order.style_size,
+                    style_mix=order.style_mix,
+                    seed=order.seed,
+                    devices=self.all,
+                    only=order.only,
+                    store=self.store,
+                    callback=callback,
+                )
+            ]
+        except batch.PairsError as some:
+            return [some.results.get(i) or some.errors[i] for i in order.only]
 
     def close(self) -> None:
         """Do nothing: memory goes with the process."""

@@ -20,11 +20,10 @@ import numpy as np
 
 import jaxnst
 from jaxnst.cli.device import Wanted, keep_programs, use_device
-from jaxnst.cli.engine import EngineError, LocalEngine, Order
+from jaxnst.cli.engine import EngineError, LocalEngine, Order, Outcome
 from jaxnst.cli.errors import explain
 from jaxnst.config import Recipe
 from jaxnst.networks import LossNetwork
-from jaxnst.result import StylizeResult
 from jaxnst.schedule import Schedule
 
 TRIES = 3
@@ -73,7 +72,7 @@ class Painter:
         """Work out how many lanes fit into memory."""
         return self.engine(network).most(schedule, recipe, allowed)
 
-    def paint(self, network: LossNetwork, order: Order) -> list[StylizeResult]:
+    def paint(self, network: LossNetwork, order: Order) -> list[Outcome]:
         """Paint a batch."""
         return self.engine(network).paint(order, lambda _: None)
 
@@ -108,9 +107,9 @@ class RayEngine:
         found: int | None = self.ask("most", schedule, recipe, allowed, tell=lambda _: None)
         return found if found is None else max(1, found // self.together)
 
-    def paint(self, order: Order, tell: Callable[[str], None]) -> list[StylizeResult]:
+    def paint(self, order: Order, tell: Callable[[str], None]) -> list[Outcome]:
         """Have a batch painted by the next worker that is free."""
-        results: list[StylizeResult] = self.ask("paint", order, tell=tell)
+        results: list[Outcome] = self.ask("paint", order, tell=tell)
         return results
 
     def ask(self, method: str, *given: Any, tell: Callable[[str], None]) -> Any:

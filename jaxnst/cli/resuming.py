@@ -3,6 +3,8 @@
 import os
 import time
 
+import numpy as np
+
 from jaxnst._files import name_of
 from jaxnst.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
 from jaxnst.cli.errors import explain
@@ -35,7 +37,7 @@ class Keeper:
         if begin < self.next:
             return
         try:
-            save_checkpoint(self.path, progress.checkpoint())
+            self.save(progress)
         except OSError as error:
             self.messages.notice(explain(error))
         end = time.monotonic()
@@ -48,7 +50,13 @@ class Keeper:
           OSError: It cannot be written; what was there before is unchanged.
         """
         if self.last is not None and self.last.total_done > 0:
-            save_checkpoint(self.path, self.last.checkpoint())
+            self.save(self.last)
+
+    def save(self, progress: Progress) -> None:
+        """Write where it stands, unless no step so far had a finite loss: then it has not moved."""
+        there = progress.checkpoint()
+        if not there.losses.size or np.any(np.isfinite(there.losses[:, 0])):
+            save_checkpoint(self.path, there)
 
 
 def checkpoint_of(path: str | None, messages: Messages) -> Checkpoint | None:

@@ -234,7 +234,7 @@ class Animate:
 
     def __call__(self, progress: Progress) -> None:
         """Keep a frame, if it is time."""
-        if progress.phase == "compile":
+        if not _stepped(progress):
             return
         self.last = progress
         # The first evaluation is that of the start.
@@ -259,7 +259,7 @@ class Figure:
 
     def __call__(self, progress: Progress) -> None:
         """Remember the picture so far."""
-        if progress.phase == "optimize":
+        if _stepped(progress):
             self.last = progress
 
     def close(self, result: StylizeResult | None) -> None:
@@ -274,6 +274,11 @@ class Figure:
         per_row = sum(p.shape[1] / p.shape[0] for _, p in named)
         height = min(picture.shape[0], int(LONGEST_SHEET / per_row))
         save_image(self.path, contact_sheet([named], height=max(1, height)))
+
+
+def _stepped(progress: Progress) -> bool:
+    """Tell whether a scale has a loss: its picture is the one that it began with until then."""
+    return progress.phase == "optimize" and math.isfinite(progress.losses.get("total", 0.0))
 
 
 def _last_picture(result: StylizeResult | None, last: Progress | None) -> Pixels | None:

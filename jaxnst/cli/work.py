@@ -224,7 +224,11 @@ class Work:
             for half in (here[: len(here) // 2], here[len(here) // 2 :]):
                 yield from self.paint(batch, {lane: loaded[lane] for lane in half})
             return
-        yield from zip((batch.tasks[lane] for lane in here), results, strict=True)
+        for lane, result in zip(here, results, strict=True):
+            if isinstance(result, ValueError):
+                self.fail(batch.tasks[lane], result)
+            else:
+                yield batch.tasks[lane], result
 
     def write(self, task: Task, result: "StylizeResult", batch: Batch) -> None:
         """Save a picture, and only then say so in the log."""
