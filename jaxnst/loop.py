@@ -161,7 +161,6 @@ class _Loop:
         self, place: _Place, callback: Callable[[Progress], None] | None, every: int | None
     ) -> None:
         self.run, self.place, self.callback, self.every = place.run, place, callback, every
-        self.begin = time.perf_counter()
 
     def through_all_scales(self) -> StylizeResult:
         """Run."""
@@ -258,7 +257,7 @@ class _Loop:
                 total=run.total,
                 losses=losses,
                 image=lambda: run.finish(run.shown(state)),
-                seconds=time.perf_counter() - self.begin,
+                seconds=sum(map(sum, place.seconds)),
                 rounds=used // run.method.round if run.method.round else 0,
                 checkpoint=place.checkpoint,
             )

@@ -29,7 +29,8 @@ class Progress(NamedTuple):
       total: Planned for all scales.
       losses: The loss and its weighted terms by name; empty before the first evaluation.
       image: Call it for the picture as it is now, of the size asked for.
-      seconds: Since the run began.
+      seconds: Spent waiting for programs and optimising, what was spent before the run was gone on
+        with included.
       rounds: Rounds of L-BFGS that have ended in this scale, 0 for a method without.
       checkpoint: Call it, from whichever thread, for where the run stands at that moment: all that
         it takes to go on (``resume`` of :func:`jaxnst.stylize`). It waits for the end of a chunk,

@@ -1,5 +1,6 @@
 """``--checkpoint`` on the command line: when it is written, gone on from, and refused."""
 
+import json
 import re
 import time
 
@@ -130,6 +131,36 @@ def test_the_same_command_goes_on_and_its_picture_has_the_same_bytes(
     status, _, err = call("run", *GIVEN, *kept, "--style-weight", "7", "--quiet")
     assert status == 1 and "its style.weight is 5.0, this one 7.0" in err and err.count("\n") == 1
     assert (folder / "run.ck").read_bytes() == before
+
+
+def test_a_log_goes_on_where_the_run_does(call, folder, monkeypatch):
+    monkeypatch.setattr(loop, "CHUNK_SECONDS", 0.0)
+    monkeypatch.setattr(resuming, "MOST", 1e9)
+    given = ("run", *GIVEN, "-o", "out.png", "--checkpoint", "run.ck", "--log", "run.jsonl")
+    plain = resuming.save_checkpoint
+
+    def save(path, checkpoint):
+        if checkpoint.done == 4:
+            plain(path, checkpoint)
+        if checkpoint.done == 9:
+            raise PowerCut
+
+    def told():
+        return [json.loads(line) for line in (folder / "run.jsonl").read_text().splitlines()]
+
+    (folder / "run.jsonl").write_text('{"evaluations": 0}\n')  # of another run
+    monkeypatch.setattr(resuming, "save_checkpoint", save)
+    with pytest.raises(PowerCut):
+        call(*given, "--checkpoint-every", "0", "--quiet")
+    assert [line["evaluations"] for line in told()] == [*range(10)]
+    with (folder / "run.jsonl").open("a") as file:
+        file.write('{"evaluations": 10, "sec')
+    monkeypatch.setattr(resuming, "save_checkpoint", plain)
+    assert call(*given, "--quiet")[0] == 0
+    assert [line["evaluations"] for line in told()] == [*range(5), *range(4, 13)]
+    assert [line["phase"] for line in told()].index("compile", 1) == 5
+    seconds = [line["seconds"] for line in told()]
+    assert seconds == sorted(seconds) and seconds[5] == seconds[4] > 0
 
 
 def test_a_run_without_a_finite_loss_leaves_no_picture_and_nothing_to_go_on_with(call, folder):

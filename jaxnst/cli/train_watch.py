@@ -1,7 +1,6 @@
 """Who watches a training run: a bar or lines, a log, a sheet of samples, and a plot at the end."""
 
 import argparse
-import json
 import os
 import sys
 from collections import deque
@@ -11,8 +10,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from jaxnst._files import replace_file
 from jaxnst.cli.errors import FAILED, complain, explain
+from jaxnst.cli.logs import JsonLines
 from jaxnst.cli.messages import Messages, length
 from jaxnst.cli.train import Given
 from jaxnst.feedforward.training import Report
@@ -184,20 +183,13 @@ def make_display(messages: Messages) -> Display:
 
 
 class Log:
-    """Writes a line of JSON for every step.
-
-    Of a log that is there, lines of steps before the first that is heard of are kept: so a run that
-    was stopped, or killed after steps that no checkpoint has, leaves each step once.
-    """
+    """Writes a line of JSON for every step, each once, also of a run that goes on."""
 
     def __init__(self, path: str) -> None:
-        self.path, self.begun = path, False
+        self.lines = JsonLines(path, "step")
 
     def __call__(self, report: Report) -> None:
         """Write a line."""
-        if not self.begun:
-            replace_file(self.path, b"".join(_before(self.path, report.step)))
-            self.begun = True
         facts = {
             "step": report.step,
             "steps": report.steps,
@@ -205,23 +197,7 @@ class Log:
             "rate": report.rate,
             "seconds": round(report.seconds, 3),
         }
-        with open(self.path, "a", encoding="utf-8") as file:
-            file.write(json.dumps(facts, allow_nan=False) + "\n")
-
-
-def _before(path: str, step: int) -> list[bytes]:
-    """Read the lines of a log that are of earlier steps."""
-    if step == 1 or not os.path.exists(path):
-        return []
-    kept = []
-    with open(path, "rb") as file:
-        for line in file:
-            try:
-                known = json.loads(line)["step"] < step
-            except (KeyError, TypeError, ValueError):  # cut short, or of something else
-                continue
-            kept += [line] if known and line.endswith(b"\n") else []
-    return kept
+        self.lines.add(facts, done=report.step - 1)
 
 
 class Curves:

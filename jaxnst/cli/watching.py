@@ -5,7 +5,6 @@ its trouble is told at the end, when the picture is safe.
 """
 
 import argparse
-import json
 import math
 import threading
 from collections.abc import Callable, Mapping, Sequence
@@ -17,6 +16,7 @@ from numpy.typing import ArrayLike, NDArray
 from jaxnst.animation import as_frame, save_animation
 from jaxnst.cli.errors import FAILED, complain, explain
 from jaxnst.cli.inputs import Pictures
+from jaxnst.cli.logs import JsonLines
 from jaxnst.cli.outputs import numbered
 from jaxnst.cli.saving import save_options
 from jaxnst.image import save_image
@@ -118,7 +118,7 @@ def make_listeners(
     if flags.save_every:
         found.append(SaveEvery(flags.output, flags.save_every, save_options(flags), done=done))
     if flags.log:
-        found.append(Log(flags.log, append=done > 0))
+        found.append(Log(flags.log))
     if flags.plot:
         found.append(Plot(flags.plot))
     if interval := frame_interval(flags, total):
@@ -168,18 +168,15 @@ class SaveEvery:
 
 
 class Log:
-    """Writes a line of JSON for every report, which others may read while the run goes on."""
+    """Writes a line of JSON for every report; a run that goes on leaves no evaluation twice."""
 
-    def __init__(self, path: str, *, append: bool = False) -> None:
-        self.path = path
-        with open(path, "ab" if append else "wb"):
-            pass
+    def __init__(self, path: str) -> None:
+        self.lines = JsonLines(path, "evaluations")
 
     def __call__(self, progress: Progress) -> None:
         """Write a line."""
-        line = json.dumps(logged(progress), allow_nan=False)
-        with open(self.path, "a", encoding="utf-8") as file:
-            file.write(line + "\n")
+        # The first report, before anything is compiled, is of what was done before.
+        self.lines.add(logged(progress), done=progress.total_done)
 
     def close(self, result: StylizeResult | None) -> None:
         """Do nothing: every line is in the file."""
