@@ -21,6 +21,7 @@ from jaxnst.networks.recompute import blocks
 from jaxnst.networks.registry import LossNetwork
 from jaxnst.objective import TERMS, make_numbers, make_objective
 from jaxnst.optimize import advance, make_method, start
+from jaxnst.precision import map_bytes
 from jaxnst.schedule import Schedule, Size
 from jaxnst.targets import target_shapes
 
@@ -146,8 +147,8 @@ def make_plan(
       recipe: The method.
       network: Its loss network.
       pictures: Pixels of all pictures that were loaded for it.
-      host: Whether the memory is the host's, where the process and its compiler live too; else
-        an accelerator's own.
+      host: Whether the memory is the host's, where the process and its compiler live too, and
+        feature maps are float32 whatever the precision; else an accelerator's own.
       remat: Whether it computes feature maps anew for the gradient.
       loop: Bytes that the largest loop takes, of :func:`jaxnst.footprint.loop_footprint`; None:
         they are estimated.
@@ -155,7 +156,8 @@ def make_plan(
     Raises:
       KeyError: If the network lacks a layer of the recipe.
     """
-    cost = cost_of(recipe, network, remat=remat)
+    value = map_bytes(network.precision, host=host)
+    cost = cost_of(recipe, network, remat=remat, value_bytes=value)
     areas = [math.prod(scale.inner) for scale in schedule.scales]
     looked_at = max(math.prod(s) for scale in schedule.scales for s in (scale.inner, *scale.styles))
     if loop is None:
@@ -163,8 +165,8 @@ def make_plan(
     memory = max(loop, looked_at * cost.target_bytes + cost.fixed_bytes)
     compilers = 0
     if host:
-        memory += PROCESS_BYTES + PROGRAM_BYTES * len(areas) + PICTURE_BYTES * pictures
-        compilers = COMPILER_BYTES * min(COMPILERS, len(areas))
+        process, compilers = _host_bytes(len(areas))
+        memory += process + PICTURE_BYTES * pictures
     adds = tuple(area * cost.multiply_adds for area in areas)
     return Plan(schedule, remat, adds, round(memory) + compilers, round(memory))
 
@@ -193,14 +195,28 @@ def runs_that_fit(
     """
     if available is None:
         return None
-    each = make_plan(schedule, recipe, network, host=False, remat=remat).bytes
-    shared = make_plan(schedule, recipe, network, host=host, remat=remat).bytes - each
+    shared = sum(_host_bytes(len(schedule.scales))) if host else 0
+    each = make_plan(schedule, recipe, network, host=host, remat=remat).bytes - shared
     return max(1, (available - shared) // each)
 
 
+def _host_bytes(scales: int) -> tuple[int, int]:
+    """Return what the process and its compilers take, however many runs there are."""
+    return PROCESS_BYTES + PROGRAM_BYTES * scales, COMPILER_BYTES * min(COMPILERS, scales)
+
+
 @lru_cache
-def cost_of(recipe: Recipe, network: LossNetwork, *, remat: bool = False) -> Cost:
-    """Work out what one scale takes, from shapes alone."""
+def cost_of(
+    recipe: Recipe, network: LossNetwork, *, remat: bool = False, value_bytes: int = 4
+) -> Cost:
+    """Work out what one scale takes, from shapes alone.
+
+    Args:
+      recipe: The method.
+      network: Its loss network.
+      remat: As :func:`make_plan`.
+      value_bytes: Of a value of a feature map (:func:`jaxnst.precision.map_bytes`).
+    """
     objective = make_objective(recipe, network, remat=remat)
     depth = max(network.layers.index(name) for name in objective.layers) + 1
     image = jax.ShapeDtypeStruct((NOMINAL, NOMINAL, 3), jnp.float32)  # type: ignore[no-untyped-call]
@@ -236,8 +252,8 @@ def cost_of(recipe: Recipe, network: LossNetwork, *, remat: bool = False) -> Cos
     state_bytes = sum(leaf.size * leaf.dtype.itemsize for leaf in jax.tree.leaves(state))
     return Cost(
         multiply_adds=(2 * adds + twice) / area,  # as much again for the gradient
-        loop_bytes=(4 * held + STATE_COPIES * state_bytes) / area,
-        target_bytes=4 * values / area,
+        loop_bytes=(value_bytes * held + STATE_COPIES * state_bytes) / area,
+        target_bytes=value_bytes * values / area,
         fixed_bytes=2 * 4 * parameters,  # and flipped, for the gradient
     )
 

@@ -1,5 +1,6 @@
 """``jaxnst apply``: pictures, films and folders, what is gone on with, and inputs that fail."""
 
+import inspect
 import json
 import os
 import re
@@ -7,6 +8,7 @@ import signal
 import subprocess
 import sys
 import time
+import types
 from argparse import Namespace
 from fractions import Fraction
 from functools import partial
@@ -112,6 +114,17 @@ def test_what_does_not_fit_into_memory_is_refused(applied, monkeypatch):
     status, _, err = applied("photos/a.png", "-o", "out.png", "--no-cache")
     assert status == 1
     assert "error: 40x32 takes about 100 KiB of memory and 98 KiB are available: take a" in err
+
+
+def test_maps_of_sixteen_bits_need_half_the_memory_of_an_accelerator(monkeypatch):
+    monkeypatch.setattr(device, "available_memory", lambda _: 60_000)
+    size, channels = (32, 40), 4
+    gpu, cpu = (types.SimpleNamespace(platform=platform) for platform in ("gpu", "cpu"))
+    plain = inspect.unwrap(device.refuse_too_large)  # beneath pytest's own check of types
+    plain(size, channels, gpu, precision="bfloat16")
+    for where, precision in ((gpu, "float32"), (gpu, "tf32"), (cpu, "bfloat16")):
+        with pytest.raises(ValueError, match="40x32 takes about 100 KiB"):
+            plain(size, channels, where, precision=precision)
 
 
 # Films.

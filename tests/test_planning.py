@@ -2,6 +2,7 @@
 
 import dataclasses
 import math
+from functools import partial
 
 import helpers
 import jax
@@ -94,6 +95,32 @@ def test_memory_of_the_loop_is_what_xla_accounts_for(kind, remat):
     network, size = init_network("vgg19-lite"), (128, 128)
     cost = planning.cost_of(recipe, network, remat=remat)
     found = loop_footprint(recipe, network, size, remat=remat)
+    assert math.prod(size) * cost.loop_bytes + cost.fixed_bytes == pytest.approx(found, rel=0.2)
+
+
+def test_maps_of_sixteen_bits_are_half_as_large_on_an_accelerator_only(tiny):
+    recipe = helpers.tiny_recipe()
+    half, low = (tiny.configure(precision=p) for p in ("tf32", "bfloat16"))
+    for host in (True, False):
+        assert plan(half, recipe, 128, host=host) == plan(tiny, recipe, 128, host=host)
+    assert plan(low, recipe, 128) == plan(tiny, recipe, 128)
+    values = 4 + 4 + 6 / 4 + (8 + 8) / 16  # of convolutions' outputs, per pixel
+    spared = 2 * planning.MAP_COPIES * values * 96 * 128
+    there = [plan(network, recipe, 128, host=False).bytes for network in (tiny, low)]
+    assert there[0] - there[1] == pytest.approx(spared, abs=1)
+    schedule = make_schedule((96, 128), [(96, 128)], recipe.scales, size=128)
+    fitting = partial(planning.runs_that_fit, schedule, recipe, available=1024 * MIB)
+    assert fitting(low, host=False) > fitting(tiny, host=False) > 1
+    fitting = partial(planning.runs_that_fit, schedule, recipe, available=2048 * MIB)
+    assert fitting(low, host=True) == fitting(tiny, host=True) > 1
+
+
+@pytest.mark.skipif(jax.default_backend() != "cpu", reason="is about CPUs")
+def test_maps_of_sixteen_bits_spare_nothing_on_a_cpu():
+    recipe, size = get_recipe("default"), (128, 128)
+    low = init_network("vgg19-lite").configure(precision="bfloat16")
+    cost = planning.cost_of(recipe, low)
+    found = loop_footprint(recipe, low, size, remat=False)
     assert math.prod(size) * cost.loop_bytes + cost.fixed_bytes == pytest.approx(found, rel=0.2)
 
 

@@ -178,7 +178,8 @@ class Work:
         from jaxnst.cli.device import refuse_too_large
         from jaxnst.feedforward import apply_model
 
-        refuse_too_large(picture.shape[:2], model.module.widths[0], device)
+        module = model.module
+        refuse_too_large(picture.shape[:2], module.widths[0], device, precision=module.precision)
         seen = fill_hidden(picture) if picture.shape[2] == 4 else picture
         painted = np.asarray(apply_model(model, seen))
         if picture.shape[2] == 4:
@@ -199,7 +200,8 @@ class Work:
         at_once = max(1, min(AT_ONCE, PIXELS_AT_ONCE // (size[0] * size[1])))
         batch = self.flags.batch or at_once
         way = "--size or --batch" if batch > 1 else "--size"
-        refuse_too_large(size, model.module.widths[0], device, batch=batch, way=way)
+        width, precision = model.module.widths[0], model.module.precision
+        refuse_too_large(size, width, device, batch=batch, precision=precision, way=way)
         notices = film.repaint(
             row.content,
             row.output,

@@ -13,6 +13,8 @@ import platformdirs
 from jaxnst._files import reason
 from jaxnst.cli.errors import UsageError
 from jaxnst.cli.messages import amount, shape
+from jaxnst.config import Precision
+from jaxnst.precision import map_bytes
 
 DETERMINISTIC = "--xla_gpu_deterministic_ops=true"
 
@@ -121,7 +123,13 @@ def available_memory(device: jax.Device) -> int | None:
 
 
 def refuse_too_large(
-    size: tuple[int, int], channels: int, device: jax.Device, *, batch: int = 1, way: str = "--size"
+    size: tuple[int, int],
+    channels: int,
+    device: jax.Device,
+    *,
+    batch: int = 1,
+    precision: Precision = "float32",
+    way: str = "--size",
 ) -> None:
     """Refuse what would not fit into memory in one pass.
 
@@ -130,13 +138,15 @@ def refuse_too_large(
       channels: Of the network's first layer.
       device: Where it is to be painted.
       batch: How many at a time.
+      precision: Of its feature maps.
       way: Flags by which less memory would be taken.
 
     Raises:
       ValueError: It does not fit.
     """
     there = available_memory(device)
-    needed = 4 * MAPS * channels * batch * size[0] * size[1]
+    value = map_bytes(precision, host=device.platform == "cpu")
+    needed = value * MAPS * channels * batch * size[0] * size[1]
     if there is not None and needed > there:
         raise ValueError(
             f"{shape(size)} takes about {amount(needed)} of memory and {amount(there)} are "

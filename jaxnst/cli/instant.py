@@ -255,6 +255,7 @@ def _check_memory(
 ) -> None:
     from jaxnst.cli.device import refuse_too_large
 
+    # In whatever precision: maps are transformed in float32, those of the first level as well.
     refuse_too_large(fit(picture.shape[:2], flags.size), one_pass.width, device)
     for style in styles:
         longest = min(max(style.shape[:2]), flags.style_size or flags.size)
