@@ -77,7 +77,7 @@ def test_a_network_is_trained_watched_and_written(runs):
     assert set(os.listdir(runs / "whole")) == files
     lines = [json.loads(line) for line in (runs / "whole/log.jsonl").read_text().splitlines()]
     assert [line["step"] for line in lines] == [*range(1, 25)]
-    assert set(lines[0]["losses"]) == {"total", "content", "style", "tv"}
+    assert set(lines[0]["losses"]) == {"total", "content", "style", "tv", "grid"}
     assert lines[-1]["losses"]["total"] < 0.8 * lines[0]["losses"]["total"]
     assert load_image(runs / "whole/model-samples.png").shape[0] > 2 * 256
     model = load_model(runs / "whole/model.safetensors")

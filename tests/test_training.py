@@ -20,7 +20,7 @@ from jaxnst.feedforward import TransformationNetwork
 from jaxnst.feedforward.checkpoints import MARK, Checkpoints
 from jaxnst.feedforward.crops import Batch
 from jaxnst.feedforward.initial import initial_parameters
-from jaxnst.feedforward.perceptual import make_loss
+from jaxnst.feedforward.perceptual import grid_loss, make_loss
 from jaxnst.feedforward.settings import Training
 from jaxnst.feedforward.training import begin, train, train_step
 from jaxnst.lanes import default_device, mesh_of
@@ -383,6 +383,43 @@ def test_the_loss_is_the_mean_of_what_the_optimising_path_computes():
     ]
     found = [total, *(terms[name] for name in TERMS[1:])]
     np.testing.assert_allclose(found, np.mean(each, axis=0), rtol=2e-3)
+
+
+def test_the_grid_is_what_every_cell_repeats(rng):
+    height, width, period = 26, 35, 4
+    picture = rng.random((height, width, 3)).astype(np.float32)
+    cells = [
+        picture[i : i + period, j : j + period].astype(np.float64)
+        for i in range(0, height - period + 1, period)
+        for j in range(0, width - period + 1, period)
+    ]
+    expected = np.mean(cells, axis=0).reshape(-1, 3).var(axis=0).mean()
+    assert float(grid_loss(jnp.asarray(picture), period=period)) == pytest.approx(expected, 1e-4)
+    assert grid_loss(jnp.asarray(picture), period=1) == 0
+    dots = jnp.zeros((32, 32, 3)).at[::4, ::4].set(0.8)
+    assert float(grid_loss(dots, period=4)) == pytest.approx(0.8**2 * (1 / 16 - 1 / 256), 1e-5)
+    moved = jnp.roll(dots, (1, 2), (0, 1))
+    np.testing.assert_allclose(grid_loss(moved, period=4), grid_loss(dots, period=4), rtol=1e-6)
+
+
+def test_the_loss_has_the_grid_of_what_is_painted_with_its_weight():
+    network = helpers.tiny_network(PREPROCESSING["imagenet"])
+    module, recipe = TransformationNetwork(widths=(4, 6), blocks=0), helpers.tiny_recipe()
+    style, images = helpers.picture(40, 60, seed=5), jnp.stack([helpers.picture(32, 32, seed=1)])
+    params = initial_parameters(module.shapes())
+    found = {}
+    for weight in (0.0, 50.0):
+        loss, frozen = make_loss(
+            module, recipe, network, style, style_size=60, grid=weight, period=module.stride
+        )
+        found[weight] = jax.jit(loss)(params, frozen, images)
+    painted = module.apply({"params": params}, images)
+    expected = 50 * float(grid_loss(painted[0], period=2))
+    assert expected > 0 and found[0.0][1]["grid"] == 0
+    assert float(found[50.0][1]["grid"]) == pytest.approx(expected, 1e-3)
+    assert float(found[50.0][0] - found[0.0][0]) == pytest.approx(expected, 1e-2)
+    with pytest.raises(ValueError, match="grid weight is -1"):
+        make_loss(module, recipe, network, style, style_size=60, grid=-1.0)
 
 
 def test_a_style_is_reduced_and_never_enlarged():

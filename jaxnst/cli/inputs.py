@@ -145,9 +145,14 @@ def tell_of_sizes(
         return
     wanted = flags.style_size or round(recipe.scales.style_scale * size)
     for path, style in zip(flags.styles, pictures.styles, strict=True):
-        height, width = style.shape[:2]
-        if max(height, width) < wanted:
-            messages.notice(
-                f"{shown(path)} is {shape((height, width))}, smaller than {wanted} pixels: it "
-                "is used as it is, since a style is never enlarged"
-            )
+        tell_of_small_style(path, style, wanted, messages)
+
+
+def tell_of_small_style(path: str, style: Pixels, wanted: int, messages: Messages) -> None:
+    """Give notice of a style picture that is smaller than what it is wanted at."""
+    size = style.shape[0], style.shape[1]
+    if max(size) < wanted:
+        messages.notice(
+            f"{shown(path)} is {shape(size)}, smaller than {wanted} pixels: it is used as it is, "
+            "since a style is never enlarged"
+        )

@@ -20,6 +20,7 @@ from jaxnst.cli.flags import (
     add_seed,
     add_side,
 )
+from jaxnst.cli.inputs import tell_of_small_style
 from jaxnst.cli.messages import Messages, hush_xla
 from jaxnst.cli.outputs import check_beside, refuse_meeting
 from jaxnst.cli.parser import (
@@ -45,6 +46,9 @@ CROPS = (32, 1024)
 """Sides of crops that can be asked for, pixels."""
 
 STYLE_SIZE = 512
+
+GRID_WEIGHT = 1000.0
+"""A grid of four levels of 255 adds a fourth to a usual loss; half a level, next to nothing."""
 
 SAMPLES_EVERY = 500
 
@@ -91,6 +95,7 @@ def _train(flags: argparse.Namespace, recipe: Recipe, messages: Messages) -> int
     outputs = _check_outputs(flags)
     style = load_image(flags.style, alpha=True)
     check_side(style, flags.style)
+    tell_of_small_style(flags.style, style, flags.style_size, messages)
     hush_xla(debug=flags.debug)
     pictures, samples = _pictures(flags, outputs, messages)
 
@@ -305,6 +310,14 @@ def _add_method(parser: Parser, recipe: Recipe) -> None:
     group = add_recipe(parser, "loss", recipe, more=": its layers, statistic and weights")
     add_network(group, recipe.network)
     add_options(group, _options(recipe))
+    group.add_argument(
+        "--grid-weight",
+        type=number,
+        default=GRID_WEIGHT,
+        metavar="X",
+        help="of the loss against a grid of dots as far apart as the positions of the network's "
+        f"smallest map; 0: none (default: {GRID_WEIGHT:g})",
+    )
 
 
 def _options(recipe: Recipe) -> dict[str, Option]:

@@ -39,7 +39,10 @@ GREY = 0.1
 
 @dataclasses.dataclass(frozen=True)
 class Task:
-    """A training run before it begins; ``params`` are those of the module before the first step."""
+    """A training run before it begins.
+
+    ``params`` are those of the module before the first step, which took ``steps_before``.
+    """
 
     flags: argparse.Namespace
     given: Given
@@ -51,6 +54,7 @@ class Task:
     devices: list[jax.Device]
     loss: PerceptualLoss
     frozen: Frozen
+    steps_before: int
 
     def words(self) -> dict[str, str]:
         """Say all that decides what is learned, by name."""
@@ -61,6 +65,7 @@ class Task:
             "first parameters": DIGEST + parameters_sha256(self.params),
             "style picture": DIGEST + digest_of({"style": self.given.style}),
             "style size": str(self.flags.style_size),
+            "grid weight": str(self.flags.grid_weight),
             "training pictures": DIGEST + self.given.pictures.digest,
             **{f"recipe's {name}": text for name, text in recipe_words(self.recipe).items()},
             **network_words(self.network),
@@ -73,7 +78,7 @@ class Task:
         facts = {
             "style": name_of(self.flags.about or os.path.basename(self.flags.style)),
             "style_sha256": digest_of({"style": self.given.style}),
-            "style_size": str(self.flags.style_size),
+            "style_size": str(min(self.flags.style_size, max(self.given.style.shape[:2]))),
             "recipe": self.recipe.name,
             "loss_network": self.network.name,
             "weights": json.dumps(
@@ -81,6 +86,7 @@ class Task:
                     "content": self.recipe.content.weight,
                     "style": self.recipe.style.weight,
                     "tv": self.recipe.tv.weight,
+                    "grid": self.flags.grid_weight,
                 }
             ),
             "training": json.dumps(dataclasses.asdict(settings), sort_keys=True),
@@ -91,6 +97,7 @@ class Task:
         }
         if self.flags.begin is not None:
             facts["begun_with"] = name_of(os.path.basename(self.flags.begin))
+            facts["steps_before"] = str(self.steps_before)
         module = self.module.clone(precision="float32")
         stem = os.path.splitext(os.path.basename(self.flags.output))[0]
         return Model(name_of(stem), module, jax.tree.map(jnp.asarray, trained.params), facts)
@@ -109,20 +116,30 @@ def make_task(flags: argparse.Namespace, recipe: Recipe, given: Given, messages:
         settings = Training(
             **{f.name: getattr(flags, f.name) for f in dataclasses.fields(Training)}
         )
-    module, params = _before(flags)
+    module, params, steps = _before(flags)
     layers = [layer for layer, _ in (*recipe.content.layers, *recipe.style.layers)]
     name = flags.network or recipe.network
     why = f": `jaxnst reconstruct layers --network {name}` lists them"
     network = load_for(name, layers, flags, why=why)
     _check_crop(settings.crop, module, network, layers)
     with blaming_flags():
-        loss, frozen = make_loss(module, recipe, network, given.style, style_size=flags.style_size)
+        loss, frozen = make_loss(
+            module,
+            recipe,
+            network,
+            given.style,
+            style_size=flags.style_size,
+            grid=flags.grid_weight,
+            period=module.stride,
+        )
     devices = list(mesh_of(settings.batch, devices_beside(device, flags.device)).devices.flat)
-    return Task(flags, given, recipe, settings, module, params, network, devices, loss, frozen)
+    return Task(
+        flags, given, recipe, settings, module, params, network, devices, loss, frozen, steps
+    )
 
 
-def _before(flags: argparse.Namespace) -> tuple[TransformationNetwork, Params]:
-    """Return the network that is trained, and its parameters before the first step.
+def _before(flags: argparse.Namespace) -> tuple[TransformationNetwork, Params, int]:
+    """Return the network that is trained, its parameters before the first step, and their steps.
 
     Raises:
       UsageError: It cannot be, or flags ask for another than the one to begin with.
@@ -134,7 +151,7 @@ def _before(flags: argparse.Namespace) -> tuple[TransformationNetwork, Params]:
             module = TransformationNetwork(**ARCHITECTURE | chosen, precision=flags.precision)
             module.check()
         factors = {"out/kernel": GREY}
-        return module, initial_parameters(module.shapes(), seed=flags.seed, factors=factors)
+        return module, initial_parameters(module.shapes(), seed=flags.seed, factors=factors), 0
     if chosen:
         raise UsageError(
             f"--{next(iter(chosen))} cannot be chosen with --begin: the architecture of "
@@ -146,7 +163,10 @@ def _before(flags: argparse.Namespace) -> tuple[TransformationNetwork, Params]:
             f"{name_of(flags.begin)} has {model.module.normalization} normalisation, whose "
             "statistics training does not follow: begin with a model of instance normalisation"
         )
-    return model.module.clone(precision=flags.precision), model.params
+    # "4000", or "300 of 4000"
+    counts = (model.facts.get(word, "").split(" ")[0] for word in ("steps", "steps_before"))
+    steps = sum(int(count) for count in counts if count.isdecimal())
+    return model.module.clone(precision=flags.precision), model.params, steps
 
 
 def _check_crop(
