@@ -24,6 +24,9 @@ MOST_BYTES = 2**36
 LOSSES, STATE = "losses", "state."
 """Names of arrays in a file: the losses, and before those of the state."""
 
+WRITING = 0.05
+"""Share of the time that is spent on writing checkpoints, at most."""
+
 UNKNOWN = frozenset({LOSSES, "state.terms", "state.solver.value"})
 """What may be infinite: before the first finite loss there is none."""
 

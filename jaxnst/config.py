@@ -29,6 +29,9 @@ Pooling = Literal["max", "avg", "avg-scaled"]
 Side = Literal["longest", "shortest"]
 Precision = Literal["float32", "tf32", "bfloat16"]
 
+SHIPPED = "vgg19-lite"
+"""The loss network that ships with jaxnst."""
+
 MOST_EVALUATIONS = 10**7
 
 STARTS = ("content", "noise", "style", "style-colors", "instant")
@@ -303,7 +306,7 @@ class Recipe:
 
     name: str = "default"
     summary: str = ""
-    network: str = "vgg19-lite"
+    network: str = SHIPPED
     init: str = option("content", "--init", f"start: {', '.join(STARTS)}, or a picture's path")
     noise: Noise = Noise()
     pooling: Pooling | None = option(

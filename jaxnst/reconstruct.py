@@ -16,7 +16,7 @@ import jax.numpy as jnp
 import numpy as np
 from numpy.typing import ArrayLike
 
-from jaxnst.config import Content, Noise, Recipe, Scales, Style, TotalVariation
+from jaxnst.config import SHIPPED, Content, Noise, Recipe, Scales, Style, TotalVariation
 from jaxnst.loop import go_through
 from jaxnst.networks.registry import LossNetwork, load_network
 from jaxnst.objective import TERMS, Numbers
@@ -80,7 +80,7 @@ def reconstruct_content(
     image: ArrayLike,
     layers: Sequence[str],
     *,
-    network: str | LossNetwork = "vgg19-lite",
+    network: str | LossNetwork = SHIPPED,
     recipe: Recipe = RECIPE,
     size: int | None = None,
     seed: int = 0,
@@ -113,7 +113,7 @@ def reconstruct_style(
     image: ArrayLike,
     layers: Sequence[str | Sequence[str]],
     *,
-    network: str | LossNetwork = "vgg19-lite",
+    network: str | LossNetwork = SHIPPED,
     recipe: Recipe = RECIPE,
     size: int | None = None,
     seed: int = 0,

@@ -11,6 +11,9 @@ from jaxnst.srgb import Pixels
 GAP = 6
 FONT = 13
 
+LONGEST = 15000
+"""Longest side of a sheet, pixels: some formats have no more."""
+
 
 def contact_sheet(rows: Sequence[Sequence[tuple[str, Pixels]]], *, height: int) -> Pixels:
     """Lay pictures out in rows, each under its label.

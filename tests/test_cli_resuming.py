@@ -103,7 +103,7 @@ def test_the_same_command_goes_on_and_its_picture_has_the_same_bytes(
 ):
     assert call("run", *GIVEN, "-o", "whole.png", "--quiet")[0] == 0
     monkeypatch.setattr(loop, "CHUNK_SECONDS", 0.0)
-    monkeypatch.setattr(resuming, "MOST", 1e9)
+    monkeypatch.setattr(resuming, "WRITING", 1e9)
     kept, plain = ("-o", "part.png", "--checkpoint", "run.ck"), resuming.save_checkpoint
     for last in (4, 9):
 
@@ -135,7 +135,7 @@ def test_the_same_command_goes_on_and_its_picture_has_the_same_bytes(
 
 def test_a_log_goes_on_where_the_run_does(call, folder, monkeypatch):
     monkeypatch.setattr(loop, "CHUNK_SECONDS", 0.0)
-    monkeypatch.setattr(resuming, "MOST", 1e9)
+    monkeypatch.setattr(resuming, "WRITING", 1e9)
     given = ("run", *GIVEN, "-o", "out.png", "--checkpoint", "run.ck", "--log", "run.jsonl")
     plain = resuming.save_checkpoint
 

@@ -110,8 +110,8 @@ class Work:
         from jaxnst.feedforward import load_model
 
         device = use_device(self.flags.device)
-        if not self.flags.no_cache and (trouble := keep_programs()):
-            self.messages.notice(trouble)
+        if not self.flags.no_cache:
+            keep_programs(self.messages.notice)
         model = load_model(self.rows[0].styles[0])
         module = model.module.clone(precision=self.flags.precision)
         return device, replace(model, module=module)

@@ -5,6 +5,7 @@ JAX's settings are changed here and nowhere else, before it is first used.
 
 import contextlib
 import os
+from collections.abc import Callable
 from pathlib import Path
 
 import jax
@@ -88,14 +89,14 @@ def describe(device: jax.Device) -> str:
     return f"{device.platform}:{device.id} ({device.device_kind})"
 
 
-def keep_programs() -> str | None:
+def keep_programs(tell: Callable[[str], None]) -> None:
     """Keep compiled programs in the user's cache folder, and use those that are there.
 
-    Returns:
-      None, or why that cannot be done.
+    Args:
+      tell: Given why that cannot be done, if it cannot.
     """
     if jax.config.jax_compilation_cache_dir:  # type: ignore[attr-defined]
-        return None  # JAX_COMPILATION_CACHE_DIR: a folder of the user's choice
+        return  # JAX_COMPILATION_CACHE_DIR: a folder of the user's choice
     folder = Path(platformdirs.user_cache_dir("jaxnst", appauthor=False))
     folder = folder / f"jax-{jax.__version__}"
     try:
@@ -105,11 +106,11 @@ def keep_programs() -> str | None:
         probe.touch()
         probe.unlink()
     except OSError as error:
-        return f"compiled programs are not kept for the next run: {folder}: {reason(error)}"
+        tell(f"compiled programs are not kept for the next run: {folder}: {reason(error)}")
+        return
     _set("jax_compilation_cache_dir", str(folder))
     _set("jax_persistent_cache_min_compile_time_secs", 0)
     _set("jax_persistent_cache_min_entry_size_bytes", -1)
-    return None
 
 
 def available_memory(device: jax.Device) -> int | None:

@@ -30,8 +30,9 @@ def settle(job: Job, messages: Messages) -> Job:
       UsageError: If no size fits into ``--max-memory``.
       ValueError: If it does not fit into the memory there is; names the largest size that does.
     """
-    if not job.flags.no_cache and (trouble := keep_programs()):
-        messages.notice(trouble)  # before anything is compiled: what is asked for here is run later
+    if not job.flags.no_cache:
+        # Before anything is compiled: what is asked for here is run later.
+        keep_programs(messages.notice)
     limit = job.limit
     if limit is None:
         return _asked(job) if job.flags.dry_run else job

@@ -31,6 +31,7 @@ from jaxnst.cli.rows import Row, is_several, name_after, pictures, refuse_one_na
 from jaxnst.cli.saving import check_format, print_path, save_options, save_picture
 from jaxnst.cli.stopping import GOES_ON, leaving_when_stopped, stoppable
 from jaxnst.cli.values import number, wholes
+from jaxnst.config import SHIPPED
 from jaxnst.feedforward.settings import Instant, Transform
 from jaxnst.image import check_output, check_side, fit, load_image
 from jaxnst.srgb import Pixels
@@ -39,8 +40,6 @@ if TYPE_CHECKING:
     import jax
 
     from jaxnst.feedforward.one_pass import OnePass
-
-DEFAULT = "vgg19-lite"
 
 FILES = ("weights", "decoders")
 """Flags that name a file which decides the result by what it holds."""
@@ -110,7 +109,7 @@ def _parser(prog: str) -> Parser:
     method.add_argument(
         "--decoders", metavar="FILE", help="decoders of the network, of scripts/train_decoders.py"
     )
-    add_network(parser.add_argument_group("network"), DEFAULT)
+    add_network(parser.add_argument_group("network"), SHIPPED)
     add_saving(parser, single=False)
     add_ending(parser)
     add_local(parser)
@@ -279,7 +278,7 @@ def _prepare(
         method = Instant(alpha=flags.alpha, levels=flags.levels, transform=flags.transform)
     device = use_device(flags.device)
     wanted = [f"relu{level}_1" for level in flags.levels]
-    name = flags.network or DEFAULT
+    name = flags.network or SHIPPED
     if name not in BUNDLED and flags.decoders is None:
         raise UsageError(
             f"no decoders for {name} ship with jaxnst, only for {', '.join(BUNDLED)}: give a file "
@@ -287,8 +286,8 @@ def _prepare(
         )
     network = load_for(name, wanted, flags, why=f", so there is no level {max(flags.levels)}")
     autoencoders = load_autoencoders(network, decoders=flags.decoders)
-    if not flags.no_cache and (trouble := keep_programs()):
-        messages.notice(trouble)
+    if not flags.no_cache:
+        keep_programs(messages.notice)
     with blaming_flags():
         one_pass = OnePass(
             autoencoders,

@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from typing import Any
 
 LINE_SECONDS = 5.0
+"""Between two lines that say how far something is."""
 
 
 class Messages:

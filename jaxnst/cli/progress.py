@@ -4,11 +4,9 @@ import os
 import sys
 from typing import Any
 
-from jaxnst.cli.messages import Messages, shape
+from jaxnst.cli.messages import LINE_SECONDS, Messages, shape
 from jaxnst.schedule import Schedule
 from jaxnst.transfer import Progress, StylizeResult
-
-LINE_SECONDS = 5.0
 
 
 class Display:

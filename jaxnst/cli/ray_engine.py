@@ -57,7 +57,7 @@ class Painter:
                 os.environ["PJRT_NPROC"] = str(self.cores)  # XLA would take all there are
             device = use_device(self.device, deterministic=self.deterministic)
             if self.cache:
-                keep_programs()
+                keep_programs(lambda _: None)
             params = jax.tree.map(jnp.asarray, network.params)
             self.made = LocalEngine(dataclasses.replace(network, params=params), [device])
         return self.made

@@ -14,13 +14,12 @@ from jaxnst.cli.outputs import refuse_meeting
 from jaxnst.cli.saving import print_path, save_picture
 from jaxnst.cli.stopping import leaving_when_stopped, stoppable
 from jaxnst.cli.values import whole
+from jaxnst.config import SHIPPED
 from jaxnst.image import check_output, check_side, load_image, resize, save_image
 from jaxnst.srgb import Pixels
 
 if TYPE_CHECKING:
     from jaxnst.reconstruct import ReconstructProgress
-
-DEFAULT = "vgg19-lite"
 
 SIZE, STEPS = 256, 400
 COLUMNS = 5
@@ -45,13 +44,13 @@ def _parser(prog: str) -> Parser:
     ):
         action = actions.add_parser(name, help=summary, description=summary, allow_abbrev=False)
         _add_pictures(action, name)
-        add_network(action, DEFAULT)
+        add_network(action, SHIPPED)
         add_machine(action)
         action.set_defaults(work=_reconstruct)
     layers = actions.add_parser(
         "layers", help="list a network's layers, their strides and channels", allow_abbrev=False
     )
-    layers.add_argument("--network", metavar="NAME", default=DEFAULT)
+    layers.add_argument("--network", metavar="NAME", default=SHIPPED)
     layers.add_argument("--debug", action="store_true", help="show where an error comes from")
     layers.set_defaults(work=_layers)
     return parser
@@ -140,12 +139,12 @@ def _make(
     from jaxnst.sheet import contact_sheet
 
     use_device(flags.device)
-    name = flags.network or DEFAULT
+    name = flags.network or SHIPPED
     wanted = [layer for group in groups for layer in group]
     why = f": `jaxnst reconstruct layers --network {name}` lists them"
     network = load_for(name, wanted, flags, why=why)
-    if not flags.no_cache and (trouble := keep_programs()):
-        messages.notice(trouble)
+    if not flags.no_cache:
+        keep_programs(messages.notice)
     recipe = replace(RECIPE, scales=replace(RECIPE.scales, evaluations=(flags.steps,)))
     reconstruct = {"content": reconstruct_content, "style": reconstruct_style}[flags.action]
     rows: list[tuple[str, Pixels]] = []

@@ -6,14 +6,11 @@ import time
 import numpy as np
 
 from jaxnst._files import name_of
-from jaxnst.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
+from jaxnst.checkpoint import WRITING, Checkpoint, load_checkpoint, save_checkpoint
 from jaxnst.cli.errors import explain
 from jaxnst.cli.flags import CHECKPOINT_SECONDS
 from jaxnst.cli.messages import Messages
 from jaxnst.transfer import Progress, StylizeResult
-
-MOST = 0.05
-"""Share of the time that is spent on writing, at most."""
 
 
 class Keeper:
@@ -41,7 +38,7 @@ class Keeper:
         except OSError as error:
             self.messages.notice(explain(error))
         end = time.monotonic()
-        self.next = end + max(self.seconds, (end - begin) / MOST)
+        self.next = end + max(self.seconds, (end - begin) / WRITING)
 
     def close(self, result: StylizeResult | None) -> None:
         """Write where it stands at the end, or where it was stopped.

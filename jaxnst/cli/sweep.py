@@ -32,8 +32,6 @@ SWEPT = ("--content-weight", "--style-weight", "--tv-weight", "--learning-rate",
 SIZE = 192
 MOST = 256
 COLUMNS = 6
-LONGEST = 15000
-"""Sides of a sheet, pixels: some formats have no more."""
 
 DESCRIPTION = (
     "Paint one pair in many variations, on one labelled sheet, and say the command that makes each "
@@ -214,6 +212,8 @@ def _across(sweep: Sweep) -> int:
 
 
 def _refuse_large_sheet(sweep: Sweep, job: "Job") -> None:
+    from jaxnst.sheet import LONGEST
+
     height, width = job.plan().schedule.size
     across = min(_across(sweep), len(sweep.cells))
     sides = width * across, height * -(-len(sweep.cells) // across)

@@ -110,8 +110,8 @@ def make_task(flags: argparse.Namespace, recipe: Recipe, given: Given, messages:
       UsageError: A flag asks for what is not there.
     """
     device = use_device(flags.device)
-    if not flags.no_cache and (trouble := keep_programs()):
-        messages.notice(trouble)
+    if not flags.no_cache:
+        keep_programs(messages.notice)
     with blaming_flags():
         settings = Training(
             **{f.name: getattr(flags, f.name) for f in dataclasses.fields(Training)}

@@ -21,7 +21,7 @@ from jaxnst.cli.outputs import numbered
 from jaxnst.cli.saving import save_options
 from jaxnst.image import save_image
 from jaxnst.plotting import History, save_losses
-from jaxnst.sheet import contact_sheet
+from jaxnst.sheet import LONGEST, contact_sheet
 from jaxnst.srgb import Pixels
 from jaxnst.transfer import Progress, StylizeResult
 
@@ -30,9 +30,6 @@ FRAMES = 100
 
 MOST_FRAMES = 300
 """Frames that are kept: more would take more memory than the run."""
-
-LONGEST_SHEET = 15000
-"""Width of a figure, pixels: some formats have no more."""
 
 
 @runtime_checkable
@@ -269,7 +266,7 @@ class Figure:
         named += [(f"style {i}" if several else "style", s) for i, s in enumerate(self.styles, 1)]
         named += [("result", picture)]
         per_row = sum(p.shape[1] / p.shape[0] for _, p in named)
-        height = min(picture.shape[0], int(LONGEST_SHEET / per_row))
+        height = min(picture.shape[0], int(LONGEST / per_row))
         save_image(self.path, contact_sheet([named], height=max(1, height)))
 
 

@@ -72,8 +72,8 @@ class Work:
         try:
             engine = self.engine = self.open_engine(flags, recipe)
             tell_of_method(recipe, engine.network, self.messages)
-            if not flags.no_cache and (trouble := keep_programs()):
-                self.messages.notice(trouble)
+            if not flags.no_cache:
+                keep_programs(self.messages.notice)
             buckets = make_buckets(self.tasks, self.fail)
             fitting = [bucket for bucket in buckets if self.fits(bucket, engine)]
             self.paint_all(Waiting(fitting), engine)

@@ -21,6 +21,7 @@ import jax
 import numpy as np
 
 from jaxnst._files import AnyPath, name_of, reason
+from jaxnst.checkpoint import WRITING
 from jaxnst.feedforward.training import Place, TrainState, Tree
 from jaxnst.fingerprint import refuse_others, warn_of_others
 
@@ -34,9 +35,6 @@ LEFT = "*.orbax-checkpoint-tmp*"
 
 BESIDE = 2**18
 """Bytes that a checkpoint takes beside its arrays, at most."""
-
-MOST = 0.05
-"""Share of the time that is spent on writing, at most."""
 
 AGAIN = "give another folder, or delete it to begin anew"
 
@@ -172,7 +170,7 @@ class Checkpoints:
 
         _, trouble = _tried(save)
         end = time.monotonic()
-        self._next = end + max(self.seconds, (end - begin) / MOST)
+        self._next = end + max(self.seconds, (end - begin) / WRITING)
         if trouble is not None:
             self._clear()
             raise OSError(

@@ -7,6 +7,7 @@ from dataclasses import replace
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from jaxnst.config import SHIPPED
 from jaxnst.feedforward.decoders import BUNDLED, Autoencoder, load_autoencoders
 from jaxnst.feedforward.one_pass import OnePass
 from jaxnst.feedforward.settings import LEVELS, Instant, Transform
@@ -21,7 +22,7 @@ def instant(
     content: ArrayLike,
     styles: ArrayLike | Sequence[ArrayLike],
     *,
-    network: str | LossNetwork = "vgg19-lite",
+    network: str | LossNetwork = SHIPPED,
     decoders: dict[int, Autoencoder] | str | os.PathLike[str] | None = None,
     alpha: int | float = Instant.alpha,
     levels: Sequence[int] = LEVELS,

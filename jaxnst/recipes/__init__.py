@@ -15,7 +15,7 @@ from dataclasses import replace
 from typing import TypeVar
 
 from jaxnst._checks import unknown
-from jaxnst.config import Recipe
+from jaxnst.config import SHIPPED, Recipe
 from jaxnst.recipes import posts, programs
 from jaxnst.recipes.toml_file import format_recipe, read_recipe, recipe_from
 
@@ -35,8 +35,8 @@ __all__ = [
     "recipe_on",
 ]
 
-STAND_IN = "vgg19-lite"
-"""The network that ships with jaxnst, and stands in for others."""
+STAND_IN = SHIPPED
+"""The network that stands in for others."""
 
 DEFAULT = Recipe(
     name="default",
