@@ -129,6 +129,16 @@ def test_a_run_in_the_folder_of_its_pictures_goes_on(call, monkeypatch):
     assert load_model("m.safetensors").facts["pictures"] == "9"  # and one that is held out
 
 
+def test_a_training_that_has_ended_can_be_run_again_in_the_folder_of_its_pictures(call):
+    given = (*GIVEN, "-o", "photos/m.safetensors", "--steps", "1", *TINY)
+    found = []
+    for _ in range(2):
+        status, _, err = call(*given)
+        assert status == 0 and Path("photos/m-samples.png").exists(), err
+        found.append(load_model("photos/m.safetensors").facts["pictures"])
+    assert found[0] == found[1]
+
+
 def test_a_run_that_goes_on_has_all_steps_and_ends_with_a_network(call, monkeypatch):
     def stoppable(work):
         threading.Thread(target=work, daemon=True).start()

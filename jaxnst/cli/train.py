@@ -32,7 +32,7 @@ from jaxnst.cli.parser import (
 )
 from jaxnst.cli.values import number, whole, wholes
 from jaxnst.config import Recipe
-from jaxnst.feedforward.settings import Optimizer, Training
+from jaxnst.feedforward.settings import GRID_WEIGHT, Optimizer, Training
 from jaxnst.image import check_output, check_side, load_image
 from jaxnst.options import Option, options, replace_all
 from jaxnst.srgb import Pixels
@@ -46,9 +46,6 @@ CROPS = (32, 1024)
 """Sides of crops that can be asked for, pixels."""
 
 STYLE_SIZE = 512
-
-GRID_WEIGHT = 1000.0
-"""A grid of four levels of 255 adds a fourth to a usual loss; half a level, next to nothing."""
 
 SAMPLES_EVERY = 500
 
@@ -139,8 +136,9 @@ def _pictures(
     if missing := [name for name in NEEDED if not _installed(name)]:
         raise UsageError(f"training needs {' and '.join(missing)}: pip install 'jaxnst[train]'")
     flags.begun = os.path.isdir(flags.checkpoint) and bool(os.listdir(flags.checkpoint))
-    # Only of a training that has begun are there any of its own.
-    own = [path for _, path in outputs] if flags.begun else []
+    # Only of a training that has begun are there any of its own; of one that has ended, its sheet.
+    ended = os.path.isfile(flags.output)
+    own = [path for flag, path in outputs if flags.begun or (ended and flag == "--samples")]
     found = find_pictures(flags.images, side=flags.crop, without=own)
     _refuse_overwriting(found, outputs)
     if found.broken:

@@ -15,6 +15,10 @@ Optimizer = Literal["adam", "muon"]
 
 MOST_STEPS = 10**8
 
+GRID_WEIGHT = 1000.0
+"""Of the loss against a grid: one of four levels of 255 adds a fourth to a usual loss, one of half
+a level next to nothing."""
+
 LEVELS = (4, 3, 2, 1)
 """In the order in which they run. Level 5, with which Li et al. begin, adds forms as large as the
 painting's, and takes faces and windows away."""
