@@ -26,8 +26,6 @@ from jaxnst.precondition import amplify_coarse
 CHUNK = 64
 """Greatest number of steps in one call: the size of the record that comes back."""
 
-LEARNING_RATES = {"lbfgs": 1.0, "adam": 0.02}
-
 
 @dataclass(frozen=True)
 class Method:
@@ -86,6 +84,7 @@ class Solver(NamedTuple):
     """A way of going downhill: how its state begins, one step, and the picture it shows.
 
     Attributes:
+      learning_rate: Of recipes that say none.
       init: Makes its state.
       step: Takes a step.
       picture: Returns the point to show.
@@ -94,6 +93,7 @@ class Solver(NamedTuple):
         begins with; None: nothing is taken along.
     """
 
+    learning_rate: float
     init: Callable[[Method, Image], Any]
     step: Callable[[Callable[..., Any], Method, Rates, State], State]
     picture: Callable[[Method, State], Image]
@@ -111,7 +111,7 @@ def make_method(recipe: Recipe) -> tuple[Method, Rates]:
     solver = lookup("optimizer", s.kind, SOLVERS)
     if s.kind == "lbfgs" and s.line_search != "fixed" and lbfgs.jaxopt() is None:
         raise ValueError(f"line search {s.line_search!r} needs jaxopt: install it or use 'fixed'")
-    rate = LEARNING_RATES[s.kind] if s.learning_rate is None else s.learning_rate
+    rate = solver.learning_rate if s.learning_rate is None else s.learning_rate
     bounds = recipe.bounds or (-float("inf"), float("inf"))
     method = Method(
         kind=s.kind,
@@ -343,7 +343,7 @@ def _adam_picture(method: Method, state: State) -> Image:
 
 
 SOLVERS = {
-    "lbfgs": Solver(_lbfgs_init, _lbfgs_step, _lbfgs_picture, in_picture=False, carry=None),
-    "adam": Solver(_adam_init, _adam_step, _adam_picture, in_picture=True, carry=_adam_carry),
+    "lbfgs": Solver(1.0, _lbfgs_init, _lbfgs_step, _lbfgs_picture, in_picture=False, carry=None),
+    "adam": Solver(0.02, _adam_init, _adam_step, _adam_picture, in_picture=True, carry=_adam_carry),
 }
 """Solvers by name; a recipe's ``solver.kind`` is looked up here."""
