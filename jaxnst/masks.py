@@ -16,14 +16,11 @@ from jaxtyping import Float
 from numpy.typing import ArrayLike, NDArray
 
 from jaxnst._checks import floating, unit_range
-from jaxnst.image import resize
+from jaxnst.image import resize, same_shape
 from jaxnst.networks.registry import LossNetwork
 from jaxnst.schedule import Size
 
 Mask: TypeAlias = Float[NDArray[np.float32], "_ _"]
-
-SHAPE = 0.02
-"""Most by which the shape of a mask may differ from its picture's, relative."""
 
 LEAST = 1e-6
 """Mean of a mask of which nothing is left."""
@@ -56,7 +53,7 @@ def check_mask(name: str, mask: ArrayLike, size: Size) -> Mask:
         raise ValueError(f"{name} has shape {values.shape}, expected (height, width)")
     unit_range(name, float(values.min()), float(values.max()))
     (height, width), (h, w) = values.shape, size
-    if abs(np.log((height * w) / (width * h))) > SHAPE:
+    if not same_shape((height, width), size):
         raise ValueError(
             f"{name} is {width}x{height}, but its picture {w}x{h}: expected one of the same shape"
         )

@@ -428,6 +428,13 @@ def test_a_picture_to_start_from_is_loaded(painted):
     np.testing.assert_array_equal(asked["init"], load_image("other.png"))
 
 
+def test_a_picture_to_start_from_of_another_shape_is_given_notice_of(painted):
+    for size, expected in (((60, 40), 1), ((61, 80), 0), ((90, 120), 0)):
+        save_image("start.png", helpers.picture(*size))
+        err = painted("-o", "out.png", "--init", "start.png")[2]
+        assert err.count("of another shape than content.png: it is stretched to that") == expected
+
+
 def test_small_pictures_are_given_notice_of(painted):
     err = painted("-o", "out.png", "--size", "100", "--style-size", "90")[2]
     notices = [line for line in err.splitlines() if line.startswith("jaxnst-run: notice: ")]

@@ -14,7 +14,7 @@ from jaxnst.cli.messages import Messages, shape
 from jaxnst.cli.outputs import check_outputs
 from jaxnst.cli.saving import result_name
 from jaxnst.config import STARTS, Recipe
-from jaxnst.image import check_side, holds_alpha, load_image
+from jaxnst.image import check_side, holds_alpha, load_image, same_shape
 from jaxnst.record import Source, source_of
 from jaxnst.schedule import Schedule, make_schedule
 from jaxnst.srgb import Pixels
@@ -140,6 +140,11 @@ def tell_of_sizes(
         messages.notice(
             f"{shown(flags.content)} is {shape((height, width))}, smaller than the "
             f"{size} pixels asked for: it is enlarged"
+        )
+    if pictures.init is not None and not same_shape(pictures.init.shape[:2], (height, width)):
+        messages.notice(
+            f"{shown(recipe.init)} is {shape(pictures.init.shape[:2])}, of another shape than "
+            f"{shown(flags.content)}: it is stretched to that"
         )
     if recipe.scales.style_like_content:
         return

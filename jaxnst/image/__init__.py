@@ -9,7 +9,7 @@ from jaxnst.image.deep import check_deep
 from jaxnst.image.formats import ENDINGS, holds_16_bits, holds_alpha, holds_quality, holds_record
 from jaxnst.image.notes import read_record
 from jaxnst.image.reading import MAX_BYTES, MAX_PIXELS, check_side, image_size, load_image
-from jaxnst.image.resizing import Box, fill_hidden, fit, resize, resize_rgba
+from jaxnst.image.resizing import Box, fill_hidden, fit, resize, resize_rgba, same_shape
 from jaxnst.image.writing import DPI, check_output, save_image
 
 __all__ = [
@@ -32,5 +32,6 @@ __all__ = [
     "read_record",
     "resize",
     "resize_rgba",
+    "same_shape",
     "save_image",
 ]

@@ -11,6 +11,9 @@ from jaxnst.srgb import Pixels
 Box = tuple[float, float, float, float]
 """Part of an image: top, left, bottom and right, pixels from its upper left corner."""
 
+SHAPE = 0.02
+"""Most by which the aspects of two sizes of one shape differ, relative."""
+
 LEAST_ALPHA = 1e-3
 """Where less is left of a resized picture, its colour is no longer told from its alpha."""
 
@@ -105,6 +108,17 @@ def fill_hidden(image: npt.ArrayLike) -> Pixels:
     half = resize_rgba(values, (-(-height // 2), -(-width // 2)))
     around = np.clip(resize(fill_hidden(half), (height, width)), 0, 1)
     return np.where(alpha > 0, colour, around)
+
+
+def same_shape(size: tuple[int, int], other: tuple[int, int]) -> bool:
+    """Tell whether two sizes are of one aspect, but for the rounding of sides.
+
+    Example:
+      >>> same_shape((600, 800), (75, 100)), same_shape((600, 800), (600, 600))
+      (True, False)
+    """
+    (height, width), (h, w) = size, other
+    return abs(math.log((height * w) / (width * h))) <= SHAPE
 
 
 def fit(size: tuple[int, int], longest: int) -> tuple[int, int]:
