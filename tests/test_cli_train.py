@@ -215,6 +215,7 @@ REFUSED = [
     (("--checkpoint", "photos"), 1, "photos holds other files than checkpoints"),
     (("--plot", "plot.txt"), 1, "plot.txt has the ending .txt"),
     (("--log", "style.png"), 2, "--log style.png would overwrite a file given"),
+    (("--log", "-"), 2, "--log -: nothing but a picture goes to standard output: use another name"),
     (("--log", "m-samples.png"), 2, "--log m-samples.png is the file of --samples too"),
     (("--recipe", "gatys"), 2, "--recipe: unknown recipe 'gatys': did you mean 'gatys2016'"),
     (("--style-layers", "relu9_1"), 2, "vgg19-lite has no layer relu9_1"),

@@ -23,6 +23,8 @@ BESIDE: dict[str, Callable[[str], None]] = {
 }
 """Flags that name what is written beside the picture, and who checks each."""
 
+OTHER = "use another name"
+
 
 def check_outputs(flags: argparse.Namespace, sources: Sequence[str]) -> None:
     """Refuse outputs that cannot be written or that meet.
@@ -67,18 +69,23 @@ def check_beside(
       The flags that were given, with the file of each.
 
     Raises:
-      UsageError: A library is missing.
+      UsageError: A library is missing, or a file is to be standard output.
       OSError: As :func:`check_outputs`.
       ValueError: As there.
     """
     named = []
     for name in names:
         if path := getattr(flags, name):
-            named.append((f"--{name.replace('_', '-')}", path))
+            flag = f"--{name.replace('_', '-')}"
+            if path == STREAM:
+                raise UsageError(
+                    f"{flag} -: nothing but a picture goes to standard output: {OTHER}"
+                )
+            named.append((flag, path))
             try:
                 BESIDE[name](path)
             except ModuleNotFoundError as error:
-                raise UsageError(f"{named[-1][0]}: {error}") from error
+                raise UsageError(f"{flag}: {error}") from error
     return named
 
 
@@ -109,9 +116,6 @@ def _check_numbered(flags: argparse.Namespace, files: Sequence[tuple[str, str]])
                 f"--save-every could overwrite {name_of(path)}, {what}, since it names pictures "
                 f"{first} and so on: {OTHER}"
             )
-
-
-OTHER = "use another name"
 
 
 def numbered(path: str, count: int) -> str:
