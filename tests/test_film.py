@@ -2,6 +2,7 @@
 
 import errno
 from fractions import Fraction
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -134,6 +135,20 @@ def test_what_matroska_says_of_its_pictures_tells_that_they_were_cut(tmp_path, o
 def test_a_film_that_does_not_say_how_long_its_pictures_are_has_no_count(tmp_path):
     write_film(tmp_path / "film.flv", seconds=4, hertz=44100)
     assert read_film(tmp_path / "film.flv").count is None
+
+
+def test_what_is_found_on_the_way_and_missed_at_the_end_changes_nothing(source):
+    """As of FLV, whose streams may begin at any time."""
+    faults = reading.Faults()
+    with reading.opened(source) as (container, stream):
+
+        def demux(*streams):
+            yield from container.demux(*streams)
+            raise IndexError("list index out of range")
+
+        late = SimpleNamespace(demux=demux, streams=container.streams)
+        assert len(list(reading.decoded(late, stream, lambda _: None, faults))) == 6
+    assert not faults.cut
 
 
 def test_a_film_whose_index_was_cut_off_is_refused(source):

@@ -176,6 +176,8 @@ def decoded(
         except av.FFmpegError:
             faults.cut = True
             return
+        except IndexError:  # at the end PyAV misses streams that FFmpeg has found on the way
+            return
         if packet is None:
             return
         joined.move(packet)
