@@ -47,7 +47,7 @@ class Film:
     Attributes:
       size: Of its pictures, upright, ``(height, width)``.
       rate: Pictures per second, on average.
-      count: How many pictures there should be, or None where that is not known.
+      count: About how many pictures there should be, or None where that is not known.
       turns: Quarter turns to the left that set a picture upright.
     """
 
@@ -69,10 +69,11 @@ class Faults:
     Attributes:
       packets: Pieces that could not be decoded.
       cut: Whether the file ended, or could not be read any further, where there should be more.
+      until: Seconds at which the last picture that is there ends.
     """
 
     def __init__(self) -> None:
-        self.packets, self.cut = 0, False
+        self.packets, self.cut, self.until = 0, False, Fraction(0)
 
 
 class Joined:
@@ -185,6 +186,9 @@ def decoded(
             if not packet.is_corrupt:
                 sound(packet)
             continue
+        if packet.pts is not None:
+            until = (packet.pts + (packet.duration or 0)) * (fraction(packet.time_base) or 0)
+            faults.until = max(faults.until, until)
         try:
             frames = packet.decode()
         except av.FFmpegError:
@@ -230,6 +234,17 @@ def length(stream: Any) -> Fraction:
         return Fraction(0)
     hours, minutes, seconds = map(Fraction, clock.groups())
     return 3600 * hours + 60 * minutes + seconds - (stream.start_time or 0) * base
+
+
+def announced(container: Any, stream: Any) -> Fraction:
+    """Return when the last picture should end, seconds, or 0 where that is not known.
+
+    Of MP4 alone, whose fragments may end between any two: other files say it less well than their
+    parts do (:mod:`jaxnst.film.ends`), or it is estimated from what is there.
+    """
+    if "mp4" not in container.format.name.split(",") or not stream.duration:
+        return Fraction(0)
+    return ((stream.start_time or 0) + stream.duration) * (fraction(stream.time_base) or 0)
 
 
 def upright(frame: Any, turns: int, size: tuple[int, int]) -> Frames:

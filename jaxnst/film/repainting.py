@@ -9,10 +9,12 @@ import numpy.typing as npt
 
 from jaxnst import _files
 from jaxnst._files import AnyPath
+from jaxnst.film.ends import cut_off
 from jaxnst.film.reading import (
     Faults,
     Film,
     Frames,
+    announced,
     decoded,
     fraction,
     of_one_size,
@@ -20,6 +22,9 @@ from jaxnst.film.reading import (
     upright,
 )
 from jaxnst.film.writing import Writer, writing
+
+NEAR = Fraction(1, 4)
+"""Seconds by which the end that a film announces may be wrong, beside a fiftieth of it."""
 
 
 def repaint(
@@ -58,6 +63,7 @@ def repaint(
         writing(temporary, source) as target,
     ):
         writer = Writer(target, container, stream, film, size)
+        faults.cut, end = cut_off(source, container.format.name), announced(container, stream)
         frames = decoded(container, stream, writer.sound, faults)
         frames = of_one_size(frames, source, film)
         on_the_way: tuple[Any, list[Fraction]] | None = None
@@ -72,6 +78,7 @@ def repaint(
         if on_the_way is not None:
             writer.pictures(*on_the_way)
         writer.end()
+    faults.cut |= faults.until + end / 50 + NEAR < end
     return tuple(_notices(source, film, faults, done))
 
 
@@ -98,7 +105,6 @@ def _notices(source: AnyPath, film: Film, faults: Faults, done: int) -> Iterator
     name = _files.name_of(source)
     if faults.packets:
         yield f"{name} is damaged: {faults.packets} pieces of it were left out"
-    # Durations are not exact to the picture.
-    if faults.cut or (film.count is not None and done + film.count // 50 + 2 < film.count):
-        of = f" of {film.count}" if film.count else ""
+    if faults.cut:
+        of = f" of {film.count}" if film.count and done < film.count else ""
         yield f"{name} is cut short: the {done}{of} pictures that are there were painted"
