@@ -1,21 +1,27 @@
 """How ``train_decoders.py`` trains: level after level, watched, kept and written."""
 
 import argparse
+import contextlib
 import dataclasses
+import os
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 from decoder_losses import Reconstruction, StepDown, beginning, solved
-from pictures import centre_crops, divided
+from pictures import centre_crops, divided, left_out
 from reconstruction import given_back, psnr
 from rich.progress import Progress
 
 import jaxnst
+from jaxnst._checks import lookup, not_negative, positive
+from jaxnst._files import check_writable, name_of
+from jaxnst.cli.messages import Messages
 from jaxnst.feedforward.checkpoints import Checkpoints
 from jaxnst.feedforward.crops import Batch, batches, find_pictures
 from jaxnst.feedforward.decoders import (
@@ -27,6 +33,8 @@ from jaxnst.feedforward.decoders import (
 from jaxnst.feedforward.settings import Training
 from jaxnst.feedforward.training import Report, train
 from jaxnst.fingerprint import DIGEST, network_words
+from jaxnst.networks import NETWORKS, LossNetwork
+from jaxnst.networks.vgg import VGG
 from jaxnst.sheet import contact_sheet
 from jaxnst.weights import write_parameters
 
@@ -84,20 +92,42 @@ class Trainer:
     Args:
       arguments: Of the command line.
       progress: Where it is shown.
+      messages: Where else a person is told something.
+
+    Raises:
+      KeyError: There is no such network.
+      OSError: A file is not there, or ``--out`` cannot be written to.
+      ValueError: A number, the network, a file of decoders or the pictures cannot be used.
     """
 
-    def __init__(self, arguments: argparse.Namespace, progress: Progress) -> None:
-        self.arguments, self.progress = arguments, progress
-        self.path = arguments.out / "decoders.safetensors"
+    def __init__(
+        self, arguments: argparse.Namespace, progress: Progress, messages: Messages
+    ) -> None:
+        self.arguments, self.progress, self.messages = arguments, progress, messages
         self.settings = Training(**{name: getattr(arguments, name) for name in OF_TRAINING})
-        self.network = jaxnst.load_network(arguments.network, weights=arguments.weights)
+        not_negative("feature weight", arguments.feature_weight)
+        positive("rate of what leads a level down", arguments.down_rate)
+        self.down = dataclasses.replace(
+            self.settings,
+            steps=arguments.down_steps,
+            rate=arguments.down_rate,
+            batch=MORE * self.settings.batch,
+        )
+        self.path = arguments.out / "decoders.safetensors"
+        _make(arguments.out)
+        check_writable(self.path)
+        self.network = _network(arguments)
         found = find_pictures(arguments.images, side=self.settings.crop)
+        for text in left_out(found, self.settings.crop):
+            messages.notice(text)
+        self.damaged = set[int]()
         self.pictures, out = divided(found, arguments.held_out)
-        self.crops = centre_crops(out, 256)
+        chosen = arguments.held_out is not None
+        self.crops = centre_crops(out, 256, None if chosen else messages.notice)
         known = partial(load_autoencoders, self.network)
         self.begun = {} if arguments.begin is None else known(decoders=arguments.begin)
-        found = (known(decoders=self.path) if self.path.exists() else {}) | self.begun
-        self.done = {level: autoencoder.params for level, autoencoder in found.items()}
+        there = (known(decoders=self.path) if self.path.exists() else {}) | self.begun
+        self.done = {level: autoencoder.params for level, autoencoder in there.items()}
         self.words = self.deciding()
 
     def deciding(self) -> dict[str, str]:
@@ -118,13 +148,28 @@ class Trainer:
             self.pictures, side=side, batch=batch, seed=seed, start=start, workers=workers
         )
 
-    def run(self, name: str, loss: Any, params: Any, settings: Training, watch: Any = None) -> Any:
+    def run(self, name: str, loss: Any, params: Any, settings: Training, watch: Any) -> Any:
         """Train, or go on from the checkpoint of that name."""
-        keeper = Checkpoints(self.arguments.out / name, self.words)
         cut, frozen = partial(self.cut, settings), self.network.params
-        trained = train(loss, params, frozen, cut, settings, keeper=keeper, callback=watch)
-        keeper.close()
-        return trained.params
+        callback = partial(self.news, watch)
+        with contextlib.closing(Checkpoints(self.arguments.out / name, self.words)) as keeper:
+            if keeper.last is not None and keeper.last < settings.steps:
+                self.messages.notice(f"going on with {name} after {keeper.last} steps")
+            trained = train(loss, params, frozen, cut, settings, keeper=keeper, callback=callback)
+        return jax.tree.map(jnp.asarray, trained.params)
+
+    def news(self, watch: Callable[[Report], None], report: Report) -> None:
+        """Take note of a step, and of pictures that turned out to be damaged."""
+        for index in {*report.broken} - self.damaged:
+            self.damaged.add(index)
+            name = name_of(self.pictures.path(index))
+            self.messages.notice(f"{name} is damaged, another is taken")
+        watch(report)
+
+    def all(self) -> None:
+        """Train every level."""
+        for level in sorted(set(self.arguments.levels)):
+            self.level(level)
 
     def level(self, level: int) -> None:
         """Train one level, and write it beside the others."""
@@ -141,7 +186,7 @@ class Trainer:
         """Return a level as it is before all of it is trained."""
         if level in self.begun:
             return self.begun[level]
-        settings, arguments = self.settings, self.arguments
+        settings = self.settings
         some = jnp.asarray(next(self.cut(settings, settings.steps)).images / np.float32(255))
         start = beginning(self.network, level, some, settings.seed)
         if level == 1:
@@ -150,14 +195,8 @@ class Trainer:
             return start
         down = Decoder(start.decoder.blocks, level, end=level - 1)
         new = {name: start.params[name] for name in down.layers()}
-        alone = dataclasses.replace(
-            settings,
-            steps=arguments.down_steps,
-            rate=arguments.down_rate,
-            batch=MORE * settings.batch,
-        )
         loss = StepDown(self.network, down)
-        new = self.run(f"level{level}-down", loss, new, alone, self.lead(level))
+        new = self.run(f"level{level}-down", loss, new, self.down, self.lead(level))
         return dataclasses.replace(start, params=self.done[level - 1] | new)
 
     def lead(self, level: int) -> Callable[[Report], None]:
@@ -172,3 +211,35 @@ class Trainer:
     def say(self, level: int, text: str) -> None:
         """Print a line."""
         self.progress.console.print(f"level {level} {text}", highlight=False)
+
+
+def _make(folder: Path) -> None:
+    """Make the folder of results.
+
+    Raises:
+      NotADirectoryError: There is a file of that name.
+    """
+    if folder.exists() and not folder.is_dir():
+        raise NotADirectoryError(
+            f"--out {name_of(folder)} is a file, expected a folder: name another"
+        )
+    os.makedirs(folder, exist_ok=True)
+
+
+def _network(arguments: argparse.Namespace) -> LossNetwork:
+    """Load the network, if it has the levels.
+
+    Raises:
+      KeyError: Its parameters end before one of them.
+      ValueError: It is no VGG, or not known, or the crops are too small for a level.
+    """
+    name, crop = arguments.network, arguments.crop
+    if not isinstance(lookup("network", name, NETWORKS).module, VGG):
+        known = ", ".join(known for known, row in NETWORKS.items() if isinstance(row.module, VGG))
+        raise ValueError(f"--network {name} has no levels, which only VGGs have: give {known}")
+    network = jaxnst.load_network(name, weights=arguments.weights)
+    for level in arguments.levels:
+        layer = f"relu{level}_1"
+        if crop < (least := network.table[network.resolve(layer)].least):
+            raise ValueError(f"--crop is {crop}, but {layer} needs at least {least} pixels")
+    return network

@@ -1,10 +1,12 @@
 """What scripts share of pictures: standard pairs, those kept out of training, middle squares."""
 
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
 
 import jaxnst
+from jaxnst._files import name_of, reason
 from jaxnst.feedforward.crops import Pictures
 
 STANDARD_PAIRS = (
@@ -20,6 +22,9 @@ STANDARD_PAIRS = (
 HELD_OUT = 16
 """As many pictures are kept out of training, unless some are named."""
 
+NAMED = 20
+"""Most files that are named of those that are left out."""
+
 
 def pair_paths(data: Path, pair: tuple[str, str]) -> tuple[Path, Path]:
     """Return the files of a standard pair."""
@@ -33,27 +38,56 @@ def centre_crop(image: np.ndarray, side: int) -> np.ndarray:
     return image[top : top + side, left : left + side]
 
 
-def centre_crops(pictures: Pictures, side: int) -> list[np.ndarray]:
+def centre_crops(
+    pictures: Pictures, side: int, tell: Callable[[str], None] | None = None
+) -> list[np.ndarray]:
     """Cut the middle squares out of pictures that are large enough.
 
+    Args:
+      pictures: Kept out of training.
+      side: Of the squares, pixels.
+      tell: Told of pictures that cannot be read, which are left out; None: there must be none.
+
     Raises:
-      SystemExit: None is.
+      ValueError: One cannot be read, or none is large enough.
     """
-    images = (jaxnst.load_image(pictures.path(index)) for index in range(len(pictures)))
-    crops = [centre_crop(image, side) for image in images if min(image.shape[:2]) >= side]
+    crops = []
+    for index in range(len(pictures)):
+        try:
+            image = jaxnst.load_image(pictures.path(index))
+        except (OSError, ValueError) as error:
+            if tell is None:
+                raise ValueError(f"--held-out: {reason(error)}") from error
+            tell(f"left out of the pictures kept out of training: {reason(error)}")
+            continue
+        if min(image.shape[:2]) >= side:
+            crops.append(centre_crop(image, side))
     if not crops:
-        raise SystemExit(
-            f"of {len(pictures)} pictures kept out of training none has {side} pixels on the "
-            "shorter side: name others by --held-out"
+        raise ValueError(
+            f"of {len(pictures)} pictures kept out of training none can be read and has {side} "
+            "pixels on the shorter side: name others by --held-out"
         )
     return crops
+
+
+def left_out(pictures: Pictures, side: int) -> Iterator[str]:
+    """Say which files of a folder are no pictures, and how many are too small for crops."""
+    for text in pictures.broken[:NAMED]:
+        yield f"left out: {text}"
+    if len(pictures.broken) > NAMED:
+        yield f"left out: {len(pictures.broken) - NAMED} more like it"
+    if pictures.small:
+        yield (
+            f"left out: {pictures.small} of {pictures.small + len(pictures)} pictures, of which "
+            f"the shorter side is less than half of the crops' {side} pixels"
+        )
 
 
 def divided(pictures: Pictures, names: str | None) -> tuple[Pictures, Pictures]:
     """Keep pictures out of training: those named, or some evenly spaced.
 
     Raises:
-      SystemExit: None is left to train on, or one that is named is not there.
+      ValueError: None is left to train on, or one that is named is not there.
     """
     stems = [Path(name).stem for name in pictures.names]
     if names is None:
@@ -61,11 +95,12 @@ def divided(pictures: Pictures, names: str | None) -> tuple[Pictures, Pictures]:
     else:
         chosen = set(names.split(","))
         if unknown := sorted(chosen.difference(stems)):
-            raise SystemExit(f"--held-out: there is no picture {', '.join(unknown)}")
+            named = ", ".join(map(name_of, unknown))
+            raise ValueError(f"--held-out: there is no picture {named}: check the names")
         numbers = {i for i, stem in enumerate(stems) if stem in chosen}
         kept, out = pictures.only(set(range(len(pictures))) - numbers), pictures.only(numbers)
     if not len(kept):
-        raise SystemExit(
+        raise ValueError(
             f"{len(out)} of {len(pictures)} pictures are kept out of training, which leaves none: "
             "give more, or name fewer by --held-out"
         )

@@ -20,45 +20,78 @@ same settings, the run goes on. Needs the extra ``train``.
 """
 
 import argparse
-import os
 import sys
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
-from decoder_training import OF_TRAINING, Trainer
+from decoder_training import SHARES, Trainer
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
+from jaxnst.cli.errors import UsageError, explain, guarded
+from jaxnst.cli.flags import Parser, add_seed
+from jaxnst.cli.messages import Messages
+from jaxnst.cli.values import number, whole, wholes
 from jaxnst.feedforward.settings import Training
 
+PROG = "train_decoders.py"
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.split("\n", 1)[0])
+
+def _parser() -> Parser:
+    parser = Parser(
+        prog=PROG,
+        description=__doc__.split("\n", 1)[0],
+        epilog="Exit status: 0 done, 1 something failed on the way, 2 flags, or what they name, "
+        "cannot be used, 130 stopped by Ctrl-C: the same command goes on.",
+        allow_abbrev=False,
+    )
+    defaults = Training(rate=4e-3, warmup=100)
+
+    def add(flag: str, default: object, read: Callable[[str], Any], text: str) -> None:
+        parser.add_argument(flag, default=default, type=read, help=f"{text} (default: {default})")
+
     parser.add_argument("--images", type=Path, required=True, help="folder of training pictures")
     parser.add_argument("--network", default="vgg19-lite", help="a VGG")
     parser.add_argument("--weights", help="its parameters, if they do not ship with jaxnst")
-    parser.add_argument("--levels", default="1,2,3,4,5")
+    levels = ",".join(map(str, SHARES))
+    add("--levels", levels, wholes(min(SHARES), max(SHARES)), "which, with commas between")
     parser.add_argument("--begin", type=Path, help="file of decoders; its levels are trained on")
-    parser.add_argument(
-        "--feature-weight", type=float, default=0.01, help="in the loss; less: better pixels"
-    )
-    parser.add_argument("--down-steps", type=int, default=1200, help="of what leads a level down")
-    parser.add_argument("--down-rate", type=float, default=4e-3)
+    add("--feature-weight", 0.01, number, "in the loss; less: better pixels")
+    add("--down-steps", 1200, whole(1), "of what leads a level down")
+    add("--down-rate", 4e-3, number, "its largest step scale")
     parser.add_argument("--held-out", help="names of pictures kept out, without endings: A,B,...")
-    parser.add_argument("--out", type=Path, default=Path("runs/decoders"))
-    parser.add_argument("--workers", type=int, default=0)
-    defaults = Training(rate=4e-3, warmup=100)
-    for name in OF_TRAINING:
-        value = getattr(defaults, name)
-        about = "of level 2; the others have less" if name == "rate" else None
-        parser.add_argument(f"--{name}", type=type(value), default=value, help=about)
-    arguments = parser.parse_args()
-    os.makedirs(arguments.out, exist_ok=True)
+    add("--out", Path("runs/decoders"), Path, "folder of results")
+    add("--workers", 0, whole(0, 256), "processes that decode pictures")
+    add("--steps", defaults.steps, whole(1), "of each level")
+    add("--batch", defaults.batch, whole(1, 1024), "crops in each step")
+    add("--crop", defaults.crop, whole(16, 4096), "side of the crops, pixels")
+    add("--rate", defaults.rate, number, "largest step scale of level 2; the others have less")
+    add("--warmup", defaults.warmup, whole(0), "steps until it is reached")
+    add_seed(parser, "decides crops, and parameters at the start")
+    parser.add_argument("--debug", action="store_true", help="show where an error comes from")
+    return parser
+
+
+def _run(arguments: argparse.Namespace) -> int:
+    messages = Messages(PROG, quiet=False)
     columns = (TextColumn("{task.description}"), BarColumn(), TimeRemainingColumn())
-    with Progress(*columns, disable=not sys.stdout.isatty()) as progress:
-        trainer = Trainer(arguments, progress)
-        for level in sorted(int(level) for level in arguments.levels.split(",")):
-            trainer.level(level)
+    with (
+        messages.warnings_as_notices(),
+        Progress(*columns, disable=not sys.stdout.isatty()) as progress,
+    ):
+        try:
+            trainer = Trainer(arguments, progress, messages)
+        except (KeyError, OSError, ValueError) as error:
+            raise UsageError(explain(error)) from error
+        trainer.all()
     print(trainer.path)
+    return 0
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    given = _parser().read(sys.argv[1:] if arguments is None else arguments)
+    return guarded(PROG, lambda: _run(given), debug=given.debug)
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())
