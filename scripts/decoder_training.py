@@ -4,6 +4,7 @@ import argparse
 import contextlib
 import dataclasses
 import os
+import threading
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from hashlib import sha256
@@ -44,6 +45,10 @@ SHARES = {1: 0.04, 2: 1.0, 3: 0.35, 4: 0.12, 5: 0.04}  # of the rate, by level
 MORE = 4  # times as many crops for what leads a level down: deep maps have few positions
 OF_TRAINING = ("steps", "batch", "crop", "rate", "warmup", "seed")
 DECIDING = (*OF_TRAINING, "feature_weight", "down_steps", "down_rate")
+
+
+class Enough(Exception):
+    """Somebody wants no more of it. Says what is kept of the present level, if anything is."""
 
 
 def write(path: Path, network: str, levels: dict[int, Any]) -> None:
@@ -98,12 +103,17 @@ class Trainer:
       KeyError: There is no such network.
       OSError: A file is not there, or ``--out`` cannot be written to.
       ValueError: A number, the network, a file of decoders or the pictures cannot be used.
+
+    Attributes:
+      enough: Set it to end after the present step.
+      finished: Levels that are trained and written.
     """
 
     def __init__(
         self, arguments: argparse.Namespace, progress: Progress, messages: Messages
     ) -> None:
         self.arguments, self.progress, self.messages = arguments, progress, messages
+        self.enough, self.finished = threading.Event(), list[int]()
         self.settings = Training(**{name: getattr(arguments, name) for name in OF_TRAINING})
         not_negative("feature weight", arguments.feature_weight)
         positive("rate of what leads a level down", arguments.down_rate)
@@ -149,13 +159,19 @@ class Trainer:
         )
 
     def run(self, name: str, loss: Any, params: Any, settings: Training, watch: Any) -> Any:
-        """Train, or go on from the checkpoint of that name."""
+        """Train, or go on from the checkpoint of that name.
+
+        Raises:
+          Enough: It was stopped on the way.
+        """
         cut, frozen = partial(self.cut, settings), self.network.params
-        callback = partial(self.news, watch)
+        how = {"callback": partial(self.news, watch), "stop": self.enough.is_set}
         with contextlib.closing(Checkpoints(self.arguments.out / name, self.words)) as keeper:
             if keeper.last is not None and keeper.last < settings.steps:
                 self.messages.notice(f"going on with {name} after {keeper.last} steps")
-            trained = train(loss, params, frozen, cut, settings, keeper=keeper, callback=callback)
+            trained = train(loss, params, frozen, cut, settings, keeper=keeper, **how)
+        if trained.step < settings.steps:
+            raise Enough(f"{name} after {trained.step} of {settings.steps} steps")
         return jax.tree.map(jnp.asarray, trained.params)
 
     def news(self, watch: Callable[[Report], None], report: Report) -> None:
@@ -166,13 +182,31 @@ class Trainer:
             self.messages.notice(f"{name} is damaged, another is taken")
         watch(report)
 
+    def heeding(self, source: Iterator[Batch]) -> Iterator[Batch]:
+        """Hand batches on until it is enough.
+
+        Raises:
+          Enough: It is.
+        """
+        with contextlib.closing(source):
+            for batch in source:
+                if self.enough.is_set():
+                    raise Enough
+                yield batch
+
     def all(self) -> None:
-        """Train every level."""
+        """Train every level.
+
+        Raises:
+          Enough: It was stopped on the way.
+        """
         for level in sorted(set(self.arguments.levels)):
             self.level(level)
 
     def level(self, level: int) -> None:
         """Train one level, and write it beside the others."""
+        if self.enough.is_set():
+            raise Enough
         start = self.first(level)
         watch = Watch(start, self.crops, self.arguments.out, self.progress)
         self.say(level, f"begins with {watch.measure(start.params):.2f} dB")
@@ -181,6 +215,7 @@ class Trainer:
         self.done[level] = self.run(f"level{level}", loss, start.params, own, watch)
         self.say(level, f"has {watch.measure(self.done[level]):.2f} dB")
         write(self.path, self.arguments.network, self.done)
+        self.finished.append(level)
 
     def first(self, level: int) -> Autoencoder:
         """Return a level as it is before all of it is trained."""
@@ -190,7 +225,8 @@ class Trainer:
         some = jnp.asarray(next(self.cut(settings, settings.steps)).images / np.float32(255))
         start = beginning(self.network, level, some, settings.seed)
         if level == 1:
-            return make_autoencoder(self.network, 1, solved(start, self.cut(settings, 0)))
+            source = self.heeding(self.cut(settings, 0))
+            return make_autoencoder(self.network, 1, solved(start, source))
         if level - 1 not in self.done:
             return start
         down = Decoder(start.decoder.blocks, level, end=level - 1)

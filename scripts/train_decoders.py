@@ -16,21 +16,24 @@ which is solved for, behind another that changes nothing yet.
 ``OUT/decoders.safetensors`` (float16) is what ``jaxnst instant --decoders`` reads; levels that a
 run does not train stay as they are in it, and are begun with. ``OUT/samples{L}.png`` shows pictures
 that training never sees, given back. Checkpoints are in ``OUT/level{L}``: started again with the
-same settings, the run goes on. Needs the extra ``train``.
+same settings, the run goes on. Ctrl-C ends after the present step, and keeps it. Needs the extra
+``train``.
 """
 
 import argparse
 import sys
 from collections.abc import Callable, Sequence
+from concurrent.futures import Future
 from pathlib import Path
 from typing import Any
 
-from decoder_training import SHARES, Trainer
+from decoder_training import SHARES, Enough, Trainer
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
 from jaxnst.cli.errors import UsageError, explain, guarded
 from jaxnst.cli.flags import Parser, add_seed
 from jaxnst.cli.messages import Messages
+from jaxnst.cli.stopping import Stopped, stoppable
 from jaxnst.cli.values import number, whole, wholes
 from jaxnst.feedforward.settings import Training
 
@@ -42,7 +45,8 @@ def _parser() -> Parser:
         prog=PROG,
         description=__doc__.split("\n", 1)[0],
         epilog="Exit status: 0 done, 1 something failed on the way, 2 flags, or what they name, "
-        "cannot be used, 130 stopped by Ctrl-C: the same command goes on.",
+        "cannot be used, 130 stopped by Ctrl-C: what was learned is kept, and the same command "
+        "goes on.",
         allow_abbrev=False,
     )
     defaults = Training(rate=4e-3, warmup=100)
@@ -83,8 +87,36 @@ def _run(arguments: argparse.Namespace) -> int:
             trainer = Trainer(arguments, progress, messages)
         except (KeyError, OSError, ValueError) as error:
             raise UsageError(explain(error)) from error
-        trainer.all()
-    print(trainer.path)
+        status = _until_stopped(trainer)
+    if not status:
+        print(trainer.path)
+    return status
+
+
+def _until_stopped(trainer: Trainer) -> int:
+    """Train until the end, or until the step at which somebody wants no more of it."""
+    done, status = Future[None](), 0
+
+    def work() -> None:
+        try:
+            done.set_result(trainer.all())
+        except BaseException as error:
+            done.set_exception(error)
+
+    try:
+        stoppable(work)
+    except Stopped as stop:
+        status = stop.status
+        trainer.enough.set()
+        trainer.messages.say(f"{PROG}: stopping after this step; once more to stop at once")
+    try:
+        done.result()
+    except Enough as enough:
+        kept = [*(f"level {level}" for level in trainer.finished), *enough.args]
+        trainer.messages.say(
+            f"{PROG}: stopped; kept: {', '.join(kept) or 'nothing yet'}; the same command goes on"
+        )
+        return status
     return 0
 
 

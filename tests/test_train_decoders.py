@@ -1,7 +1,8 @@
-"""``scripts/train_decoders.py``: what it refuses, and what decides a run of it."""
+"""``scripts/train_decoders.py``: what it refuses, what decides a run of it, and how one goes on."""
 
 import argparse
 import re
+import signal
 import sys
 from pathlib import Path
 
@@ -16,6 +17,7 @@ from jaxnst.weights import read_parameters, write_parameters
 sys.path.append(str(Path(__file__).parents[1] / "scripts"))
 
 import decoder_losses
+import decoder_training
 import pictures as shared
 import train_decoders
 
@@ -156,3 +158,52 @@ def test_what_is_left_out_is_named(call, folder, monkeypatch):
     assert status == 0 and len(lines) == len(expected), err
     for line, text in zip(lines, expected, strict=True):
         assert re.fullmatch(f"train_decoders.py: notice: {text}", line), line
+
+
+def stopping(monkeypatch, stops):
+    """Send Ctrl-C at steps of what is trained, each once, and wait until it has been heard."""
+    heard = decoder_training.Trainer.news
+
+    def news(trainer, watch, report):
+        heard(trainer, watch, report)
+        if stops and (report.steps, report.step) == stops[0]:
+            stops.pop(0)
+            signal.raise_signal(signal.SIGINT)
+            assert trainer.enough.wait(60)
+
+    monkeypatch.setattr(decoder_training.Trainer, "news", news)
+
+
+@pytest.fixture
+def signals():
+    """Handlers as they were: a stop leaves its own behind."""
+    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    yield
+    for number, handler in before.items():
+        signal.signal(number, handler)
+
+
+def test_stopped_a_run_goes_on_as_if_undisturbed(call, folder, signals, monkeypatch):
+    monkeypatch.setattr(decoder_losses, "SOLVED", 4)
+    given = ("--images", "photos", "--held-out", "3", "--levels", "1,2", "--batch", "2")
+    given += ("--crop", "64", "--steps", "6", "--down-steps", "5", "--out")
+    status, out, err = call(*given, "whole")
+    assert status == 0 and out.endswith("whole/decoders.safetensors\n"), err
+    stopping(monkeypatch, [(6, 3), (5, 2), (6, 4)])
+    kept = [
+        "level1 after 3 of 6 steps",
+        "level 1, level2-down after 2 of 5 steps",
+        "level 1, level2 after 4 of 6 steps",
+    ]
+    for text in kept:
+        status, _, err = call(*given, "cut")
+        assert status == 130, err
+        last = f"train_decoders.py: stopped; kept: {text}; the same command goes on"
+        assert err.splitlines()[-1] == last
+    status, out, err = call(*given, "cut")
+    assert status == 0 and "notice: going on with level2 after 4 steps" in err
+    files = [Path(name, "decoders.safetensors").read_bytes() for name in ("whole", "cut")]
+    assert files[0] == files[1]
+    status, out, err = call(*given, "cut", "--rate", "0.001")
+    assert (status, out.count("\n")) == (1, 1)
+    assert "train_decoders.py: error: " in err and "its rate is 0.004, this one 0.001" in err
