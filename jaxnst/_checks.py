@@ -86,6 +86,15 @@ def positive(name: str, value: float) -> None:
     check(name, value, 0 < value <= MOST, f"a number above 0, at most {MOST:g}")
 
 
+def share(name: str, value: object) -> None:
+    """Refuse what is no number from 0 to 1."""
+    try:
+        fits = bool(0 <= value <= 1)  # type: ignore[operator]
+    except TypeError:
+        fits = False
+    check(name, value, fits, "a number from 0 to 1")
+
+
 def not_negative(name: str, value: float) -> None:
     """Refuse what is below 0, not finite, or beyond all reason."""
     check(name, value, 0 <= value <= MOST, f"a number from 0 to {MOST:g}")

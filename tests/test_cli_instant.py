@@ -130,6 +130,20 @@ def test_nothing_is_downloaded_for_a_network_without_decoders(folder, call):
     refused(call("instant", *arguments), 2, "no decoders for vgg19 ship", "--decoders")
 
 
+@pytest.mark.parametrize("more", [(), ("--decoders", "none.safetensors")])
+@pytest.mark.parametrize(
+    ("network", "words"),
+    [
+        ("bla", "unknown network 'bla': known are vgg19-lite, vgg19,"),
+        ("vgg19lite", "unknown network 'vgg19lite': did you mean 'vgg19-lite'?"),
+        ("squeezenet1.1", "squeezenet1.1 is no VGG, and only those have decoders: choose another"),
+    ],
+)
+def test_a_network_that_can_have_no_decoders_is_refused(folder, call, network, words, more):
+    arguments = ("photos/a.png", "style.png", "-o", "out.png", "--network", network, *more)
+    refused(call("instant", *arguments), 2, words)
+
+
 def test_a_folder_without_a_style_is_one_line(folder, instant):
     refused(instant("photos", "none.png", "-o", "painted", "--quiet"), 1, "none.png")
 
@@ -173,7 +187,7 @@ def test_several_styles_with_masks(folder, instant):
         (["photos/a.png", "-o", "out.png"], 2, "STYLE"),
         (["photos/a.png", "style.png", "-o", "out.png", "--aplha", "1"], 2, "--alpha"),
         (["photos/a.png", "style.png", "-o", "o.png", "--style-mix", "1,2"], 2, "2 weights for 1"),
-        (["photos/a.png", "style.png", "-o", "o.png", "--network", "squeezenet1.1"], 2, "layer"),
+        (["photos/a.png", "style.png", "-o", "o.png", "--network", "squeezenet1.1"], 2, "VGG"),
     ],
 )
 def test_what_cannot_be_done_is_one_line(folder, call, decoders, arguments, status, words):

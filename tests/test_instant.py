@@ -1,5 +1,6 @@
 """Whitening and colouring: transforms, decoders, and whole pictures in one pass."""
 
+import re
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -8,8 +9,10 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from helpers import conv2d, encode, flat, tiny_network, vgg_features
+from safetensors.numpy import save_file
 from threadpoolctl import threadpool_info
 
+from jaxnst._checks import share
 from jaxnst.feedforward.decoders import (
     Decoder,
     load_autoencoders,
@@ -19,13 +22,14 @@ from jaxnst.feedforward.decoders import (
 from jaxnst.feedforward.instant import instant, style_images
 from jaxnst.feedforward.lapack import on_one_thread
 from jaxnst.feedforward.one_pass import OnePass
-from jaxnst.feedforward.settings import Instant
+from jaxnst.feedforward.settings import Instant, as_levels
 from jaxnst.feedforward.transforms import covariance, style_root, to_style
 from jaxnst.feedforward.wct import transfer
 from jaxnst.image import load_image
 from jaxnst.networks import PREPROCESSING, load_network
 from jaxnst.networks.vgg import VGG19, VGG19_LITE
 from jaxnst.weights import bundled, write_parameters
+from jaxnst.weights.native import FORMAT
 
 LEVELS = (3, 2, 1)
 
@@ -388,11 +392,24 @@ def test_a_pass_can_be_differentiated(autoencoders):
         ({"levels": (5, 1)}, "no decoder for level 5, only for 3, 2, 1"),
         ({"style_mix": (1, 2)}, "2 weights for 1 styles"),
         ({"size": 8}, "size is 8"),
+        ({"decoders": {}}, "decoders is empty, expected an autoencoder for each level: leave"),
     ],
 )
 def test_what_is_out_of_range_is_refused(paint, more, words):
     with pytest.raises(ValueError, match=words):
         paint(**more)
+
+
+def test_alpha_is_a_number_and_levels_are_whole_numbers():
+    share("alpha", np.float32(0.5))
+    for value in ("x", None):
+        with pytest.raises(ValueError, match=f"alpha is {value}, expected a number from 0 to 1"):
+            share("alpha", value)
+    assert as_levels([3, np.int64(1)]) == (3, 1) and as_levels(range(2)) == (0, 1)
+    for given in ("4,3", 4, None, (1.5,)):
+        said = re.escape(f"levels is {given!r}, expected whole numbers such as (4, 3, 2, 1)")
+        with pytest.raises(ValueError, match=said):
+            as_levels(given)
 
 
 def test_a_style_smaller_than_the_deepest_layer_needs_is_refused():
@@ -435,6 +452,9 @@ def test_decoders_are_read_from_a_file_made_for_their_network(tmp_path, rng):
         write_parameters(path, named | damage, metadata={"decoders_of": "vgg19-lite"})
         with pytest.raises(ValueError, match=words):
             load_autoencoders(network, decoders=path)
+    save_file({}, path, metadata={"format": FORMAT, "decoders_of": "vgg19-lite"})
+    with pytest.raises(ValueError, match=r"decoders.safetensors holds no decoder at all: give an"):
+        load_autoencoders(network, decoders=path)
     del named["level2/conv1_1/bias"]
     write_parameters(path, named, metadata={"decoders_of": "vgg19-lite"})
     with pytest.raises(ValueError, match="missing conv1_1/bias"):
@@ -446,8 +466,11 @@ def test_networks_without_decoders_are_refused(tmp_path):
 
     with pytest.raises(ValueError, match="no decoders for vgg16 ship with jaxnst"):
         load_autoencoders(tiny_network(PREPROCESSING["caffe"], name="vgg16"))
-    with pytest.raises(ValueError, match=r"squeezenet1.1 is no VGG"):
-        load_autoencoders(init_network("squeezenet1.1"))
+    with pytest.raises(ValueError, match="no decoders for vgg16 ship with jaxnst"):
+        load_autoencoders("vgg16")  # nor has anybody to fetch its parameters first
+    for network in (init_network("squeezenet1.1"), "squeezenet1.1"):
+        with pytest.raises(ValueError, match=r"squeezenet1.1 is no VGG, and only those have dec"):
+            load_autoencoders(network)
 
 
 REAL = [("vgg19-distilled-16x", "{}SE", "{}SD", floor) for floor in ((44, 26, 24, 21, 18),)]

@@ -270,7 +270,7 @@ def _prepare(
 ) -> "tuple[OnePass, jax.Device]":
     from jaxnst.cli.device import keep_programs, use_device
     from jaxnst.cli.loading import load_for
-    from jaxnst.feedforward.decoders import BUNDLED, load_autoencoders
+    from jaxnst.feedforward.decoders import BUNDLED, check_decodable, load_autoencoders
     from jaxnst.feedforward.instant import style_images
     from jaxnst.feedforward.one_pass import OnePass
 
@@ -279,6 +279,8 @@ def _prepare(
     device = use_device(flags.device)
     wanted = [f"relu{level}_1" for level in flags.levels]
     name = flags.network or SHIPPED
+    with blaming_flags():
+        check_decodable(name)
     if name not in BUNDLED and flags.decoders is None:
         raise UsageError(
             f"no decoders for {name} ship with jaxnst, only for {', '.join(BUNDLED)}: give a file "

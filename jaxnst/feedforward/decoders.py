@@ -23,11 +23,19 @@ import numpy as np
 from jaxtyping import Array, Float
 from numpy.typing import NDArray
 
+from jaxnst._checks import unknown
 from jaxnst.config import Padding, Precision
 from jaxnst.feedforward.upsampling import Doubling
 from jaxnst.networks.layers import relu
 from jaxnst.networks.modules import Convolution
-from jaxnst.networks.registry import LossNetwork, Params, load_network, make_network
+from jaxnst.networks.registry import (
+    NETWORKS,
+    LossNetwork,
+    Module,
+    Params,
+    load_network,
+    make_network,
+)
 from jaxnst.networks.table import Shapes
 from jaxnst.networks.vgg import VGG, Blocks
 from jaxnst.precision import rounded
@@ -166,15 +174,15 @@ def load_autoencoders(
       ValueError: If the network is no VGG, has no decoders of its own and none are given, or the
         file belongs to another network, or is none of decoders, or damaged.
     """
+    name = check_decodable(network)
+    if decoders is None and name not in BUNDLED:
+        raise ValueError(
+            f"no decoders for {name} ship with jaxnst, only for {', '.join(BUNDLED)}: give a file "
+            "of scripts/train_decoders.py (decoders)"
+        )
     network = load_network(network) if isinstance(network, str) else network
     blocks = _blocks_of(network)
-    if decoders is None:
-        if network.name not in BUNDLED:
-            raise ValueError(
-                f"no decoders for {network.name} ship with jaxnst, only for {', '.join(BUNDLED)}: "
-                "give a file of scripts/train_decoders.py (decoders)"
-            )
-        decoders = bundled(BUNDLED[network.name])
+    decoders = bundled(BUNDLED[name]) if decoders is None else decoders
     found, metadata = read_parameters(decoders)
     if metadata.get("decoders_of") != network.name:
         owner = metadata.get("decoders_of")
@@ -182,6 +190,11 @@ def load_autoencoders(
         raise ValueError(
             f"{os.fspath(decoders)} has {what}, expected those of {network.name}: give a file that "
             "scripts/train_decoders.py wrote for it"
+        )
+    if not found:
+        raise ValueError(
+            f"{os.fspath(decoders)} holds no decoder at all: give another file of "
+            "scripts/train_decoders.py"
         )
     by_level: dict[int, dict[str, NDArray[np.float32]]] = {}
     for key, value in found.items():
@@ -260,10 +273,33 @@ def read_autoencoder(
     return make_autoencoder(network, len(blocks), found, source=decoder, padding="reflect")
 
 
+def check_decodable(network: str | LossNetwork) -> str:
+    """Refuse a network that can have no decoders, be it loaded or not; return its name.
+
+    Raises:
+      KeyError: If there is no network of that name.
+      ValueError: If it is no VGG.
+    """
+    if isinstance(network, LossNetwork):
+        _blocks_of(network)
+        return network.name
+    if network not in NETWORKS:
+        raise KeyError(unknown("network", network, NETWORKS))
+    _vgg(network, NETWORKS[network].module)
+    return network
+
+
 def _blocks_of(network: LossNetwork) -> Blocks:
-    if not isinstance(network.module, VGG):
-        raise ValueError(f"{network.name} is no VGG: only those can be mirrored by a decoder")
-    return network.module.blocks
+    return _vgg(network.name, network.module).blocks
+
+
+def _vgg(name: str, module: Module) -> VGG:
+    if not isinstance(module, VGG):
+        raise ValueError(
+            f"{name} is no VGG, and only those have decoders: choose another network, such as "
+            f"{next(iter(BUNDLED))}"
+        )
+    return module
 
 
 def _blocks_in(parameters: Mapping[str, NDArray[Any]], source: str | os.PathLike[str]) -> Blocks:

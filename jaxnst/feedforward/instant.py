@@ -10,7 +10,7 @@ from numpy.typing import ArrayLike, NDArray
 from jaxnst.config import SHIPPED
 from jaxnst.feedforward.decoders import BUNDLED, Autoencoder, load_autoencoders
 from jaxnst.feedforward.one_pass import OnePass
-from jaxnst.feedforward.settings import LEVELS, Instant, Transform
+from jaxnst.feedforward.settings import LEVELS, Instant, Transform, as_levels
 from jaxnst.guidance import Guidance, StyleMix
 from jaxnst.networks.registry import LossNetwork
 from jaxnst.pictures import check_picture, style_pictures
@@ -66,7 +66,7 @@ def instant(
         out of range, or the network has no decoder for a level, or the file holds none of its.
       KeyError: If there is no network or layer of a name.
     """
-    method = Instant(alpha=alpha, levels=tuple(levels), transform=transform)
+    method = Instant(alpha=alpha, levels=as_levels(levels), transform=transform)
     if not isinstance(decoders, dict):
         decoders = load_autoencoders(network, decoders=decoders)
     one_pass = OnePass(

@@ -45,7 +45,8 @@ class OnePass:
       style_masks: As there.
 
     Raises:
-      ValueError: If there is no decoder for a level, or weights do not go with the styles.
+      ValueError: If there are no decoders, or none for a level, or weights do not go with the
+        styles.
     """
 
     def __init__(
@@ -59,6 +60,11 @@ class OnePass:
         style_mix: StyleMix | None = None,
         style_masks: Sequence[ArrayLike] = (),
     ) -> None:
+        if not autoencoders:
+            raise ValueError(
+                "decoders is empty, expected an autoencoder for each level: leave it out for those "
+                "that ship"
+            )
         if missing := [level for level in method.levels if level not in autoencoders]:
             raise ValueError(
                 f"there is no decoder for level {missing[0]}, only for "

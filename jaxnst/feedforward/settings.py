@@ -4,10 +4,12 @@ Standard library only, as ``config.py``: the command line reads its defaults her
 """
 
 import math
+from collections.abc import Iterable
 from dataclasses import dataclass
+from numbers import Integral
 from typing import Literal, get_args
 
-from jaxnst._checks import among, check, positive
+from jaxnst._checks import among, check, positive, share
 
 Transform = Literal["whiten", "moments"]
 
@@ -42,10 +44,22 @@ class Instant:
 
     def __post_init__(self) -> None:
         """Check the values."""
-        check("alpha", self.alpha, 0 <= self.alpha <= 1, "a number from 0 to 1")
+        share("alpha", self.alpha)
         fits = len(self.levels) > 0 and len(set(self.levels)) == len(self.levels)
         check("levels", self.levels, fits, "at least one level, none of them twice")
         among("transform", self.transform, get_args(Transform))
+
+
+def as_levels(given: object) -> tuple[int, ...]:
+    """Return levels as a tuple.
+
+    Raises:
+      ValueError: They are no whole numbers.
+    """
+    found = tuple(given) if isinstance(given, Iterable) else None
+    if found is None or not all(isinstance(level, Integral) for level in found):
+        raise ValueError(f"levels is {given!r}, expected whole numbers such as {LEVELS}")
+    return tuple(int(level) for level in found)
 
 
 @dataclass(frozen=True, kw_only=True)
