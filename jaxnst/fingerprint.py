@@ -92,8 +92,18 @@ def surroundings() -> dict[str, str]:
     }
 
 
-def refuse_others(there: dict[str, str], here: dict[str, str]) -> None:
+def refuse_others(
+    there: dict[str, str],
+    here: dict[str, str],
+    *,
+    instead: str = "begin anew with another checkpoint",
+) -> None:
     """Refuse to go on from a run of other settings.
+
+    Args:
+      there: Settings of the run that left the checkpoint.
+      here: Those of the run that is to go on.
+      instead: What else can be done than to give the same settings again.
 
     Raises:
       ValueError: Names the first that differs.
@@ -106,7 +116,7 @@ def refuse_others(there: dict[str, str], here: dict[str, str]) -> None:
         how = "another" if digests else f"{_short(was)}, this one {_short(now)}"
         raise ValueError(
             f"the checkpoint is of a run with other settings: its {name} is {how}; give the same "
-            "settings again, or begin anew with another checkpoint"
+            f"settings again, or {instead}"
         )
 
 

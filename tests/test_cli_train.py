@@ -112,6 +112,20 @@ def test_a_run_goes_on_under_its_own_settings_only(call, runs, monkeypatch, chan
     given = (*train_process.GIVEN, "-o", "again.safetensors", "--checkpoint", "kept", "--no-cache")
     status, out, err = call("train", *given, "--samples", "0", *changes)
     assert (status, out) == (1, "") and text in err, err
+    anew = r"settings again, or begin anew in another folder of checkpoints, or delete \S*kept\n"
+    assert re.search(anew, err), err
+
+
+def test_what_a_run_that_diverges_leaves_is_not_gone_on_from(call):
+    given = (*GIVEN, "-o", "m.safetensors", "--steps", "9", "--rate", "1e30", "--warmup", "0")
+    given = (*given, *TINY, "--samples", "0", "--checkpoint", "kept", "--checkpoint-every", "0")
+    status, _, err = call(*given)
+    where = "in another folder of checkpoints or with this one deleted"
+    assert status == 1 and f"begin anew with a smaller rate than 1e+30, {where}\n" in err, err
+    assert not Path("m.safetensors").exists()
+    assert "begin anew in another folder" in call(*given, "--rate", "1e-3")[2]
+    shutil.rmtree("kept")
+    assert call(*given, "--rate", "1e-3")[0] == 0
 
 
 def test_a_run_in_the_folder_of_its_pictures_goes_on(call, monkeypatch):

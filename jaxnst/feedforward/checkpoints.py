@@ -135,7 +135,8 @@ class Checkpoints:
             seconds = float(words["seconds"])
         except (KeyError, TypeError, ValueError) as error:
             raise self._damaged(error) from error
-        refuse_others(there, self.settings)
+        anew = f"begin anew in another folder of checkpoints, or delete {name_of(self.folder)}"
+        refuse_others(there, self.settings, instead=anew)
         shapes = jax.tree.map(_shape, state)._asdict()
         like = {"losses": np.zeros((step, len(terms)), np.float32), "state": shapes}
         found = self._restored(step, "arrays", args.StandardRestore(like))

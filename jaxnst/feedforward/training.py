@@ -226,6 +226,7 @@ def train(
     frozen = shared(mesh, frozen)
     terms = _terms(loss, state, frozen, settings)
     place = keeper.restore(state, terms) if keeper is not None else None
+    kept = place is not None
     place = place or Place(0, state, np.zeros((0, len(terms)), np.float32), 0.0)
     step, state, before = place.step, place.state, place.seconds
     rows, begun = list(place.losses), time.perf_counter()
@@ -247,7 +248,7 @@ def train(
             ready = _placed(mesh, source) if step < settings.steps else None  # while it computes
             values = jax.device_get(found)
             losses = {name: float(values[name]) for name in terms}
-            _check("loss", losses, step, settings)
+            _check("loss", losses, step, settings, kept=kept)
             rows.append(np.array([losses[name] for name in terms], np.float32))
             if callback is not None:
                 seconds = before + time.perf_counter() - begun
@@ -255,9 +256,11 @@ def train(
                 callback(Report(*report))
             over = ready is None or (stop is not None and stop())
             if over or (keeper is not None and keeper.due()):
-                _check("network", state.params, step, settings)  # the loss was that before the step
+                # The loss was that before the step.
+                _check("network", state.params, step, settings, kept=kept)
                 if keeper is not None:
                     keeper.keep(here())
+                    kept = True
             if over:
                 break
     finally:
@@ -282,9 +285,11 @@ def _terms(loss: Loss, state: TrainState, frozen: Tree, settings: Training) -> t
     return ("total", *terms)
 
 
-def _check(what: str, values: Tree, step: int, settings: Training) -> None:
+def _check(what: str, values: Tree, step: int, settings: Training, *, kept: bool) -> None:
+    """Refuse what is not finite; ``kept`` says whether there is a checkpoint."""
     if not all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(jax.device_get(values))):
+        where = ", in another folder of checkpoints or with this one deleted" if kept else ""
         raise ValueError(
-            f"the {what} is not finite after {step} steps: begin again with a smaller rate than "
-            f"{settings.rate:g}"
+            f"the {what} is not finite after {step} steps: begin anew with a smaller rate than "
+            f"{settings.rate:g}{where}"
         )
