@@ -190,6 +190,29 @@ def test_a_checkpoint_is_deleted_while_nobody_else_can_begin(call, monkeypatch):
     assert locked == [("m-checkpoint", True)] and not Path("m-checkpoint").exists()
 
 
+@pytest.mark.parametrize("there", [False, True])
+def test_a_run_that_fails_before_its_first_step_leaves_no_checkpoint(call, there):
+    photo = Path("photos/more/0.jpg")
+    photo.write_bytes(photo.read_bytes()[:-500])
+    for other in ("more/1.jpg", "more/2.jpg", "broken.jpg"):
+        Path("photos", other).unlink()
+    if there:
+        Path("m-checkpoint").mkdir()
+    status, _, err = call(*GIVEN, "-o", "m.safetensors", "--steps", "1", *TINY, "--samples", "0")
+    assert status == 1 and "none of 1 pictures in a row can be read" in err, err
+    left = ["m-checkpoint"] if there else []
+    assert sorted(os.listdir()) == [*left, "photos", "style.png"]
+    assert not there or os.listdir("m-checkpoint") == []
+
+
+def test_a_run_of_which_no_checkpoint_could_be_written_ends_with_a_network(call, monkeypatch):
+    usage = shutil.disk_usage(".")
+    monkeypatch.setattr(shutil, "disk_usage", lambda folder: usage._replace(free=0))
+    status, _, err = call(*GIVEN, "-o", "m.safetensors", "--steps", "1", *TINY, "--samples", "0")
+    assert status == 0 and "could not be written (No space left on device)" in err, err
+    assert sorted(os.listdir()) == ["m.safetensors", "photos", "style.png"]
+
+
 def test_names_that_are_no_text_give_a_model_that_can_be_read(call, monkeypatch):
     style, output = os.fsdecode(b"caf\xe9.png"), os.fsdecode(b"m\xe9.safetensors")
     try:

@@ -51,7 +51,7 @@ def train_style(flags: argparse.Namespace, recipe: Recipe, given: Given, message
             task, trained, watch, status = _until_stopped(flags, recipe, given, messages)
             save_model(flags.output, task.model(trained))
             finished = trained.step == task.settings.steps
-            if finished and not flags.checkpoint_kept:
+            if finished and not flags.checkpoint_kept and os.path.isdir(flags.checkpoint):
                 shutil.rmtree(flags.checkpoint)
     except Stopped as stop:
         leave(complain(messages.prog, "stopped before any step", stop.status))

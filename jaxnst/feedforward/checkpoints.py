@@ -76,6 +76,7 @@ class Checkpoints:
 
         self.folder, self.seconds = os.path.abspath(folder), seconds
         self.settings, self.surroundings = dict(settings), dict(surroundings or {})
+        self._is_new = not os.path.isdir(self.folder)
         _make(self.folder)
         self._clear()
         self._orbax: Any = orbax.checkpoint
@@ -181,8 +182,13 @@ class Checkpoints:
             ) from trouble
 
     def close(self) -> None:
-        """Write no more."""
+        """Write no more; where nothing was written, leave no folder that was not there before."""
         self._manager.close()
+        with contextlib.suppress(OSError):
+            if os.listdir(self.folder) == [MARK]:
+                os.unlink(os.path.join(self.folder, MARK))
+                if self._is_new:
+                    os.rmdir(self.folder)
 
     def _clear(self) -> None:
         """Delete what was begun and not finished: it takes room."""
