@@ -145,6 +145,31 @@ def test_the_gradient_equals_finite_differences(network, name):
     np.testing.assert_allclose(np.vdot(grad, direction), expected, rtol=1e-3)
 
 
+@pytest.mark.parametrize("name", ["default", "transport"])
+def test_second_derivatives_are_had_by_reverse_mode_alone(network, name):
+    recipe, rng = RECIPES[name], np.random.default_rng(0)
+    objective, args = prepare(recipe, network)
+    x = start(recipe)
+    direction = rng.normal(size=x.shape)
+
+    def gradient(x):
+        return jax.grad(objective, has_aux=True)(x, *args)[0]
+
+    @jax.jit
+    def curvature(x, v):
+        return jnp.vdot(jax.vjp(gradient, x)[1](v)[0], v)
+
+    def reference(x):
+        return helpers.total_loss(x, network, renamed(recipe), CONTENT_PICTURE, STYLE_PICTURES)[0]
+
+    step = 1e-5 * float(jnp.abs(x).max())
+    ahead, here, behind = (reference(np.asarray(x) + s * step * direction) for s in (1, 0, -1))
+    found = curvature(x, jnp.asarray(direction, jnp.float32))
+    np.testing.assert_allclose(found, (ahead - 2 * here + behind) / step**2, rtol=1e-3)
+    with pytest.raises(TypeError, match="forward-mode"):
+        jax.jvp(gradient, (x,), (x,))
+
+
 @pytest.mark.parametrize("name", RECIPES)
 def test_the_terms_are_zero_where_they_aim(network, name):
     """Content at the content, style at the style."""
