@@ -8,7 +8,7 @@ from numpy.typing import ArrayLike
 
 
 def digest_of(arrays: Mapping[str, ArrayLike]) -> str:
-    """Return the SHA-256 of arrays, hexadecimal: of names, types, shapes and values, in any order.
+    """Return the SHA-256, in hexadecimal, of names, types, shapes and values, in whatever order.
 
     Example:
       >>> digest_of({"a": [1.0], "b": [2.0]}) == digest_of({"b": [2.0], "a": [1.0]})

@@ -1,4 +1,4 @@
-"""Files as such, whatever is in them: checked before reading, replaced whole or not at all.
+"""Files, whatever is in them: checked before they are read, replaced whole or not at all.
 
 Every error is one line that names the file and says what to do.
 """
@@ -32,7 +32,7 @@ def ending_of(path: AnyPath, known: Collection[str], *, usual: str) -> str:
     Args:
       path: The file.
       known: Endings that there are.
-      usual: One of them, to name where none is near.
+      usual: One of them, to suggest where none is near.
 
     Raises:
       ValueError: It is none of them.
@@ -48,7 +48,7 @@ def ending_of(path: AnyPath, known: Collection[str], *, usual: str) -> str:
 
 
 def check_source(path: AnyPath, most_bytes: int) -> None:
-    """Refuse what is no plain file of a sensible length; opening a pipe would wait for ever.
+    """Refuse anything but a plain file of a sensible length; opening a pipe would wait for ever.
 
     Args:
       path: A file to be read.
@@ -107,7 +107,7 @@ def destination(path: AnyPath) -> str:
 def check_writable(path: AnyPath) -> None:
     """Find out whether ``replace_file`` could write to ``path``.
 
-    A file of another name is made in the folder for a moment: only that tells reliably.
+    A temporary file is made in the folder: nothing else tells reliably.
 
     Raises:
       OSError: The folder cannot be written to; a fitting subclass, or those of ``destination``.
@@ -143,16 +143,15 @@ def replace_file(path: AnyPath, data: bytes) -> None:
 
 @contextlib.contextmanager
 def replacing(path: AnyPath) -> Iterator[str]:
-    """Make a file beside ``path``, empty, which is moved into its place at the end.
+    """Make an empty file beside ``path``, which is moved into its place at the end.
 
-    As :func:`replace_file`, for those who write little by little. If the body raises, nothing has
-    changed.
+    As :func:`replace_file`, for what is written bit by bit. If the body raises, nothing changes.
 
     Yields:
       Its name.
 
     Raises:
-      OSError: As :func:`replace_file`; also in place of one that the body raises.
+      OSError: As :func:`replace_file`, also if the body raised one.
       ValueError: As ``destination``.
     """
     target = destination(path)

@@ -30,7 +30,7 @@ class Space:
 
     Attributes:
       order: Channel order.
-      scale: Largest value of a channel before the mean is taken off: 1 or 255, as a rule.
+      scale: Largest value of a channel before the mean is subtracted: 1 or 255, as a rule.
       mean: Per channel, in this space's order.
       deviation: Per channel, in this space's order.
     """
@@ -80,8 +80,8 @@ class Colors:
       mode: ``style``: they are learned with the rest of the style, and nothing is recoloured. Else
         the content's: ``content-luminance`` keeps its chroma and takes luminance from the style
         transfer, ``linear`` matches mean and covariance, ``histogram`` the three channels' values.
-      when: ``before``: the styles are recoloured, and the picture follows them (luminance goes
-        between grey pictures then). ``after``: the result is recoloured.
+      when: ``before``: the styles are recoloured, and the picture follows them (for luminance, all
+        pictures are grey meanwhile). ``after``: the result is recoloured.
     """
 
     mode: ColorMode = option(
@@ -108,12 +108,12 @@ class Colors:
 
 @dataclass(frozen=True, kw_only=True)
 class Approximation:
-    """How ``vgg19-lite`` stands in for the network that a recipe is meant for.
+    """How ``vgg19-lite`` stands in for the network that a recipe was written for.
 
     Attributes:
       layers: The recipe's layers, each with the one that stands in for it.
-      scales: Factors by which the feature maps of those layers are multiplied, so that they are as
-        strong as the ones that they stand in for.
+      scales: Factors by which the feature maps of those layers are multiplied, to be as strong as
+        those that they stand in for.
       content: Factor of the content term.
       style: Factor of the style term.
       tv: Factor of the smoothness term.

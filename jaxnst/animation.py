@@ -1,4 +1,4 @@
-"""Pictures one after the other, as a moving picture: GIF and WebP by Pillow, MP4 by PyAV.
+"""Animations of pictures: GIF and WebP by Pillow, MP4 by PyAV.
 
 A frame is uint8 ``(H, W, 3)``, with even sides, which MP4 needs.
 """
@@ -25,7 +25,7 @@ LONGEST = 512
 """Longest side of a frame unless said otherwise, pixels."""
 
 PALETTE_PIXELS = 10_000
-"""About as many pixels decide what colours a frame of a GIF has."""
+"""About how many pixels of a GIF's frame decide its palette."""
 
 _CODECS = ("libx264", "libopenh264", "mpeg4")
 
@@ -34,7 +34,7 @@ def as_frame(image: Pixels, *, longest: int = LONGEST) -> Frame:
     """Make a frame of an image; a small one is not enlarged.
 
     Args:
-      image: ``(H, W, 3)`` RGB in [0, 1], or with its opacity ``(H, W, 4)``: then on white.
+      image: ``(H, W, 3)`` RGB in [0, 1], or ``(H, W, 4)`` with its opacity, shown on white.
       longest: Longest side, pixels.
 
     Returns:
@@ -73,7 +73,7 @@ def check_animation(path: AnyPath) -> None:
 def save_animation(
     path: AnyPath, frames: Sequence[Frame], *, rate: int | float = 12.5, hold: int | float = 2.0
 ) -> None:
-    """Write frames as GIF, WebP or MP4, whichever the ending says; GIF and WebP run for ever.
+    """Write frames as GIF, WebP or MP4, as the ending says; GIF and WebP loop for ever.
 
     A crash never leaves half a file.
 
@@ -81,7 +81,7 @@ def save_animation(
       path: Where to: ``.gif``, ``.webp`` or ``.mp4``.
       frames: Of one size, from :func:`as_frame`; at least one.
       rate: Frames per second.
-      hold: For how long the last one stays, seconds.
+      hold: How long the last one stays, seconds.
 
     Raises:
       ValueError: The ending is unknown, there is no frame, or they are not of one size.
@@ -111,12 +111,12 @@ def _ending(path: AnyPath) -> str:
 
 
 def _gif(frames: Sequence[Frame], rate: int | float, hold: int | float) -> bytes:
-    # A palette each: colours change on the way.
+    # Each has its own palette: colours change on the way.
     return _by_pillow([_with_palette(Image.fromarray(f)) for f in frames], "GIF", rate, hold)
 
 
 def _with_palette(picture: Image.Image) -> Image.Image:
-    """Choose 256 colours, after a small copy: of a large one Pillow takes a quarter of a second."""
+    """Choose 256 colours by a small copy: with a large one Pillow takes a quarter of a second."""
     factor = math.isqrt(picture.width * picture.height // PALETTE_PIXELS) or 1
     colours = picture.reduce(factor).quantize()
     return picture.quantize(palette=colours, dither=Image.Dither.NONE)

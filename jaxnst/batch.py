@@ -3,7 +3,7 @@
 Each pair has its own targets, numbers and noise; the loss network's parameters are shared. One step
 of the batch is one pass of the network over a batch of images, also for L-BFGS, whose guards decide
 by selection. Pairs of different shapes go to programs of their own, one after the other. All
-batches of one program have one size: lanes that are left over repeat a pair, and are not told of.
+batches of one program have one size: spare lanes repeat a pair, and are not reported.
 """
 
 import time
@@ -51,8 +51,8 @@ class PairsError(ValueError):
     """Some pairs of a batch have failed, each by itself.
 
     Attributes:
-      errors: What is wrong, by number of the pair.
-      results: Of the other pairs, by number.
+      errors: What is wrong, by index of the pair.
+      results: Of the other pairs, by index.
     """
 
     def __init__(self, errors: dict[int, ValueError], results: dict[int, StylizeResult]) -> None:
@@ -100,26 +100,25 @@ def stylize_batch(
       masks: As there, a sequence for each pair; None: none.
       style_masks: As there, a sequence for each pair; None: none.
       seed: As there, or one for each pair.
-      at_once: Most pairs that run side by side, for the memory that they take; None: as many as
-        have one shape.
-      devices: Of one kind, between which the pairs of a batch are divided; None: JAX's default one.
-      only: Numbers of the pairs that are painted, in the programs and lanes that they have among
-        all, so that the rest of a batch that was cut short comes out as it would have. The others
-        count by their shape alone. None: all.
-      store: Of summaries of styles, to share between calls.
+      at_once: Most pairs that run side by side, to bound the memory; None: all of one shape.
+      devices: Of one kind; the pairs of a batch are divided between them. None: JAX's default one.
+      only: Indices of the pairs to paint. Each keeps the batch and lane it would have if all were
+        painted, so that the rest of a batch that was cut short comes out as it would have. Of the
+        other pairs only the shapes matter. None: all.
+      store: Keeps summaries of styles, to be shared between calls.
       callback: Called about once a second. It may raise to stop.
       precision: As for :func:`jaxnst.stylize`.
       remat: As for :func:`jaxnst.stylize`.
 
     Returns:
-      Results in the order of the contents, or of ``only``. All seconds are those of the pair's
-      whole batch, and evaluations those of the pair.
+      Results in the order of the contents, or of ``only``. Seconds are those of the pair's whole
+      batch, evaluations those of the pair.
 
     Raises:
       ValueError: As :func:`jaxnst.stylize`, with the number of the pair; or if numbers of contents,
         styles, recipes and seeds differ, or there is no such pair, or no device.
-      PairsError: A ValueError, at the end: no loss of some pairs was finite. It has the results of
-        the others.
+      PairsError: A ValueError, raised at the end: some pairs had no finite loss. It has the
+        results of the others.
       KeyError: As there.
     """
     count = len(contents)
@@ -173,7 +172,7 @@ def stylize_batch(
 
 
 class _Checked:
-    """Pictures of a call: each is looked at once, in however many pairs it is."""
+    """Pictures of a call: each is checked once, however many pairs it is in."""
 
     def __init__(self) -> None:
         self.known: dict[int, tuple[ArrayLike, StyleImage]] = {}
@@ -237,7 +236,7 @@ class _Batches:
         return [self.found[i] for i in self.only]
 
     def paint(self, members: list[int], here: list[int], lanes: int) -> None:
-        """Run a batch of some pairs, in the lanes that they have among its members."""
+        """Paint some pairs of a batch, in the lanes that they have among all its members."""
         filler = self.runs[here[0]]
         runs = [self.runs[i] if i in here else filler for i in members]
         batch = SideBySide(runs + [filler] * (lanes - len(runs)), mesh_of(lanes, self.devices))

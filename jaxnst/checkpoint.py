@@ -1,7 +1,7 @@
 """Where a run stands, as data and as a file: all that it takes to go on as if it had never stopped.
 
-A file is safetensors: arrays, and a few words in JSON in its header. Reading it never runs code. It
-is replaced whole or not at all, so that whatever ends a process leaves the last one behind.
+A file is safetensors: arrays, and some JSON in its header. Reading it never runs code. It is
+replaced whole or not at all, so that a process that is killed leaves the last one behind.
 """
 
 import json
@@ -22,13 +22,13 @@ FORMAT = "jaxnst-checkpoint-1"
 MOST_BYTES = 2**36
 
 LOSSES, STATE = "losses", "state."
-"""Names of arrays in a file: the losses, and before those of the state."""
+"""Names of arrays in a file: that of the losses, and the prefix of the state's."""
 
 WRITING = 0.05
 """Share of the time that is spent on writing checkpoints, at most."""
 
 UNKNOWN = frozenset({LOSSES, "state.terms", "state.solver.value"})
-"""What may be infinite: before the first finite loss there is none."""
+"""Arrays that may be infinite, as they are before the first finite loss."""
 
 AGAIN = "give another file, or delete it to begin anew"
 
@@ -41,10 +41,10 @@ class Checkpoint(NamedTuple):
       evaluations: Of the loss.
       seconds: Spent waiting for programs, and optimising.
       restarts: Steps taken back in earlier scales.
-      losses: ``(steps, terms)``: the loss and its weighted terms after every step.
+      losses: ``(steps, terms)``: the loss and its weighted terms at every step.
       state: The optimiser's state by name: image, gradient, memory, moments, averages.
-      settings: Words on all that decides the picture; a run goes on from its own only.
-      surroundings: Words on versions and machine, which decide its last bits.
+      settings: All that decides the picture, in words; a run goes on only from its own.
+      surroundings: Versions and machine, in words, which decide its last bits.
     """
 
     scale: int
@@ -63,7 +63,7 @@ class Checkpoint(NamedTuple):
 
 
 def save_checkpoint(path: AnyPath, checkpoint: Checkpoint) -> None:
-    """Write a checkpoint, at once or not at all.
+    """Write a checkpoint, whole or not at all.
 
     Raises:
       OSError: If it cannot be written; what was there before is unchanged.
@@ -119,7 +119,7 @@ def _digest(run: str, arrays: Mapping[str, NDArray[Any]]) -> str:
 
 
 def _assembled(words: dict[str, Any], arrays: dict[str, NDArray[Any]]) -> Checkpoint:
-    """Put the parts of a file together, whoever wrote it.
+    """Assemble a checkpoint from the parts of a file that anybody may have written.
 
     Raises:
       KeyError: If a part is missing.

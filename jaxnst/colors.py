@@ -1,8 +1,8 @@
-"""Colours of one picture given to another: pure functions of arrays on the host.
+"""Giving a picture the colours of another: pure functions of arrays on the host.
 
-Pictures are ``(H, W, 3)`` float32 RGB in [0, 1], gamma-encoded as files are. What matches colours
-may leave that range; :func:`recolor_before` and :func:`recolor_after`, which a run calls, clip to
-it, and nothing else here does. Statistics are summed in float64.
+Pictures are ``(H, W, 3)`` float32 RGB in [0, 1], gamma-encoded as files are. Matched colours may
+leave that range; only :func:`recolor_before` and :func:`recolor_after`, which a run calls, clip to
+it. Statistics are summed in float64.
 
 References:
   Gatys, Bethge, Hertzmann, Shechtman: Preserving Color in Neural Artistic Style Transfer.
@@ -22,10 +22,10 @@ LUMINANCE = np.array([0.299, 0.587, 0.114], np.float32)
 """Y of YIQ, of gamma-encoded RGB (ITU-R BT.601), which Gatys et al. 2016 transfer."""
 
 LEAST_VARIANCE = 1 / 255**2 / 3
-"""That of values which are off by up to one of 256 levels.
+"""Variance of rounding errors of up to one of 256 levels.
 
-A direction in which colours vary no more holds none, and is not stretched: the rounding errors of a
-grey picture are not to become its colours."""
+A direction in which colours vary no more than that is not stretched: the rounding errors of a grey
+picture must not become its colours."""
 
 PIXELS_AT_ONCE = 2**20
 
@@ -56,7 +56,7 @@ def content_luminance(result: Picture, content: Picture) -> Picture:
 
 
 def match_luminance(image: Picture, reference: Picture) -> Picture:
-    """Make an image grey, its luminance of the reference's mean and deviation.
+    """Make an image grey, with the mean and deviation of the reference's luminance.
 
     ``s_r / s_i (Y_i - m_i) + m_r`` (Gatys et al. 2016, section 4). Without contrast in the image
     it is ``m_r`` everywhere.
@@ -79,9 +79,9 @@ def match_luminance(image: Picture, reference: Picture) -> Picture:
 def match_linear(image: Picture, reference: Picture) -> Picture:
     """Give an image the reference's mean and covariance of colours by an affine map.
 
-    ``A (x - m_i) + m_r`` with ``A = C_i^-1/2 (C_i^1/2 C_r C_i^1/2)^1/2 C_i^-1/2``, the symmetric
-    one of the maps that do so, which moves colours least (Pitié and Kokaram 2007). Gatys et al.
-    2016, section 3, take others of them.
+    ``A (x - m_i) + m_r`` with ``A = C_i^-1/2 (C_i^1/2 C_r C_i^1/2)^1/2 C_i^-1/2``: of all such maps
+    the symmetric one, which moves colours least (Pitié and Kokaram 2007). Gatys et al. 2016,
+    section 3, take others.
 
     Directions in which the image's colours hardly vary (:data:`LEAST_VARIANCE`) are given no
     variation: there the inverse root is zero. A grey image stays an image of one hue, tinted by
@@ -106,12 +106,12 @@ def match_linear(image: Picture, reference: Picture) -> Picture:
 def match_histogram(image: Picture, reference: Picture) -> Picture:
     """Give each channel of RGB the reference's distribution of values, exactly (by sorting).
 
-    The value of rank k becomes the reference's of that rank. Where sizes differ, it becomes the
-    mean of the reference's values over the share of ranks that it stands for, and values that are
-    equal share theirs, so that they stay equal: a constant channel becomes the reference's mean.
-    That is one-dimensional optimal transport; with bins for ranks it is Gonzalez and Woods'.
+    The value of rank k becomes the reference's value of that rank. Where sizes differ, it becomes
+    the mean of the reference's values over the ranks that it stands for. Equal values share their
+    ranks, so that they stay equal: a constant channel becomes the reference's mean. That is
+    one-dimensional optimal transport; with bins for ranks it is Gonzalez and Woods'.
 
-    Channels are matched one by one: how they go together stays the image's affair.
+    Channels are matched one by one, so correlations between them are not matched.
 
     Args:
       image: ``(H, W, 3)``.
@@ -126,19 +126,19 @@ MATCHES = {
     "linear": match_linear,
     "histogram": match_histogram,
 }
-"""What brings a picture's colours near another's, by the mode of :class:`jaxnst.config.Colors`."""
+"""How a picture's colours are matched to another's, by mode of :class:`jaxnst.config.Colors`."""
 
 
 def recolor_before(colors: Colors, picture: Picture, content: Picture) -> Picture:
-    """Give a style the content's colours before it is looked at, in [0, 1].
+    """Give a style the content's colours before the transfer, in [0, 1].
 
-    With ``content-luminance`` that is a grey picture, and the content becomes one by the same call.
+    With ``content-luminance`` the result is grey; the content is made grey by the same call.
     """
     return np.clip(MATCHES[colors.mode](picture, content), 0, 1)
 
 
 def recolor_after(colors: Colors, result: Picture, content: Picture) -> Picture:
-    """Give a result the colours of the content, a picture of the same size, in [0, 1]."""
+    """Give a result the colours of the content, which has the same size, in [0, 1]."""
     match = content_luminance if colors.mode == "content-luminance" else MATCHES[colors.mode]
     return np.clip(match(result, content), 0, 1)
 

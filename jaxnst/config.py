@@ -151,6 +151,8 @@ class TotalVariation:
 class Solver:
     """How the loss is followed downhill.
 
+    Fields for the other kind of solver have no effect, except that L-BFGS refuses ``average``.
+
     Attributes:
       kind: Name in ``jaxnst.optimize.SOLVERS``: ``lbfgs`` or ``adam``.
       learning_rate: Step scale. For L-BFGS, 1 is the plain quasi-Newton step.
@@ -201,23 +203,22 @@ class Solver:
 
 @dataclass(frozen=True, kw_only=True)
 class Scales:
-    """Sizes, and from coarse to fine: they shrink by ``factor`` from the final one.
+    """Sizes of a run, coarse to fine: each is ``factor`` times the one before.
 
     Attributes:
       size: Side of the result in pixels where none is asked for; None: the method leaves it open.
-      side: Which side that is. With ``shortest``, a picture whose longest side is below ``size``
-        gets that length instead.
+      side: Which side that is. With ``shortest`` it is at most the content's longest side.
       aspect: Width over height of the result, to which pictures are stretched; None: the content's.
       style_scale: Size of the styles in proportion to the result's, where no size is asked for:
         above 1 their strokes come out larger. A style is never enlarged beyond its own size.
       style_like_content: Whether styles are stretched to the size of the content, in place of
         keeping their shape.
-      multiple: Sides inside are rounded to a multiple of this, and those of styles to one of twice
-        it, of it or of half of it where that distorts little: programs are compiled for every
-        shape, and so there are fewer. 1: all sides are exact.
+      multiple: Sides of scales, with the margin, are rounded to a multiple of this; those of styles
+        to a multiple of twice, once or half of it, the first that changes them by at most 3 %. So
+        programs are compiled for fewer shapes. 1: all sides are exact.
       sides: Longest sides of the scales in pixels, coarsest first; the last is the result's, and
-        ``size``, ``several``, ``least`` and ``factor`` count for nothing. Empty: as if ``several``
-        were set. None: by the others.
+        ``size``, ``several``, ``least`` and ``factor`` have no effect. Empty: as if ``several``
+        were set. None: the other fields decide.
       several: Whether there are coarser scales than the final one.
       least: Longest side of the coarsest scale, pixels; smaller scales are left out.
       factor: Ratio of one scale's side to the next coarser one's.
@@ -290,8 +291,8 @@ class Recipe:
       first_padding: That of its first convolution, or None for the same.
       preprocessing: What the loss network is fed, or None for what it was trained on.
       unit_means: Whether each of the loss network's filters is rescaled to a mean activation of 1
-        over the pictures given (a VGG that has been so over ImageNet, as Gatys et al. publish
-        theirs, is left alone).
+        over the pictures given. A network published with such filters, as the VGG of Gatys et al.
+        is, is left alone.
       space: Where the variable lives.
       bounds: Least and greatest value, in that space, or None. Adam's every step is clipped to
         them, and every round of L-BFGS.

@@ -1,9 +1,9 @@
 """How far the style statistic of an image is from that of a style: one row per published form.
 
 M and A are the statistics of the two at one layer, with C channels: averages over the N positions
-of the feature map, so that pictures of different sizes compare. Published methods differ in what
-they divide by; where one leaves a sum over positions, N comes in again here. P is the number of
-pixels of the image that is optimised.
+of the feature map, so that pictures of different sizes can be compared. Published methods differ in
+what they divide by; where one leaves a sum over positions, N comes in again here. P is the number
+of pixels of the image that is optimised.
 
 References:
   Gatys, Ecker, Bethge: Image Style Transfer Using Convolutional Neural Networks. CVPR 2016.
@@ -28,8 +28,8 @@ RIDGE = 1e-4
 """Added to the diagonal of covariances before a root is taken."""
 
 ROOT_STEPS = 12
-"""Newton-Schulz steps. Eigenvalues below about 6e-5 of the norm are not resolved by so few; that
-is part of how pictures made with this distance look."""
+"""Newton-Schulz steps. So few do not resolve eigenvalues below about 6e-5 of the norm; that is part
+of how pictures made with this distance look."""
 
 Form = Float[Array, "..."]
 """What a statistic makes of a feature map: ``(C, C)``, ``(C + 1, C)``, or another shape."""
@@ -94,7 +94,7 @@ def register_distance(
     """Add a distance of style statistics of your own, which recipes then know by its name.
 
     Args:
-      name: Of a new one, or of one registered before, which it replaces.
+      name: A new name, or that of one registered before, which is replaced.
       compare: From the image's statistic and the target to the loss, a scalar. Pure, in terms of
         ``jax.numpy``.
       prepare: From the style's statistic to the target, once per run; None: the statistic itself.
@@ -188,7 +188,7 @@ def root_trace(matrix: Float[Array, "c c"]) -> Scalar:
     """Compute the trace of the root of a symmetric positive definite matrix.
 
     The derivative of ``tr A^(1/2)`` is ``A^(-1/2) / 2``, which the iteration for the root gives
-    as well: no equation is solved backwards, which would be most of the work.
+    as well: the iteration itself is not differentiated, which would be most of the work.
     """
     return _root_trace_forward(matrix)[0]
 
@@ -207,7 +207,7 @@ root_trace.defvjp(_root_trace_forward, _root_trace_backward)
 
 
 def _newton_schulz(matrix: Array) -> tuple[Array, Array, Scalar]:
-    """Approach root and inverse root of a matrix divided by its norm, which is returned too."""
+    """Approximate root and inverse root of a matrix over its norm; return the norm as well."""
     norm = jnp.sqrt(jnp.sum(matrix**2))
     one = jnp.eye(len(matrix), dtype=matrix.dtype)
 

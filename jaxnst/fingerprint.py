@@ -1,4 +1,4 @@
-"""What decides a run's picture, in words: a checkpoint is gone on with by its own run only."""
+"""What decides a run's picture, in words: a run goes on only from a checkpoint of its own."""
 
 import dataclasses
 import hashlib
@@ -36,7 +36,7 @@ def settings_of(
     guidance: Guidance,
     seed: int,
 ) -> dict[str, str]:
-    """Say all that decides a picture but where it is computed, by name.
+    """List all that decides a picture, except where it is computed, by name.
 
     Args:
       recipe: The method, as it is meant for the network.
@@ -66,7 +66,7 @@ def settings_of(
 
 
 def recipe_words(recipe: Recipe) -> dict[str, str]:
-    """Say all of a recipe that decides something, by the names of its fields."""
+    """List all of a recipe that decides something, by the names of its fields."""
     return {name: repr(value) for name, value in _fields(recipe, ())}
 
 
@@ -103,7 +103,7 @@ def refuse_others(
     Args:
       there: Settings of the run that left the checkpoint.
       here: Those of the run that is to go on.
-      instead: What else can be done than to give the same settings again.
+      instead: What to do other than give the same settings again.
 
     Raises:
       ValueError: Names the first that differs.
@@ -124,9 +124,9 @@ def warn_of_others(there: dict[str, str], here: dict[str, str], *, what: str = "
     """Warn where a run goes on under other versions, or on another machine.
 
     Args:
-      there: Words on where it was begun.
-      here: Words on where it goes on.
-      what: It makes.
+      there: Surroundings in which it was begun.
+      here: Surroundings in which it goes on.
+      what: The run makes.
     """
     names = [name for name in here if there.get(name) != here[name]]
     if names:

@@ -1,4 +1,4 @@
-"""What XLA itself says that a run's loop takes: exact, but it has to be compiled for that."""
+"""The memory of a run's loop as XLA reports it: exact, but the loop is compiled for that."""
 
 import jax
 import jax.numpy as jnp
@@ -32,7 +32,7 @@ def loop_footprint(
       guidance: Its regions; None: none.
 
     Returns:
-      None where this device's XLA does not tell.
+      None where this device's XLA does not report it.
     """
     objective = make_objective(recipe, network, remat=remat)
     method, rates = make_method(recipe)

@@ -1,7 +1,7 @@
 """Which style goes where, and how much of each: masks, transparency, mixtures.
 
 R regions of the content are painted with mixtures of S styles. Without masks there is one region;
-with one style, or one mask, either serves all of the others; else there are as many of both.
+one style serves every mask, and one mask all styles; else there are as many of both.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -41,8 +41,8 @@ class Guidance:
     """How a run's styles are laid out, before any size is known.
 
     Attributes:
-      mix: Weights of the styles by layer; those under ``""`` hold for layers that are not named,
-        and equal parts where there are none.
+      mix: Weights of the styles by layer; those under ``""`` are for layers that are not named.
+        Without either, equal parts.
       masks: Of the regions; none: everywhere.
       opacity: Of the content; None: opaque.
       hidden: The content's colours as they were given, also where it is transparent.
@@ -55,11 +55,11 @@ class Guidance:
 
     @property
     def structure(self) -> tuple[int, bool]:
-        """What of it decides a program: how many masks there are, and whether pixels are kept."""
+        """What decides a program: how many masks there are, and whether pixels are kept."""
         return len(self.masks), self.opacity is not None
 
     def where_shapes(self, objective: Objective, size: Size) -> Where:
-        """Return the shapes of what :meth:`where` gives at a scale of a size."""
+        """Return the shapes of what :meth:`where` returns for a scale of this size."""
         masks, kept = self.structure
         if not (masks or kept):
             return EVERYWHERE
@@ -100,7 +100,7 @@ class Guidance:
     def where(
         self, objective: Objective, schedule: Schedule, scale: Scale, content: Picture
     ) -> Where:
-        """Lay the regions out at a scale, whose content picture is given."""
+        """Lay the regions out at a scale, for its content picture."""
         if not self.masks and self.opacity is None:
             return EVERYWHERE
         network, inner = objective.network, scale.inner
@@ -126,7 +126,7 @@ class Guidance:
     def regions(
         self, here: Callable[[Mask], Mask], size: Size
     ) -> tuple[Float[NDArray[np.float32], "r _ _"], Mask]:
-        """Return the regions, of which pixels have shares, and the opacity, at some size.
+        """Return the regions' shares of every pixel, and the opacity, at some size.
 
         Args:
           here: Brings a mask to that size.
@@ -166,10 +166,10 @@ def make_guidance(
       style_masks: As there.
 
     Returns:
-      The styles with their masks, one style for each mask of one, and the rest.
+      The styles with their masks, a single style once for each of its masks; and the guidance.
 
     Raises:
-      TypeError: If a mask is none of floats.
+      TypeError: If a mask holds integers.
       ValueError: If a mask cannot be used, or numbers of masks, styles and weights do not agree.
     """
     parts = list(styles)

@@ -1,7 +1,7 @@
 """Lanes: one function over many pictures at once, on one device or on several.
 
-The devices form a mesh of one axis. Each takes an equal share of the lanes and loops over its own,
-without a word to the others, so that one whose loop ends early waits for nobody.
+The devices form a mesh of one axis. Each takes an equal share of the lanes and runs its own loop;
+nothing is communicated, so a device whose loop ends early does not wait for the others.
 """
 
 from collections.abc import Callable, Sequence
@@ -24,15 +24,15 @@ def default_device() -> jax.Device:
 
 
 def lanes_of(count: int, most: int | None, devices: int) -> int:
-    """Say how many lanes batches have: few batches of one size, and little in them left empty.
+    """Choose how many lanes every batch has: few batches, of one size, with few lanes left empty.
 
     Args:
-      count: Of what is to be done, at least 1.
-      most: Lanes at once; None: as many as there are tasks.
-      devices: That share the lanes.
+      count: Number of tasks, at least 1.
+      most: Lanes at once, at most; None: as many as there are tasks.
+      devices: Number of devices that share the lanes.
 
     Returns:
-      Lanes of every batch, a multiple of the devices that are of use (:func:`mesh_of`).
+      Lanes of every batch, a multiple of the number of devices that are used (:func:`mesh_of`).
 
     Example:
       >>> lanes_of(10, 8, 1), lanes_of(10, 8, 4), lanes_of(3, 8, 4)
@@ -46,7 +46,7 @@ def lanes_of(count: int, most: int | None, devices: int) -> int:
 
 
 def mesh_of(lanes: int, devices: Sequence[jax.Device]) -> Mesh:
-    """Lay lanes out over as many of the devices as get equal shares of them."""
+    """Make a mesh of as many of the devices as can share the lanes equally."""
     used = max(n for n in range(1, len(devices) + 1) if lanes % n == 0)
     return Mesh(np.array(devices[:used]), (AXIS,))
 
@@ -69,14 +69,14 @@ def over_lanes(
     """Compute ``function(*static, whole, of_one_lane)`` for every lane, on its device.
 
     Args:
-      function: Of a module: programs are kept by it.
+      function: Defined in a module, not on the fly: its programs are cached by its identity.
       static: Its first arguments, hashable.
       mesh: From :func:`mesh_of`.
       whole: A pytree for all lanes, placed by :func:`shared`.
       own: A pytree with one entry for each lane along the first axis of every leaf.
 
     Returns:
-      What it returns, stacked in the same way.
+      What the function returns, stacked in the same way.
     """
 
     def on_a_device(whole: Any, own: Any) -> Any:

@@ -29,8 +29,8 @@ RISE = 0.5
 """Share of its last value by which a step may raise the loss before it is taken back."""
 
 RECOVERY = 1.1
-"""Factor by which the step scale grows back, up to one, with every good step. Slower than it is
-halved: otherwise the first long step after a restart would be taken back again and again."""
+"""Factor by which the step scale grows back, up to one, with every good step. It shrinks faster, by
+half: otherwise the first long step after a restart would be taken back again and again."""
 
 CURVATURE = 1e-6
 """Least cosine between a step and its change of gradient for the pair to be kept."""
@@ -56,7 +56,7 @@ class LbfgsState(NamedTuple):
 
 
 class Trial(NamedTuple):
-    """What a backend made of a state: a new point, evaluated, and the pair that led there."""
+    """What a backend proposes: a new point, evaluated, and its pair of differences."""
 
     x: Image
     value: Scalar
@@ -69,7 +69,7 @@ class Trial(NamedTuple):
 
 
 class Outcome(NamedTuple):
-    """An accepted point, or the old one and ``taken_back``."""
+    """An accepted point, or the old one with ``taken_back`` set."""
 
     x: Image
     aux: Any
@@ -102,7 +102,7 @@ def step(
     Args:
       fun: ``x -> (loss, aux)``.
       x: The last accepted point.
-      aux: What ``fun`` gave beside the loss there.
+      aux: What ``fun`` returned beside the loss there.
       state: From :func:`init` or the last outcome.
       rate: Step scale; 1 is the plain quasi-Newton step.
       line_search: ``fixed`` (one evaluation) or ``zoom`` (jaxopt's, strong Wolfe conditions).
@@ -207,8 +207,8 @@ def _on_optax(
 ) -> Trial:
     if line_search != "fixed":
         raise ValueError(f"line search {line_search!r} needs jaxopt: install it or use 'fixed'")
-    # optax takes in the newest pair in the same call that gives the direction. Handing it a
-    # previous point from which that very pair results leaves its memory as ours is.
+    # optax stores the newest pair in the same call that gives the direction. Given a previous
+    # point and gradient that result in that very pair, it keeps its memory equal to ours.
     newest = (state.pairs - 1) % state.rho.size
     before = optax.ScaleByLBFGSState(
         count=state.pairs,
@@ -238,7 +238,7 @@ def _on_optax(
 
 
 def _evaluated(fun: Function, x: Image, state: LbfgsState, aux: Any) -> tuple[LbfgsState, Any]:
-    """Evaluate the starting point; where it has no finite loss, leave everything as it was."""
+    """Evaluate the starting point; if its loss is not finite, leave everything as it was."""
     (value, found), grad = jax.value_and_grad(fun, has_aux=True)(x)
     good = jnp.isfinite(value) & jnp.all(jnp.isfinite(grad))
 

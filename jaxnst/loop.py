@@ -1,4 +1,4 @@
-"""The host's loop over a run's scales, in chunks: watched, stopped, and gone on with.
+"""The host's loop over a run's scales, in chunks, between which it can be watched and stopped.
 
 The image is made coarse to fine. Each scale has its own targets and one compiled loop; both are
 prepared in the background, side by side, while the scale before runs.
@@ -52,15 +52,15 @@ def go_through(
 
 
 class _Place:
-    """Where a run stands. Only under ``moving`` does it change, so that others may look at it.
+    """Where a run stands. It changes only while ``moving`` is held, so that others may read it.
 
     Attributes:
       index: The present scale.
       state: Its state.
-      counts: Evaluations, by scale that has begun.
-      seconds: Waited for programs and spent optimising, by scale that has begun.
+      counts: Evaluations of each scale that has begun.
+      seconds: Spent waiting for programs and optimising, of each scale that has begun.
       restarts: Of earlier scales.
-      records: Terms of the loss after every step, in pieces.
+      records: Terms of the loss at every step, in pieces.
     """
 
     def __init__(self, run: Run, started: Picture | None, *, state: State | None = None) -> None:
@@ -96,10 +96,10 @@ class _Place:
         return place
 
     def checkpoint(self) -> Checkpoint:
-        """Take it down.
+        """Make a checkpoint.
 
         Raises:
-          ValueError: If the run has failed and no longer has what it would go on with.
+          ValueError: If the run has failed and no longer has a state to go on from.
         """
         with self.moving:
             if self.given_up:
@@ -120,13 +120,13 @@ class _Place:
 
     @property
     def given_up(self) -> bool:
-        """Whether memory that the state needs was given up for a step that then failed."""
+        """Whether the state's memory was given up for a step that then failed."""
         leaves = jax.tree.leaves(self.state)
         return self.state.solver is None or any(leaf.is_deleted() for leaf in leaves)
 
     @property
     def losses(self) -> NDArray[np.float32]:
-        """Terms of the loss after every step."""
+        """Terms of the loss at every step."""
         return np.concatenate([np.zeros((0, len(TERMS)), np.float32), *self.records])
 
     @cached_property
@@ -208,7 +208,7 @@ class _Loop:
                 place.records.append(written(record))
                 place.seconds[-1] = waited, ran + time.perf_counter() - begin
             if place.index == len(run.schedule.scales) - 1 and not np.isfinite(terms["total"]):
-                run.check_losses(place.losses[:, 0])  # else this step is taken till the end
+                run.check_losses(place.losses[:, 0])  # else it would fail to the end
             self.report("optimize", terms)
             per_step = (time.perf_counter() - tick) / max(1, used - before)
             steps = max(1, int(CHUNK_SECONDS / per_step))
@@ -220,7 +220,7 @@ class _Loop:
         return min(chunk, self.every - sum(self.place.counts) % self.every) if self.every else chunk
 
     def result(self) -> StylizeResult:
-        """Assemble what has come of it."""
+        """Assemble the result."""
         run, place, losses = self.run, self.place, self.place.losses
         run.check_losses(losses[:, 0])
         timings = tuple(
@@ -265,7 +265,7 @@ class _Loop:
 
 
 def written(record: ArrayLike) -> NDArray[np.float32]:
-    """Take the rows that a chunk has written; the others are NaN, which no accepted loss is."""
+    """Return the rows that a chunk has written; the others are NaN, as no accepted loss is."""
     rows = np.asarray(record)
     return rows[~np.isnan(rows[:, 0])]
 
@@ -282,7 +282,7 @@ def from_arrays(arrays: Mapping[str, NDArray[Any]], like: Any) -> Any:
 
     Args:
       arrays: By name.
-      like: A pytree of what they have to be like: of arrays, or of shapes and types.
+      like: A pytree of arrays, or of shapes and types, that they must match.
 
     Raises:
       ValueError: If one is missing, unknown or of another shape or type.

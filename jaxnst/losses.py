@@ -1,7 +1,7 @@
 """Content loss and total variation: pure functions of feature maps and images, jnp only.
 
-Losses are float32 whatever the features are. The methods of the literature differ in little else
-than their normalisations, so these are options with names.
+Losses are float32 whatever the features are. Published methods differ in little but their
+normalisations, which are therefore options.
 
 Reference:
   Gatys, Ecker, Bethge: Image Style Transfer Using Convolutional Neural Networks. CVPR 2016.
@@ -16,7 +16,7 @@ from jaxnst.config import Normalization, TotalVariationKind
 EPSILON = 1e-4
 """Added to a target's norm before dividing by it, so that a blank picture is a valid target.
 
-The bundled network's features vary by about one; at Caffe's scale the figure vanishes."""
+The bundled network's features vary by about one; at Caffe's scale it is negligible."""
 
 
 def content_loss(
@@ -33,8 +33,8 @@ def content_loss(
       target: P, of the same shape.
       normalization: ``sum``: ``sum (F - P)^2 / 2`` (Gatys et al. 2016, eq. 1). ``mean``:
         ``mean (F - P)^2``. ``target``: ``mean (F - P)^2 / (mean P^2 + EPSILON)``.
-      weights: Of the positions in these means, sum 1; None: all alike. A sum is their mean times
-        the number of elements.
+      weights: Of the positions in these means, sum 1; None: all alike. The sum is then the mean
+        times the number of elements.
     """
     features, target = features.astype(jnp.float32), target.astype(jnp.float32)
 
@@ -94,7 +94,7 @@ STEPS = (1, 0), (0, 1)
 def _neighbours(
     image: Float[Array, "h w c"], inside: Float[Array, "h w"] | None, down: int, right: int
 ) -> tuple[Float[Array, "_ _ c"], Float[Array, "_ _ 1"] | None]:
-    """Take a neighbour minus every pixel, and say where both count."""
+    """Subtract every pixel from its neighbour, and say where both count."""
 
     def pair(x: Array) -> tuple[Array, Array]:
         return x[down:, right:], x[: len(x) - down, : x.shape[1] - right]

@@ -1,9 +1,9 @@
-"""Masks: which part of a picture is whose, brought to the sizes of feature maps.
+"""Masks: which pixels a region has, brought to the sizes of feature maps.
 
 A mask is ``(H, W)`` with values from 0 (outside) to 1 (inside). A position of a feature map sees
 many pixels, so regions are made smaller by one position in every direction: what lies at a border
 would mix both sides. Gatys et al. (Controlling Perceptual Factors in Neural Style Transfer, CVPR
-2017) shrink them too. Beyond the border of the picture is inside.
+2017) shrink them too. What is beyond the picture's border counts as inside.
 """
 
 from collections.abc import Mapping, Sequence
@@ -23,7 +23,7 @@ from jaxnst.schedule import Size
 Mask: TypeAlias = Float[NDArray[np.float32], "_ _"]
 
 LEAST = 1e-6
-"""Mean of a mask of which nothing is left."""
+"""A mask with a smaller mean counts as empty."""
 
 VISIBLE = 0.5 / 255
 """Least opacity that is not 0 in 8 bits."""
@@ -36,10 +36,10 @@ def check_mask(name: str, mask: ArrayLike, size: Size) -> Mask:
       name: What it is called in messages.
       mask: ``(H, W)`` in [0, 1] or of truth values, or ``(H, W, 3)``, of which the channels' mean
         is taken. With a fourth channel, its opacity: what is transparent is outside.
-      size: Height and width of its picture: the mask may be larger or smaller, of the same shape.
+      size: Height and width of its picture: the mask may be larger or smaller, of the same aspect.
 
     Raises:
-      TypeError: If it is none of floats.
+      TypeError: If it holds integers.
       ValueError: If it has another shape, values outside [0, 1], or is 0 everywhere.
     """
     values = np.asarray(mask)
@@ -82,7 +82,7 @@ def position_weights(mask: Mask, size: Size, *, shrink: bool = True) -> Mask:
       shrink: Whether the region loses a position in every direction, if anything is then left.
 
     Returns:
-      Weights with sum 1. If there is nothing of a mask, all count alike; give it no share.
+      Weights with sum 1. For an empty mask all count alike; give it no share.
     """
     small = sized(mask, size)
     around = np.pad(small, 1, constant_values=1)

@@ -1,7 +1,6 @@
-"""A run below a notebook's cell, as it goes: its picture, how far it is, its losses.
+"""A run shown below a notebook's cell as it goes: its picture, its progress, its losses.
 
-IPython shows it, and is imported only when :func:`live` is called; the curve of the losses is there
-where Matplotlib is.
+IPython is imported only when :func:`live` is called; the curve of the losses needs Matplotlib.
 """
 
 import base64
@@ -15,11 +14,11 @@ from jaxnst.result import Progress
 
 
 def live(*, seconds: int | float = 1.0, longest: int = 384) -> Callable[[Progress], None]:
-    """Make a callback that shows a run where it is called from: ``stylize(..., callback=live())``.
+    """Make a callback that shows a run below the present cell: ``stylize(..., callback=live())``.
 
     Args:
       seconds: Least time between two pictures; the last one is always shown.
-      longest: Longest side of the picture shown, pixels.
+      longest: Longest side of the picture, pixels.
 
     Returns:
       The callback, for one run.

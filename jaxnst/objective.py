@@ -31,14 +31,14 @@ TERMS = ("total", "content", "style", "tv")
 class Objective:
     """The loss of an image as a hashable function: all of a recipe and network but the numbers.
 
-    Two of them are equal when they compute the same, whatever the parameters of the network, so
-    a compiled loop over one serves the other.
+    Two of them are equal when they compute the same thing, whatever the network's parameters, so
+    that they share compiled loops.
 
     Attributes:
       statistics: Of each style layer.
       distances: Of each style layer.
-      remat: Whether the gradient computes the feature maps of each block of the network anew, for
-        less memory.
+      remat: Whether the gradient recomputes the feature maps of each block of the network, to save
+        memory.
     """
 
     network: LossNetwork
@@ -155,11 +155,11 @@ class Where(NamedTuple):
     Attributes:
       content: Weights of the positions of content layers, ``(H, W)`` by layer; empty: all count
         alike.
-      style: Those of style layers for each of R regions, ``(R, H, W)``, each with sum 1; empty: one
-        region, which is all.
-      shares: How much the regions count, ``(R,)``; None with one that is all.
+      style: Those of style layers for each of R regions, ``(R, H, W)``, each with sum 1; empty:
+        there is one region, the whole picture.
+      shares: How much each region counts, ``(R,)``; None: there is one region.
       free: 1 where a pixel may change, else 0, ``(H, W)``; None: all may.
-      still: What the others stay, in the objective's space.
+      still: The picture, in the objective's space, where it may not change.
     """
 
     content: Mapping[str, Any]
@@ -187,7 +187,7 @@ class Targets(NamedTuple):
 
 
 class Aim(NamedTuple):
-    """What one layer is compared with: of each of the fields above what concerns it."""
+    """What one layer is compared with: its own part of :class:`Targets` and :class:`Where`."""
 
     content: Any
     positions: Any
@@ -202,11 +202,11 @@ def make_objective(recipe: Recipe, network: LossNetwork, *, remat: bool = False)
     Args:
       recipe: The method.
       network: Its loss network.
-      remat: Whether to spend time in place of memory; the loss is the same.
+      remat: Whether to save memory at the cost of time; the loss is the same.
 
     Raises:
       KeyError: If the network has no such layer.
-      ValueError: If there is no such statistic or distance, or the one does not go with the other.
+      ValueError: If there is no such statistic or distance, or the two do not go together.
     """
     content = tuple(network.resolve(name) for name, _ in recipe.content.layers)
     style = tuple(network.resolve(name) for name, _ in recipe.style.layers)
@@ -297,13 +297,13 @@ def style_targets(
     *,
     mixture: Float[Array, "layers regions styles"] | None = None,
 ) -> dict[str, tuple[Any, ...]]:
-    """Mix the summaries of all styles, form the statistics, and prepare what they are compared by.
+    """Mix the summaries of all styles, form the statistics, and prepare the targets from them.
 
     Args:
       objective: Says how.
       styles: From :func:`style_summaries`, one for each.
-      mixture: How much of each style there is at each layer in each region, in sums of any size
-        but 0; None: one region, equal parts.
+      mixture: How much of each style there is at each layer in each region, with any positive sum;
+        None: one region, equal parts.
 
     Returns:
       Targets by layer, one for each region.

@@ -31,8 +31,8 @@ CHUNK = 64
 class Method:
     """What decides the program of a solver, and the coordinates in which it moves.
 
-    ``round`` and ``carry`` are the host's affair, between two calls: no program reads them, so that
-    methods which differ in them alone are equal and share theirs.
+    The host handles ``round`` and ``carry`` between two calls: no program reads them, so methods
+    that differ in nothing else are equal and share their programs.
     """
 
     kind: str
@@ -57,9 +57,10 @@ class Rates(NamedTuple):
 class State(NamedTuple):
     """Where a run stands.
 
-    ``point`` is the last accepted one: the image, or where steps are preconditioned what S makes
-    into its difference from ``origin``. ``terms`` are its losses, infinite before the first
-    evaluation. ``evaluations`` counts evaluations of the loss, ``restarts`` steps taken back.
+    ``point`` is the image or, where steps are preconditioned, what S turns into its difference from
+    ``origin``. ``terms`` are the last finite losses, infinite before there are any: of ``point``
+    with L-BFGS, which evaluates after it moves, of the point before with Adam, which evaluates
+    first. ``evaluations`` counts evaluations of the loss, ``restarts`` steps taken back.
     """
 
     point: Image
@@ -71,7 +72,7 @@ class State(NamedTuple):
 
 
 class AdamState(NamedTuple):
-    """Adam's moments, the last point with a finite loss, and the sum of averaged iterates."""
+    """Adam's moments, the last point with a finite loss, and a decaying sum of iterates."""
 
     moments: Any
     last: Image
@@ -88,9 +89,9 @@ class Solver(NamedTuple):
       init: Makes its state.
       step: Takes a step.
       picture: Returns the point to show.
-      in_picture: Whether that point is made of its state too, which then has to outlive a step.
-      carry: Makes, of a larger scale's first state and of the last one before, the state that it
-        begins with; None: nothing is taken along.
+      in_picture: Whether ``picture`` reads the solver's state, which must then outlive a step.
+      carry: From a scale's fresh state and the last one of the scale before, makes the state to
+        begin with; None: nothing is carried over.
     """
 
     learning_rate: float
@@ -146,9 +147,9 @@ def start(method: Method, image: Image, terms: int) -> State:
 
 @partial(jax.jit, static_argnums=0)
 def start_after(method: Method, image: Image, before: State) -> State:
-    """Begin a scale with what the solver has learnt at the one before, where ``method.carry``.
+    """Begin a scale with what the solver learned at the one before; only with ``method.carry``.
 
-    Counts and averages begin anew, as with :func:`start`.
+    Counts and averages begin anew, as in :func:`start`.
     """
     state, carry = start(method, image, before.terms.size), SOLVERS[method.kind].carry
     assert carry is not None
@@ -187,7 +188,7 @@ def advance(
       budget: Evaluations in all, counted from the start of the state.
 
     Returns:
-      The new state, and the accepted terms after each of the steps (rows beyond are NaN).
+      The new state, and its terms after each of the steps (rows beyond are NaN).
     """
     take = SOLVERS[method.kind].step
     record = jnp.full((CHUNK, state.terms.size), jnp.nan)
@@ -216,9 +217,9 @@ def advance_over(
     steps: Int[Array, ""],
     budget: Int[Array, ""],
 ) -> tuple[State, Float[Array, "chunk terms"]]:
-    """Do as :func:`advance`, with the memory of ``state.solver``, which must not be used again.
+    """Do as :func:`advance`, reusing the memory of ``state.solver``: do not read it afterwards.
 
-    Pictures of the old state can still be made: only a solver of which none is made is given up.
+    The old state can still be shown: a solver whose state a picture needs keeps its memory.
     """
     program, parts = _in_place(method, state)
     result: tuple[State, Array] = program(fun, method, args, rates, *parts, steps, budget)
@@ -235,7 +236,7 @@ def lower_over(
 
 
 def _in_place(method: Method, state: State) -> tuple[Any, tuple[Any, ...]]:
-    """Return the program that takes steps in a state's memory, and the state as it wants it."""
+    """Return the program that reuses a state's memory, and the state in the form it takes."""
     if SOLVERS[method.kind].in_picture:
         return advance, (state,)
     return _advance_over, (state._replace(solver=None), state.solver)
@@ -261,7 +262,7 @@ def picture(method: Method, state: State) -> Image:
 
 
 def _image(method: Method, state: State, point: Image) -> Image:
-    """Take a point to the image that it stands for."""
+    """Return the image that a point stands for."""
     if state.origin is None:
         return point
     return state.origin + amplify_coarse(point, method.precondition)
@@ -295,7 +296,7 @@ def _adam_init(method: Method, image: Image) -> AdamState:
 
 
 def _adam_carry(new: AdamState, before: AdamState) -> AdamState:
-    """Enlarge the moments and keep their count, as style-transfer-pytorch does."""
+    """Enlarge the moments to the new scale and keep their count, as style-transfer-pytorch does."""
     old, shape = before.moments, new.last.shape
     enlarged = old._replace(
         mu=jax.image.resize(old.mu, shape, "cubic"),
@@ -305,7 +306,7 @@ def _adam_carry(new: AdamState, before: AdamState) -> AdamState:
 
 
 def _adam_step(fun: Callable[..., Any], method: Method, rates: Rates, state: State) -> State:
-    """Evaluate at the current image, then move; a point without finite loss is taken back."""
+    """Evaluate at the present point, then move; from one without a finite loss, move back."""
     solver: AdamState = state.solver
     (value, terms), grad = jax.value_and_grad(fun, has_aux=True)(state.point)
     good = jnp.isfinite(value) & jnp.all(jnp.isfinite(grad))

@@ -1,4 +1,4 @@
-"""Pictures as they come through a door: checked, and made float32."""
+"""Pictures as callers give them: checked, and made float32."""
 
 from collections.abc import Iterator
 from typing import Any
@@ -14,7 +14,7 @@ LEAST_SIDE = 16
 
 
 def style_pictures(styles: Any) -> Iterator[tuple[str, ArrayLike]]:
-    """Go through the style images given, one or more, each with what it is called in messages.
+    """Go through the style images given, one or more, each with its name for messages.
 
     Raises:
       ValueError: If there is none.
@@ -37,7 +37,7 @@ def check_picture(name: str, image: ArrayLike, *, opacity: bool = False) -> Pict
       opacity: Whether it may have a fourth channel.
 
     Raises:
-      TypeError: If it is none of floats.
+      TypeError: If it holds integers.
       ValueError: If it has another shape, values outside [0, 1], or a side under 16 pixels.
     """
     array = np.asarray(image)

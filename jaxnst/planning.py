@@ -1,4 +1,4 @@
-"""What a run will take, told before anything of it is compiled: arithmetic, memory and time.
+"""What a run will take, before any of it is compiled: arithmetic, memory and time.
 
 Arithmetic and memory follow from shapes, those of the network's feature maps and of the solver's
 state, and grow with the number of pixels. Time needs a measurement: :func:`measure_pace` runs the
@@ -47,27 +47,27 @@ MAP_COPIES = 1.5
 and to gaps between XLA's buffers."""
 
 BLOCK_COPIES = 2
-"""The same within the busiest of the blocks, where blocks are computed anew for the gradient."""
+"""The same within the largest block, where blocks are recomputed for the gradient."""
 
 STATE_COPIES = 2.5
-"""The solver's state as it goes into the loop and as it comes out, and part of it on the way."""
+"""The solver's state as it enters the loop and as it leaves it, and part of it in between."""
 
 FIRST_WAIT = 2.0
-"""Times one loop's compilation that a run waits before its first step, as it computes targets too;
-further scales are prepared while others run."""
+"""How many compilations of a loop a run waits before its first step: it computes targets, too.
+Further scales are prepared while others run."""
 
 WAIT_AGAIN = 0.6
-"""The same where all programs have been compiled in an earlier run: they are traced and loaded."""
+"""The same if all programs were compiled in an earlier run: they are only traced and loaded."""
 
 SLOWER = 1.25
-"""How much longer a run's evaluations take than those of the bare loop that is measured: other
-scales are being compiled, arrays outgrow the caches, and the picture is looked at."""
+"""How much longer a run's evaluations take than those of the bare loop that is measured: meanwhile
+other scales are compiled, arrays outgrow the caches, and pictures are shown."""
 
 MULTIPLE = 16
 """Sizes that are proposed and measured are multiples of this."""
 
 NOMINAL = 256
-"""Side of the picture whose shapes are asked for."""
+"""Side of the picture at which shapes are evaluated."""
 
 
 class Cost(NamedTuple):
@@ -91,7 +91,7 @@ class Plan(NamedTuple):
 
     Attributes:
       schedule: Sizes and evaluations.
-      remat: Whether feature maps are computed anew for the gradient, as :func:`jaxnst.stylize`.
+      remat: Whether feature maps are recomputed for the gradient, as :func:`jaxnst.stylize`.
       multiply_adds: Of one evaluation, by scale.
       bytes: Memory at the peak.
       bytes_again: The same once all programs have been compiled in an earlier run.
@@ -108,7 +108,7 @@ class Pace(NamedTuple):
     """How fast this machine is.
 
     Attributes:
-      multiply_adds: Per second of an evaluation, all its other work counted in.
+      multiply_adds: Per second of an evaluation, including all its other work.
       compile_seconds: For one loop.
     """
 
@@ -147,11 +147,11 @@ def make_plan(
       recipe: The method.
       network: Its loss network.
       pictures: Pixels of all pictures that were loaded for it.
-      host: Whether the memory is the host's, where the process and its compiler live too, and
-        feature maps are float32 whatever the precision; else an accelerator's own.
-      remat: Whether it computes feature maps anew for the gradient.
-      loop: Bytes that the largest loop takes, of :func:`jaxnst.footprint.loop_footprint`; None:
-        they are estimated.
+      host: Whether the memory is the host's, which the process and its compiler need as well, and
+        in which feature maps are float32 whatever the precision; else it is an accelerator's own.
+      remat: Whether it recomputes feature maps for the gradient.
+      loop: Bytes of the largest loop, from :func:`jaxnst.footprint.loop_footprint`; None: they are
+        estimated.
 
     Raises:
       KeyError: If the network lacks a layer of the recipe.
@@ -186,12 +186,12 @@ def runs_that_fit(
       schedule: Of each.
       recipe: Of each.
       network: Of each.
-      available: Bytes, or None where nobody knows how many.
+      available: Bytes, or None where that is not known.
       host: As :func:`make_plan`.
       remat: As there.
 
     Returns:
-      None where ``available`` is.
+      None if ``available`` is None.
     """
     if available is None:
         return None
@@ -201,7 +201,7 @@ def runs_that_fit(
 
 
 def _host_bytes(scales: int) -> tuple[int, int]:
-    """Return what the process and its compilers take, however many runs there are."""
+    """Return the bytes of the process and its compilers, however many runs there are."""
     return PROCESS_BYTES + PROGRAM_BYTES * scales, COMPILER_BYTES * min(COMPILERS, scales)
 
 
@@ -293,7 +293,7 @@ def measure_pace(
     image = jnp.full((height, width, 3), 0.5)
 
     shapes = target_shapes(objective, network.params, (height, width))
-    # Whatever the numbers are, they take the same time.
+    # The time does not depend on the values.
     targets = jax.tree.map(lambda leaf: jnp.ones(leaf.shape, leaf.dtype), shapes)
     args = (network.prepare(network.params), targets, make_numbers(recipe))
     state = start(method, image, len(TERMS))

@@ -1,4 +1,4 @@
-"""Losses as curves, by Matplotlib: the only importer of it, and only when something is drawn."""
+"""Losses as curves, by Matplotlib, which is imported here alone, when something is drawn."""
 
 import io
 import math
@@ -39,7 +39,7 @@ class History:
         return list(self.begins.values())
 
     def __call__(self, progress: Progress) -> None:
-        """Take in the news."""
+        """Take in a run's progress."""
         done = progress.total_done - progress.evaluations
         self.begins.setdefault(progress.scale, (done, progress.size))
         if not 0 < progress.losses.get("total", 0.0) < math.inf:  # it could not be drawn
@@ -144,7 +144,7 @@ def draw_losses(
     axes.set(yscale="log", xlabel=count, ylabel="loss, and its weighted terms")
     first = min([begin for begin, _ in scales] + [int(counts.min())])
     axes.set_xlim(first, max(first + 1, int(counts.max())))
-    # A term that begins at next to nothing is not to press all others together.
+    # A term that begins near zero must not squeeze all others together.
     floor = min(float(np.nanmedian(values)) for values in shown.values()) / 30
     axes.set_ylim(bottom=max(floor, axes.get_ylim()[0]))
     _mark_scales(axes, scales)
@@ -152,7 +152,7 @@ def draw_losses(
     axes.spines[["top", "right"]].set_visible(False)
     axes.legend(frameon=False, loc="upper left", bbox_to_anchor=(1.0, 1.0))
     buffer = io.BytesIO()
-    with rc_context({"svg.hashsalt": "jaxnst"}):  # the same losses are to give the same file
+    with rc_context({"svg.hashsalt": "jaxnst"}):  # so that the same losses give the same file
         figure.savefig(buffer, format=kind, metadata=_UNDATED.get(kind))
     return buffer.getvalue()
 
@@ -161,7 +161,7 @@ _UNDATED: dict[str, dict[str, Any]] = {"svg": {"Date": None}, "pdf": {"CreationD
 
 
 def _colours(names: Mapping[str, Any]) -> list[str]:
-    """Give the total the text's colour, every term one of its own."""
+    """Give the total the text's colour, and every term a colour of its own."""
     terms = [name for name in names if name != "total"]
     return [
         "0.15" if name == "total" else _COLOURS[terms.index(name) % len(_COLOURS)] for name in names

@@ -17,11 +17,11 @@ PRODUCTS: dict[Precision, lax.Precision] = {
     "tf32": lax.Precision.HIGH,
     "bfloat16": lax.Precision.DEFAULT,
 }
-"""What JAX is told with every product and convolution. Its own default is TF32 on GPUs."""
+"""What every product and convolution is given: JAX's own default is TF32 on GPUs."""
 
 
 def map_bytes(precision: Precision, *, host: bool) -> int:
-    """Return what a value of a feature map takes in memory.
+    """Return how many bytes a value of a feature map takes.
 
     Args:
       precision: Of the network.
@@ -32,5 +32,5 @@ def map_bytes(precision: Precision, *, host: bool) -> int:
 
 
 def rounded(values: Float[Array, "*any"], precision: Precision) -> Float[Array, "*any"]:
-    """Bring values to what feature maps and kernels are kept in: 16 bits, or what they are."""
+    """Convert values to what feature maps and kernels are kept in: 16 bits, or as they are."""
     return values.astype(jnp.bfloat16) if precision == "bfloat16" else values

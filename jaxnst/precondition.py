@@ -1,7 +1,7 @@
 """The coordinates in which L-BFGS moves: an image in which large forms count for more.
 
 Pixels are poor coordinates for these losses. A large form changes when many pixels move together,
-each a little, and a quasi-Newton method has to find that out step by step. With ``x = x0 + S u``
+each a little, which a quasi-Newton method has to learn step by step. With ``x = x0 + S u``
 and a fixed S that amplifies what is coarse, one step in u moves large forms as readily as small
 ones; the minimum is the same. What it saves is in docs/performance.md.
 """
@@ -46,7 +46,7 @@ amplify_coarse.defvjp(_forward, _backward)
 
 
 def _amplify(image: Image, power: float, octave: int) -> Image:
-    """Add to an image's own share in S those of all coarser octaves."""
+    """Sum an image's own share in S and those of all coarser octaves."""
     share = 2 ** (octave * power) - 2 ** ((octave - 1) * power) if octave else 1.0
     height, width, _ = image.shape
     if octave == OCTAVES or height % 2 or width % 2:

@@ -38,8 +38,8 @@ RECIPE = Recipe(
         style_like_content=True, multiple=1, several=False, evaluations=(400,), margin=0.0
     ),
 )
-"""Losses are relative to the picture's own features or Gram matrices, so that layers compare: 1 is
-as far as an empty feature map, 0 is the picture."""
+"""Losses are relative to the picture's own features or Gram matrices, to be comparable between
+layers: 1 is as far as an empty feature map, 0 is the picture."""
 
 TOGETHER = 16
 """Steps between two calls of the callback where all pictures are made together."""
@@ -91,7 +91,7 @@ def reconstruct_content(
 
     Args:
       image: ``(H, W, 3)`` RGB in [0, 1].
-      layers: Layers of the network, a reconstruction each.
+      layers: Layers of the network, one reconstruction for each.
       network: A loss network or its name.
       recipe: Start, space, solver, evaluations and content normalisation.
       size: Longest side, pixels; None: the picture's own.
@@ -124,7 +124,7 @@ def reconstruct_style(
 
     Args:
       image: ``(H, W, 3)`` RGB in [0, 1].
-      layers: Layers of the network, a texture each; several in a tuple are merged into one texture.
+      layers: Layers of the network, one texture for each; a tuple of several gives one texture.
       network: As :func:`reconstruct_content`.
       recipe: Start, space, solver, evaluations, style statistic and distance.
       size: As there.
@@ -169,7 +169,7 @@ class _Task:
         return tuple(dict.fromkeys(layer for group in self.groups for layer in group))
 
     def run(self, layers: Layers) -> Run:
-        """Prepare a run that follows nothing but some layers."""
+        """Prepare a run whose loss has no other layers."""
         weights = tuple((layer, 1 / len(layers)) for layer in layers)
         content, style = self.recipe.content, self.recipe.style
         if self.term == "content":
@@ -193,7 +193,7 @@ class _Task:
         return found
 
     def together(self) -> list[Reconstruction]:
-        """Make all pictures in one program: weights of one for a picture's layers, else zero."""
+        """Make all pictures in one program: weights are one for a picture's layers, else zero."""
         run = self.run(self.layers)
         if len(run.schedule.scales) > 1 or run.method.round:
             raise ValueError("pictures are made together at one scale, and without rounds")
@@ -226,7 +226,7 @@ class _Task:
         ]
 
     def begin(self, run: Run) -> State:
-        """Begin as many times as there are pictures to make, from the same noise."""
+        """Make a starting state for each picture, all from the same noise."""
         variable = encode(jnp.asarray(run.start_image()), run.objective.space)
         state = start(run.method, variable, len(TERMS))
         count = len(self.groups)

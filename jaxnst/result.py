@@ -27,14 +27,14 @@ class Progress(NamedTuple):
       scale_evaluations: Planned for this scale.
       total_done: Evaluations in all scales so far.
       total: Planned for all scales.
-      losses: The loss and its weighted terms by name; empty before the first evaluation.
-      image: Call it for the picture as it is now, of the size asked for.
-      seconds: Spent waiting for programs and optimising, what was spent before the run was gone on
-        with included.
+      losses: The loss and its weighted terms by name, as in :class:`StylizeResult`; empty before
+        the first evaluation.
+      image: Call it for the present picture, at the size asked for.
+      seconds: Spent waiting for programs and optimising, including before the run was resumed.
       rounds: Rounds of L-BFGS that have ended in this scale, 0 for a method without.
-      checkpoint: Call it, from whichever thread, for where the run stands at that moment: all that
-        it takes to go on (``resume`` of :func:`jaxnst.stylize`). It waits for the end of a chunk,
-        and raises ValueError of a run that has failed and cannot be gone on with.
+      checkpoint: Call it, from any thread, for where the run stands at that moment (``resume`` of
+        :func:`jaxnst.stylize`). It waits for the end of a chunk, and raises ValueError if the run
+        has failed and cannot be resumed.
     """
 
     phase: Literal["compile", "optimize"]
@@ -58,8 +58,8 @@ class ScaleTiming(NamedTuple):
     Attributes:
       size: Height and width, pixels.
       compile_seconds: Spent waiting until it could begin. What was compiled or computed for it
-        while an earlier scale ran is not in here; it makes that scale's ``run_seconds`` longer.
-      run_seconds: Spent optimising, with what the callback took.
+        while an earlier scale ran is not counted; it makes that scale's ``run_seconds`` longer.
+      run_seconds: Spent optimising, the callback included.
       evaluations: Of the loss.
     """
 
@@ -75,7 +75,8 @@ class StylizeResult(NamedTuple):
     Attributes:
       image: ``(H, W, 3)`` float32 RGB in [0, 1], of the size asked for; ``(H, W, 4)`` with its
         opacity where the content is transparent.
-      losses: The loss (``total``) and its weighted terms after every step of every scale.
+      losses: The loss (``total``) and its weighted terms at every step of every scale: after the
+        step with L-BFGS, before it with Adam, whose last picture is not evaluated.
       evaluations: Of the loss, in all scales.
       restarts: Steps that were taken back because the loss rose far or was not finite.
       compile_seconds: Spent waiting for programs to be compiled and targets to be computed.

@@ -38,13 +38,13 @@ class Run:
 
     Args:
       content: ``(H, W, 3)`` RGB in [0, 1].
-      styles: Such pictures; as :class:`StyleImage` where several runs share them.
+      styles: Such pictures, or :class:`StyleImage` where several runs share them.
       network: The loss network.
       recipe: The method, as it is meant for that network.
       size: As :func:`jaxnst.stylize`.
       style_size: As there.
       seed: As there.
-      store: Of summaries of styles, where several runs share one.
+      store: Keeps summaries of styles, where several runs share one.
       remat: As there.
       guidance: Which style goes where; None: all everywhere, in equal parts.
     """
@@ -88,11 +88,11 @@ class Run:
 
     @cached_property
     def colored_like(self) -> Picture:
-        """The content as it was given, of the size of the result: whose colours others take."""
+        """The content as it was given, at the size of the result: where colours are taken from."""
         return np.clip(resize(self.given, self.schedule.size), 0, 1)
 
     def recolored(self) -> tuple[Picture, list[StyleImage]]:
-        """Return content and styles, these of the last scale's size, in the content's colours."""
+        """Return content and styles, the latter at the last scale's size, in their new colours."""
         recolor = partial(recolor_before, self.recipe.colors, content=self.colored_like)
         sizes = self.schedule.scales[-1].styles
         styles = [resize(style.image, size) for style, size in zip(self.styles, sizes, strict=True)]
@@ -103,7 +103,7 @@ class Run:
         return content, [new if s.mask is None else new.masked(s.mask) for new, s in pairs]
 
     def settings(self, started: Picture | None) -> dict[str, str]:
-        """Say in words all that decides the picture; ``started``: what it starts from, if given."""
+        """List in words all that decides the picture; ``started`` is a given start, if any."""
         return settings_of(
             self.recipe,
             self.objective.network,
@@ -117,7 +117,7 @@ class Run:
 
     @cached_property
     def tuning(self) -> Hashable:
-        """Say what the network's parameters become: those of runs that agree are the same."""
+        """Identify what becomes of the network's parameters: the same for runs that agree in it."""
         if not self.unit_means:
             return self.factors
         digests = [style.digest for style in (StyleImage(self.content), *self.styles)]
@@ -126,7 +126,7 @@ class Run:
 
     @property
     def factors(self) -> tuple[tuple[str, float], ...]:
-        """Factors of layers by which a stand-in is brought to the strength of another network."""
+        """Factors by which a stand-in's layers are made as strong as those it stands for."""
         return factors_of(self.recipe, self.objective.network.name)
 
     @property
@@ -165,13 +165,13 @@ class Run:
         return jax.tree.map(jnp.asarray, found)
 
     def style_targets(self, scale: Scale) -> dict[str, tuple[Any, ...]]:
-        """Compute what a scale's style is compared with."""
+        """Compute what the style at a scale is compared with."""
         of_style = partial(self.store.summaries, self.objective, self.params, tuning=self.tuning)
         several = [of_style(*pair) for pair in zip(self.styles, scale.styles, strict=True)]
         return mixed_styles(self.objective, several, self.mixture)
 
     def compile_loop(self, scale: Scale) -> None:
-        """Compile a scale's loop, and what shows its picture, by taking no step with it."""
+        """Compile a scale's loop, and what shows its picture, by running it for 0 steps."""
         where = self.guidance.where_shapes(self.objective, scale.inner)
         targets = blank_targets(self.objective, self.params, scale.inner, where=where)
         blank = jnp.zeros((*scale.inner, 3), jnp.float32)
@@ -181,13 +181,13 @@ class Run:
     def advance(
         self, targets: Targets, state: State, steps: int, budget: int
     ) -> tuple[State, jax.Array]:
-        """Take steps of a scale's loop; the state's solver is gone then, its picture is not."""
+        """Take steps of a scale's loop; the old state's solver is gone then, its picture is not."""
         args = (self.params, targets, self.numbers)
         counts = (jnp.asarray(steps), jnp.asarray(budget))
         return advance_over(self.objective, self.method, args, self.rates, state, *counts)
 
     def at_scale(self, scale: Scale, image: Picture, *, before: State | None = None) -> State:
-        """Make the state that a scale begins with, from a picture and the last scale's state."""
+        """Make the state that a scale begins with, from a picture and the state before, if any."""
         variable = encode(jnp.asarray(resize(image, scale.inner)), self.objective.space)
         if before is None or not self.method.carry:
             return start(self.method, variable, len(TERMS))
@@ -200,7 +200,7 @@ class Run:
         return shapes
 
     def until_stop(self, used: int) -> int:
-        """Count the evaluations of a scale until a round ends, or that fit into a chunk."""
+        """Return how many evaluations to make: until a round ends, at most a chunk."""
         stops = [CHUNK]
         if self.method.round:
             stops.append(self.method.round - used % self.method.round)
@@ -240,7 +240,7 @@ class Run:
         """Refuse losses of which none is finite: their picture is what the run started from.
 
         Args:
-          losses: After every step, infinite where no step was accepted so far.
+          losses: At every step, infinite until the first that is finite.
 
         Raises:
           ValueError: None is finite.
@@ -256,7 +256,7 @@ class Run:
     def finish(self, image: Picture) -> Picture:
         """Bring a picture to the size and the colours asked for, without margin, into [0, 1].
 
-        Of a content image with transparency, what is transparent stays, and the opacity with it.
+        What is transparent in the content stays as it was, and so does the content's opacity.
         """
         box = self.schedule.without_margin(image.shape[:2])
         shown = np.clip(resize(image, self.schedule.size, box=box), 0, 1)

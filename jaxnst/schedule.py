@@ -13,14 +13,14 @@ DISTORTION = 0.03
 """Most by which a side of a style is rounded, relative."""
 
 ROUNDING = 1e-9
-"""Relative: the root of 2 four times is not quite 4."""
+"""Relative tolerance: the fourth power of the root of 2 is not quite 4."""
 
 Size = tuple[int, int]
 """Height and width, pixels."""
 
 
 class Scale(NamedTuple):
-    """One scale: the size inside, the sizes of the style images, and the evaluations planned."""
+    """One scale: its size with the margin, the sizes of the styles, the evaluations planned."""
 
     inner: Size
     styles: tuple[Size, ...]
@@ -38,7 +38,7 @@ class Schedule(NamedTuple):
     margin: float
 
     def with_margin(self, own: Size) -> Box:
-        """Return which part of a whole picture of some size a scale shows: it and around it."""
+        """Return what a scale shows of a whole picture of some size: all, and a margin around."""
         (height, width), (h, w) = own, self.size
         above, before = self.margin * height / h, self.margin * width / w
         return -above, -before, height + above, width + before
@@ -69,8 +69,8 @@ def make_schedule(
       style_size: Longest side of the style images at the last scale; None: that of the result.
 
     Raises:
-      ValueError: If a size is not at least 16 or not that of the last scale given, or styles cannot
-        have a size of their own.
+      ValueError: If a size is below 16 or not that of the last scale given, or styles cannot have a
+        size of their own.
     """
     result = result_size(content, scales, size)
     longest = max(result)
@@ -162,7 +162,7 @@ def _style(own: Size, longest: float) -> Size:
 
 
 def _nearly(size: Size, multiple: int) -> Size:
-    """Round sides to a multiple of twice, once or half of one, the first that distorts little."""
+    """Round sides to multiples of twice, once or half of ``multiple``, whichever first fits."""
     height, width = (_nearly_side(side, multiple) for side in size)
     return height, width
 

@@ -1,4 +1,4 @@
-"""Runs of one program side by side, a lane each: what :class:`jaxnst.run.Run` does for one."""
+"""Runs of one program side by side, one lane each: what :class:`jaxnst.run.Run` does for one."""
 
 import time
 from collections.abc import Callable
@@ -28,7 +28,7 @@ class SideBySide:
     """Runs that go side by side.
 
     Args:
-      runs: One for each lane; a run that stands there twice is computed twice.
+      runs: One for each lane; a run that is listed twice is computed twice.
       mesh: Of the lanes.
     """
 
@@ -39,14 +39,14 @@ class SideBySide:
         self.numbers = apart(mesh, [run.numbers for run in runs])
         self.rates = apart(mesh, [run.rates for run in runs])
         self.params: Params = {}
-        self.before: State | None = None  # of the last scale, if anything of it is taken along
+        self.before: State | None = None  # of the last scale, if anything of it is carried over
         self.records: list[list[Picture]] = [[] for _ in runs]
         self.timings: list[ScaleTiming] = []
         self.evaluations = np.zeros(len(runs), int)
         self.restarts = np.zeros(len(runs), int)
 
     def through_all_scales(self, told: Callable[[int, int], None]) -> Picture:
-        """Run, telling after every chunk the scale and how many steps it took; return pictures."""
+        """Run, reporting scale and number of steps after every chunk; return the pictures."""
         params = self.first.tuned_parameters()
         self.params = shared(self.mesh, params)
         for run in self.runs:
@@ -63,7 +63,7 @@ class SideBySide:
         return images
 
     def _prepare(self, index: int) -> Targets:
-        """Compute a scale's targets and compile its programs, by taking no step with them."""
+        """Compute a scale's targets and compile its programs, by running them for 0 steps."""
         # Of each pair's own scale: its styles have sizes of their own.
         pairs = [(run, run.schedule.scales[index]) for run in self.runs]
         pictures = apart(self.mesh, [run.with_margin(run.content, scale) for run, scale in pairs])
@@ -119,7 +119,7 @@ class SideBySide:
         return np.asarray(self._each(_picture, self.static, None, states))
 
     def result(self, lane: int, image: Picture) -> StylizeResult:
-        """Assemble what comes of a lane, from the picture of its last scale.
+        """Assemble the result of a lane, from the picture of its last scale.
 
         Raises:
           ValueError: None of its losses was finite.

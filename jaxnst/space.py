@@ -1,7 +1,7 @@
 """Colour spaces: between an RGB image in [0, 1] and what a network or a solver works on.
 
 A loss network's preprocessing and the space in which a recipe optimises are the same kind of
-thing, a :class:`~jaxnst.config.Space`, and these two functions are the only place it is applied.
+thing, a :class:`~jaxnst.config.Space`, and only these two functions apply it.
 """
 
 from typing import TypeAlias

@@ -108,8 +108,8 @@ def _to_srgb(picture: Image.Image, profile: object) -> Image.Image:
     if picture.mode == "LAB":
         profile = ImageCms.ImageCmsProfile(ImageCms.createProfile("LAB")).tobytes()
     if isinstance(profile, bytes) and profile != srgb_profile():
-        # A profile that is damaged, or for another kind of picture, is worth less than the
-        # picture: without it then.
+        # A profile that is damaged, or for another kind of picture, is ignored: better the
+        # picture without it than none.
         with contextlib.suppress(ImageCms.PyCMSError, OSError, ValueError):
             embedded = ImageCms.ImageCmsProfile(io.BytesIO(profile))
             mode = _profile_mode(picture.mode, embedded.profile.xcolor_space.strip())
@@ -118,8 +118,8 @@ def _to_srgb(picture: Image.Image, profile: object) -> Image.Image:
                 embedded,
                 ImageCms.createProfile("sRGB"),
                 outputMode="RGB",
-                # LittleCMS' short cut for grey is up to 10 levels out where it is dark. Exact is
-                # slow, but grey is a mere table here.
+                # LittleCMS' short cut for grey is off by up to 10 levels where it is dark. The
+                # exact way is slow, but grey is only a table here.
                 flags=ImageCms.Flags.NOOPTIMIZE if mode == "L" else ImageCms.Flags.NONE,
             )
             if converted is not None:
@@ -128,7 +128,7 @@ def _to_srgb(picture: Image.Image, profile: object) -> Image.Image:
 
 
 def _profile_mode(mode: str, space: str) -> str:
-    """Name the mode in which a picture's values are those a profile of a colour space speaks of."""
+    """Name the mode into which a picture is converted for a profile of some colour space."""
     if space == "RGB" and mode not in ("CMYK", "LAB"):
         return "RGB"
     if space == "GRAY" and mode == "L":

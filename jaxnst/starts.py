@@ -1,4 +1,4 @@
-"""What an image starts from besides a picture: noise, of grey or of the styles' colours."""
+"""What an image starts from other than a picture: noise, grey or in the styles' colours."""
 
 from collections.abc import Sequence
 
@@ -48,9 +48,9 @@ def scatter_colors(
 ) -> Picture:
     """Fill a picture with pixels drawn at random from the styles.
 
-    Its colours have the mean and the covariance of the styles' mixture, as any other of its
-    statistics of single pixels, and lie in [0, 1]. style-transfer-pytorch starts from normal noise
-    of the styles' means and variances (``style_stats``), which [0, 1] truncates.
+    Its colours have the mean, the covariance and every other statistic of single pixels that the
+    styles' mixture has, and lie in [0, 1]. style-transfer-pytorch starts from normal noise of the
+    styles' means and variances (``style_stats``), which [0, 1] truncates.
 
     Args:
       key: Decides it.

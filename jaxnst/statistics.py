@@ -105,7 +105,7 @@ def moments(
 ) -> Moments:
     """Compute mean and raw second moment over positions.
 
-    They are linear in the distribution of feature vectors, so several styles are mixed here,
+    They are linear in the distribution of feature vectors, so several styles are mixed in them,
     before a covariance is formed. ``precision`` is that of the products, as in :func:`gram_matrix`;
     ``weights`` of positions sum to 1 (guided Gram matrices: Gatys et al., Controlling Perceptual
     Factors in Neural Style Transfer, CVPR 2017, eq. 5, with their weights squared).
@@ -116,7 +116,7 @@ def moments(
         return Moments(mean, _products(flat, None, how) / len(flat))
     shares = weights.reshape(-1, 1)
     mean = jnp.sum(shares * flat, axis=0, dtype=jnp.float32)
-    # Most shares are alike: rounded to 16 bits, all would be wrong in the same direction.
+    # Most shares are equal: rounded to 16 bits, all would be off in the same direction.
     greatest = jnp.max(shares)
     return Moments(mean, greatest * _products(flat, shares / greatest, how))
 
@@ -133,9 +133,9 @@ def quantile_means(
 ) -> Float[Array, "q d"]:
     """Sort every column, cut it into equal shares, and take the mean of each.
 
-    Distributions of different sizes become comparable so: the mean squared difference of two is
-    the squared Wasserstein distance in one dimension, but for what varies within a share. The
-    gradient is that with the order held fixed.
+    This makes distributions of different sizes comparable: the mean squared difference of two is
+    their squared Wasserstein distance in one dimension, apart from what varies within a share. The
+    gradient is taken with the order held fixed.
 
     Args:
       values: N values in each of D columns.
@@ -147,7 +147,7 @@ def quantile_means(
     count, columns = values.shape
     shares = jnp.full(count, 1 / count) if weights is None else weights
     order = jnp.argsort(lax.stop_gradient(values), axis=0)
-    # Sums are taken of what is left beside the mean, which keeps their rounding small.
+    # Differences from the mean are summed, which keeps rounding errors small.
     centre = jnp.sum(shares[:, None] * values, axis=0, keepdims=True, dtype=jnp.float32)
     rising = jnp.take_along_axis(values, order, axis=0) - centre
     width = shares[order]
@@ -162,15 +162,15 @@ def quantile_means(
 
 
 def gram_statistic(m: Moments) -> Float[Array, "c c"]:
-    """Take the Gram matrix divided by N as the style (Gatys et al. 2016)."""
+    """Form the Gram matrix, divided by N (Gatys et al. 2016)."""
     return m.second
 
 
 def covariance_statistic(m: Moments) -> Float[Array, "c1 c"]:
-    """Take the covariance, and the mean as one more row, as the style.
+    """Form the covariance, with the mean as one more row.
 
-    Unlike a Gram matrix, in which the mean's outer product hides most of what varies, this
-    weighs a layer's mean as one row among C + 1.
+    In a Gram matrix the outer product of the mean hides most of what varies. Here the mean is one
+    row among C + 1.
     """
     covariance = m.second - jnp.outer(m.mean, m.mean)
     return jnp.concatenate([covariance, m.mean[None]])
@@ -216,7 +216,7 @@ def _sliced(
 
 @lru_cache(maxsize=32)
 def _directions(channels: int) -> np.ndarray:
-    """Draw as many directions as there are channels, always the same ones, as columns."""
+    """Draw as many directions as there are channels, the same ones every time, as columns."""
     with jax.ensure_compile_time_eval():
         drawn = np.asarray(jax.random.normal(jax.random.key(channels), (channels, channels)))
     return drawn / np.linalg.norm(drawn, axis=0)
@@ -240,7 +240,7 @@ STATISTICS: dict[str, Statistic] = {
 * ``mean-deviation``: mean and standard deviation of every channel (Huang and Belongie 2017).
 * ``histogram``: the distribution of every channel by :func:`quantile_means`. Its squared difference
   from a style's is that from the map whose histogram has been matched (Risser et al. 2017, eq. 5),
-  but for what varies within a share.
+  apart from what varies within a share.
 * ``sliced``: the same along C fixed random directions (Heitz et al. 2021, who draw new ones for
   every step; L-BFGS needs one function).
 """
@@ -257,7 +257,7 @@ def register_statistic(
     """Add a style statistic of your own, which recipes then know by its name.
 
     Args:
-      name: Of a new one, or of one registered before, which it replaces.
+      name: A new name, or that of one registered before, which is replaced.
       function: From a feature map ``(H, W, C)`` and the weights of its positions ``(H, W)``, which
         sum to 1 (None: all alike), to an array whose shape does not depend on H and W. Pure, in
         terms of ``jax.numpy``. Styles are mixed by averaging these arrays.
@@ -308,7 +308,7 @@ def _products_forward(flat: Array, shares: Array | None, how: lax.Precision) -> 
 
 
 def _products_backward(how: lax.Precision, saved: Any, grad: GramMatrix) -> tuple[Array, Any]:
-    # One product where the derivative of F^T F by the rules is two.
+    # One product, where JAX's own derivative of F^T F takes two.
     flat, shares = saved
     both = (grad + grad.T).astype(flat.dtype)
     back = jnp.matmul(flat, both, precision=how)
@@ -317,7 +317,7 @@ def _products_backward(how: lax.Precision, saved: Any, grad: GramMatrix) -> tupl
     lengths = jnp.matmul(
         flat, grad.astype(flat.dtype), precision=how, preferred_element_type=jnp.float32
     )
-    of_shares = jnp.sum(flat * lengths, axis=1, keepdims=True)  # left out where nobody asks for it
+    of_shares = jnp.sum(flat * lengths, axis=1, keepdims=True)  # XLA drops it where it is not used
     return back * shares.astype(flat.dtype), of_shares.astype(shares.dtype)
 
 

@@ -1,8 +1,8 @@
-"""What a run's pictures are turned into before it begins: targets, and styles' summaries once only.
+"""What a run computes from its pictures before it begins: targets, and summaries of the styles.
 
 The summaries of a style follow from the style, its size, and the network's parameters. Runs that
-share a :class:`StyleStore` compute those of one style and size once. Programs are apart: one for
-the content at a size, one for a style at a size, and a small one that mixes styles and prepares
+share a :class:`StyleStore` compute those of one style and size once. There are separate programs
+for the content at a size, for a style at a size, and a small one that mixes styles and prepares
 them, whatever sizes they had.
 """
 
@@ -36,20 +36,20 @@ from jaxnst.schedule import Size
 from jaxnst.srgb import Pixels
 
 STORE_BYTES = 256 * 2**20
-"""Most that a store keeps: some hundred styles of a VGG at one size."""
+"""Most that a store keeps: about a hundred styles of a VGG at one size."""
 
 
 class StyleImage:
-    """A style image that tells itself from others by its digest.
+    """A style image, identified by its digest.
 
     Args:
-      image: ``(H, W, 3)`` RGB in [0, 1]; with a fourth channel, its opacity is a mask. It must not
-        change any more.
+      image: ``(H, W, 3)`` RGB in [0, 1]; a fourth channel, its opacity, becomes the mask. It must
+        not be changed afterwards.
 
     Attributes:
       given: Its colours as they were given.
-      image: With what is hidden in the colours around it.
-      mask: None where all counts.
+      image: The same, with hidden pixels in the colours around them.
+      mask: How much each pixel counts; None: all alike.
     """
 
     def __init__(self, image: Pixels) -> None:
@@ -66,7 +66,7 @@ class StyleImage:
         return digest_of(own)
 
     def masked(self, mask: Mask) -> "StyleImage":
-        """Return the same picture, of which less counts: what the mask says of what is seen."""
+        """Return the same picture with a mask, multiplied by its own if it has one."""
         found, size = StyleImage(self.given), self.image.shape[:2]
         found.image = self.image
         found.mask = mask if self.mask is None else sized(mask, size) * self.mask
@@ -74,10 +74,10 @@ class StyleImage:
 
 
 class StyleStore:
-    """Summaries of styles that were computed before, on the host; threads may share it.
+    """A cache of styles' summaries, on the host; threads may share it.
 
     Args:
-      most_bytes: The least recently used are dropped beyond that.
+      most_bytes: Beyond that, the least recently used are dropped.
     """
 
     def __init__(self, *, most_bytes: int = STORE_BYTES) -> None:
@@ -102,8 +102,8 @@ class StyleStore:
           objective: Its network, style layers and statistics.
           params: The network's parameters, or what a run has made of them.
           style: The style image.
-          size: That it is looked at, pixels.
-          tuning: What was made of them: equal for parameters that are.
+          size: Height and width at which it is looked at, pixels.
+          tuning: How a run has changed the parameters: equal values, equal parameters.
         """
         network = objective.network
         looked = objective.style_layers, objective.statistics
@@ -133,7 +133,7 @@ class StyleStore:
         return mine.result()
 
     def _owner(self, params: Params) -> int:
-        """Number a network's parameters, without keeping them; what is gone is forgotten."""
+        """Number a network's parameters without keeping them alive; forget those that are gone."""
         leaves = jax.tree.leaves(params)
         there = {n: r for n, r in self._owners.items() if all(ref() is not None for ref in r)}
         self._owners = there
@@ -145,7 +145,7 @@ class StyleStore:
         return number
 
     def _drop(self) -> None:
-        """Drop what was not used for longest; what is being computed stays."""
+        """Drop the least recently used until the rest fits; keep what is being computed."""
         for key in [key for key, found in self._kept.items() if found.done()][:-1]:
             if self._bytes <= self._most:
                 return
@@ -190,7 +190,7 @@ def mixed_styles(
 def target_shapes(
     objective: Objective, params: Params, size: Size, *, where: Where = EVERYWHERE
 ) -> Targets:
-    """Return the shapes of the targets of a scale of a size; nothing is computed.
+    """Return the shapes of the targets of a scale; nothing is computed.
 
     Args:
       objective: What is computed.

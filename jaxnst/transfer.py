@@ -53,13 +53,14 @@ def stylize(
       recipe: A recipe or its name.
       size: Longest side of the result, pixels; None: the recipe's size, else the content's.
       style_size: Longest side of the style images at the last scale; None: ``size``. A style is
-        never enlarged beyond its own size, but for 3 % by which its sides may be rounded.
-      style_mix: Weights of the styles, or of single layers by their names, ``""`` for all others:
+        never enlarged beyond its own size, except by rounding of its sides, at most 3 %.
+      style_mix: Weights of the styles; or such weights by layer, ``""`` for all others:
         ``{"": (1, 0), "relu1_1": (0, 1)}`` takes the finest structure from the second. None: equal
         parts.
-      masks: Regions of the content, ``(H, W)`` in [0, 1], of the content's shape and any size; soft
-        edges are kept. As many as there are styles: each style is painted in its region; with one
-        style, or one mask: that everywhere. What no mask covers has no style.
+      masks: Regions of the content, ``(H, W)`` in [0, 1], of its aspect and any size, soft edges
+        kept. With as many masks as styles, each style is painted in its region; a single style is
+        painted in all regions, and several in a single one are mixed. What no mask covers has no
+        style.
       style_masks: For each style which part of it counts; several for a single style make several
         styles of it.
       init: Picture to start from, in place of the recipe's start.
@@ -69,9 +70,9 @@ def stylize(
       every: Call it after every so many evaluations as well, counted over all scales.
       precision: How exactly the network computes: ``float32``, ``tf32`` or ``bfloat16``
         (:mod:`jaxnst.precision`); None: the network's own, ``float32`` unless configured.
-      remat: Whether to take less memory and more time: feature maps are computed anew for the
-        gradient, block by block, in place of being kept. The picture is the same to rounding.
-      resume: Where a run with the same arguments has been (``Progress.checkpoint``): it goes on
+      remat: Whether to take less memory and more time: feature maps are recomputed for the
+        gradient, block by block, instead of being kept. The picture is the same up to rounding.
+      resume: Checkpoint of a run with the same arguments (``Progress.checkpoint``): the run goes on
         from there, and ends as if it had never stopped, on a CPU to the byte.
 
     Returns:

@@ -20,8 +20,8 @@ from jaxnst.precision import map_bytes
 DETERMINISTIC = "--xla_gpu_deterministic_ops=true"
 
 MAPS = 5
-"""As many maps of a network's first layer are about in memory while it paints in one pass, or fewer
-(3 of 32 channels, XLA says, by the decoders that ship, and 4 while they look at a style)."""
+"""How many maps of the network's first layer, at most, are in memory during one pass. XLA reports 3
+(of 32 channels) with the decoders that ship, and 4 while a style is looked at."""
 
 Wanted = tuple[str, int | None] | None
 """A kind of device, and which one; None: what JAX would take by itself, or the first."""
@@ -57,7 +57,7 @@ def use_device(wanted: Wanted, *, deterministic: bool = False) -> jax.Device:
 
 
 def devices_beside(device: jax.Device, wanted: Wanted) -> list[jax.Device]:
-    """List what a batch is divided between: all devices of a kind, unless one of them was named."""
+    """List the devices that share a batch: all of a kind, unless one of them was named."""
     if wanted is not None and wanted[1] is not None:
         return [device]
     return jax.local_devices(backend=device.platform)

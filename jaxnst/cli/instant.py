@@ -46,7 +46,7 @@ FILES = ("weights", "decoders")
 
 NO_MATTER = {"content", "styles", "output", "mask", "style_mask", *FILES}
 NO_MATTER |= {"yes", "allow_local", "device", "no_cache", "quiet", "debug"}
-"""Flags of which nothing is asked when it is to be told whether a result is there already."""
+"""Flags that do not affect whether an existing result is up to date."""
 
 
 def main(arguments: Sequence[str], prog: str) -> int:

@@ -1,4 +1,4 @@
-"""What a batch has done: one line of JSON for each row, so that it can be gone on with."""
+"""What a batch has done: one line of JSON for each row, so that the batch can be resumed."""
 
 import errno
 import hashlib
@@ -18,8 +18,8 @@ class Ledger:
     """The log in a folder of results.
 
     A line is written whole, in one call, when its row has ended; a line cut short by a crash is
-    ignored. What is not in the log as done, with the same inputs and settings and its picture still
-    there, is made again.
+    ignored. A row is made again unless the log says that it is done, with the same inputs and
+    settings, and its picture is still there.
     """
 
     def __init__(self, folder: str) -> None:
@@ -51,11 +51,11 @@ class Ledger:
             return False
 
     def lanes(self, rows: Iterable[tuple[Row, str]]) -> int | None:
-        """Return how many lanes the batches last had in which rows were painted, if any was.
+        """Return how many lanes the batches of these rows last had; None if none was painted.
 
         Args:
-          rows: With the settings of each: all that run in one program. Batches that were formed of
-            more or fewer rows do not count, since nobody has the lane that it had.
+          rows: All that run in one program, each with its settings. Batches formed of more or fewer
+            rows do not count, since in them rows had other lanes.
         """
         settings = {os.path.basename(row.output): setting for row, setting in rows}
         for name, record in reversed(self.done.items()):

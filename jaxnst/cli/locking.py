@@ -12,24 +12,24 @@ from filelock import FileLock, Timeout
 from jaxnst._files import name_of
 
 PATIENCE = 1.0
-"""Seconds that a lock is waited for: others who start now look at it for a moment."""
+"""Seconds to wait for a lock: others that start now hold it for a moment while they look."""
 
 LOCK = re.compile(r"\.jaxnst-(\d+)-of-(\d+)\.lock")
 LEFT = ".jaxnst-*.tmp"
 """Files that are being written, or that a process was writing when it was killed."""
 
 OLD = 24 * 3600.0
-"""Seconds after which nobody writes any more. Not everyone who does holds a lock: a single film is
-written for hours."""
+"""Seconds after which a half-written file counts as abandoned. Not every writer holds a lock, and a
+single film can take hours."""
 
 
 @contextlib.contextmanager
 def alone_in(folder: str, shard: tuple[int, int]) -> Iterator[None]:
     """Keep other processes from the same rows of a folder of results.
 
-    The lock is the operating system's, and ends with the process that holds it, however that ends;
-    the file is but its name. Who finds nobody else at work also clears away what a killed process
-    left half-written a day or more ago.
+    The lock belongs to the operating system and ends with the process; the file only gives it a
+    name. A process that finds no other at work also deletes what a killed one left half-written a
+    day or more ago.
 
     Args:
       folder: It must be there.
@@ -61,13 +61,13 @@ def alone_in(folder: str, shard: tuple[int, int]) -> Iterator[None]:
 
 
 def _count(path: Path) -> int:
-    """Tell into how many shards the rows are divided of which a lock is held."""
+    """Return N, the number of shards, from the name of a lock."""
     found = LOCK.fullmatch(path.name)
     return int(found[2]) if found else 0
 
 
 def _is_held(path: Path, own: Path) -> bool:
-    """Tell whether another process holds a lock; one of a dead process nobody does."""
+    """Tell whether another process holds a lock; that of a dead process is free."""
     if path == own or not LOCK.fullmatch(path.name):
         return False
     lock = FileLock(path)

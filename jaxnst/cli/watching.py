@@ -196,7 +196,7 @@ def logged(progress: Progress) -> dict[str, Any]:
 
 
 class Plot:
-    """Plots the losses at the end: after every step, or of a run cut short what was heard."""
+    """Plots the losses at the end: of every step, or those reported if the run was cut short."""
 
     def __init__(self, path: str) -> None:
         self.path, self.history = path, History()

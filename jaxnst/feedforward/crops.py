@@ -24,17 +24,17 @@ from jaxnst.image import ENDINGS, image_size, load_image, resize
 from jaxnst.srgb import Pixels
 
 AHEAD = 4
-"""Batches that every process holds in readiness."""
+"""Batches that every process prepares in advance."""
 
 TRIES = 100
-"""Pictures that are tried, one after the other, in the place of one that cannot be read."""
+"""Pictures that are tried in turn in place of one that cannot be read."""
 
 MOST_CROPS = 2**60
-"""No end is further away; lengths are 64-bit numbers."""
+"""Stands for "without end": lengths are 64-bit numbers."""
 
 LEAST = 0.5
-"""A picture whose shorter side is less than this share of the crop's side is left out; one between
-the two is enlarged."""
+"""Least shorter side of a picture, as a share of the crop's side. Smaller pictures are left out;
+those between this and the crop's side are enlarged."""
 
 
 @dataclass(frozen=True)

@@ -24,9 +24,9 @@ def initial_parameters(
 
     Args:
       shapes: Of the parameters by flat name, ``conv1/kernel`` with the outputs last.
-      seed: Decides.
-      factors: What parameters are multiplied by, by flat name; a last kernel that begins small
-        gives pictures of an even grey, from where all colours are near.
+      seed: Decides the draw.
+      factors: What parameters are multiplied by, by flat name. A small last kernel makes the first
+        pictures an even grey, from which no colour is far.
 
     Returns:
       Parameters by layer, float32.

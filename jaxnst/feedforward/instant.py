@@ -61,7 +61,7 @@ def instant(
 
     Raises:
       FileNotFoundError: If the file of decoders is not there.
-      TypeError: If a picture or a mask is none of floats.
+      TypeError: If a picture or a mask holds integers.
       ValueError: If a picture has the wrong shape or values, or is too small, or an argument is
         out of range, or the network has no decoder for a level, or the file holds none of its.
       KeyError: If there is no network or layer of a name.
@@ -85,7 +85,7 @@ def style_images(styles: ArrayLike | Sequence[ArrayLike]) -> list[StyleImage]:
     """Check style images, one or several.
 
     Raises:
-      TypeError: If one is none of floats.
+      TypeError: If one holds integers.
       ValueError: If there is none, or one has the wrong shape or values.
     """
     return [

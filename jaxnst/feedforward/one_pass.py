@@ -94,7 +94,7 @@ class OnePass:
           masks: As :func:`instant`, the same for all.
 
         Raises:
-          TypeError: If a picture or a mask is none of floats.
+          TypeError: If a picture or a mask holds integers.
           ValueError: If one cannot be used, or they differ in size.
         """
         wholes = [StyleImage(check_picture("content", c, opacity=True)) for c in contents]

@@ -47,7 +47,7 @@ def holds_record(path: AnyPath) -> bool:
 
 
 def holds_quality(path: AnyPath) -> bool:
-    """Tell whether a file of this name is smaller the less of the picture is to be kept.
+    """Tell whether the format is lossy and takes a quality setting.
 
     Raises:
       ValueError: The ending is not one of ``ENDINGS``.

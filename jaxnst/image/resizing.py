@@ -15,7 +15,7 @@ SHAPE = 0.02
 """Most by which the aspects of two sizes of one shape differ, relative."""
 
 LEAST_ALPHA = 1e-3
-"""Where less is left of a resized picture, its colour is no longer told from its alpha."""
+"""Below this alpha, the colour of a resized picture is not recovered by dividing by the alpha."""
 
 
 def resize(image: npt.ArrayLike, size: tuple[int, int], *, box: Box | None = None) -> Pixels:

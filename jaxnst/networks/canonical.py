@@ -73,8 +73,8 @@ def _backward(
         _, kernel_vjp = jax.vjp(partial(plain_conv, seen, how, x), kernel)
         grad_kernel = kernel_vjp(grad)[0]
     around = jnp.pad(grad, [(0, 0), (cut[0], cut[0]), (cut[1], cut[1]), (0, 0)])
-    # Or those zeros would become margin of this convolution, which is then none that keeps height
-    # and width.
+    # Without the barrier XLA makes those zeros part of the convolution's margin, which then no
+    # longer keeps height and width, and is slower.
     apart: Array = lax.optimization_barrier(around)  # type: ignore[no-untyped-call]
     full = (kernel.shape[0] - 1 - margin[0], kernel.shape[1] - 1 - margin[1])
     flipped = jnp.swapaxes(kernel[::-1, ::-1], 2, 3)

@@ -1,9 +1,9 @@
-"""Looking at feature maps block by block, to compute those of a block anew for its gradient.
+"""Evaluate feature maps block by block, recomputing each block in the backward pass.
 
-The backward pass of a network needs all its feature maps. Here it gets a block's input only, and
-computes the block's maps once more when it arrives there: some more work for a fraction of the
-memory. What the loss makes of a feature map is computed within the block too, since its
-gradient needs the map as well.
+The backward pass of a network needs all its feature maps. Here only each block's input is kept, and
+the block's maps are computed again when the backward pass reaches it: some more work for a fraction
+of the memory. What the loss computes from a feature map belongs to the block too, since its
+gradient needs the map as well. The last block, whose gradient follows at once, is not recomputed.
 
 ``jax.checkpoint`` will not do: XLA for CPUs drops the barriers that it relies on, sees that the
 same thing is computed twice, and keeps the first result after all.
