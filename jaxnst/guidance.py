@@ -198,8 +198,8 @@ def make_guidance(
     for i, style in enumerate(parts, 1):
         if style.mask is not None and style.mask.max() < VISIBLE:
             raise ValueError(
-                f"style {i} is transparent everywhere its mask says, or has none: nothing to "
-                "paint like"
+                f"style {i} is transparent everywhere, or wherever its mask counts: give another "
+                "picture or mask"
             )
     found = tuple(check_mask(f"mask {i}", mask, size) for i, mask in enumerate(masks, 1))
     for i, mask in enumerate(found, 1):

@@ -300,7 +300,7 @@ def test_pictures_of_nothing_are_refused(network, cut_out):
     empty = np.concatenate([CONTENT, np.zeros((36, 48, 1), np.float32)], axis=-1)
     with pytest.raises(ValueError, match="content image is transparent everywhere"):
         jaxnst.stylize(empty, STYLES[0], **given)
-    with pytest.raises(ValueError, match="style 2 is transparent everywhere"):
+    with pytest.raises(ValueError, match="style 2 is transparent everywhere, or wherever its mask"):
         jaxnst.stylize(CONTENT, [STYLES[0], empty], **given)
     hidden = np.zeros((36, 48), np.float32)
     hidden[:, :10] = 1
