@@ -24,9 +24,9 @@ def unknown(what: str, name: str, known: Collection[str], *, within: str = "", o
     """Say that nothing goes by a name, what comes nearest to it, and what there is.
 
     Args:
-      what: That is asked for, such as ``layer``.
-      name: That is not known.
-      known: Names that are; of very many the first and the last are listed.
+      what: Kind of thing that is asked for, such as ``layer``.
+      name: The unknown name.
+      known: Names that are known; of very many, the first and the last are listed.
       within: Put before the name.
       of: Put after it.
     """
@@ -39,7 +39,7 @@ def unknown(what: str, name: str, known: Collection[str], *, within: str = "", o
 
 
 def lookup(what: str, name: str, table: Mapping[str, T]) -> T:
-    """Return what a table has by a name, or raise ValueError with the names that it knows."""
+    """Return a table's entry of some name, or raise ValueError with the names that it has."""
     if name not in table:
         raise ValueError(unknown(what, name, table))
     return table[name]

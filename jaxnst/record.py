@@ -1,7 +1,7 @@
 """How a picture was made: what it takes to make it again, as JSON text that travels in its file.
 
 A record holds names without their folders, digests and settings; no path, no date, no machine. Text
-from a file is taken for hostile: bounded before it is parsed, checked field by field after.
+from a file is treated as hostile: bounded before it is parsed, checked field by field after.
 """
 
 import dataclasses
@@ -37,7 +37,7 @@ MAX_SOURCE = 2**31
 """Longest file that is digested, bytes."""
 
 MOST = 2**53
-"""Greatest whole number: beyond it not every reader of JSON keeps them exact."""
+"""Greatest whole number: beyond it, not every reader of JSON is exact."""
 
 Value: TypeAlias = str | int | float | bool
 Argument: TypeAlias = Value | tuple[Value, ...]
