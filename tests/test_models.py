@@ -20,6 +20,8 @@ from jaxnst.feedforward import (
     paint_frames,
     save_model,
 )
+from jaxnst.feedforward.perceptual import grid_loss
+from jaxnst.image import load_image
 
 PICTURE = np.random.default_rng(1).uniform(0, 1, (32, 40, 3)).astype(np.float32)
 
@@ -61,6 +63,15 @@ def test_a_model_that_ships_paints_and_has_a_card(name):
     # Of colours of its own, with contrast, and what was light and dark is not lost.
     assert np.abs(painted - photo).mean() > 0.1 < painted.std()
     assert not np.allclose(painted, np.asarray(apply_model(found, photo[::-1])), atol=0.1)
+
+
+@pytest.mark.parametrize("name", bundled_models())
+def test_a_model_that_ships_weaves_no_grid(name):
+    found = load_model(name)
+    photo = load_image(Path(__file__).parents[1] / "examples/content.jpg")
+    painted = apply_model(found, photo)
+    levels = 255 * np.sqrt(grid_loss(painted, period=found.module.stride))
+    assert levels < 1, "deviation of the average cell from its mean, levels of 255"
 
 
 # Files.
@@ -190,7 +201,7 @@ def test_frames_are_painted_as_pictures_are():
         (np.zeros((32, 40, 3), np.uint8), TypeError, "dtype uint8, expected floating point"),
         (np.zeros((32, 40), np.float32), ValueError, r"shape \(32, 40\), expected"),
         (np.zeros((0, 32, 40, 3), np.float32), ValueError, "shape"),
-        (np.full((32, 40, 3), np.nan, np.float32), ValueError, "outside"),
+        (np.full((32, 40, 3), np.nan, np.float32), ValueError, "not finite"),
         (np.full((32, 40, 3), 2, np.float32), ValueError, "divide 8-bit values by 255"),
         (np.zeros((7, 40, 3), np.float32), ValueError, "40x7, expected at least 8 pixels"),
     ],
