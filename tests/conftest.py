@@ -22,6 +22,13 @@ def pytest_runtest_setup(item):
         pytest.skip(f"needs a GPU: JAX runs on {jax.default_backend()}")
 
 
+@pytest.fixture(autouse=True, scope="module")
+def few_programs():
+    """Drop the programs of a module: all of them have more mappings than Linux allows a process."""
+    yield
+    jax.clear_caches()
+
+
 def _installed(*names):
     return any(importlib.util.find_spec(name) for name in names)
 

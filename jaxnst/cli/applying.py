@@ -175,9 +175,10 @@ class Work:
 
     def picture(self, row: Row, picture: Pixels, model: "Model", device: "jax.Device") -> None:
         """Paint and save a picture; its transparency stays where the file can hold it."""
-        from jaxnst.cli.device import refuse_too_large
+        from jaxnst.cli.device import forget_programs, refuse_too_large
         from jaxnst.feedforward import apply_model
 
+        forget_programs()
         module = model.module
         refuse_too_large(picture.shape[:2], module.widths[0], device, precision=module.precision)
         seen = fill_hidden(picture) if picture.shape[2] == 4 else picture

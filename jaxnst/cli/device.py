@@ -17,6 +17,9 @@ from jaxnst.cli.messages import amount, shape
 from jaxnst.config import Precision
 from jaxnst.precision import map_bytes
 
+MAPPINGS, MOST_MAPPINGS = "/proc/self/maps", "/proc/sys/vm/max_map_count"
+"""Of Linux: the parts of this process's memory, and how many there may be."""
+
 DETERMINISTIC = "--xla_gpu_deterministic_ops=true"
 
 MAPS = 5
@@ -87,6 +90,22 @@ def describe(device: jax.Device) -> str:
     if device.platform == "cpu":
         return f"cpu ({os.cpu_count()} cores)"
     return f"{device.platform}:{device.id} ({device.device_kind})"
+
+
+def forget_programs() -> None:
+    """Drop all compiled programs if Linux has little room for more of them.
+
+    Those of a CPU take parts of memory (mappings), a thousand for a new size of a picture in
+    ``jaxnst-run``: where there are more than ``vm.max_map_count``, 65530 as a rule, the process
+    crashes. What is needed again comes from the cache folder.
+    """
+    try:
+        most = int(Path(MOST_MAPPINGS).read_text("ascii"))
+        there = Path(MAPPINGS).read_bytes().count(b"\n")
+    except (OSError, ValueError):
+        return  # another system
+    if there > most / 2:
+        jax.clear_caches()  # type: ignore[no-untyped-call]
 
 
 def keep_programs(tell: Callable[[str], None]) -> None:

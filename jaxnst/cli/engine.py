@@ -11,7 +11,7 @@ from typing import NamedTuple, Protocol
 import jax
 
 from jaxnst import batch
-from jaxnst.cli.device import devices_beside
+from jaxnst.cli.device import devices_beside, forget_programs
 from jaxnst.cli.job import open_network, refuse_too_large, runs_side_by_side
 from jaxnst.config import Recipe
 from jaxnst.guidance import StyleMix
@@ -100,6 +100,7 @@ class LocalEngine:
         def callback(progress: batch.BatchProgress) -> None:
             tell(f"{progress.done}/{progress.total} evaluations")
 
+        forget_programs()
         try:
             return [
                 *batch.stylize_batch(

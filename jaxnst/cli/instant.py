@@ -233,9 +233,11 @@ def _painter(
     masks = [_read(files, source, least=1) for source in flags.mask]
     style_masks = [_read(files, source, least=1) for source in flags.style_mask]
     one_pass, device = _prepare(flags, styles, style_masks, messages)
+    from jaxnst.cli.device import forget_programs
 
     def paint(row: Row, picture: Pixels) -> None:
         begin = time.perf_counter()
+        forget_programs()
         _check_memory(flags, picture, styles, one_pass, device)
         painted = one_pass.paint([picture], masks=masks)[0]
         save_picture(row.output, painted, **save_options(flags))
