@@ -19,6 +19,7 @@ import train_process
 
 from jaxnst.cli.stopping import Stopped
 from jaxnst.feedforward import Model, apply_model, load_model, save_model
+from jaxnst.feedforward.checkpoints import MARK
 from jaxnst.feedforward.initial import initial_parameters
 from jaxnst.image import load_image, save_image
 
@@ -213,6 +214,34 @@ def test_a_run_of_which_no_checkpoint_could_be_written_ends_with_a_network(call,
     assert sorted(os.listdir()) == ["m.safetensors", "photos", "style.png"]
 
 
+def test_a_training_that_is_stopped_before_a_step_leaves_nothing(call, monkeypatch):
+    def stoppable(work):
+        threading.Thread(target=work, daemon=True).start()
+        while not Path("m-checkpoint/jaxnst-training.txt").exists():
+            time.sleep(0.002)
+        raise Stopped(signal.SIGINT)
+
+    def leave(status):
+        ended.append((status, os.path.exists("m-checkpoint")))
+        raise SystemExit(status)
+
+    ended = []
+    monkeypatch.setattr("jaxnst.cli.training.stoppable", stoppable)
+    monkeypatch.setattr("jaxnst.cli.training.leave", leave)
+    monkeypatch.setattr("jaxnst.cli.training._trained", lambda *_: time.sleep(1))  # it compiles
+    given = (*GIVEN, "-o", "m.safetensors", "--steps", "1", *TINY, "--samples", "0")
+    assert call(*given)[0] == 130 and ended == [(130, False)]
+
+
+def test_no_picture_is_taken_for_one_of_a_training_without_a_step(call):
+    Path("m-checkpoint").mkdir()
+    Path("m-checkpoint", MARK).write_text("as it says\n")
+    photo = Path("photos/plot.png")
+    save_image(photo, helpers.picture(48, 64))
+    status, _, err = call(*GIVEN, "-o", "m.safetensors", *TINY, "--plot", str(photo))
+    assert status == 2 and f"--plot {photo} would overwrite a picture to train on" in err, err
+
+
 def test_names_that_are_no_text_give_a_model_that_can_be_read(call, monkeypatch):
     style, output = os.fsdecode(b"caf\xe9.png"), os.fsdecode(b"m\xe9.safetensors")
     try:
@@ -252,6 +281,7 @@ REFUSED = [
     (("--checkpoint", "photos"), 1, "photos holds other files than checkpoints"),
     (("--plot", "plot.txt"), 1, "plot.txt has the ending .txt"),
     (("--log", "style.png"), 2, "--log style.png would overwrite a file given"),
+    (("--checkpoint", "-"), 2, "--checkpoint -: nothing but a picture goes to standard output"),
     (("--log", "-"), 2, "--log -: nothing but a picture goes to standard output: use another name"),
     (("--log", "m-samples.png"), 2, "--log m-samples.png is the file of --samples too"),
     (("--recipe", "gatys"), 2, "--recipe: unknown recipe 'gatys': did you mean 'gatys2016'"),

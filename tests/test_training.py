@@ -1,5 +1,6 @@
 """Training: its settings, its steps, and that a run that goes on is a run that never stopped."""
 
+import errno
 import math
 import os
 import shutil
@@ -276,6 +277,23 @@ def test_where_the_newest_checkpoint_is_damaged_the_one_before_is_gone_on_from(t
     keeper.close()
     assert equal(again.params, whole.params)
     assert keeper.last == SETTINGS.steps
+
+
+def test_a_checkpoint_that_cannot_be_read_now_is_not_taken_for_damaged(tmp_path, monkeypatch):
+    keeper = Checkpoints(tmp_path / "kept", WORDS, seconds=0)
+    keeper.due = lambda: True
+    trained(keeper=keeper, stop=after(2))
+    keeper.close()
+
+    def restore(*_, **__):
+        raise OSError(errno.EMFILE, "Too many open files")
+
+    keeper = Checkpoints(tmp_path / "kept", WORDS)
+    monkeypatch.setattr(keeper._manager, "restore", restore)
+    with pytest.raises(OSError, match="Too many open files"):
+        trained(keeper=keeper)
+    keeper.close()
+    assert {"1", "2"} <= {path.name for path in (tmp_path / "kept").iterdir()}
 
 
 def test_a_checkpoint_that_finds_no_room_is_tried_later_and_leaves_nothing(tmp_path):

@@ -77,16 +77,19 @@ def check_beside(
     for name in names:
         if path := getattr(flags, name):
             flag = f"--{name.replace('_', '-')}"
-            if path == STREAM:
-                raise UsageError(
-                    f"{flag} -: nothing but a picture goes to standard output: {OTHER}"
-                )
+            refuse_stream(flag, path)
             named.append((flag, path))
             try:
                 BESIDE[name](path)
             except ModuleNotFoundError as error:
                 raise UsageError(f"{flag}: {error}") from error
     return named
+
+
+def refuse_stream(flag: str, path: str) -> None:
+    """Refuse standard output where a file is named."""
+    if path == STREAM:
+        raise UsageError(f"{flag} -: nothing but a picture goes to standard output: {OTHER}")
 
 
 def refuse_meeting(named: Sequence[tuple[str, str]], sources: Sequence[str]) -> None:

@@ -22,7 +22,7 @@ from jaxnst.cli.flags import (
 )
 from jaxnst.cli.inputs import tell_of_small_style
 from jaxnst.cli.messages import Messages, hush_xla
-from jaxnst.cli.outputs import check_beside, refuse_meeting
+from jaxnst.cli.outputs import check_beside, refuse_meeting, refuse_stream
 from jaxnst.cli.parser import (
     add_options,
     add_recipe,
@@ -113,6 +113,7 @@ def _check_outputs(flags: argparse.Namespace) -> list[tuple[str, str]]:
         flags.checkpoint_kept = False
     else:
         flags.checkpoint_kept = True
+        refuse_stream("--checkpoint", flags.checkpoint)
     parent = os.path.dirname(os.path.abspath(flags.checkpoint))
     if not os.path.isdir(parent):
         raise UsageError(f"--checkpoint: folder {name_of(parent)} does not exist: make it")
@@ -131,14 +132,15 @@ def _pictures(
     flags: argparse.Namespace, outputs: list[tuple[str, str]], messages: Messages
 ) -> "tuple[Pictures, tuple[Pixels, ...]]":
     """Find what there is to train on, and the pictures of the sample sheet."""
+    from jaxnst.feedforward.checkpoints import has_begun
     from jaxnst.feedforward.crops import find_pictures
 
     if missing := [name for name in NEEDED if not _installed(name)]:
         raise UsageError(f"training needs {' and '.join(missing)}: pip install 'jaxnst[train]'")
-    flags.begun = os.path.isdir(flags.checkpoint) and bool(os.listdir(flags.checkpoint))
-    # Only of a training that has begun are there any of its own; of one that has ended, its sheet.
-    ended = os.path.isfile(flags.output)
-    own = [path for flag, path in outputs if flags.begun or (ended and flag == "--samples")]
+    flags.begun = has_begun(flags.checkpoint)
+    # Only of a training that has begun are there any of its own; of one before, there is its sheet.
+    before = os.path.isfile(flags.output) or os.path.isdir(flags.checkpoint)
+    own = [path for flag, path in outputs if flags.begun or (before and flag == "--samples")]
     found = find_pictures(flags.images, side=flags.crop, without=own)
     _refuse_overwriting(found, outputs)
     if found.broken:

@@ -24,7 +24,7 @@ from jaxnst.cli.train import Given
 from jaxnst.cli.train_task import LAST, Task, make_task
 from jaxnst.cli.train_watch import Watch
 from jaxnst.config import Recipe
-from jaxnst.feedforward.checkpoints import Checkpoints
+from jaxnst.feedforward.checkpoints import Checkpoints, clear_unused
 from jaxnst.feedforward.crops import batches
 from jaxnst.feedforward.models import painted, save_model
 from jaxnst.feedforward.settings import Training
@@ -69,6 +69,7 @@ def _until_stopped(
       Stopped: There has been no step yet, in no process.
     """
     enough, done = threading.Event(), Future[tuple[Task, Trained]]()
+    is_new = not os.path.isdir(flags.checkpoint)
     with contextlib.closing(Watch(flags, given, messages)) as watch:
 
         def work() -> None:
@@ -82,6 +83,7 @@ def _until_stopped(
             stoppable(work)
         except Stopped as stop:
             if watch.last is None and not flags.begun:
+                clear_unused(flags.checkpoint, is_new=is_new)
                 raise
             status = stop.status
             enough.set()

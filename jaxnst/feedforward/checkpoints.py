@@ -102,6 +102,7 @@ class Checkpoints:
         One that is damaged is deleted, with a warning, where there is an older one that is not.
 
         Raises:
+          OSError: One cannot be read now, whatever it holds.
           ValueError: It is a run with other settings, or there are none but damaged checkpoints.
         """
         damaged: dict[int, Damaged] = {}
@@ -184,11 +185,7 @@ class Checkpoints:
     def close(self) -> None:
         """Write no more; where nothing was written, leave no folder that was not there before."""
         self._manager.close()
-        with contextlib.suppress(OSError):
-            if os.listdir(self.folder) == [MARK]:
-                os.unlink(os.path.join(self.folder, MARK))
-                if self._is_new:
-                    os.rmdir(self.folder)
+        clear_unused(self.folder, is_new=self._is_new)
 
     def _clear(self) -> None:
         """Delete what was begun and not finished: it takes room."""
@@ -200,11 +197,37 @@ class Checkpoints:
         composite = self._orbax.args.Composite(**{item: how})
         found, trouble = _tried(lambda: self._manager.restore(step, args=composite)[item])
         if trouble is not None:
-            raise self._damaged(trouble)
+            raise trouble if _is_passing(trouble) else self._damaged(trouble)
         return found
 
     def _damaged(self, error: Exception) -> Damaged:
         return Damaged(f"{name_of(self.folder)} is damaged ({reason(error)[:80]}): {AGAIN}")
+
+
+def has_begun(folder: AnyPath) -> bool:
+    """Tell whether a folder holds anything beside what says that it is one for checkpoints."""
+    return os.path.isdir(folder) and any(name != MARK for name in os.listdir(folder))
+
+
+def clear_unused(folder: AnyPath, *, is_new: bool) -> None:
+    """Leave nothing in a folder to which no checkpoint was written.
+
+    Args:
+      folder: Its path.
+      is_new: Whether it was not there before: then it goes too.
+    """
+    with contextlib.suppress(OSError):
+        if os.listdir(folder) == [MARK]:
+            os.unlink(os.path.join(folder, MARK))
+            if is_new:
+                os.rmdir(folder)
+
+
+def _is_passing(error: Exception) -> bool:
+    """Tell an error of the machine, which says nothing of the file, from one of the file."""
+    if isinstance(error, OSError):
+        return error.errno is not None and error.errno not in (errno.ENOENT, errno.ENOTDIR)
+    return isinstance(error, MemoryError) or "RESOURCE_EXHAUSTED" in str(error)
 
 
 def _tried(work: Callable[[], Any]) -> tuple[Any, Exception | None]:
