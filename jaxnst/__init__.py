@@ -20,7 +20,7 @@ from jaxnst.recipes import get_recipe
 
 if TYPE_CHECKING:
     from jaxnst import notebook
-    from jaxnst.batch import BatchProgress, stylize_batch
+    from jaxnst.batch import BatchProgress, PairsError, stylize_batch
     from jaxnst.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
     from jaxnst.distances import register_distance, style_loss
     from jaxnst.feedforward import Model, apply_model, bundled_models, load_model, save_model
@@ -38,6 +38,7 @@ __all__ = [
     "Checkpoint",
     "LossNetwork",
     "Model",
+    "PairsError",
     "Progress",
     "Recipe",
     "Record",
@@ -76,7 +77,7 @@ __all__ = [
 # Importing JAX takes a second or two: whoever only asks the command line for help, or loads a
 # picture, does not wait for it. The names are the ones imported above for type checkers.
 _MODULES = {
-    "jaxnst.batch": ("BatchProgress", "stylize_batch"),
+    "jaxnst.batch": ("BatchProgress", "PairsError", "stylize_batch"),
     "jaxnst.checkpoint": ("Checkpoint", "load_checkpoint", "save_checkpoint"),
     "jaxnst.distances": ("register_distance", "style_loss"),
     "jaxnst.feedforward": ("Model", "apply_model", "bundled_models", "load_model", "save_model"),

@@ -10,6 +10,9 @@ T = TypeVar("T")
 LISTED = 40
 """Most names that a message lists."""
 
+OVERSHOOT = 0.25
+"""By how much pictures in [0, 1] may be beyond it where they were resampled: beside edges."""
+
 MOST = 1e30
 """Losses are float32, which end at 3e38: what is multiplied by more has no finite loss."""
 
@@ -30,12 +33,14 @@ def unknown(what: str, name: str, known: Collection[str], *, within: str = "", o
       within: Put before the name.
       of: Put after it.
     """
-    near = difflib.get_close_matches(name, known, 1, 0.4)
+    # Whatever was given: a name that is no string is like none that is known.
+    near = difflib.get_close_matches(name, known, 1, 0.4) if isinstance(name, str) else []
     hint = f"did you mean {near[0]!r}? " if near else ""
     listed = list(known)
     if len(listed) > LISTED:
         listed[LISTED // 2 : -LISTED // 2] = ["..."]
-    return f"unknown {what} {within + name!r}{of}: {hint}known are {', '.join(listed)}"
+    asked = within + name if within else name
+    return f"unknown {what} {asked!r}{of}: {hint}known are {', '.join(listed)}"
 
 
 def lookup(what: str, name: str, table: Mapping[str, T]) -> T:
@@ -71,8 +76,9 @@ def unit_range(name: str, least: float, greatest: float) -> None:
     if not math.isfinite(least + greatest):
         raise ValueError(f"{name} has values that are not finite, expected values in [0, 1]")
     if not (least >= 0 and greatest <= 1):
-        little = least > -1 and greatest < 2  # resampling goes beyond what it was given
-        what = "clip them" if little else "divide 8-bit values by 255"
+        what = "divide 8-bit values by 255"
+        if greatest <= 1 + OVERSHOOT:
+            what = "clip them" if least >= -OVERSHOOT else "bring values in [-1, 1] to [0, 1]"
         raise ValueError(f"{name} has values outside [0, 1]: {what}")
 
 

@@ -250,7 +250,8 @@ class Run:
             raise ValueError(
                 f"no step had a finite loss and gradient with content weight {content.weight:g}, "
                 f"style weight {style.weight:g} and tv weight {tv.weight:g}, expected what float32 "
-                "holds (below 3e38): give smaller weights"
+                "holds (below 3e38): give smaller weights, or other parameters of the network or "
+                "another statistic if theirs are not finite"
             )
 
     def finish(self, image: Picture) -> Picture:

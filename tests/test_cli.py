@@ -428,11 +428,15 @@ def test_a_picture_to_start_from_is_loaded(painted):
     np.testing.assert_array_equal(asked["init"], load_image("other.png"))
 
 
-def test_a_picture_to_start_from_of_another_shape_is_given_notice_of(painted):
+def test_a_picture_to_start_from_of_another_shape_is_given_notice_of(painted, folder):
     for size, expected in (((60, 40), 1), ((61, 80), 0), ((90, 120), 0)):
         save_image("start.png", helpers.picture(*size))
         err = painted("-o", "out.png", "--init", "start.png")[2]
-        assert err.count("of another shape than content.png: it is stretched to that") == expected
+        assert err.count("shape than the result, 64x48: it is stretched to that") == expected
+    save_image("start.png", helpers.picture(64, 64))  # of a recipe's own shape
+    (folder / "square.toml").write_text('base = "default"\n[scales]\naspect = 1.0\n')
+    err = painted("-o", "out.png", "--init", "start.png", "--recipe", "square.toml")[2]
+    assert "of another shape" not in err
 
 
 def test_small_pictures_are_given_notice_of(painted):
@@ -746,6 +750,19 @@ def stop(folder, given, picture):
     assert (folder / "out.jpg").read_bytes() != picture
     assert load_image(folder / "out.jpg").shape == (46, 61, 3)
     assert not list(folder.glob(".jaxnst*"))
+
+
+def test_programs_are_dropped_before_there_is_no_room_for_more(monkeypatch, tmp_path):
+    maps, most, dropped = tmp_path / "maps", tmp_path / "most", []
+    monkeypatch.setattr(device, "MAPPINGS", maps)
+    monkeypatch.setattr(device, "MOST_MAPPINGS", most)
+    monkeypatch.setattr("jax.clear_caches", lambda: dropped.append(len(maps.read_text())))
+    device.forget_programs()  # there are no such files
+    most.write_text("10\n")
+    for count in (5, 6):
+        maps.write_text("x\n" * count)
+        device.forget_programs()
+    assert dropped == [12]
 
 
 def test_an_unwritable_cache_is_a_notice(monkeypatch, tmp_path):

@@ -255,6 +255,20 @@ def test_an_error_in_a_batch_costs_only_that_batch(batched, monkeypatch):
     assert status == 1 and len(out.split()) == 4 and "the device is gone" in err
 
 
+def test_a_batch_whose_program_fails_is_not_tried_for_every_row(batched, painted, monkeypatch):
+    from jaxnst import batch as batches
+
+    def broken(*arguments, only, **more):
+        tried.append(len(only))
+        raise RuntimeError("the device is gone")
+
+    tried = []
+    monkeypatch.setattr(batches, "stylize_batch", broken)
+    status, out, err = batched(*FOLDERS, *SMALL)
+    assert (status, out) == (1, "") and err.count("failed: RuntimeError: the device is gone") == 6
+    assert tried == [6, 3, 1, 2, 1]
+
+
 def test_a_row_that_fails_in_a_batch_costs_only_itself(batched, painted, monkeypatch):
     """The others come out as if it had not failed, to the byte."""
     from jaxnst import batch as batches
@@ -378,9 +392,9 @@ def painted(monkeypatch):
     """Rows of every batch that is painted, and its lanes."""
     seen, plain = [], work.Work.paint
 
-    def watch(self, batch, loaded):
+    def watch(self, batch, loaded, *more):
         seen.append(([batch.tasks[lane].row.output for lane in loaded], batch.lanes))
-        return plain(self, batch, loaded)
+        return plain(self, batch, loaded, *more)
 
     monkeypatch.setattr(work.Work, "paint", watch)
     return seen

@@ -103,6 +103,12 @@ def test_tv_of_a_line_of_one_colour_is_zero(kind, shape):
     assert total_variation(jnp.full(shape, 0.5), kind=kind) == 0
 
 
+@pytest.mark.parametrize("shape", [(1, 8, 3), (8, 1, 3)])
+def test_tv_of_a_line_is_that_of_its_direction(shape):
+    ramp = jnp.broadcast_to(jnp.linspace(0, 1, 8).reshape(*shape[:2], 1), shape)
+    assert total_variation(ramp, kind="squared") == pytest.approx((1 / 7) ** 2, 1e-5)
+
+
 def test_tv_of_a_checkerboard():
     board = checkerboard(5, 7)
     np.testing.assert_allclose(total_variation(board), 2, rtol=1e-6)

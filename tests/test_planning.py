@@ -9,7 +9,7 @@ import jax
 import pytest
 
 from jaxnst import planning
-from jaxnst.config import Scales, Solver, Space
+from jaxnst.config import Scales, Solver, Space, Style
 from jaxnst.footprint import loop_footprint
 from jaxnst.networks.registry import init_network
 from jaxnst.optimize import advance
@@ -120,6 +120,17 @@ def test_maps_of_sixteen_bits_spare_nothing_on_a_cpu():
     recipe, size = get_recipe("default"), (128, 128)
     low = init_network("vgg19-lite").configure(precision="bfloat16")
     cost = planning.cost_of(recipe, low)
+    found = loop_footprint(recipe, low, size, remat=False)
+    assert math.prod(size) * cost.loop_bytes + cost.fixed_bytes == pytest.approx(found, rel=0.2)
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize("statistic", ["covariance", "histogram"])
+def test_memory_of_a_loop_of_sixteen_bits_is_what_xla_accounts_for(statistic):
+    recipe, size = get_recipe("default"), (128, 128)
+    recipe = dataclasses.replace(recipe, style=Style(statistic=statistic, distance="mean"))
+    low = init_network("vgg19-lite").configure(precision="bfloat16")
+    cost = planning.cost_of(recipe, low, value_bytes=2)
     found = loop_footprint(recipe, low, size, remat=False)
     assert math.prod(size) * cost.loop_bytes + cost.fixed_bytes == pytest.approx(found, rel=0.2)
 

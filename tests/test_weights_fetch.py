@@ -228,7 +228,8 @@ def test_fetch_list_verify_and_show(server, capsys):
 def test_show_prints_nothing_that_could_steer_a_terminal(tmp_path, capsys):
     path = tmp_path / "odd.safetensors"
     values = {"a\x1b[31m/kernel": np.zeros(3, np.float32)}
-    write_parameters(path, values, metadata={"name": "\x1b]0;owned\x07\nname: other"})
+    facts = {"name": "\x1b]0;owned\x07\nname: other", "\x1b[31m\nname: x": "y"}
+    write_parameters(path, values, metadata=facts)
     assert main(["weights", "show", str(path)]) == 0
     shown = capsys.readouterr().out
     assert "owned" in shown and all(c.isprintable() for c in shown.replace("\n", ""))

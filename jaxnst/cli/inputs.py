@@ -134,17 +134,18 @@ def tell_of_sizes(
             f"{shown(flags.content)} is transparent, which {shown(output)} cannot be: the result "
             "is laid on white; .png, .webp and .tif keep it"
         )
-    size = max(pictures.schedule(recipe, flags.size, flags.style_size).size)
+    result = pictures.schedule(recipe, flags.size, flags.style_size).size
+    size = max(result)
     height, width = pictures.content.shape[:2]
     if max(height, width) < size:
         messages.notice(
             f"{shown(flags.content)} is {shape((height, width))}, smaller than the "
             f"{size} pixels asked for: it is enlarged"
         )
-    if pictures.init is not None and not same_shape(pictures.init.shape[:2], (height, width)):
+    if pictures.init is not None and not same_shape(pictures.init.shape[:2], result):
         messages.notice(
-            f"{shown(recipe.init)} is {shape(pictures.init.shape[:2])}, of another shape than "
-            f"{shown(flags.content)}: it is stretched to that"
+            f"{shown(recipe.init)} is {shape(pictures.init.shape[:2])}, of another shape than the "
+            f"result, {shape(result)}: it is stretched to that"
         )
     if recipe.scales.style_like_content:
         return

@@ -165,7 +165,7 @@ class SaveEvery:
 
 
 class Log:
-    """Writes a line of JSON for every report; a run that goes on leaves no evaluation twice."""
+    """Writes a line of JSON for every report; a run that goes on leaves no step twice."""
 
     def __init__(self, path: str) -> None:
         self.lines = JsonLines(path, "evaluations")

@@ -170,7 +170,7 @@ def _show(flags: argparse.Namespace) -> int:
     if known:
         facts["preprocessing"] = known.preprocessing
     for name, text in facts.items():
-        print(f"{name:<15}{one_line(text, LONGEST)}")
+        print(f"{one_line(name):<15}{one_line(text, LONGEST)}")
     values = sum(value.size for value in params.values())
     print(f"{'parameters':<15}{values} in {len(params)} arrays, {amount(4 * values)} in float32")
     for key, value in params.items():

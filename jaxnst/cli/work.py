@@ -184,11 +184,19 @@ class Work:
                 self.fail(task, error)
         return found
 
-    def paint(self, batch: Batch, loaded: dict[int, Pictures]) -> Iterator["Painted"]:
+    def paint(
+        self, batch: Batch, loaded: dict[int, Pictures], failed: list[str] | None = None
+    ) -> Iterator["Painted"]:
         """Paint what is loaded of a batch, in its lanes; the others are filled with a copy.
 
         If that fails, halves are painted, down to the rows that fail by themselves, still in their
-        lanes: what comes of a row does not depend on who else is painted.
+        lanes: what comes of a row does not depend on who else is painted. Where two rows in turn
+        fail as all did, it is not for what they are, and the rest is not tried any more.
+
+        Args:
+          batch: Its rows.
+          loaded: Their pictures, by lane.
+          failed: Why rows failed by themselves, since the last that did not.
 
         Raises:
           MemoryError: Fewer lanes may fit.
@@ -218,12 +226,20 @@ class Work:
             full = isinstance(error, MemoryError) or "RESOURCE_EXHAUSTED" in str(error)
             if full and batch.lanes > 1:
                 raise MemoryError(str(error)) from error
+            failed = [] if failed is None else failed
             if len(here) == 1:
+                failed.append(str(error))
                 self.fail(tasks[here[0]], error)
                 return
             for half in (here[: len(here) // 2], here[len(here) // 2 :]):
-                yield from self.paint(batch, {lane: loaded[lane] for lane in half})
+                if failed[-2:] == [str(error)] * 2:
+                    for lane in half:
+                        self.fail(tasks[lane], error)
+                else:
+                    yield from self.paint(batch, {lane: loaded[lane] for lane in half}, failed)
             return
+        if failed:
+            failed.clear()
         for lane, result in zip(here, results, strict=True):
             if isinstance(result, ValueError):
                 self.fail(batch.tasks[lane], result)
