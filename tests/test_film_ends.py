@@ -1,5 +1,7 @@
 """Films that were cut short, of every container; and whole ones, which are not called so."""
 
+import os
+import re
 import struct
 
 import pytest
@@ -52,6 +54,22 @@ def test_of_films_only_those_that_were_cut_are_called_so(films, tmp_path, output
     count = len(read_back(output)[0])
     assert notice.startswith(f"{source} is cut short: the {count} ")
     assert notice.endswith("pictures that are there were painted")
+
+
+@pytest.mark.parametrize("name", ["plain.mp4", "film.mkv", "film.avi", "film.wmv"])
+@pytest.mark.parametrize("filled", [bytes, os.urandom])
+def test_a_film_whose_end_was_never_written_is_told_to_be_cut(
+    films, tmp_path, output, name, filled
+):
+    """A download that was interrupted may have its full length already."""
+    data, source = (films / name).read_bytes(), tmp_path / name
+    left = len(data) * 2 // 3
+    source.write_bytes(data[:left] + filled(len(data) - left))
+    told = " ".join(negative(source, output)[0])
+    if name == "plain.mp4":  # its index knows where there should be something
+        assert re.search(r"is damaged: \d+ pieces of it were left out", told)
+    else:
+        assert 10 < int(re.search(r"is cut short: the (\d+) of 4\d pictures", told)[1]) < 40
 
 
 @pytest.mark.parametrize("name", FILMS)

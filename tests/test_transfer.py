@@ -577,7 +577,7 @@ BAD_PICTURES = [
     (2 * GOOD + 1, ValueError, r"image has values outside \[0, 1\]: divide 8-bit values"),
     (GOOD + 0.6, ValueError, r"image has values outside \[0, 1\]: clip them"),
     (2 * GOOD - 1.1, ValueError, r"image has values outside \[0, 1\]: clip them"),
-    (-2 * GOOD, ValueError, r"outside \[0, 1\]: bring values in \[-1, 1\] to \[0, 1\]"),
+    (-2 * GOOD, ValueError, r"image has values outside \[0, 1\]: bring values in \[-1, 1\] to"),
     (-GOOD, ValueError, r"image has values outside \[0, 1\]"),
     (np.nan * GOOD, ValueError, "image has values that are not finite"),
 ]

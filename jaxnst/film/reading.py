@@ -31,6 +31,9 @@ MAX_BYTES = 2**40
 UNSAID = 2
 """What FFmpeg's AVCOL_SPC_UNSPECIFIED is."""
 
+ANNOUNCE = {"mp4", "matroska", "avi", "asf"}
+"""What FFmpeg calls kinds of files that say how long their pictures go on."""
+
 HD = 720
 """Lines from which a film that does not say its colours is taken for BT.709."""
 
@@ -239,12 +242,12 @@ def length(stream: Any) -> Fraction:
 def announced(container: Any, stream: Any) -> Fraction:
     """Return when the last picture should end, seconds, or 0 where that is not known.
 
-    Of MP4 alone, whose fragments may end between any two: other files say it less well than their
-    parts do (:mod:`jaxnst.film.ends`), or it is estimated from what is there.
+    Of other kinds of files it is estimated from what is there.
     """
-    if "mp4" not in container.format.name.split(",") or not stream.duration:
+    if not ANNOUNCE & set(container.format.name.split(",")):
         return Fraction(0)
-    return ((stream.start_time or 0) + stream.duration) * (fraction(stream.time_base) or 0)
+    begin = (stream.start_time or 0) * (fraction(stream.time_base) or 0)
+    return begin + there if (there := length(stream)) else Fraction(0)
 
 
 def upright(frame: Any, turns: int, size: tuple[int, int]) -> Frames:
