@@ -256,7 +256,7 @@ def test_a_cut_out_is_shown_on_white(tmp_path):
 
 
 def test_a_figure_is_no_wider_than_formats_hold(tmp_path, monkeypatch):
-    monkeypatch.setattr(watching, "LONGEST_SHEET", 100)
+    monkeypatch.setattr(watching, "LONGEST", 100)
     tell(Figure(str(tmp_path / "a.png"), grey(0.1), [grey(0.2)]), ended=result())
     assert 80 < load_image(tmp_path / "a.png").shape[1] <= 100 + 2 * GAP
 
