@@ -95,7 +95,7 @@ def describe(device: jax.Device) -> str:
 def forget_programs() -> None:
     """Drop all compiled programs if Linux has little room for more of them.
 
-    Those of a CPU take parts of memory (mappings), a thousand for a new size of a picture in
+    Those of a CPU take parts of memory (mappings), 500 to 1000 for a new size of a picture in
     ``jaxnst-run``: where there are more than ``vm.max_map_count``, 65530 as a rule, the process
     crashes. What is needed again comes from the cache folder.
     """
