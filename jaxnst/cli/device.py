@@ -97,7 +97,7 @@ def forget_programs() -> None:
 
     Those of a CPU take parts of memory (mappings), 500 to 1000 for a new size of a picture in
     ``jaxnst-run``: where there are more than ``vm.max_map_count``, 65530 as a rule, the process
-    crashes. What is needed again comes from the cache folder.
+    crashes. What is needed again is loaded from the cache folder, or compiled.
     """
     try:
         most = int(Path(MOST_MAPPINGS).read_text("ascii"))

@@ -87,7 +87,7 @@ def check_beside(
 
 
 def refuse_stream(flag: str, path: str) -> None:
-    """Refuse standard output where a file is named."""
+    """Refuse standard output where a file is expected."""
     if path == STREAM:
         raise UsageError(f"{flag} -: nothing but a picture goes to standard output: {OTHER}")
 
