@@ -1,4 +1,4 @@
-"""Conventions that hold for the whole package: docstrings, signatures, imports, layers, sizes."""
+"""Conventions that hold for the whole package: docstrings, signatures, imports, layers."""
 
 import ast
 import doctest
@@ -164,12 +164,6 @@ def test_modules_say_what_they_are_for_and_their_examples_work(name):
 
 
 # Files.
-
-
-@pytest.mark.parametrize("path", FILES, ids=lambda p: str(p.relative_to(ROOT)))
-def test_no_file_is_long(path):
-    """About 300 lines: a longer one is a sign that two ideas share a room."""
-    assert len(path.read_text(encoding="utf-8").splitlines()) <= 350
 
 
 @pytest.mark.parametrize("path", FILES, ids=lambda p: str(p.relative_to(ROOT)))
