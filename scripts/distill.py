@@ -1,28 +1,31 @@
-"""Train ``vgg19-lite``, the loss network that ships with jaxnst, from two teachers.
+"""Make ``vgg16-lite``, the loss network that ships with jaxnst, from the genuine VGG16.
 
-The student sees the same picture as its teachers and learns to give, after a 1x1 convolution per
-layer that exists only here (a "probe"), the feature maps of
+First VGG16 (Simonyan and Zisserman) is narrowed layer by layer without training (``narrow.py``).
+Then the narrow network, the student, is trained on whole batches to give, after a 1x1 convolution
+per layer that exists only here (a "probe"), the feature maps of VGG16 at ten layers, and the
+statistics of them that style losses compare (mean and covariance over a crop). Both networks pad
+alike, so borders count as well.
 
-* relu1_1, relu2_1, relu3_1 of the genuine VGG19 (Simonyan and Zisserman; zero padding), and
-* relu4_1, relu4_2, relu5_1 of the encoder of Collaborative Distillation (Wang et al. 2020;
-  reflection padding), without its auxiliary layers.
+``--painted DIR`` adds pictures that were painted with an earlier student (``paint_training.py``):
+optimization leads pictures to where student and teacher disagree, and these show the student
+where that is.
 
-No parameter of a teacher enters the result. The student starts from random values, scaled layer
-by layer to unit variance on a batch; without that it learns nothing for a long time.
+Why PyTorch, in a JAX project: on a CPU the gradient with respect to the kernels, which style
+transfer itself never needs, is many times faster there (docs/performance.md).
+``scripts/explained_variance.py`` measures the result with jaxnst itself.
 
-Why PyTorch, in a JAX project: the teachers are PyTorch files, and on a CPU the gradient with
-respect to the kernels, which style transfer itself never needs, is many times faster there
-(docs/performance.md). ``scripts/explained_variance.py`` measures the result with jaxnst itself.
+    python scripts/distill.py --data DIR --steps 8000 --out runs/lite
 
-    python scripts/distill.py --data DIR --steps 24000 --out runs/lite
-
-DIR holds ``weights/`` and ``pictures/`` (default: the environment's JAXNST_SHARED). The run
-checkpoints to ``OUT/checkpoint.pt`` and goes on from there when started again with the same
-settings; every random choice follows from ``--seed`` and the step. ``OUT/vgg19-lite.safetensors``
-and ``OUT/vgg19-lite-probes.safetensors`` are written at the end and, with ``--export``, at once.
+DIR holds ``weights/vgg16`` and ``pictures/train`` (default: the environment's JAXNST_SHARED). The
+run checkpoints to ``OUT/checkpoint.pt`` and resumes from there when started again with the same
+settings; every random choice follows from ``--seed`` and the step. ``--begin NETWORK`` starts from
+a trained network in place of narrowing. ``OUT/vgg16-lite.safetensors``
+and ``OUT/vgg16-lite-probes.safetensors`` hold the running average of the parameters; they are
+written with every checkpoint.
 """
 
 import argparse
+import copy
 import dataclasses
 import math
 import os
@@ -31,38 +34,46 @@ import time
 from collections import OrderedDict
 from pathlib import Path
 
+import narrow
 import numpy as np
 import torch
 import torch.nn.functional as F
 from PIL import Image
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+from safetensors.numpy import load_file
 
-from jaxnst.networks.vgg import EDGE_WHERE_IT_SHOWS, VGG19_LITE
+import jaxnst
+from jaxnst.networks.vgg import EDGE_WHERE_IT_SHOWS, VGG16, VGG16_LITE
 from jaxnst.weights import write_parameters
 
-LAYERS = ("relu1_1", "relu2_1", "relu3_1", "relu4_1", "relu4_2", "relu5_1")
-VGG19_TO_RELU3_1 = ((64, 64), (128, 128), (256,))
-ENCODER_5SE = ((16, 16), (32, 32), (64,) * 4, (128,) * 4, (128,))
+LAYERS = ("relu1_1", "relu2_1", "relu2_2", "relu3_1", "relu3_3")
+LAYERS += ("relu4_1", "relu4_2", "relu4_3", "relu5_1")
+STYLE_LAYERS = ("relu1_1", "relu2_1", "relu3_1", "relu4_1", "relu5_1")
 CAFFE_MEAN_BGR = (103.939, 116.779, 123.68)
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
 HELD_OUT = tuple(f"{i:04d}" for i in range(0, 800, 50))
-BORDER = 1  # positions left out on every side of a feature map, where paddings differ
+# Copies, crops and stylizations of the photographs and paintings by which results are judged.
+JUDGED = (634, 645, 664, 732, 737, 742, 746, 751, 760, 774, 778, 779, 783, 784, 786, 788, 789, 790)
+JUDGED += (791, 792, 793, 802, 805, 808, 812, 819, 820)
+LEFT_OUT = (*HELD_OUT, *(f"{i:04d}" for i in JUDGED))
 
 
 @dataclasses.dataclass(frozen=True)
 class Settings:
-    """What decides the result; a checkpoint goes on only under equal settings."""
+    """What decides the result; a checkpoint only resumes a run with equal settings."""
 
-    steps: int = 24000
-    batch: int = 8
-    crop: int = 112
-    muon_rate: float = 0.003
-    learning_rate: float = 0.003
+    steps: int = 8000
+    batch: int = 6
+    crop: int = 144
+    rate: float = 0.001
     warmup: int = 100
     reuse: int = 3  # steps per batch of teacher features
     pool: int = 48  # batches of teacher features kept to choose from
     own_variance: float = 0.25  # share of a channel's own variance in its target's scale
+    statistics: float = 0.3  # weight of the loss on means and covariances
+    painted_share: float = 0.35  # share of the crops that come from painted pictures, if any
+    average: float = 0.998  # decay of the running average of the parameters
     seed: int = 0
 
 
@@ -70,16 +81,10 @@ class Settings:
 
 
 class VGG(torch.nn.Module):
-    """The plain VGG of all three networks: 3x3 convolutions, ReLU, 2x2 max pooling."""
+    """A plain VGG: 3x3 convolutions, ReLU, 2x2 max pooling."""
 
-    def __init__(
-        self,
-        blocks: tuple[tuple[int, ...], ...],
-        padding: str,
-        exceptions: tuple[tuple[str, str], ...] = (),
-    ):
+    def __init__(self, blocks: tuple[tuple[int, ...], ...]):
         super().__init__()
-        self.padding, self.exceptions = padding, dict(exceptions)
         self.convs = torch.nn.ModuleDict()
         channels = 3
         for b, widths in enumerate(blocks, 1):
@@ -87,129 +92,214 @@ class VGG(torch.nn.Module):
                 self.convs[f"conv{b}_{i}"] = torch.nn.Conv2d(channels, width, 3)
                 channels = width
 
+    def pad(self, name: str, x: torch.Tensor) -> torch.Tensor:
+        """Pad what a convolution reads, after the pooling that comes before it, if any."""
+        if name.endswith("_1") and name != "conv1_1":
+            x = F.max_pool2d(x, 2)
+        mode = "replicate" if (name, "edge") in EDGE_WHERE_IT_SHOWS else "constant"
+        return F.pad(x, (1, 1, 1, 1), mode=mode)
+
     def forward(self, x: torch.Tensor) -> dict[str, torch.Tensor]:
         features = {}
         for name, conv in self.convs.items():
-            if name.endswith("_1") and name != "conv1_1":
-                x = F.max_pool2d(x, 2)
-            mode = self.exceptions.get(name, self.padding)
-            if mode == "zero":
-                x = F.conv2d(x, conv.weight, conv.bias, padding=1)
-            else:
-                x = conv(F.pad(x, (1, 1, 1, 1), mode={"edge": "replicate"}.get(mode, mode)))
-            x = F.relu(x)
+            x = F.relu(conv(self.pad(name, x)))
             features["relu" + name.removeprefix("conv")] = x
-        return {name: features[name] for name in LAYERS if name in features}
+        return features
 
 
-class Teachers:
-    """The two teachers, from RGB in [0, 1] to their raw feature maps."""
+class Teacher(torch.nn.Module):
+    """The genuine VGG16 to relu5_1, from RGB in [0, 1] to its raw feature maps."""
 
-    def __init__(self, weights: Path, device: torch.device):
-        genuine = VGG(VGG19_TO_RELU3_1, "zero")
-        arrays = np.load(
-            weights / "vgg19-conv1-3/vgg19_caffe_bgr_conv1_1-conv3_4_HWIO.npz", allow_pickle=False
-        )
-        state = {}
-        for name in genuine.convs:
-            kernel = arrays[f"{name}/kernel"].transpose(3, 2, 0, 1)
-            state[f"convs.{name}.weight"] = torch.from_numpy(np.ascontiguousarray(kernel))
-            state[f"convs.{name}.bias"] = torch.from_numpy(arrays[f"{name}/bias"])
-        genuine.load_state_dict(state)
+    def __init__(self, weights: Path):
+        super().__init__()
+        network = jaxnst.load_network("vgg16", weights=next(weights.glob("*.h5")))
+        self.vgg = VGG((*VGG16[:4], VGG16[4][:1]))
+        for name, conv in self.vgg.convs.items():
+            _set(conv, **{k: np.array(v) for k, v in network.params[name].items()})
+        self.register_buffer("mean", torch.tensor(CAFFE_MEAN_BGR).view(1, 3, 1, 1))
+        self.requires_grad_(False)
 
-        encoder = VGG(ENCODER_5SE, "reflect")
-        file = torch.load(
-            weights / "vgg19-distilled-16x/5SE.pth", map_location="cpu", weights_only=True
-        )["model"]
-        encoder.load_state_dict(
-            {
-                f"convs.{name}.{part}": file[f"conv{name[4]}{name[6]}.{part}"]
-                for name in encoder.convs
-                for part in ("weight", "bias")
-            }
-        )
-        self.mixing = (file["conv0.weight"].to(device), file["conv0.bias"].to(device))
-        self.genuine = _channels_last(genuine, device).requires_grad_(False)
-        self.encoder = _channels_last(encoder, device).requires_grad_(False)
-        self.mean = torch.tensor(CAFFE_MEAN_BGR, device=device).view(1, 3, 1, 1)
+    def encode(self, image: torch.Tensor) -> torch.Tensor:
+        """Return what the first convolution reads."""
+        return image.flip(1) * 255 - self.mean
 
-    def __call__(self, image: torch.Tensor) -> dict[str, torch.Tensor]:
-        shallow = self.genuine(image.flip(1) * 255 - self.mean)
-        deep = self.encoder(F.conv2d(image, *self.mixing))
-        return shallow | {name: deep[name] for name in ("relu4_1", "relu4_2", "relu5_1")}
+    def forward(self, image: torch.Tensor) -> dict[str, torch.Tensor]:
+        return self.vgg(self.encode(image))
 
 
 class Student(torch.nn.Module):
-    """The network to be trained, and its probes."""
+    """The network to be made, and its probes, which give the teacher's maps over ``scales``."""
 
-    def __init__(self, target_widths: dict[str, int]):
+    def __init__(self, scales: dict[str, torch.Tensor]):
         super().__init__()
-        self.vgg = VGG(VGG19_LITE, "zero", EDGE_WHERE_IT_SHOWS)
+        self.vgg = VGG(VGG16_LITE)
         self.probes = torch.nn.ModuleDict()
-        for name, width in target_widths.items():
+        for name, scale in scales.items():
             conv = self.vgg.convs["conv" + name.removeprefix("relu")]
-            self.probes[name] = torch.nn.Conv2d(conv.out_channels, width, 1)
+            self.probes[name] = torch.nn.Conv2d(conv.out_channels, scale.numel(), 1)
         self.register_buffer("mean", torch.tensor(IMAGENET_MEAN).view(1, 3, 1, 1))
         self.register_buffer("std", torch.tensor(IMAGENET_STD).view(1, 3, 1, 1))
 
-    def forward(self, image: torch.Tensor) -> dict[str, torch.Tensor]:
-        features = self.vgg((image - self.mean) / self.std)
-        return {name: self.probes[name](x) for name, x in features.items()}
+    def encode(self, image: torch.Tensor) -> torch.Tensor:
+        """Return what the first convolution reads."""
+        return (image - self.mean) / self.std
 
-    @torch.no_grad()
-    def scale_to_unit_variance(self, image: torch.Tensor) -> None:
-        """Scale every layer so that its values before the ReLU vary by one."""
-        x = (image - self.mean) / self.std
-        for name, conv in self.vgg.convs.items():
-            if name.endswith("_1") and name != "conv1_1":
-                x = F.max_pool2d(x, 2)
-            conv.bias.zero_()
-            conv.weight /= F.conv2d(x, conv.weight, padding=1).std()
-            x = F.relu(F.conv2d(x, conv.weight, padding=1))
+    def forward(self, image: torch.Tensor) -> dict[str, torch.Tensor]:
+        features = self.vgg(self.encode(image))
+        return {name: probe(features[name]) for name, probe in self.probes.items()}
+
+
+def _set(conv: torch.nn.Conv2d, kernel: np.ndarray, bias: np.ndarray) -> None:
+    """Take over a kernel in HWIO and a bias."""
+    conv.weight.data.copy_(torch.from_numpy(kernel.astype(np.float32)).permute(3, 2, 0, 1))
+    conv.bias.data.copy_(torch.from_numpy(bias.astype(np.float32)))
 
 
 def _channels_last(module: torch.nn.Module, device: torch.device) -> torch.nn.Module:
     return module.to(device=device, memory_format=torch.channels_last)
 
 
+# --- the start -----------------------------------------------------------------------------------
+
+
+@torch.no_grad()
+def narrow_teacher(student: Student, teacher: Teacher, pictures, batches=24, places=2500) -> None:
+    """Give the student the teacher's layers, narrowed."""
+    images = [pictures(10**6 + i).contiguous() for i in range(batches)]
+    narrowed = [student.encode(x) for x in images]
+    whole = [teacher.encode(x) for x in images]
+    names = list(teacher.vgg.convs)
+
+    def moments(name: str, inputs: list[torch.Tensor], outputs: list[torch.Tensor]):
+        result = narrow.Moments(inputs[0].shape[1], outputs[0].shape[1])
+        generator = torch.Generator().manual_seed(names.index(name))
+        for x, y in zip(inputs, outputs, strict=True):
+            chosen = torch.randperm(len(y) * y[0, 0].numel(), generator=generator)[:places]
+            result.add(teacher.vgg.pad(name, x), y, chosen)
+        return result
+
+    def before_relu(name: str, inputs: list[torch.Tensor]) -> list[torch.Tensor]:
+        return [teacher.vgg.convs[name](teacher.vgg.pad(name, x)) for x in inputs]
+
+    outputs = before_relu(names[0], whole)
+    for name, following in zip(names, [*names[1:], None], strict=True):
+        whole = [F.relu(y) for y in outputs]
+        kept = outputs
+        if following:
+            after = before_relu(following, whole)
+            width = student.vgg.convs[name].out_channels
+            chosen = narrow.choose(moments(following, whole, after), width)
+            kept = [y[:, chosen] for y in outputs]
+        conv = student.vgg.convs[name]
+        kernel, bias = narrow.fit(moments(name, narrowed, kept))
+        conv.weight.copy_(kernel)
+        conv.bias.copy_(bias)
+        made = [conv(student.vgg.pad(name, x)) for x in narrowed]
+        error = sum((a - b).square().sum() for a, b in zip(made, kept, strict=True))
+        total = sum((b - b.mean((0, 2, 3), keepdim=True)).square().sum() for b in kept)
+        print(f"{name}: explained variance before the ReLU {1 - error / total:.3f}", flush=True)
+        narrowed = [F.relu(y) for y in made]
+        if following:
+            outputs = after
+
+
+@torch.no_grad()
+def solve_probes(student: Student, teacher: Teacher, scales, pictures, batches=24) -> None:
+    """Give every probe the least squares solution."""
+    products = {}
+    for index in range(batches):
+        image = pictures(10**6 + index)
+        features, targets = student.vgg(student.encode(image)), teacher(image)
+        for name in LAYERS:
+            x = features[name].movedim(1, -1).flatten(0, 2)
+            x = torch.cat([x, torch.ones(len(x), 1, device=x.device)], 1).double()
+            y = (targets[name] / scales[name]).movedim(1, -1).flatten(0, 2).double()
+            old = products.get(name, (0, 0))
+            products[name] = (old[0] + x.T @ x, old[1] + x.T @ y)
+    for name, (inputs, outputs) in products.items():
+        ridge = 1e-4 * inputs.diagonal().mean()
+        inputs.diagonal().add_(ridge)
+        solution = torch.linalg.solve(inputs, outputs).float()
+        student.probes[name].weight.copy_(solution[:-1].T[:, :, None, None])
+        student.probes[name].bias.copy_(solution[-1])
+
+
+def load_student(student: Student, path: Path) -> None:
+    """Read a network that was exported."""
+    parameters = load_file(path)
+    for name, conv in student.vgg.convs.items():
+        _set(conv, parameters[f"{name}/kernel"], parameters[f"{name}/bias"])
+
+
+@torch.no_grad()
+def scale_layers(vgg: VGG, factors: dict[str, float]) -> None:
+    """Multiply the feature maps of every layer by a factor, in its kernel and the next one's."""
+    before = 1.0
+    for name, conv in vgg.convs.items():
+        factor = factors["relu" + name.removeprefix("conv")]
+        conv.weight *= factor / before
+        conv.bias *= factor
+        before = factor
+
+
+@torch.no_grad()
+def strengths(network: Student | Teacher, pictures, batches=4) -> dict[str, float]:
+    """Return the root mean square of every layer's feature maps."""
+    sums: dict[str, float] = {}
+    for index in range(batches):
+        for name, x in network.vgg(network.encode(pictures(10**9 + index))).items():
+            sums[name] = sums.get(name, 0.0) + x.square().mean().item() / batches
+    return {name: math.sqrt(value) for name, value in sums.items()}
+
+
 # --- pictures ------------------------------------------------------------------------------------
 
 
 class Pictures:
-    """All training pictures in memory, whole and at half size, and random crops of them."""
+    """All training pictures in memory, at three sizes, and random crops of them."""
 
-    def __init__(self, folder: Path, settings: Settings):
-        self.crop, self.batch, self.seed = settings.crop, settings.batch, settings.seed
-        paths = sorted(p for p in folder.glob("*.jpg") if p.stem not in HELD_OUT)
+    def __init__(self, folder: Path, settings: Settings, painted: Path | None = None):
+        self.settings = settings
+        paths = sorted(p for p in folder.glob("*.jpg") if p.stem not in LEFT_OUT)
         if not paths:
             raise SystemExit(f"{folder}: no pictures to train on")
         whole = [Image.open(p).convert("RGB") for p in paths]
-        half = [p.resize((p.width // 2, p.height // 2), Image.Resampling.LANCZOS) for p in whole]
-        self.sizes = [[np.asarray(p) for p in size] for size in (whole, half)]
+        self.sizes = [
+            [np.asarray(_resized(p, f)) for p in whole if min(p.size) * f >= settings.crop]
+            for f in (1, 0.5, 2)
+        ]
+        found = sorted(painted.glob("*.png")) if painted else []
+        self.painted = [np.asarray(Image.open(p).convert("RGB")) for p in found]
 
     def __call__(self, index: int) -> torch.Tensor:
         """Return batch ``index``: ``(batch, 3, crop, crop)`` RGB in [0, 1]."""
-        rng = np.random.default_rng((self.seed, index))
-        crops = np.stack([self._one(rng) for _ in range(self.batch)])
+        rng = np.random.default_rng((self.settings.seed, index))
+        crops = np.stack([self._one(rng) for _ in range(self.settings.batch)])
         return torch.from_numpy(crops).permute(0, 3, 1, 2)  # channels last in memory
 
     def _one(self, rng: np.random.Generator) -> np.ndarray:
-        pictures = self.sizes[int(rng.random() < 0.4)]
-        while True:
-            picture = pictures[rng.integers(len(pictures))]
-            if min(picture.shape[:2]) >= self.crop:
-                break
-        y, x = (rng.integers(n - self.crop + 1) for n in picture.shape[:2])
-        crop = picture[y : y + self.crop, x : x + self.crop].astype(np.float32) / 255
+        side = self.settings.crop
+        pictures = self.sizes[rng.choice(3, p=(0.5, 0.3, 0.2))]
+        painted = bool(self.painted) and rng.random() < self.settings.painted_share
+        if painted:
+            pictures = self.painted
+        picture = pictures[rng.integers(len(pictures))]
+        y, x = (rng.integers(n - side + 1) for n in picture.shape[:2])
+        crop = picture[y : y + side, x : x + side].astype(np.float32) / 255
         if rng.random() < 0.5:
             crop = crop[:, ::-1]
         if rng.random() < 0.10:  # brightness and contrast
             crop = (crop - 0.5) * rng.uniform(0.6, 1.4) + 0.5 + rng.uniform(-0.2, 0.2)
         if rng.random() < 0.05:
             crop = crop[..., rng.permutation(3)]
-        if rng.random() < 0.15:
+        if rng.random() < 0.15 and not painted:
             crop = crop + rng.normal(0, rng.uniform(0.01, 0.15), crop.shape)
         return np.clip(crop, 0, 1).astype(np.float32)
+
+
+def _resized(picture: Image.Image, factor: float) -> Image.Image:
+    size = (round(picture.width * factor), round(picture.height * factor))
+    return picture if factor == 1 else picture.resize(size, Image.Resampling.LANCZOS)
 
 
 def held_out(folder: Path) -> torch.Tensor:
@@ -252,15 +342,16 @@ class TargetPool:
         return self.kept[index]
 
 
-def target_scales(teachers: Teachers, pictures: Pictures, own: float) -> dict[str, torch.Tensor]:
+def target_scales(teacher: Teacher, pictures, own: float) -> dict[str, torch.Tensor]:
     """Per channel: the root of a mixture of its own variance and its layer's mean variance."""
-    sums: dict[str, list[torch.Tensor]] = {}
+    sums = {}
     batches = 16
     for index in range(batches):
-        for name, x in teachers(pictures(10**9 + index)).items():
-            total = sums.setdefault(name, [torch.zeros(x.shape[1]), torch.zeros(x.shape[1])])
-            total[0] += x.mean((0, 2, 3)) / batches
-            total[1] += x.square().mean((0, 2, 3)) / batches
+        features = teacher(pictures(10**9 + index))
+        for name in LAYERS:
+            x = features[name]
+            moments = torch.stack([x.mean((0, 2, 3)), x.square().mean((0, 2, 3))]) / batches
+            sums[name] = sums.get(name, 0) + moments
     scales = {}
     for name, (mean, square) in sums.items():
         variance = square - mean**2
@@ -269,20 +360,15 @@ def target_scales(teachers: Teachers, pictures: Pictures, own: float) -> dict[st
     return scales
 
 
-def inner(x: torch.Tensor) -> torch.Tensor:
-    """Leave out the border positions."""
-    return x[..., BORDER:-BORDER, BORDER:-BORDER]
-
-
 class MeanSquaredError(torch.autograd.Function):
-    """Mean squared error inside the border, in few passes over bfloat16 maps; float32 sum.
+    """Mean squared error in few passes over bfloat16 maps; float32 sum.
 
     Left to autograd, the loss on the two largest feature maps costs twice the network.
     """
 
     @staticmethod
     def forward(ctx, predicted: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
-        difference = inner(predicted) - inner(target)
+        difference = predicted - target
         ctx.save_for_backward(difference)
         norm = torch.linalg.vector_norm(difference, dtype=torch.float32)
         return norm**2 / difference.numel()
@@ -290,22 +376,38 @@ class MeanSquaredError(torch.autograd.Function):
     @staticmethod
     def backward(ctx, grad: torch.Tensor) -> tuple[torch.Tensor, None]:
         (difference,) = ctx.saved_tensors
-        scaled = difference * (2 * grad.item() / difference.numel())
-        return F.pad(scaled, (BORDER,) * 4), None
+        return difference * (2 * grad.item() / difference.numel()), None
+
+
+def statistic(x: torch.Tensor) -> torch.Tensor:
+    """Covariance of the channels over the positions, and the mean as one more row.
+
+    ``(B, C, H, W)`` to ``(B, C + 1, C)`` float32: what the default recipe calls a style.
+    """
+    x = x.float().flatten(2)
+    mean = x.mean(2, keepdim=True)
+    x = x - mean
+    return torch.cat([x @ x.transpose(1, 2) / x.shape[2], mean.transpose(1, 2)], 1)
+
+
+def statistics_loss(predicted: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
+    """Squared distance of the statistics over the target's square, mean over the batch."""
+    p, t = statistic(predicted), statistic(target)
+    return ((p - t).square().sum((1, 2)) / (t.square().sum((1, 2)) + 1e-6)).mean()
 
 
 @torch.no_grad()
-def explained_variance(student: Student, teachers: Teachers, scales, images) -> dict[str, float]:
+def explained_variance(student: Student, teacher: Teacher, scales, images) -> dict[str, float]:
     """1 - squared error / variation around each channel's mean in each picture, raw targets."""
     error = dict.fromkeys(LAYERS, 0.0)
     variation = dict.fromkeys(LAYERS, 0.0)
     for image in images.split(4):
         predicted = student(image)
-        for name, target in teachers(image).items():
-            target = inner(target)
-            difference = inner(predicted[name]) * scales[name] - target
+        targets = teacher(image)
+        for name in LAYERS:
+            target = targets[name]
             centred = target - target.mean((2, 3), keepdim=True)
-            error[name] += difference.square().sum().item()
+            error[name] += (predicted[name] * scales[name] - target).square().sum().item()
             variation[name] += centred.square().sum().item()
     return {name: 1 - error[name] / variation[name] for name in LAYERS}
 
@@ -327,15 +429,15 @@ class Optimizer:
             self.matrices, weight_decay=0.0, adjust_lr_fn="match_rms_adamw"
         )
         self.adam = torch.optim.Adam(rest, betas=(0.9, 0.98))
-        self.rates = (settings.muon_rate, settings.learning_rate)
+        self.rate = settings.rate
 
     def step(self, rate: float) -> None:
-        """Follow the gradients at ``rate`` times the full learning rates, and clear them."""
+        """Follow the gradients at ``rate`` times the full rate, and clear them."""
         for kernel, matrix in zip(self.kernels, self.matrices, strict=True):
             matrix.grad = kernel.grad.permute(0, 2, 3, 1).flatten(1)
             kernel.grad = None
-        for optimizer, full in zip((self.muon, self.adam), self.rates, strict=True):
-            optimizer.param_groups[0]["lr"] = full * rate
+        for optimizer in (self.muon, self.adam):
+            optimizer.param_groups[0]["lr"] = self.rate * rate
             optimizer.step()
             optimizer.zero_grad(set_to_none=True)
 
@@ -357,118 +459,151 @@ def schedule(step: int, settings: Settings) -> float:
     return 0.5 * (1 + math.cos(math.pi * done))
 
 
-def train_step(student, optimizer, image, targets, rate: float) -> float:
+def train_step(student, optimizer, image, targets, rate: float, statistics: float) -> float:
     with torch.autocast(image.device.type, dtype=torch.bfloat16):
         predicted = student(image)
     losses = [MeanSquaredError.apply(predicted[name], target) for name, target in targets.items()]
+    losses += [
+        statistics * statistics_loss(predicted[name], targets[name]) for name in STYLE_LAYERS
+    ]
     loss = torch.stack(losses).sum()
     loss.backward()
     optimizer.step(rate)
     return loss.item()
 
 
-def export(student: Student, scales: dict[str, torch.Tensor], folder: Path) -> None:
-    """Write network and probes as float16 safetensors in jaxnst's layout (kernels HWIO)."""
+def export(
+    student: Student, teacher_strengths: dict[str, float], scales, pictures, folder: Path
+) -> None:
+    """Write network and probes as float16 safetensors in jaxnst's layout (kernels HWIO).
+
+    Layers are scaled to the strength of the teacher's, so that weights of losses that were chosen
+    for VGG16 suit the student too.
+    """
+    factors = {k: teacher_strengths[k] / v for k, v in strengths(student, pictures).items()}
+    scaled = copy.deepcopy(student)
+    scale_layers(scaled.vgg, factors)
     network, probes = {}, {}
-    for name, conv in student.vgg.convs.items():
+    for name, conv in scaled.vgg.convs.items():
         kernel = conv.weight.detach().cpu().numpy().transpose(2, 3, 1, 0)
         network[f"{name}/kernel"] = np.ascontiguousarray(kernel, dtype=np.float16)
         network[f"{name}/bias"] = conv.bias.detach().cpu().numpy().astype(np.float16)
     for name, probe in student.probes.items():
         scale = scales[name].view(-1)
-        kernel = (probe.weight.detach()[:, :, 0, 0] * scale[:, None]).cpu().numpy().T
-        probes[f"{name}/kernel"] = np.ascontiguousarray(kernel, dtype=np.float32)
-        probes[f"{name}/bias"] = (probe.bias.detach() * scale).cpu().numpy()
-    write_parameters(folder / "vgg19-lite.safetensors", network, metadata={"network": "vgg19-lite"})
-    write_parameters(folder / "vgg19-lite-probes.safetensors", probes)
+        kernel = probe.weight.detach()[:, :, 0, 0] * scale[:, None] / factors[name]
+        probes[f"{name}/kernel"] = np.ascontiguousarray(kernel.cpu().numpy().T, dtype=np.float16)
+        probes[f"{name}/bias"] = (probe.bias.detach() * scale).cpu().numpy().astype(np.float16)
+    write_parameters(folder / "vgg16-lite.safetensors", network, metadata={"network": "vgg16-lite"})
+    write_parameters(folder / "vgg16-lite-probes.safetensors", probes)
 
 
-def run(settings: Settings, data: Path, out: Path, export_only: bool, stop_after: int) -> None:
+def run(
+    settings: Settings, data: Path, out: Path, painted: Path | None, begin: Path | None
+) -> None:
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     torch.manual_seed(settings.seed)
-    teachers = Teachers(data / "weights", device)
-    pictures = Pictures(data / "pictures/train", settings)
+    teacher = _channels_last(Teacher(data / "weights/vgg16"), device)
+    pictures = Pictures(data / "pictures/train", settings, painted)
     on_device = lambda index: pictures(index).to(device)  # noqa: E731
     with torch.no_grad():
-        scales = target_scales(teachers, on_device, settings.own_variance)
-    student = Student({name: scale.numel() for name, scale in scales.items()})
-    student = _channels_last(student, device)
-    student.scale_to_unit_variance(on_device(10**9))
-    optimizer = Optimizer(student, settings)
+        scales = target_scales(teacher, on_device, settings.own_variance)
+    student = _channels_last(Student(scales), device)
+    average = _channels_last(Student(scales), device).requires_grad_(False)
+    images = held_out(data / "pictures/train").to(device)
+
+    def report(text: str, network: Student) -> str:
+        values = explained_variance(network, teacher, scales, images)
+        return f"{text} EV " + " ".join(f"{n[4:]} {v:.3f}" for n, v in values.items())
 
     step, seconds = 0, 0.0
     checkpoint = out / "checkpoint.pt"
+    saved = None
     if checkpoint.exists():
         saved = torch.load(checkpoint, map_location=device, weights_only=True)
         if saved["settings"] != dataclasses.asdict(settings):
             raise SystemExit(f"{checkpoint} was made with other settings; choose another --out")
         student.load_state_dict(saved["student"])
-        optimizer.load_state_dict(saved["optimizer"])
+        average.load_state_dict(saved["average"])
         step, seconds = saved["step"], saved["seconds"]
-    if export_only:
-        export(student, scales, out)
-        return
+    else:
+        if begin:
+            load_student(student, begin)
+        else:
+            cpu = torch.device("cpu")
+            narrow_teacher(student.to(cpu), teacher.to(cpu), pictures)
+            student, teacher = _channels_last(student, device), _channels_last(teacher, device)
+        factors = {name: 1 / value for name, value in strengths(student, on_device).items()}
+        scale_layers(student.vgg, factors)
+        solve_probes(student, teacher, scales, on_device)
+    optimizer = Optimizer(student, settings)
+    if saved:
+        optimizer.load_state_dict(saved["optimizer"])
+    else:
+        average.load_state_dict(student.state_dict())
+        export(average, strengths(teacher, on_device), scales, on_device, out)
+        print(report("start", student), flush=True)
 
     @torch.no_grad()
     def targets(image: torch.Tensor) -> dict[str, torch.Tensor]:
         with torch.autocast(device.type, dtype=torch.bfloat16):
-            features = teachers(image)
+            features = teacher(image)
         return {
-            name: (x * (1 / scales[name]).to(x.dtype)).bfloat16() for name, x in features.items()
+            name: (features[name] * (1 / scales[name]).to(features[name].dtype)).bfloat16()
+            for name in LAYERS
         }
 
     pool = TargetPool(on_device, targets, settings)
-    images = held_out(data / "pictures/train").to(device)
 
     def keep() -> None:
         state = {
             "settings": dataclasses.asdict(settings),
             "student": student.state_dict(),
+            "average": average.state_dict(),
             "optimizer": optimizer.state_dict(),
             "step": step,
             "seconds": seconds,
         }
         torch.save(state, checkpoint.with_suffix(".tmp"))
         os.replace(checkpoint.with_suffix(".tmp"), checkpoint)
+        export(average, strengths(teacher, on_device), scales, on_device, out)
 
     columns = (TextColumn("{task.description}"), BarColumn(), TimeRemainingColumn())
-    begin, mean_loss = time.perf_counter() - seconds, None
+    started, mean_loss = time.perf_counter() - seconds, None
     with Progress(*columns, disable=not sys.stdout.isatty()) as progress:
         task = progress.add_task("training", total=settings.steps, completed=step)
-        end = min(settings.steps, stop_after or settings.steps)
-        while step < end:
+        while step < settings.steps:
             image, target = pool(step)
-            loss = train_step(student, optimizer, image, target, schedule(step, settings))
-            mean_loss = loss if mean_loss is None else 0.98 * mean_loss + 0.02 * loss
+            rate = schedule(step, settings)
+            loss = train_step(student, optimizer, image, target, rate, settings.statistics)
             step += 1
-            seconds = time.perf_counter() - begin
+            decay = min(settings.average, step / (step + 10))  # the start does not linger
+            with torch.no_grad():
+                for mean, value in zip(average.parameters(), student.parameters(), strict=True):
+                    mean.lerp_(value, 1 - decay)
+            mean_loss = loss if mean_loss is None else 0.98 * mean_loss + 0.02 * loss
+            seconds = time.perf_counter() - started
             progress.update(task, advance=1, description=f"loss {mean_loss:.4f}")
-            if step % 500 == 0 or step == end:
-                ev = explained_variance(student, teachers, scales, images)
-                row = " ".join(f"{value:.3f}" for value in ev.values())
-                progress.console.print(
-                    f"step {step} {seconds:.0f}s loss {mean_loss:.4f} EV {row}", highlight=False
-                )
+            if step % 250 == 0 or step == settings.steps:
+                line = report(f"step {step} {seconds:.0f}s loss {mean_loss:.4f}", average)
+                progress.console.print(line, highlight=False, soft_wrap=True)
                 keep()
-    export(student, scales, out)
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n", 1)[0])
     parser.add_argument("--data", type=Path, default=os.environ.get("JAXNST_SHARED"))
     parser.add_argument("--out", type=Path, default=Path("runs/lite"))
-    parser.add_argument("--export", action="store_true", help="write the checkpoint's network only")
-    parser.add_argument("--stop-after", type=int, default=0, help="stop at this step (0: never)")
+    parser.add_argument("--painted", type=Path, help="folder of pictures painted by a student")
+    parser.add_argument("--begin", type=Path, help="exported network to start from")
     for field in dataclasses.fields(Settings):
         flag = "--" + field.name.replace("_", "-")
         parser.add_argument(flag, type=field.type, default=field.default)
     arguments = vars(parser.parse_args())
-    data, out = arguments.pop("data"), arguments.pop("out")
-    export_only, stop_after = arguments.pop("export"), arguments.pop("stop_after")
+    data, out, painted, begin = (arguments.pop(key) for key in ("data", "out", "painted", "begin"))
     if data is None:
-        parser.error("--data DIR (or JAXNST_SHARED) must name the folder of teachers and pictures")
+        parser.error("--data DIR (or JAXNST_SHARED) must name the folder of teacher and pictures")
     out.mkdir(parents=True, exist_ok=True)
-    run(Settings(**arguments), Path(data), out, export_only, stop_after)
+    run(Settings(**arguments), Path(data), out, painted, begin)
 
 
 if __name__ == "__main__":

@@ -19,6 +19,16 @@ STANDARD_PAIRS = (
 )
 """Content and style in the shared folder's pictures/: everyone looks at the same six."""
 
+OTHER_PAIRS = (
+    ("amber", "vg_la_cafe"),
+    ("tubingen", "mondrian"),
+    ("golden_gate", "shipwreck_of_the_minotaur_turner"),
+    ("lion", "contrast_of_forms_leger"),
+    ("taj_mahal", "van_gogh_2"),
+    ("stata", "tahiti_guaguin"),
+)
+"""Six others, so that nothing is tuned to the standard ones alone."""
+
 HELD_OUT = 16
 """As many pictures are kept out of training, unless some are named."""
 

@@ -37,6 +37,11 @@ class _Entry:
 
 
 NETWORKS = {
+    "vgg16-lite": _Entry(
+        vgg.VGG(vgg.VGG16_LITE, exceptions=vgg.EDGE_WHERE_IT_SHOWS),
+        "imagenet",
+        "vgg16-lite.safetensors",
+    ),
     "vgg19-lite": _Entry(
         vgg.VGG(vgg.VGG19_LITE, exceptions=vgg.EDGE_WHERE_IT_SHOWS),
         "imagenet",

@@ -22,12 +22,14 @@ Blocks = tuple[tuple[int, ...], ...]
 VGG16: Blocks = ((64,) * 2, (128,) * 2, (256,) * 3, (512,) * 3, (512,) * 3)
 VGG19: Blocks = ((64,) * 2, (128,) * 2, (256,) * 4, (512,) * 4, (512,) * 4)
 # Widths are multiples of 32: on a CPU 24 channels cost more than 32 (docs/performance.md).
+VGG16_LITE: Blocks = ((32,) * 2, (64,) * 2, (128,) * 3, (256,) * 3, (512,))
 VGG19_LITE: Blocks = ((32,) * 2, (64,) * 2, (128,) * 2, (128,) * 2, (128,))
 
 EDGE_WHERE_IT_SHOWS: tuple[tuple[str, Padding], ...] = (
     ("conv1_1", "edge"),
     ("conv4_1", "edge"),
     ("conv4_2", "edge"),
+    ("conv4_3", "edge"),
     ("conv5_1", "edge"),
 )
 """Zeros around the picture and around the deepest maps become a coloured frame in the stylised
