@@ -15,7 +15,7 @@ from jaxnst import _files
 from jaxnst._files import AnyPath
 from jaxnst.animation import codec
 from jaxnst.film.reading import MISSING, Film, fraction, sounds, told
-from jaxnst.film.sound import sound_like
+from jaxnst.film.sound import changing, sound_like
 
 ENDING = ".mp4"
 """Of films that are written."""
@@ -100,8 +100,10 @@ class Writer:
             context.sample_aspect_ratio = 1 / aspect if film.turns % 2 else aspect
         if name == "libx264":
             self.picture.options = {"crf": "18"}
+        changed = changing(container.name)
         self.sounds = {
-            heard.index: sound_like(target, heard, self.start) for heard in sounds(container)
+            heard.index: sound_like(target, heard, self.start, changes=heard.index in changed)
+            for heard in sounds(container)
         }
 
     def sound(self, packet: Any) -> None:
