@@ -170,7 +170,7 @@ def test_without_pyav_films_fail_and_pictures_are_painted(applied, monkeypatch):
 
 def test_how_long_a_film_still_takes_is_told(monkeypatch):
     row = apply.Row("clip.mp4", ("m",), "out.mp4")
-    facts = applying.film.Film((32, 40), Fraction(10), 100, 0)
+    facts = applying.film.Film((32, 40), Fraction(10), 100)
     said, now = [], iter([0.0, 10.0, 20.0])
     monkeypatch.setattr(Messages, "now_and_then", lambda _, text: said.append(text))
     monkeypatch.setattr(applying.time, "monotonic", lambda: next(now))

@@ -95,9 +95,7 @@ class Writer:
         # As the pictures are encoded: BT.709, 16 to 235.
         context.colorspace = context.color_primaries = context.color_trc = 1
         context.color_range = 1
-        aspect = fraction(stream.sample_aspect_ratio)
-        if aspect:
-            context.sample_aspect_ratio = 1 / aspect if film.turns % 2 else aspect
+        context.sample_aspect_ratio = film.aspect
         if name == "libx264":
             self.picture.options = {"crf": "18"}
         changed = changing(container.name)
