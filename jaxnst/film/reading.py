@@ -15,6 +15,7 @@ import numpy.typing as npt
 
 from jaxnst import _files
 from jaxnst._files import AnyPath
+from jaxnst.film.colors import BT2020, HDR, UNSAID, is_converted, to_srgb
 from jaxnst.image import fit
 
 Frames = npt.NDArray[np.uint8]
@@ -28,8 +29,16 @@ ENDINGS = (
 
 MAX_BYTES = 2**40
 
-UNSAID = 2
-"""What FFmpeg's AVCOL_SPC_UNSPECIFIED is."""
+RGB, BT709, BT601 = 0, 1, 5
+"""Matrices from R'G'B' to Y'CbCr by their number in ITU-T H.273, table 4."""
+
+MATRICES = {RGB, BT709, 4, BT601, 6, 7, BT2020}
+"""Those that FFmpeg converts from."""
+
+UNSAID_MATRICES = {UNSAID, 3}
+
+LIMITED, FULL = 1, 2
+"""What FFmpeg's AVCOL_RANGE_MPEG and AVCOL_RANGE_JPEG are: levels 16 to 235, or 0 to 255."""
 
 SAME = Fraction(1, 50)
 """By how much proportions of pictures may differ that are brought to one size without bars."""
@@ -102,6 +111,7 @@ class Faults:
 
     Attributes:
       resized: Seconds after which pictures are shown at another size, and that size, or None.
+      hdr: What its pictures were converted from, or None.
       packets: Pieces that could not be decoded.
       cut: Whether the file ended, or could not be read any further, where there should be more.
       until: Seconds at which the last picture that is there ends.
@@ -110,6 +120,7 @@ class Faults:
     def __init__(self) -> None:
         self.packets, self.cut, self.until = 0, False, Fraction(0)
         self.resized: tuple[float, tuple[int, int]] | None = None
+        self.hdr: str | None = None
 
 
 class Joined:
@@ -162,6 +173,12 @@ def read_film(path: AnyPath) -> Film:
             )
         rate = fraction(stream.average_rate) or fraction(stream.base_rate) or Fraction(25)
         count = stream.frames or max(0, math.floor(length(stream) * rate))
+        matrix = int(first.colorspace)
+        if matrix not in MATRICES | UNSAID_MATRICES:
+            raise ValueError(
+                f"{_files.name_of(path)} has colors that cannot be read (matrix {matrix} of "
+                "H.273): convert it to BT.709 with another program first"
+            )
         aspect = fraction(stream.sample_aspect_ratio) or Fraction(1)
         if orientation.turned:
             aspect = 1 / aspect
@@ -292,29 +309,29 @@ def oriented(frames: Iterator[Any]) -> Iterator[tuple[Any, Orientation]]:
 def picture(
     frame: Any,
     orientation: Orientation,
+    colors: tuple[int, int],
     inner: tuple[int, int],
     size: tuple[int, int],
 ) -> Frames:
-    """Decode a picture to RGB, upright, at a size.
+    """Decode a picture to sRGB, upright, at a size.
 
     Args:
       frame: PyAV's.
       orientation: Of the frame.
+      colors: Its numbers, of :func:`color_numbers`.
       inner: Size to which the picture is brought, ``(height, width)``.
       size: Of what is returned, with black bars around the picture.
     """
-    from av.video.reformatter import Colorspace
-
+    convert = is_converted(*colors)
     height, width = inner[::-1] if orientation.turned else inner
-    hd = frame.colorspace == UNSAID and min(frame.height, frame.width) >= HD
     values = frame.to_ndarray(
-        format="rgb24",
+        format="rgb48le" if convert else "rgb24",
         width=width,
         height=height,
         interpolation="BICUBIC",
-        src_colorspace=Colorspace.ITU709 if hd else None,
+        **conversion(frame, *colors),
     )
-    values = orientation.upright(values)
+    values = orientation.upright(to_srgb(values, *colors) if convert else values)
     if inner == size:
         return values
     whole = np.zeros((*size, 3), np.uint8)
@@ -345,6 +362,30 @@ def within(
 def stretched(size: tuple[int, int], aspect: Fraction) -> tuple[int, int]:
     """Return a size ``(height, width)`` of pixels of an aspect in square pixels."""
     return size[0], round(size[1] * aspect)
+
+
+def conversion(frame: Any, transfer: int, primaries: int) -> dict[str, int]:
+    """Return what FFmpeg is to convert a picture from; old versions of PyAV look at no tags."""
+    if frame.format.is_rgb or len(frame.format.components) < 3:
+        return {}
+    matrix = int(frame.colorspace)
+    if matrix in UNSAID_MATRICES:
+        wide = transfer in HDR or primaries == BT2020
+        matrix = BT709 if min(frame.height, frame.width) >= HD else BT601
+        matrix = BT2020 if wide else matrix
+    return {
+        "src_colorspace": matrix,
+        "src_color_range": int(frame.color_range) or LIMITED,
+        # Of RGB only the range counts; but where both matrices are the same, none is looked at.
+        "dst_colorspace": BT709 if matrix == BT601 else BT601,
+        "dst_color_range": FULL,
+    }
+
+
+def color_numbers(frame: Any, context: Any) -> tuple[int, int]:
+    """Return the transfer characteristics and primaries of a picture, by their number in H.273."""
+    facts = frame if hasattr(frame, "color_trc") else context
+    return int(facts.color_trc), int(facts.color_primaries)
 
 
 def fraction(value: Any) -> Fraction | None:

@@ -9,12 +9,14 @@ import numpy.typing as npt
 
 from jaxnst import _files
 from jaxnst._files import AnyPath
+from jaxnst.film.colors import HDR, WHITE
 from jaxnst.film.ends import cut_off
 from jaxnst.film.reading import (
     Faults,
     Film,
     Frames,
     announced,
+    color_numbers,
     decoded,
     fraction,
     opened,
@@ -53,7 +55,7 @@ def repaint(
 
     Returns:
       What a person should know: that the film was cut short, that something was left out, or that
-      pictures were scaled.
+      pictures were scaled or clipped.
 
     Raises:
       ValueError: MP4 does not hold what is there.
@@ -101,8 +103,10 @@ def _pictures(
         shown = stretched(orientation.size(frame), aspect)
         if faults.resized is None and shown != film.shown:
             faults.resized = (frame.time or 0.0) - begin[0], shown
+        colors = color_numbers(frame, context)
+        faults.hdr = faults.hdr or HDR.get(colors[0])
         inner = within(shown, film.shown, size)
-        yield frame, picture(frame, orientation, inner, size)
+        yield frame, picture(frame, orientation, colors, inner, size)
 
 
 def _batches(
@@ -126,6 +130,11 @@ def _batches(
 
 def _notices(source: AnyPath, film: Film, faults: Faults, done: int) -> Iterator[str]:
     name = _files.name_of(source)
+    if faults.hdr:
+        yield (
+            f"{name} is {faults.hdr}, converted to sRGB: what is brighter than its reference white "
+            f"({WHITE:.0f} cd/m2) is clipped"
+        )
     if faults.resized:
         time, (height, width) = faults.resized
         first = f"{film.shown[1]}x{film.shown[0]}"
