@@ -678,6 +678,28 @@ def test_a_run_that_ignores_hangups_goes_on(signals):
     assert signal.getsignal(signal.SIGHUP) is signal.SIG_IGN
 
 
+@pytest.mark.skipif(os.name == "nt", reason="Windows has no such signals")
+@pytest.mark.parametrize("name", ["SIGINT", "SIGTERM", "SIGHUP"])
+def test_a_result_is_saved_in_spite_of_a_first_signal(signals, name):
+    before = [signal.getsignal(each) for each in stopping.SIGNALS]
+    with stopping.finishing():
+        signal.raise_signal(getattr(signal, name))
+        with pytest.raises(KeyboardInterrupt):
+            signal.raise_signal(signal.SIGINT)
+    assert [signal.getsignal(each) for each in stopping.SIGNALS] == before
+
+
+@pytest.mark.skipif(os.name == "nt", reason="Windows has no such signals")
+def test_a_run_that_is_ended_while_it_saves_is_saved(painted, monkeypatch):
+    def hand_over(*given, **more):
+        signal.raise_signal(signal.SIGTERM)
+        return saving.hand_over(*given, **more)
+
+    monkeypatch.setattr(paint, "hand_over", hand_over)
+    assert painted("-o", "out.png")[:2] == (0, "out.png\n")
+    assert load_image("out.png").shape == (48, 64, 3)
+
+
 def test_a_process_that_ends_at_once_leaves_no_file_that_a_thread_is_writing(tmp_path):
     code = """
 import threading

@@ -9,7 +9,7 @@ import contextlib
 import os
 import signal
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, wait
 from types import FrameType
 from typing import NoReturn, TypeVar
@@ -84,6 +84,44 @@ def leaving_when_stopped(messages: Messages, saved: str = "") -> Iterator[None]:
         leave(stop.status)
 
 
+@contextlib.contextmanager
+def finishing() -> Iterator[None]:
+    """Save a result in spite of a first signal: the process is about to end anyway."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    heard = _heard()
+
+    def handle(number: int, _: FrameType | None) -> None:
+        _leave_dead_terminal()
+        _only_force(heard, number)
+
+    before = {each: signal.signal(each, handle) for each in heard}
+    try:
+        yield
+    finally:
+        for each, old in before.items():
+            signal.signal(each, old)
+
+
+def _heard() -> list[signal.Signals]:
+    """List the signals that end this process."""
+    # nohup ignores SIGHUP. Shells ignore SIGINT for what runs in the background, but a user who
+    # sends it to such a run wants it to stop.
+    return [
+        each
+        for each in SIGNALS
+        if each == signal.SIGINT or signal.getsignal(each) is not signal.SIG_IGN
+    ]
+
+
+def _only_force(heard: Sequence[signal.Signals], number: int) -> None:
+    """After a first signal, end the process at once on those that force it, ignore the others."""
+    forcing = FORCING if number in FORCING else (signal.SIGINT,)
+    for each in heard:
+        signal.signal(each, signal.default_int_handler if each in forcing else signal.SIG_IGN)
+
+
 def _leave_dead_terminal() -> None:
     """Let what is printed from now on go nowhere, where its terminal has gone."""
     for stream in (1, 2):
@@ -101,19 +139,11 @@ def _listening() -> Iterator[None]:
         yield  # Signals are the main thread's alone.
         return
 
-    # nohup ignores SIGHUP. Shells ignore SIGINT for what runs in the background, but a user who
-    # sends it to such a run wants it to stop.
-    heard = [
-        each
-        for each in SIGNALS
-        if each == signal.SIGINT or signal.getsignal(each) is not signal.SIG_IGN
-    ]
+    heard = _heard()
 
     def handle(number: int, _: FrameType | None) -> NoReturn:
         _leave_dead_terminal()
-        forcing = FORCING if number in FORCING else (signal.SIGINT,)
-        for each in heard:
-            signal.signal(each, signal.default_int_handler if each in forcing else signal.SIG_IGN)
+        _only_force(heard, number)
         raise Stopped(number)
 
     before = {each: signal.signal(each, handle) for each in heard}
