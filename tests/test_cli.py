@@ -626,14 +626,6 @@ def test_work_that_nobody_stops_returns_or_raises_and_signals_are_as_before():
     assert [signal.getsignal(each) for each in stopping.SIGNALS] == before
 
 
-@pytest.fixture
-def signals():
-    before = [signal.getsignal(each) for each in stopping.SIGNALS]
-    yield
-    for each, old in zip(stopping.SIGNALS, before, strict=True):
-        signal.signal(each, old)
-
-
 def stopped_by(number):
     def work():
         time.sleep(0.1)
