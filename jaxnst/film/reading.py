@@ -29,13 +29,14 @@ ENDINGS = (
 
 MAX_BYTES = 2**40
 
-RGB, BT709, BT601 = 0, 1, 5
+BT709, BT601 = 1, 5
 """Matrices from R'G'B' to Y'CbCr by their number in ITU-T H.273, table 4."""
 
-MATRICES = {RGB, BT709, 4, BT601, 6, 7, BT2020}
+MATRICES = {BT709, 4, BT601, 6, 7, BT2020}
 """Those that FFmpeg converts from."""
 
-UNSAID_MATRICES = {UNSAID, 3}
+UNSAID_MATRICES = {UNSAID, 0, 3}
+"""Numbers that state none; 0 is that of RGB."""
 
 LIMITED, FULL = 1, 2
 """What FFmpeg's AVCOL_RANGE_MPEG and AVCOL_RANGE_JPEG are: levels 16 to 235, or 0 to 255."""
@@ -361,7 +362,7 @@ def within(
 
 def stretched(size: tuple[int, int], aspect: Fraction) -> tuple[int, int]:
     """Return a size ``(height, width)`` of pixels of an aspect in square pixels."""
-    return size[0], round(size[1] * aspect)
+    return size[0], max(1, round(size[1] * aspect))
 
 
 def conversion(frame: Any, transfer: int, primaries: int) -> dict[str, int]:
