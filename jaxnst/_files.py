@@ -13,6 +13,9 @@ from typing import TypeAlias
 
 AnyPath: TypeAlias = str | os.PathLike[str]
 
+_unfinished: set[str] = set()
+"""Temporary files that are being written."""
+
 
 def name_of(path: AnyPath) -> str:
     """Name a file in a message: on one line and printable, whatever its bytes."""
@@ -156,6 +159,7 @@ def replacing(path: AnyPath) -> Iterator[str]:
     """
     target = destination(path)
     temporary = _temporary(target)
+    _unfinished.add(temporary)
     try:
         # Opened plainly: tempfile's files are private to the user whatever the umask.
         with open(temporary, "xb"):
@@ -172,6 +176,14 @@ def replacing(path: AnyPath) -> Iterator[str]:
             f"{name_of(path)} could not be saved ({reason(error)}): make room or choose another "
             "folder; what was there before is unchanged"
         ) from error
+    finally:
+        _unfinished.discard(temporary)
+
+
+def discard_unfinished() -> None:
+    """Delete temporary files that other threads are writing; for a process that ends at once."""
+    for temporary in tuple(_unfinished):
+        _discard(temporary)
 
 
 def _temporary(target: str) -> str:

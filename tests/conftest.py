@@ -2,6 +2,7 @@
 
 import importlib.util
 import os
+import signal
 from pathlib import Path
 
 import jax
@@ -66,6 +67,17 @@ def features(rng):
 def target(rng):
     """The same of another picture."""
     return jax.numpy.asarray(np.maximum(rng.normal(0.1, 2, (7, 9, 5)), 0), jax.numpy.float32)
+
+
+@pytest.fixture
+def signals():
+    """Set handlers back: a stop leaves others behind."""
+    from jaxnst.cli.stopping import SIGNALS
+
+    before = {each: signal.getsignal(each) for each in SIGNALS}
+    yield
+    for each, handler in before.items():
+        signal.signal(each, handler)
 
 
 @pytest.fixture

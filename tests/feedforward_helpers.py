@@ -1,5 +1,6 @@
 """Small transformation networks with random parameters, and films to be painted by them."""
 
+import struct
 from fractions import Fraction
 
 import jax.numpy as jnp
@@ -44,6 +45,8 @@ def write_film(
     pause=0,
     times=None,
     options=None,
+    pixels="yuv420p",
+    aspect=None,
 ):
     """A film of a red square on gradients that become bluer; times in milliseconds.
 
@@ -54,7 +57,9 @@ def write_film(
     with av.open(str(path), "w", format=kind, options=options or {}) as film:
         stream = film.add_stream("libx264", rate=rate)
         stream.height, stream.width = size
-        stream.pix_fmt = "yuv420p"
+        stream.pix_fmt = pixels
+        if aspect:
+            stream.codec_context.sample_aspect_ratio = aspect
         if times:
             stream.codec_context.time_base = Fraction(1, 1000)
         heard = film.add_stream(sound, rate=hertz, layout=layout) if sound else None
@@ -102,17 +107,27 @@ def read_back(path):
     import av
 
     with av.open(str(path)) as film:
-        frames = [(f.time, f.to_ndarray(format="rgb24")) for f in film.decode(video=0)]
+        frames = [
+            # Old versions of PyAV look at no tags.
+            (f.time, f.to_ndarray(format="rgb24", src_colorspace=f.colorspace, dst_colorspace=5))
+            for f in film.decode(video=0)
+        ]
     with av.open(str(path)) as film:
         heard = film.decode(audio=0) if film.streams.audio else ()
         seconds = sum(f.samples / f.sample_rate for f in heard)
     return [time for time, _ in frames], np.stack([p for _, p in frames]), seconds
 
 
-def turned(data):
-    """An MP4 file whose pictures are to be shown a quarter turn to the right."""
-    plain = bytes.fromhex(f"00010000{'0' * 24}00010000{'0' * 24}40000000")
+def oriented(data, a, b, c, d):
+    """An MP4 file of which (x, y) is to be shown at (a x + c y, b x + d y)."""
+    plain = struct.pack(">9i", 1 << 16, 0, 0, 0, 1 << 16, 0, 0, 0, 1 << 30)
     first = data.index(plain)  # the film's; the second is the stream's
     at = data.index(plain, first + 1)
-    matrix = bytes.fromhex(f"0000000000010000{'0' * 8}ffff0000{'0' * 32}40000000")
+    a, b, c, d = (n * (1 << 16) for n in (a, b, c, d))
+    matrix = struct.pack(">9i", a, b, 0, c, d, 0, 0, 0, 1 << 30)
     return data[:at] + matrix + data[at + len(matrix) :]
+
+
+def turned(data):
+    """An MP4 file whose pictures are to be shown a quarter turn to the right."""
+    return oriented(data, 0, 1, -1, 0)

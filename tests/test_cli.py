@@ -626,25 +626,93 @@ def test_work_that_nobody_stops_returns_or_raises_and_signals_are_as_before():
     assert [signal.getsignal(each) for each in stopping.SIGNALS] == before
 
 
-@pytest.mark.parametrize(("number", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
-def test_a_signal_interrupts_the_wait_and_a_second_one_everything(number, status):
-    before = [signal.getsignal(each) for each in stopping.SIGNALS]
-
+def stopped_by(number):
     def work():
         time.sleep(0.1)
         os.kill(os.getpid(), number)
         time.sleep(5)
 
-    try:
-        begin = time.perf_counter()
-        with pytest.raises(stopping.Stopped) as stop:
-            stopping.stoppable(work)
-        assert stop.value.status == status and time.perf_counter() - begin < 4
+    begin = time.perf_counter()
+    with pytest.raises(stopping.Stopped) as stop:
+        stopping.stoppable(work)
+    assert time.perf_counter() - begin < 4
+    return stop.value.status
+
+
+@pytest.mark.parametrize(("number", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_a_signal_interrupts_the_wait_and_a_second_one_everything(signals, number, status):
+    assert stopped_by(number) == status
+    with pytest.raises(KeyboardInterrupt):
+        signal.raise_signal(number)
+
+
+@pytest.mark.skipif(os.name == "nt", reason="Windows has no such signals")
+@pytest.mark.parametrize("name", ["SIGHUP", "SIGXCPU", "SIGUSR1", "SIGUSR2"])
+def test_other_signals_stop_a_run_and_those_that_follow_do_not_force_it(signals, name):
+    number = getattr(signal, name)
+    assert stopped_by(number) == 128 + number
+    for following in (number, signal.SIGHUP, signal.SIGTERM):
+        signal.raise_signal(following)
+    with pytest.raises(KeyboardInterrupt):
+        signal.raise_signal(signal.SIGINT)
+
+
+@pytest.mark.skipif(os.name == "nt", reason="Windows has no SIGHUP")
+def test_a_run_that_ignores_hangups_goes_on(signals):
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)
+
+    def work():
+        os.kill(os.getpid(), signal.SIGHUP)
+        time.sleep(0.2)
+        return "done"
+
+    assert stopping.stoppable(work) == "done"
+    assert signal.getsignal(signal.SIGHUP) is signal.SIG_IGN
+
+
+@pytest.mark.skipif(os.name == "nt", reason="Windows has no such signals")
+@pytest.mark.parametrize("name", ["SIGINT", "SIGTERM", "SIGHUP"])
+def test_a_result_is_saved_in_spite_of_a_first_signal(signals, name):
+    before = [signal.getsignal(each) for each in stopping.SIGNALS]
+    with stopping.finishing():
+        signal.raise_signal(getattr(signal, name))
         with pytest.raises(KeyboardInterrupt):
-            signal.raise_signal(number)
-    finally:
-        for each, old in zip(stopping.SIGNALS, before, strict=True):
-            signal.signal(each, old)
+            signal.raise_signal(signal.SIGINT)
+    assert [signal.getsignal(each) for each in stopping.SIGNALS] == before
+
+
+@pytest.mark.skipif(os.name == "nt", reason="Windows has no such signals")
+def test_a_run_that_is_ended_while_it_saves_is_saved(painted, monkeypatch):
+    def hand_over(*given, **more):
+        signal.raise_signal(signal.SIGTERM)
+        return saving.hand_over(*given, **more)
+
+    monkeypatch.setattr(paint, "hand_over", hand_over)
+    assert painted("-o", "out.png")[:2] == (0, "out.png\n")
+    assert load_image("out.png").shape == (48, 64, 3)
+
+
+def test_a_process_that_ends_at_once_leaves_no_file_that_a_thread_is_writing(tmp_path):
+    code = """
+import threading
+from jaxnst import _files
+from jaxnst.cli.errors import leave
+
+begun = threading.Event()
+
+def write():
+    with _files.replacing("out.mp4"):
+        begun.set()
+        threading.Event().wait()
+
+threading.Thread(target=write, daemon=True).start()
+begun.wait()
+leave(3)
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=tmp_path, env=environment(tmp_path), check=False
+    )
+    assert done.returncode == 3 and not os.listdir(tmp_path)
 
 
 # As a process.
@@ -718,16 +786,18 @@ def test_two_runs_a_stop_and_a_terminal(folder):
     assert (second.returncode, second.stdout, second.stderr) == (0, "out.jpg\n", "")
     assert (folder / "out.jpg").read_bytes() == picture
     assert {path.name for path in cache.iterdir()} == kept, "a program was compiled again"
-    stop(folder, given, picture)
+    for closes in (False, True):
+        (folder / "out.jpg").unlink()
+        stop(folder, given, closes=closes)
 
 
-def stop(folder, given, picture):
-    """Stop a long run on a terminal: it saves what it has, at once."""
+def stop(folder, given, *, closes):
+    """Stop a long run by Ctrl-C, or close its terminal: it saves what it has, at once."""
     pty = pytest.importorskip("pty", reason="needs pseudo-terminals")
     ours, theirs = pty.openpty()
     child = subprocess.Popen(
         [sys.executable, "-m", "jaxnst", *given, "--steps", "100000"],
-        stdout=subprocess.PIPE,
+        stdout=theirs if closes else subprocess.PIPE,
         stderr=theirs,
         cwd=folder,
         env=environment(folder) | {"TERM": "xterm", "COLUMNS": "110"},
@@ -736,6 +806,13 @@ def stop(folder, given, picture):
     shown = b""
     while b"tv " not in shown:
         shown += os.read(ours, 4096)
+    if closes:
+        os.close(ours)
+        for _ in range(2):  # of the system, and of the shell
+            child.send_signal(signal.SIGHUP)
+        assert child.wait(timeout=60) == 128 + signal.SIGHUP
+        check_stopped(folder)
+        return
     child.send_signal(signal.SIGINT)
     while child.poll() is None or b"saving" not in shown:
         try:
@@ -747,7 +824,10 @@ def stop(folder, given, picture):
     assert child.returncode == 130 and out == b"out.jpg\n"
     assert "━".encode() in shown and b"1/1 64x48" in shown and b"/100000" in shown
     assert b"saving the picture so far" in shown
-    assert (folder / "out.jpg").read_bytes() != picture
+    check_stopped(folder)
+
+
+def check_stopped(folder):
     assert load_image(folder / "out.jpg").shape == (46, 61, 3)
     assert not list(folder.glob(".jaxnst*"))
 

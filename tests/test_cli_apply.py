@@ -170,7 +170,7 @@ def test_without_pyav_films_fail_and_pictures_are_painted(applied, monkeypatch):
 
 def test_how_long_a_film_still_takes_is_told(monkeypatch):
     row = apply.Row("clip.mp4", ("m",), "out.mp4")
-    facts = applying.film.Film((32, 40), Fraction(10), 100, 0)
+    facts = applying.film.Film((32, 40), Fraction(10), 100)
     said, now = [], iter([0.0, 10.0, 20.0])
     monkeypatch.setattr(Messages, "now_and_then", lambda _, text: said.append(text))
     monkeypatch.setattr(applying.time, "monotonic", lambda: next(now))
@@ -184,8 +184,9 @@ def test_how_long_a_film_still_takes_is_told(monkeypatch):
     ]
 
 
-@pytest.mark.skipif(os.name == "nt", reason="Windows has no SIGINT for one process")
-def test_a_film_that_is_stopped_leaves_nothing_behind(folder):
+@pytest.mark.skipif(os.name == "nt", reason="Windows has no such signals for one process")
+@pytest.mark.parametrize(("name", "code"), [("SIGINT", 130), ("SIGHUP", 129)])
+def test_a_film_that_is_stopped_leaves_nothing_behind(folder, name, code):
     needs_av()
     write_film("clip.mp4", count=3000, sound=None)
     command = [sys.executable, "-m", "jaxnst", "apply", "waves.safetensors", "clip.mp4"]
@@ -194,9 +195,9 @@ def test_a_film_that_is_stopped_leaves_nothing_behind(folder):
     deadline = time.monotonic() + 60
     while not list(Path("out").glob(".jaxnst-*.tmp")) and time.monotonic() < deadline:
         time.sleep(0.1)
-    process.send_signal(signal.SIGINT)
+    process.send_signal(getattr(signal, name))
     _, err = process.communicate(timeout=60)
-    assert process.returncode == 130
+    assert process.returncode == code
     assert err.endswith("stopped; what is finished is saved, the same command goes on\n")
     assert not os.listdir("out")  # nor the lock
 

@@ -6,7 +6,8 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
-from feedforward_helpers import film_picture, negative, read_back, turned, write_film
+from feedforward_helpers import film_picture, negative, oriented, read_back, turned, write_film
+from PIL import Image
 
 from jaxnst import film
 from jaxnst.film import Film, check_film, read_film, reading, repaint
@@ -56,7 +57,24 @@ def test_a_film_that_is_to_be_turned_is_painted_upright(source, output):
     right = np.rot90(film_picture(0, (32, 40)), -1)
     assert np.abs(seen[0][0] - np.int16(right)).mean() < NEAR
     assert np.abs(read_back(output)[1][0] - np.int16(255 - right)).mean() < NEAR
-    assert read_film(output).turns == 0
+    assert read_film(output).size == (40, 32)
+
+
+@pytest.mark.parametrize(
+    "matrix",
+    [(a, 0, 0, d) for a in (1, -1) for d in (1, -1)]
+    + [(0, b, c, 0) for b in (1, -1) for c in (1, -1)],
+)
+def test_films_are_shown_as_their_display_matrix_says(source, output, matrix):
+    source.write_bytes(oriented(source.read_bytes(), *matrix))
+    a, b, c, d = matrix
+    y, x = np.mgrid[:32, :40]
+    column, row = a * x + c * y, b * x + d * y
+    expected = np.zeros((40, 32, 3) if a == 0 else (32, 40, 3), np.uint8)
+    expected[row - row.min(), column - column.min()] = film_picture(0, (32, 40))
+    assert read_film(source).size == expected.shape[:2]
+    _, seen = negative(source, output)
+    assert np.abs(seen[0][0] - np.int16(expected)).mean() < NEAR
 
 
 @pytest.mark.parametrize("name", ["12:30:05.mp4", "Part1:intro.mp4", "file:a.mp4"])
@@ -86,7 +104,7 @@ def test_large_films_that_do_not_say_their_colours_are_read_as_they_are_shown(
 
 
 def test_sides_are_even_and_not_longer_than_wanted():
-    facts = Film(size=(481, 641), rate=Fraction(30), count=None, turns=0)
+    facts = Film(size=(481, 641), rate=Fraction(30), count=None)
     assert facts.fitting(None) == (480, 640)
     assert facts.fitting(1000) == (480, 640)
     assert facts.fitting(101) == (76, 100)
@@ -190,17 +208,99 @@ def test_films_without_pictures_are_refused(tmp_path, kind, what):
         read_film(tmp_path / "film.mp4")
 
 
-def test_a_film_that_changes_its_size_is_refused_and_nothing_is_written(tmp_path, output):
-    parts = b""
-    for size in ((32, 40), (48, 64)):
-        write_film(tmp_path / "part.ts", size=size, kind="mpegts", sound=None)
-        parts += (tmp_path / "part.ts").read_bytes()
-    (tmp_path / "film.ts").write_bytes(parts)
-    output.write_bytes(b"what was there")
-    with pytest.raises(ValueError, match=r"changes its size at .* s, from 40x32 to 64x48: cut it"):
-        negative(tmp_path / "film.ts", output)
-    assert output.read_bytes() == b"what was there"
-    assert not list(tmp_path.glob(".*"))
+def joined(tmp_path, *parts):
+    """A film of parts that differ."""
+    data = b""
+    for facts in parts:
+        write_film(tmp_path / "part.ts", kind="mpegts", sound=None, **facts)
+        data += (tmp_path / "part.ts").read_bytes()
+    (tmp_path / "film.ts").write_bytes(data)
+    return tmp_path / "film.ts"
+
+
+@pytest.mark.parametrize(
+    ("later", "inner"),
+    [
+        ((64, 80), (slice(None), slice(None))),
+        ((48, 64), (slice(1, 31), slice(None))),  # 4:3 between bars above and below
+        ((80, 64), (slice(None), slice(7, 33))),  # 4:5 between bars on both sides
+    ],
+)
+def test_pictures_of_another_size_are_scaled_to_fit_the_first(tmp_path, output, later, inner):
+    source = joined(tmp_path, {}, {"size": later}, {})
+    notices, seen = negative(source, output, batch=1)
+    assert notices == (
+        f"{source} changes its size at 0.6 s, from 40x32 to {later[1]}x{later[0]}: all pictures "
+        "were scaled to fit that of the first",
+    )
+    np.testing.assert_allclose(read_back(output)[0], np.arange(18) / 10, atol=1e-3)
+    shown = np.int16([batch[0] for batch in seen])
+    whole = np.int16([film_picture(i, (32, 40)) for i in range(6)])
+    assert np.abs(shown[:6] - whole).mean() < NEAR and np.abs(shown[12:] - whole).mean() < NEAR
+    for i, picture in enumerate(shown[6:12]):
+        size = picture[inner].shape[1::-1]
+        expected = Image.fromarray(film_picture(i, later)).resize(size, Image.Resampling.BICUBIC)
+        assert np.abs(picture[inner] - np.int16(expected)).mean() < NEAR
+        bars = np.ones((32, 40), bool)
+        bars[inner] = False
+        assert not picture[bars].any()
+
+
+def test_pixels_that_become_narrower_are_not_stretched(tmp_path, output):
+    """As of television that goes from 16:9 to 4:3."""
+    source = joined(tmp_path, {"aspect": Fraction(4, 3)}, {"aspect": Fraction(1)})
+    assert (read_film(source).aspect, read_film(source).shown) == (Fraction(4, 3), (32, 53))
+    notices, seen = negative(source, output, batch=1)
+    assert ["at 0.6 s, from 53x32 to 40x32: all" in notice for notice in notices] == [True]
+    for i, (picture,) in enumerate(seen):
+        expected = Image.fromarray(film_picture(i % 6, (32, 40)))
+        if i >= 6:
+            expected = expected.resize((30, 32), Image.Resampling.BICUBIC)
+            assert not picture[:, :5].any() and not picture[:, 35:].any()
+            picture = picture[:, 5:35]
+        assert np.abs(picture - np.int16(expected)).mean() < NEAR
+    assert read_film(output).aspect == Fraction(4, 3)
+
+
+def test_the_format_of_pixels_may_change_on_the_way(tmp_path, output):
+    source = joined(tmp_path, {}, {"pixels": "yuv444p"}, {"pixels": "yuv420p10le"})
+    notices, seen = negative(source, output, batch=1)
+    assert notices == ()
+    for i, (picture,) in enumerate(seen):
+        assert np.abs(picture - np.int16(film_picture(i % 6, (32, 40)))).mean() < NEAR
+
+
+@pytest.mark.parametrize(("turn", "size"), [(90, "40x32 to 32x40"), (180, "")])
+def test_films_may_be_turned_on_the_way(tmp_path, output, turn, size):
+    """H.264 says so at key frames, for all pictures until the next one."""
+    import av
+    from av.bitstream import BitStreamFilterContext
+
+    write_film(tmp_path / "part.ts", kind="mpegts", sound=None)
+    with (
+        av.open(str(tmp_path / "part.ts")) as plain,
+        av.open(str(tmp_path / "turned.ts"), "w", format="mpegts") as target,
+    ):
+        stream = plain.streams.video[0]
+        copy = target.add_stream_from_template(stream)
+        orientation = f"h264_metadata=display_orientation=insert:rotate={turn}"
+        turning = BitStreamFilterContext(orientation, stream, copy)
+        for packet in plain.demux(stream):
+            for changed in turning.filter(packet if packet.size else None):
+                changed.stream = copy
+                target.mux(changed)
+    parts = [(tmp_path / name).read_bytes() for name in ("part.ts", "turned.ts", "part.ts")]
+    (tmp_path / "film.ts").write_bytes(b"".join(parts))
+    notices, seen = negative(tmp_path / "film.ts", output, batch=1)
+    assert [size in notice for notice in notices] == ([True] if size else [])
+    for i, (picture,) in enumerate(seen):
+        expected = film_picture(i % 6, (32, 40))
+        if 6 <= i < 12:
+            expected = np.rot90(expected, turn // 90)  # to the left
+        if expected.shape[0] == 40:
+            expected = Image.fromarray(expected).resize((26, 32), Image.Resampling.BICUBIC)
+            picture = picture[:, 7:33]
+        assert np.abs(picture - np.int16(expected)).mean() < NEAR
 
 
 @pytest.mark.parametrize(

@@ -21,6 +21,21 @@ def heard(path):
     return [frame.time for frame in frames], frames[0].sample_rate, frames[0].layout.name
 
 
+def pitch(path):
+    """Hertz of the tone in the middle of each half."""
+    import av
+
+    with av.open(str(path)) as opened:
+        frames = list(opened.decode(audio=0))
+    tone, rate = np.concatenate([f.to_ndarray()[0] for f in frames]), frames[0].sample_rate
+    pitches = []
+    for half in np.array_split(tone, 2):
+        middle = half[len(half) // 4 : -len(half) // 4]
+        spectrum = np.abs(np.fft.rfft(middle * np.hanning(len(middle))))
+        pitches.append(spectrum.argmax() * rate / len(middle))
+    return pitches
+
+
 @pytest.fixture
 def output(tmp_path):
     return tmp_path / "out.mp4"
@@ -69,6 +84,20 @@ def test_sound_that_is_encoded_anew_may_change_on_the_way(tmp_path, output):
     (tmp_path / "film.ts").write_bytes(parts)
     assert negative(tmp_path / "film.ts", output)[0] == ()
     assert read_back(output)[2] == pytest.approx(2, abs=0.2)
+
+
+@pytest.mark.parametrize("later", [("mono", 44100), ("stereo", 22050), ("mono", 48000)])
+def test_aac_that_changes_on_the_way_is_encoded_anew(tmp_path, output, later):
+    """MP4 has one description for all of it, by which the later part would play at a wrong rate."""
+    parts = b""
+    for layout, hertz in (("stereo", 48000), later):
+        write_film(tmp_path / "part.ts", kind="mpegts", layout=layout, hertz=hertz, count=20)
+        parts += (tmp_path / "part.ts").read_bytes()
+    (tmp_path / "film.ts").write_bytes(parts)
+    assert negative(tmp_path / "film.ts", output)[0] == ()
+    assert heard(output)[1:] == (48000, "stereo")
+    assert read_back(output)[2] == pytest.approx(4, abs=0.2)
+    assert pitch(output) == pytest.approx([440, 440], abs=5)
 
 
 @pytest.mark.parametrize("name", ["film.mov", "film.mkv"])  # with and without a layout

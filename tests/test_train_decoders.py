@@ -174,15 +174,6 @@ def stopping(monkeypatch, stops):
     monkeypatch.setattr(decoder_training.Trainer, "news", news)
 
 
-@pytest.fixture
-def signals():
-    """Handlers as they were: a stop leaves its own behind."""
-    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
-    yield
-    for number, handler in before.items():
-        signal.signal(number, handler)
-
-
 def test_stopped_a_run_goes_on_as_if_undisturbed(call, folder, signals, monkeypatch):
     monkeypatch.setattr(decoder_losses, "SOLVED", 4)
     given = ("--images", "photos", "--held-out", "3", "--levels", "1,2", "--batch", "2")

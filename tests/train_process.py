@@ -80,7 +80,9 @@ if __name__ == "__main__":
     os.chdir(sys.argv[1])
     seen = {"whole": end(begin("whole", *WATCHED))}
     rest = "--samples", "0"
-    seen["stopped"] = after(3, "cut", begin("cut", *rest, "--workers", "1"), signal.SIGINT)
+    for name in ("SIGINT", "SIGHUP"):
+        child = begin("cut", *rest, "--workers", "1")
+        seen[name] = after(3, "cut", child, getattr(signal, name))
     seen["left"] = sorted(os.listdir("cut"))
     seen["killed"] = after(3, "cut", begin("cut", *rest), signal.SIGKILL)
     seen["end"] = end(begin("cut", *rest))

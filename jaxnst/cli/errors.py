@@ -7,7 +7,7 @@ import traceback
 from collections.abc import Callable, Iterator
 from typing import NoReturn
 
-from jaxnst._files import name_of, reason
+from jaxnst._files import discard_unfinished, name_of, reason
 
 FAILED, USAGE, STOPPED = 1, 2, 130
 """Exit statuses: files and everything else; flags and values; Ctrl-C."""
@@ -57,6 +57,7 @@ def leave(status: int) -> NoReturn:
     for stream in (sys.stdout, sys.stderr):
         with contextlib.suppress(OSError, ValueError):
             stream.flush()
+    discard_unfinished()
     os._exit(status)
 
 

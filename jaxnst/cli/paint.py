@@ -11,7 +11,7 @@ from jaxnst.cli.messages import Messages, length, shape
 from jaxnst.cli.progress import make_display
 from jaxnst.cli.resuming import Keeper, checkpoint_of
 from jaxnst.cli.saving import hand_over
-from jaxnst.cli.stopping import Stopped, stoppable
+from jaxnst.cli.stopping import Stopped, finishing, stoppable
 from jaxnst.cli.watching import Watch, make_listeners, report_interval
 from jaxnst.record import Record
 from jaxnst.transfer import StylizeResult, stylize
@@ -63,14 +63,15 @@ def paint(job: Job, messages: Messages, record: Record | None) -> int:
         except Exception:
             _close(watch, messages, FAILED)
             raise
-    try:
-        hand_over(flags, result.image, record=record)
-        messages.say(_summary(result))
-        if flags.timings:
-            print(timings(result), file=sys.stderr)
-    finally:
-        watch.close(result)
-        status = watch.complain(messages.prog, 0)
+    with finishing():
+        try:
+            hand_over(flags, result.image, record=record)
+            messages.say(_summary(result))
+            if flags.timings:
+                print(timings(result), file=sys.stderr)
+        finally:
+            watch.close(result)
+            status = watch.complain(messages.prog, 0)
     return status
 
 

@@ -18,7 +18,7 @@ from jaxnst.cli.flags import refuse_single
 from jaxnst.cli.messages import Messages, hush_xla, length, shape
 from jaxnst.cli.parser import parse
 from jaxnst.cli.saving import print_path, save_options, save_picture
-from jaxnst.cli.stopping import leaving_when_stopped, stoppable
+from jaxnst.cli.stopping import finishing, leaving_when_stopped, stoppable
 from jaxnst.config import STARTS, Recipe
 from jaxnst.srgb import Pixels
 
@@ -146,7 +146,8 @@ def _run(sweep: Sweep, prog: str) -> int:
         _refuse_large_sheet(sweep, job)
         with leaving_when_stopped(messages, ", nothing is saved"):
             sheet = stoppable(lambda: _paint(sweep, job, messages))
-    save_picture(flags.output, sheet, **save_options(flags))
+    with finishing():
+        save_picture(flags.output, sheet, **save_options(flags))
     for cell in sweep.cells:
         messages.say(f"{_label(cell)}: {_command(sweep, cell)}")
     print_path(flags.output)

@@ -19,7 +19,7 @@ from jaxnst.cli.device import describe
 from jaxnst.cli.errors import complain, explain, leave
 from jaxnst.cli.messages import Messages, length
 from jaxnst.cli.saving import print_path
-from jaxnst.cli.stopping import Stopped, stoppable
+from jaxnst.cli.stopping import Stopped, finishing, stoppable
 from jaxnst.cli.train import Given
 from jaxnst.cli.train_task import LAST, Task, make_task
 from jaxnst.cli.train_watch import Watch
@@ -49,7 +49,8 @@ def train_style(flags: argparse.Namespace, recipe: Recipe, given: Given, message
     try:
         with _alone(flags.checkpoint):
             task, trained, watch, status = _until_stopped(flags, recipe, given, messages)
-            save_model(flags.output, task.model(trained))
+            with finishing():
+                save_model(flags.output, task.model(trained))
             finished = trained.step == task.settings.steps
             if finished and not flags.checkpoint_kept and os.path.isdir(flags.checkpoint):
                 shutil.rmtree(flags.checkpoint)

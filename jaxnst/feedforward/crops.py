@@ -36,6 +36,9 @@ LEAST = 0.5
 """Least shorter side of a picture, as a share of the crop's side. Smaller pictures are left out;
 those between this and the crop's side are enlarged."""
 
+TERMINAL = {signal.SIGINT, getattr(signal, "SIGHUP", signal.SIGINT)}
+"""Signals that a terminal sends to all processes that were started from it."""
+
 
 @dataclass(frozen=True)
 class Pictures:
@@ -257,11 +260,11 @@ def batches(
 
 @contextlib.contextmanager
 def _interrupts_for_others() -> Iterator[None]:
-    """Begin processes that do not hear Ctrl-C, from their first moment on: who began them does."""
+    """Begin processes that ignore Ctrl-C and hangups from the start: the parent handles them."""
     if not hasattr(signal, "pthread_sigmask"):
         yield
         return
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, TERMINAL)
     try:
         yield
     finally:
@@ -269,8 +272,9 @@ def _interrupts_for_others() -> Iterator[None]:
 
 
 def _begin_worker(_: int, __: int) -> None:
-    """Leave Ctrl-C to the process that began this one, and end when that ends, however it does."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    """Leave a terminal's signals to the parent process, and end when that ends."""
+    for number in TERMINAL:
+        signal.signal(number, signal.SIG_IGN)
     parent = multiprocessing.parent_process()
 
     def follow() -> None:

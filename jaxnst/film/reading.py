@@ -8,13 +8,14 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from fractions import Fraction
 from importlib.util import find_spec
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
 from jaxnst import _files
 from jaxnst._files import AnyPath
+from jaxnst.film.colors import BT2020, HDR, UNSAID, is_converted, to_srgb
 from jaxnst.image import fit
 
 Frames = npt.NDArray[np.uint8]
@@ -28,8 +29,20 @@ ENDINGS = (
 
 MAX_BYTES = 2**40
 
-UNSAID = 2
-"""What FFmpeg's AVCOL_SPC_UNSPECIFIED is."""
+BT709, BT601 = 1, 5
+"""Matrices from R'G'B' to Y'CbCr by their number in ITU-T H.273, table 4."""
+
+MATRICES = {BT709, 4, BT601, 6, 7, BT2020}
+"""Those that FFmpeg converts from."""
+
+UNSAID_MATRICES = {UNSAID, 0, 3}
+"""Numbers that state none; 0 is that of RGB."""
+
+LIMITED, FULL = 1, 2
+"""What FFmpeg's AVCOL_RANGE_MPEG and AVCOL_RANGE_JPEG are: levels 16 to 235, or 0 to 255."""
+
+SAME = Fraction(1, 50)
+"""By how much proportions of pictures may differ that are brought to one size without bars."""
 
 ANNOUNCE = {"mp4", "matroska", "avi", "asf"}
 """What FFmpeg calls kinds of files that say how long their pictures go on."""
@@ -51,13 +64,18 @@ class Film:
       size: Of its pictures, upright, ``(height, width)``.
       rate: Pictures per second, on average.
       count: About how many pictures there should be, or None where that is not known.
-      turns: Quarter turns to the left that set a picture upright.
+      aspect: Width of a pixel, upright, by its height.
     """
 
     size: tuple[int, int]
     rate: Fraction
     count: int | None
-    turns: int
+    aspect: Fraction = Fraction(1)
+
+    @property
+    def shown(self) -> tuple[int, int]:
+        """Size at which pictures are shown, of square pixels, ``(height, width)``."""
+        return stretched(self.size, self.aspect)
 
     def fitting(self, longest: int | None) -> tuple[int, int]:
         """Return the size, both sides even, of which the longest side is at most ``longest``."""
@@ -66,10 +84,35 @@ class Film:
         return height, width
 
 
-class Faults:
-    """What could not be read of a film.
+class Orientation(NamedTuple):
+    """How a picture is set upright.
 
     Attributes:
+      turned: Whether its rows become columns.
+      down: Whether the order of rows is then reversed.
+      right: Whether the order of columns is.
+    """
+
+    turned: bool = False
+    down: bool = False
+    right: bool = False
+
+    def size(self, frame: Any) -> tuple[int, int]:
+        """Return the size of a picture when it is upright, ``(height, width)``."""
+        return (frame.width, frame.height) if self.turned else (frame.height, frame.width)
+
+    def upright(self, values: Frames) -> Frames:
+        """Set a picture upright."""
+        values = values.swapaxes(0, 1) if self.turned else values
+        return values[:: -1 if self.down else 1, :: -1 if self.right else 1]
+
+
+class Faults:
+    """What could not be read of a film as it is.
+
+    Attributes:
+      resized: Seconds after which pictures are shown at another size, and that size, or None.
+      hdr: What its pictures were converted from, or None.
       packets: Pieces that could not be decoded.
       cut: Whether the file ended, or could not be read any further, where there should be more.
       until: Seconds at which the last picture that is there ends.
@@ -77,6 +120,8 @@ class Faults:
 
     def __init__(self) -> None:
         self.packets, self.cut, self.until = 0, False, Fraction(0)
+        self.resized: tuple[float, tuple[int, int]] | None = None
+        self.hdr: str | None = None
 
 
 class Joined:
@@ -121,16 +166,24 @@ def read_film(path: AnyPath) -> Film:
       ValueError: It is no film, holds no pictures, or the first cannot be read.
     """
     with opened(path) as (container, stream):
-        first = next(decoded(container, stream, lambda _: None, Faults()), None)
+        pictures = oriented(decoded(container, stream, lambda _: None, Faults()))
+        first, orientation = next(pictures, (None, Orientation()))
         if first is None:
             raise ValueError(
                 f"{_files.name_of(path)} has no picture that can be read: get a whole copy of it"
             )
         rate = fraction(stream.average_rate) or fraction(stream.base_rate) or Fraction(25)
         count = stream.frames or max(0, math.floor(length(stream) * rate))
-        turns = round(getattr(first, "rotation", 0) / 90) % 4
-        size = (first.height, first.width)
-        return Film(size[::-1] if turns % 2 else size, rate, count or None, turns)
+        matrix = int(first.colorspace)
+        if matrix not in MATRICES | UNSAID_MATRICES:
+            raise ValueError(
+                f"{_files.name_of(path)} has colors that cannot be read (matrix {matrix} of "
+                "H.273): convert it to BT.709 with another program first"
+            )
+        aspect = fraction(stream.sample_aspect_ratio) or Fraction(1)
+        if orientation.turned:
+            aspect = 1 / aspect
+        return Film(orientation.size(first), rate, count or None, aspect)
 
 
 @contextlib.contextmanager
@@ -206,23 +259,6 @@ def sounds(container: Any) -> list[Any]:
     return [s for s in streams if s.codec_context is not None and s.codec_context.sample_rate]
 
 
-def of_one_size(frames: Iterator[Any], source: AnyPath, film: Film) -> Iterator[Any]:
-    """Yield pictures as long as all have the size of the first.
-
-    Raises:
-      ValueError: One has another.
-    """
-    height, width = film.size[::-1] if film.turns % 2 else film.size
-    for frame in frames:
-        if (frame.height, frame.width) != (height, width):
-            at = f" at {frame.time:.1f} s" if frame.time is not None else ""
-            raise ValueError(
-                f"{_files.name_of(source)} changes its size{at}, from {width}x{height} to "
-                f"{frame.width}x{frame.height}: cut it there, or convert it to one size"
-            )
-        yield frame
-
-
 def length(stream: Any) -> Fraction:
     """Return for how many seconds there are pictures, by what is said of them alone, or 0.
 
@@ -250,20 +286,107 @@ def announced(container: Any, stream: Any) -> Fraction:
     return begin + there if (there := length(stream)) else Fraction(0)
 
 
-def upright(frame: Any, turns: int, size: tuple[int, int]) -> Frames:
-    """Decode a picture to RGB, at a size, and set it upright."""
-    from av.video.reformatter import Colorspace
+def oriented(frames: Iterator[Any]) -> Iterator[tuple[Any, Orientation]]:
+    """Yield pictures with their orientations, which hold until the next or a key frame.
 
-    height, width = size[::-1] if turns % 2 else size
-    hd = frame.colorspace == UNSAID and min(frame.height, frame.width) >= HD
+    By the display matrix ``a b u c d v x y w`` that comes with a picture: ``(x, y)`` is shown at
+    ``(a x + c y, b x + d y)`` (ISO/IEC 14496-12, 6.2.2), here at the nearest of the eight
+    orientations with upright edges.
+    """
+    from av.sidedata.sidedata import Type
+
+    last = Orientation()
+    for frame in frames:
+        matrix = frame.side_data.get(Type.DISPLAYMATRIX)
+        if matrix is not None:
+            a, b, _, c, d, *_ = (int(n) for n in np.frombuffer(matrix, np.int32))
+            turned = abs(b) + abs(c) > abs(a) + abs(d)
+            last = Orientation(True, b < 0, c < 0) if turned else Orientation(False, d < 0, a < 0)
+        elif frame.key_frame:
+            last = Orientation()
+        yield frame, last
+
+
+def picture(
+    frame: Any,
+    orientation: Orientation,
+    colors: tuple[int, int],
+    inner: tuple[int, int],
+    size: tuple[int, int],
+) -> Frames:
+    """Decode a picture to sRGB, upright, at a size.
+
+    Args:
+      frame: PyAV's.
+      orientation: Of the frame.
+      colors: Its numbers, of :func:`color_numbers`.
+      inner: Size to which the picture is brought, ``(height, width)``.
+      size: Of what is returned, with black bars around the picture.
+    """
+    convert = is_converted(*colors)
+    height, width = inner[::-1] if orientation.turned else inner
     values = frame.to_ndarray(
-        format="rgb24",
+        format="rgb48le" if convert else "rgb24",
         width=width,
         height=height,
         interpolation="BICUBIC",
-        src_colorspace=Colorspace.ITU709 if hd else None,
+        **conversion(frame, *colors),
     )
-    return np.rot90(values, turns) if turns else values
+    values = orientation.upright(to_srgb(values, *colors) if convert else values)
+    if inner == size:
+        return values
+    whole = np.zeros((*size, 3), np.uint8)
+    top, left = ((have - want) // 2 for have, want in zip(size, inner, strict=True))
+    whole[top : top + inner[0], left : left + inner[1]] = values
+    return whole
+
+
+def within(
+    shown: tuple[int, int], first: tuple[int, int], size: tuple[int, int]
+) -> tuple[int, int]:
+    """Return how large a picture is when it is undistorted in the place of another.
+
+    Args:
+      shown: Size at which it is shown, ``(height, width)``.
+      first: Size at which the other is shown.
+      size: What the other is brought to.
+    """
+    stretch = Fraction(shown[1] * first[0], shown[0] * first[1])  # 1: of the same proportions
+    if abs(stretch - 1) <= SAME:
+        return size
+    height, width = size
+    if stretch > 1:
+        return max(1, round(height / stretch)), width
+    return height, max(1, round(width * stretch))
+
+
+def stretched(size: tuple[int, int], aspect: Fraction) -> tuple[int, int]:
+    """Return a size ``(height, width)`` of pixels of an aspect in square pixels."""
+    return size[0], max(1, round(size[1] * aspect))
+
+
+def conversion(frame: Any, transfer: int, primaries: int) -> dict[str, int]:
+    """Return what FFmpeg is to convert a picture from; old versions of PyAV look at no tags."""
+    if frame.format.is_rgb or len(frame.format.components) < 3:
+        return {}
+    matrix = int(frame.colorspace)
+    if matrix in UNSAID_MATRICES:
+        wide = transfer in HDR or primaries == BT2020
+        matrix = BT709 if min(frame.height, frame.width) >= HD else BT601
+        matrix = BT2020 if wide else matrix
+    return {
+        "src_colorspace": matrix,
+        "src_color_range": int(frame.color_range) or LIMITED,
+        # Of RGB only the range counts; but where both matrices are the same, none is looked at.
+        "dst_colorspace": BT709 if matrix == BT601 else BT601,
+        "dst_color_range": FULL,
+    }
+
+
+def color_numbers(frame: Any, context: Any) -> tuple[int, int]:
+    """Return the transfer characteristics and primaries of a picture, by their number in H.273."""
+    facts = frame if hasattr(frame, "color_trc") else context
+    return int(facts.color_trc), int(facts.color_primaries)
 
 
 def fraction(value: Any) -> Fraction | None:

@@ -1,10 +1,12 @@
 """Packets of sound, from one file to another: as they are, or encoded anew."""
 
+import contextlib
 import math
 from fractions import Fraction
 from typing import Any
 
-from jaxnst.film.reading import fraction
+from jaxnst._files import AnyPath
+from jaxnst.film.reading import fraction, opened, sounds
 
 HELD = ("aac", "mp3", "ac3", "eac3", "opus", "alac", "flac")
 """Sound that MP4 holds."""
@@ -16,15 +18,39 @@ GAP = Fraction(1, 10)
 """Seconds that are missing, and not only the inexactness of times."""
 
 
-def sound_like(target: Any, heard: Any, start: Fraction) -> "Passed | Encoded":
+def changing(path: AnyPath) -> set[int]:
+    """Return the indices of those streams of AAC of which rate or channels change on the way.
+
+    MPEG-TS has a header in every packet (ADTS, ISO/IEC 13818-7, 6.2), of which bytes 2 and 3 hold
+    profile, rate and channels; MP4 has one for all.
+    """
+    import av
+
+    first: dict[int, tuple[int, int]] = {}
+    changed = set[int]()
+    with opened(path) as (container, _), contextlib.suppress(av.FFmpegError, IndexError):
+        streams = [s for s in sounds(container) if s.codec_context.codec.canonical_name == "aac"]
+        if container.format.name != "mpegts" or not streams:
+            return changed
+        for packet in container.demux(*streams):
+            head = bytes(packet)[:4]
+            if len(head) == 4 and head[0] == 0xFF and head[1] & 0xF6 == 0xF0:
+                kind, index = (head[2] & 0xFD, head[3] & 0xC0), packet.stream.index
+                if first.setdefault(index, kind) != kind:
+                    changed.add(index)
+    return changed
+
+
+def sound_like(target: Any, heard: Any, start: Fraction, *, changes: bool) -> "Passed | Encoded":
     """Add a stream of sound to a file.
 
     Args:
       target: PyAV's container of it.
       heard: The stream whose packets are going to be taken.
       start: How much earlier they are heard, seconds.
+      changes: Whether they change in a way that MP4 cannot hold.
     """
-    if heard.codec_context.codec.canonical_name in HELD:
+    if not changes and heard.codec_context.codec.canonical_name in HELD:
         return Passed(target, heard, start)
     return Encoded(target, heard, start)
 

@@ -15,7 +15,7 @@ from jaxnst import _files
 from jaxnst._files import AnyPath
 from jaxnst.animation import codec
 from jaxnst.film.reading import MISSING, Film, fraction, sounds, told
-from jaxnst.film.sound import sound_like
+from jaxnst.film.sound import changing, sound_like
 
 ENDING = ".mp4"
 """Of films that are written."""
@@ -95,13 +95,13 @@ class Writer:
         # As the pictures are encoded: BT.709, 16 to 235.
         context.colorspace = context.color_primaries = context.color_trc = 1
         context.color_range = 1
-        aspect = fraction(stream.sample_aspect_ratio)
-        if aspect:
-            context.sample_aspect_ratio = 1 / aspect if film.turns % 2 else aspect
+        context.sample_aspect_ratio = film.aspect
         if name == "libx264":
             self.picture.options = {"crf": "18"}
+        changed = changing(container.name)
         self.sounds = {
-            heard.index: sound_like(target, heard, self.start) for heard in sounds(container)
+            heard.index: sound_like(target, heard, self.start, changes=heard.index in changed)
+            for heard in sounds(container)
         }
 
     def sound(self, packet: Any) -> None:
