@@ -18,9 +18,9 @@ from jaxnst import film
 from jaxnst._files import name_of
 from jaxnst.cli.errors import UsageError, explain
 from jaxnst.cli.ledger import Ledger, inputs
-from jaxnst.cli.messages import Messages, length, shape
+from jaxnst.cli.messages import Messages, length, print_path, shape
 from jaxnst.cli.rows import Row
-from jaxnst.cli.saving import print_path, save_options
+from jaxnst.cli.saving import save_options
 from jaxnst.image import (
     ENDINGS,
     check_side,

@@ -25,10 +25,10 @@ from jaxnst.cli.flags import (
 )
 from jaxnst.cli.ledger import Ledger, digest_of_file, inputs
 from jaxnst.cli.locking import alone_in
-from jaxnst.cli.messages import Messages, hush_xla, length, shape
+from jaxnst.cli.messages import Messages, hush_xla, length, print_path, shape
 from jaxnst.cli.outputs import OTHER, refuse_meeting, same_file
 from jaxnst.cli.rows import Row, is_several, name_after, pictures, refuse_one_name
-from jaxnst.cli.saving import check_format, print_path, save_options, save_picture
+from jaxnst.cli.saving import check_format, save_options, save_picture
 from jaxnst.cli.stopping import GOES_ON, leaving_when_stopped, stoppable
 from jaxnst.cli.values import number, wholes
 from jaxnst.config import SHIPPED

@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING
 
 from jaxnst.cli.errors import UsageError, guarded
 from jaxnst.cli.flags import Parser, add_machine, add_network, add_seed, add_side
-from jaxnst.cli.messages import Messages, hush_xla
+from jaxnst.cli.messages import Messages, hush_xla, print_path
 from jaxnst.cli.outputs import refuse_meeting
-from jaxnst.cli.saving import print_path, save_picture
+from jaxnst.cli.saving import save_picture
 from jaxnst.cli.stopping import leaving_when_stopped, stoppable
 from jaxnst.cli.values import whole
 from jaxnst.config import SHIPPED

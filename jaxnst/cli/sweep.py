@@ -15,9 +15,9 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from jaxnst.cli.errors import UsageError, guarded
 from jaxnst.cli.flags import refuse_single
-from jaxnst.cli.messages import Messages, hush_xla, length, shape
+from jaxnst.cli.messages import Messages, hush_xla, length, print_path, shape
 from jaxnst.cli.parser import parse
-from jaxnst.cli.saving import print_path, save_options, save_picture
+from jaxnst.cli.saving import save_options, save_picture
 from jaxnst.cli.stopping import leaving_when_stopped, stoppable
 from jaxnst.config import STARTS, Recipe
 from jaxnst.srgb import Pixels

@@ -17,8 +17,7 @@ from jaxnst._files import name_of
 from jaxnst._version import __version__
 from jaxnst.cli.device import describe
 from jaxnst.cli.errors import complain, explain, leave
-from jaxnst.cli.messages import Messages, length
-from jaxnst.cli.saving import print_path
+from jaxnst.cli.messages import Messages, length, print_path
 from jaxnst.cli.stopping import Stopped, stoppable
 from jaxnst.cli.train import Given
 from jaxnst.cli.train_task import LAST, Task, make_task

@@ -17,8 +17,8 @@ from jaxnst.cli.buckets import AT_ONCE, Batch, Bucket, Task, Waiting, make_bucke
 from jaxnst.cli.errors import explain
 from jaxnst.cli.flags import style_mix_of
 from jaxnst.cli.ledger import Ledger, inputs
-from jaxnst.cli.messages import Messages, length, shape
-from jaxnst.cli.saving import print_path, save_options
+from jaxnst.cli.messages import Messages, length, print_path, shape
+from jaxnst.cli.saving import save_options
 from jaxnst.image import check_side, load_image, save_image
 from jaxnst.srgb import Pixels
 
