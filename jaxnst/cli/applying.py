@@ -20,7 +20,7 @@ from jaxnst.cli.errors import UsageError, explain
 from jaxnst.cli.ledger import Ledger, inputs
 from jaxnst.cli.messages import Messages, length, print_path, shape
 from jaxnst.cli.rows import Row
-from jaxnst.cli.saving import save_options
+from jaxnst.cli.saving import save_options, save_picture
 from jaxnst.image import (
     ENDINGS,
     check_side,
@@ -30,7 +30,6 @@ from jaxnst.image import (
     load_image,
     resize,
     resize_rgba,
-    save_image,
 )
 from jaxnst.srgb import Pixels
 
@@ -190,7 +189,7 @@ class Work:
                     f"{name_of(row.content)} is transparent, which {name_of(row.output)} cannot "
                     "be: the result is laid on white; .png, .webp and .tif keep it"
                 )
-        save_image(row.output, painted, **save_options(self.flags))
+        save_picture(row.output, painted, **save_options(self.flags))
 
     def film(self, row: Row, facts: film.Film, model: "Model", device: "jax.Device") -> None:
         """Paint and save a film."""

@@ -26,12 +26,13 @@ BESIDE: dict[str, Callable[[str], None]] = {
 OTHER = "use another name"
 
 
-def check_outputs(flags: argparse.Namespace, sources: Sequence[str]) -> None:
+def check_outputs(flags: argparse.Namespace, sources: Sequence[str], evaluations: int) -> None:
     """Refuse outputs that cannot be written or that meet.
 
     Args:
       flags: Of the command.
       sources: All files that it reads.
+      evaluations: Of the run, after which pictures of --save-every are named.
 
     Raises:
       UsageError: Two are the same file, one is an input, a library is missing, or a flag is for
@@ -52,6 +53,8 @@ def check_outputs(flags: argparse.Namespace, sources: Sequence[str]) -> None:
     named += check_beside(flags)
     refuse_meeting(named, sources)
     if flags.save_every and flags.output is not None:
+        for count in (flags.save_every, evaluations):
+            _files.destination(numbered(flags.output, count))
         files = [("a file given", source) for source in sources]
         _check_numbered(flags, files + [(f"the file of {flag}", path) for flag, path in named])
 
