@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from jaxnst.cli.buckets import AT_ONCE, Task
 from jaxnst.cli.errors import UsageError, guarded
-from jaxnst.cli.flags import Parser, add_ending, refuse_single
+from jaxnst.cli.flags import Parser, add_ending, add_overwrite, refuse_single
 from jaxnst.cli.ledger import Ledger, digest_of_file
 from jaxnst.cli.locking import alone_in
 from jaxnst.cli.messages import Messages, hush_xla
@@ -58,6 +58,7 @@ def _parser(prog: str) -> Parser:
     )
     parser.add_argument("--out", metavar="FOLDER", required=True, help="folder of the results")
     add_ending(parser)
+    add_overwrite(parser)
     parser.add_argument(
         "--at-once",
         type=whole(1),
@@ -142,7 +143,8 @@ def _work(
 ) -> int:
     """Paint what is left; return how many rows failed."""
     ledger = Ledger(flags.out)
-    done = {task.row.output for task in tasks if ledger.has(task.row, task.settings)}
+    left = ledger.left([(task.row, task.settings) for task in tasks], overwrite=flags.overwrite)
+    done = {task.row.output for task in tasks} - {row.output for row in left}
     messages.say(f"{len(tasks)} pictures, {len(done)} of them there already")
     if len(done) == len(tasks):
         return 0

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from jaxnst.cli.errors import UsageError, guarded
 from jaxnst.cli.flags import Parser, add_machine, add_network, add_seed, add_side
 from jaxnst.cli.messages import Messages, hush_xla, print_path
-from jaxnst.cli.outputs import refuse_meeting
+from jaxnst.cli.outputs import refuse_meeting, tell_of_replacing
 from jaxnst.cli.saving import save_picture
 from jaxnst.cli.stopping import leaving_when_stopped, stoppable
 from jaxnst.cli.values import whole
@@ -112,6 +112,7 @@ def _reconstruct(flags: argparse.Namespace, prog: str) -> int:
     check_side(picture, flags.picture)
     hush_xla(debug=flags.debug)
     messages = Messages(f"{prog} {flags.action}", quiet=flags.quiet)
+    tell_of_replacing(flags.output, flags, messages)
     saved = "nothing is" if flags.together else "what was finished is"
     with messages.warnings_as_notices(), leaving_when_stopped(messages, f", {saved} saved"):
         stoppable(lambda: _make(flags, picture, groups, messages))

@@ -114,13 +114,20 @@ def _folder() -> Iterator[Path]:
             folder.rmdir()
 
 
-def hand_over(flags: argparse.Namespace, image: Pixels, *, record: Record | None = None) -> None:
+def hand_over(
+    flags: argparse.Namespace,
+    image: Pixels,
+    *,
+    record: Record | None = None,
+    output: str | None = None,
+) -> None:
     """Save the result where the flags say and print its path, or write it to standard output.
 
     Args:
       flags: Of the command.
       image: The result.
       record: How it was made, if its file is to say so.
+      output: Where to, if it is not where the flags say.
 
     Raises:
       OSError: As :func:`save_picture`, or standard output cannot be written.
@@ -129,8 +136,9 @@ def hand_over(flags: argparse.Namespace, image: Pixels, *, record: Record | None
     if flags.output == STREAM:
         _write_out(image, flags.format or FORMAT, record=record, **save_options(flags))
     else:
-        save_picture(flags.output, image, record=record, **save_options(flags))
-        print_path(flags.output)
+        output = output or flags.output
+        save_picture(output, image, record=record, **save_options(flags))
+        print_path(output)
 
 
 def _write_out(image: Pixels, kind: str, **options: Any) -> None:
