@@ -390,8 +390,10 @@ def test_a_picture_so_far_does_not_replace_a_finished_one(run, folder, monkeypat
     monkeypatch.setattr(paint, "leave", leave)
     status, out, err = run("-o", "out.png")
     assert (status, out) == (130, b"out-0010.png\n") and words in err
+    assert "saving the picture so far as out-0010.png, since out.png was there before\n" in err
     assert (folder / "out.png").read_bytes() == before
     assert load_image("out-0010.png")[0, 0, 0] == pytest.approx(0.5, abs=0.01)
+    assert run("-o", "out.png")[1] == b"out-0010-0010.png\n"
     # A finished one replaces it.
     (folder / "out.png").write_bytes(b"another")
     monkeypatch.setattr(paint, "stylize", plain)

@@ -1,5 +1,6 @@
 """Paint: run the transfer, show how far it is, save what comes out, also of a run cut short."""
 
+import os
 import sys
 from contextlib import closing
 from typing import NoReturn
@@ -178,10 +179,14 @@ def _save_so_far(watch: Watch, job: Job, messages: Messages, output: str | None)
     if last is None or last.total_done == 0:
         messages.say(f"{messages.prog}: stopped before the first step, nothing is saved")
         return
-    messages.say(
-        f"{messages.prog}: stopped after {last.total_done} of {last.total} evaluations, "
-        "saving the picture so far"
-    )
+    where = ""
     if output is None:
         output = numbered(job.flags.output, last.total_done)
+        while os.path.lexists(output):
+            output = numbered(output, last.total_done)
+        where = f" as {name_of(output)}, since {name_of(job.flags.output)} was there before"
+    messages.say(
+        f"{messages.prog}: stopped after {last.total_done} of {last.total} evaluations, "
+        f"saving the picture so far{where}"
+    )
     hand_over(job.flags, last.image(), output=output)
