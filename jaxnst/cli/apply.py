@@ -18,7 +18,7 @@ from jaxnst.cli.flags import Parser, add_ending, add_machine, add_overwrite, add
 from jaxnst.cli.ledger import Ledger
 from jaxnst.cli.locking import alone_in
 from jaxnst.cli.messages import Messages, hush_xla
-from jaxnst.cli.outputs import refuse_meeting, same_file, tell_of_replacing
+from jaxnst.cli.outputs import refuse_meeting, same_file
 from jaxnst.cli.rows import Row, is_several, name_after, pictures, refuse_one_name
 from jaxnst.cli.saving import check_format, save_options
 from jaxnst.cli.stopping import GOES_ON, Stopped, leaving_when_stopped, stoppable
@@ -100,7 +100,6 @@ def _run(flags: argparse.Namespace, prog: str) -> int:
     if _is_file(flags.output, sources):
         row = Row(sources[0], (_model(flags),), flags.output)
         check_row(row, flags)
-        tell_of_replacing(row.output, flags, messages)
         with leaving_when_stopped(messages):
             return _work([row], None, flags, messages)
     # Or the same command would go on with its own results.

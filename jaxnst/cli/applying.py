@@ -19,6 +19,7 @@ from jaxnst._files import name_of
 from jaxnst.cli.errors import UsageError, explain
 from jaxnst.cli.ledger import Ledger, inputs
 from jaxnst.cli.messages import Messages, length, print_path, shape
+from jaxnst.cli.outputs import tell_of_replacing
 from jaxnst.cli.rows import Row
 from jaxnst.cli.saving import save_options, save_picture
 from jaxnst.image import (
@@ -85,6 +86,8 @@ class Work:
         try:
             begin = time.monotonic()
             device, model = self.open()
+            if self.ledger is None:
+                tell_of_replacing(self.rows[0].output, self.flags, self.messages)
             for i, (row, loading) in enumerate(self.read_ahead()):
                 self.messages.now_and_then(f"{i}/{len(self.rows)} inputs")
                 self.one(row, loading, model, device)

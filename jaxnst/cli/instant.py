@@ -131,7 +131,6 @@ def _run(flags: argparse.Namespace, prog: str) -> int:
     messages = Messages(prog, quiet=flags.quiet)
     hush_xla(debug=flags.debug)
     if not in_folder:
-        tell_of_replacing(flags.output, flags, messages)
         with leaving_when_stopped(messages), messages.warnings_as_notices():
             return stoppable(lambda: _paint_one(flags, rows[0], messages))
     os.makedirs(flags.output, exist_ok=True)
@@ -171,7 +170,9 @@ def _rows(flags: argparse.Namespace) -> tuple[list[Row], bool]:
 def _paint_one(flags: argparse.Namespace, row: Row, messages: Messages) -> int:
     with as_files([row.content, *_beside(flags)], allow_local=flags.allow_local) as files:
         picture = _read(files, row.content)
-        _painter(flags, files, messages)(row, picture)
+        paint = _painter(flags, files, messages)
+        tell_of_replacing(row.output, flags, messages)
+        paint(row, picture)
     print_path(row.output)
     return 0
 
