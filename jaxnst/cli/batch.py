@@ -9,6 +9,7 @@ import os
 from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING
 
+from jaxnst._files import name_of
 from jaxnst.cli.buckets import AT_ONCE, Task
 from jaxnst.cli.errors import UsageError, guarded
 from jaxnst.cli.flags import Parser, add_ending, add_overwrite, refuse_single
@@ -106,6 +107,8 @@ def _run(flags: argparse.Namespace, rest: list[str], prog: str) -> int:
     tasks = tasks[first - 1 :: count]
     common = tasks[0].flags if tasks else parse(["content", "style", *rest], prog)[0]
     messages = Messages(prog, quiet=common.quiet)
+    if os.path.exists(flags.out) and not os.path.isdir(flags.out):
+        raise UsageError(f"--out {name_of(flags.out)} is a file, expected a folder for the results")
     os.makedirs(flags.out, exist_ok=True)
     with (
         leaving_when_stopped(messages, GOES_ON),
