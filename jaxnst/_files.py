@@ -89,9 +89,18 @@ def destination(path: AnyPath) -> str:
       FileNotFoundError: Its folder does not exist.
       IsADirectoryError: It is a folder.
       PermissionError: It exists and is write-protected.
+      OSError: No file can have that name: it is too long, as a rule.
       ValueError: It exists and is a device or a pipe.
     """
-    name, target = name_of(path), os.path.realpath(path)
+    name = name_of(path)
+    try:
+        target = os.path.realpath(path)
+        os.lstat(target)
+    except (FileNotFoundError, NotADirectoryError):
+        pass
+    except (OSError, ValueError) as error:
+        kind = type(error) if isinstance(error, OSError) else OSError
+        raise kind(f"{name} cannot be written ({reason(error)}): choose another name") from error
     folder = os.path.dirname(target)
     if os.path.isdir(target):
         raise IsADirectoryError(f"{name} is a folder: name a file in it")

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from jaxnst._digests import digest_of
 from jaxnst._files import AnyPath, check_source, name_of, reason, replace_file
 
-FORMAT = "jaxnst-checkpoint-1"
+FORMAT = "jaxnst-checkpoint-2"
 
 MOST_BYTES = 2**36
 
@@ -105,7 +105,7 @@ def load_checkpoint(path: AnyPath) -> Checkpoint:
 
 
 def _check_format(name: str, found: str) -> None:
-    if not found.startswith(FORMAT.rstrip("1")):
+    if not found.startswith(FORMAT.rstrip("0123456789")):
         raise ValueError(f"{name} is no checkpoint of jaxnst: {AGAIN}")
     if found != FORMAT:
         raise ValueError(

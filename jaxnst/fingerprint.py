@@ -16,7 +16,7 @@ from jaxnst.guidance import Guidance
 from jaxnst.lanes import default_device
 from jaxnst.networks.registry import LossNetwork
 from jaxnst.record import parameters_sha256
-from jaxnst.schedule import Schedule
+from jaxnst.schedule import Scale, Schedule
 from jaxnst.targets import StyleImage
 
 DIGEST = "sha256:"
@@ -61,8 +61,19 @@ def settings_of(
     found |= {"style mix": repr(dict(sorted(guidance.mix.items())))}
     found |= {"seed": str(seed), "size": "{1}x{0}".format(*schedule.size)}
     found |= {"margin": repr(schedule.margin)}
-    found |= {f"scale {i}": str(tuple(scale)) for i, scale in enumerate(schedule.scales, 1)}
+    found |= {f"scale {i}": _scale_words(scale) for i, scale in enumerate(schedule.scales, 1)}
     return found | network_words(network)
+
+
+def _scale_words(scale: Scale) -> str:
+    """Describe a scale.
+
+    Example:
+      >>> _scale_words(Scale((48, 64), ((50, 40),), 20))
+      '20 evaluations at 64x48 with styles at 40x50'
+    """
+    inner, *styles = (f"{width}x{height}" for height, width in (scale.inner, *scale.styles))
+    return f"{scale.evaluations} evaluations at {inner} with styles at {', '.join(styles)}"
 
 
 def recipe_words(recipe: Recipe) -> dict[str, str]:
@@ -92,6 +103,10 @@ def surroundings() -> dict[str, str]:
     }
 
 
+class OtherSettings(ValueError):
+    """A checkpoint is of a run with other settings."""
+
+
 def refuse_others(
     there: dict[str, str],
     here: dict[str, str],
@@ -106,7 +121,7 @@ def refuse_others(
       instead: What to do other than give the same settings again.
 
     Raises:
-      ValueError: Names the first that differs.
+      OtherSettings: Names the first that differs.
     """
     for name in dict.fromkeys((*here, *there)):
         was, now = there.get(name), here.get(name)
@@ -114,7 +129,7 @@ def refuse_others(
             continue
         digests = (was or DIGEST).startswith(DIGEST) and (now or DIGEST).startswith(DIGEST)
         how = "another" if digests else f"{_short(was)}, this one {_short(now)}"
-        raise ValueError(
+        raise OtherSettings(
             f"the checkpoint is of a run with other settings: its {name} is {how}; give the same "
             f"settings again, or {instead}"
         )

@@ -314,7 +314,7 @@ def test_what_is_no_file_or_no_checkpoint_is_refused(file, tmp_path):
 
 def test_a_file_of_another_version_is_refused(file, monkeypatch, whole):
     with monkeypatch.context() as patch:
-        patch.setattr(checkpoint, "FORMAT", "jaxnst-checkpoint-2")
+        patch.setattr(checkpoint, "FORMAT", "jaxnst-checkpoint-3")
         save_checkpoint(file, whole[1][8][1])
     refused(file, "jaxnst-checkpoint-2", "version of jaxnst that wrote it")
 

@@ -233,6 +233,35 @@ def test_wrong_files(folder, run):
     np.testing.assert_allclose(load_image("content.png"), before, atol=0.5 / 255 + 1e-6)
 
 
+@pytest.mark.parametrize(
+    "flags",
+    [
+        ("-o", "n" * 252 + ".png"),
+        ("-o", "n" * 248 + ".png", "--save-every", "5"),  # its numbers make it too long
+        ("-o", "n" * 246 + ".png", "--save-every", "5", "--steps", "100000"),
+        *(
+            ("-o", "out.png", flag, "n" * 252 + ending)
+            for flag, ending in (
+                ("--checkpoint", ".run"),
+                ("--log", ".json"),
+                ("--plot", ".svg"),
+                ("--animate", ".gif"),
+                ("--side-by-side", ".png"),
+            )
+        ),
+    ],
+    ids=lambda flags: " ".join(flag[-20:] for flag in flags),
+)
+def test_names_that_are_too_long_are_refused_before_any_work(folder, run, monkeypatch, flags):
+    if "--plot" in flags:
+        pytest.importorskip("matplotlib", reason="needs Matplotlib")
+    monkeypatch.setattr("jaxnst.cli.inputs.load_image", None)
+    there = sorted(os.listdir())
+    outcome = run("content.png", "style.png", "--quiet", *flags)
+    refused(outcome, 1, "cannot be written (File name too long): choose another name")
+    assert sorted(os.listdir()) == there
+
+
 def test_unknown_network_and_network_without_parameters(folder, run):
     given = "content.png", "style.png", "-o", "out.png", "--quiet"
     refused(run(*given, "--network", "vgg19-light"), 2, "did you mean 'vgg19-lite'?")
@@ -787,8 +816,8 @@ def test_two_runs_a_stop_and_a_terminal(folder):
     assert (folder / "out.jpg").read_bytes() == picture
     assert {path.name for path in cache.iterdir()} == kept, "a program was compiled again"
     for closes in (False, True):
-        (folder / "out.jpg").unlink()
         stop(folder, given, closes=closes)
+        assert (folder / "out.jpg").read_bytes() == picture
 
 
 def stop(folder, given, *, closes):
@@ -821,14 +850,18 @@ def stop(folder, given, *, closes):
             break
     out, _ = child.communicate(timeout=60)
     os.close(ours)
-    assert child.returncode == 130 and out == b"out.jpg\n"
+    assert child.returncode == 130 and (name := re.fullmatch(rb"(out-\d{4,}\.jpg)\n", out))
     assert "━".encode() in shown and b"1/1 64x48" in shown and b"/100000" in shown
     assert b"saving the picture so far" in shown
+    assert (folder / name[1].decode()).is_file()
     check_stopped(folder)
 
 
 def check_stopped(folder):
-    assert load_image(folder / "out.jpg").shape == (46, 61, 3)
+    """The picture so far lies beside the finished one."""
+    (path,) = folder.glob("out-*.jpg")
+    assert load_image(path).shape == (46, 61, 3)
+    path.unlink()
     assert not list(folder.glob(".jaxnst*"))
 
 

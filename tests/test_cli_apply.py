@@ -72,8 +72,13 @@ def test_a_folder_is_painted_once_and_what_has_changed_again(applied):
     assert "inputs: 2, of which there already: 0" in err and "done: 2, failed: 0" in err
     assert applied(*command) == (0, "", "inputs: 2, of which there already: 2\n")
     save_image("photos/a.png", np.zeros((32, 40, 3), np.float32))
-    assert applied(*command)[1].split() == names[:1]
-    assert applied(*command, "--size", "20")[1].split() == names
+    words = "out/a-waves.bmp{} there already, made of other pictures or with other settings"
+    assert words.format(" is") in applied(*command)[2]
+    assert applied(*command, "--overwrite")[1].split() == names[:1]
+    refused = applied(*command, "--size", "20")
+    assert refused[:2] == (2, "") and words.format(" and 1 more are") in refused[2]
+    assert load_image("out/b-waves.bmp").shape != (16, 20, 3)
+    assert applied(*command, "--size", "20", "--overwrite")[1].split() == names
     assert load_image("out/b-waves.bmp").shape == (16, 20, 3)
     assert sorted(os.listdir("out")) == ["a-waves.bmp", "b-waves.bmp", "results.jsonl"]
 
@@ -254,11 +259,21 @@ def test_flags_that_make_no_sense_are_refused(applied, arguments, message):
     assert not Path("out").exists()
 
 
+def test_names_that_are_too_long_are_refused_before_anything_is_painted(applied):
+    long = "a" * 249  # with "-waves.png" too long, though a name of a picture
+    os.rename("photos/a.png", f"photos/{long}.png")
+    status, out, err = applied("photos", "-o", "out", "--no-cache")
+    words = f"out/{long}-waves.png cannot be written (File name too long): choose another name"
+    assert (status, out, err) == (1, "", f"jaxnst apply: error: {words}\n")
+    assert not list(Path("out").iterdir())
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
         (("photos/a.png", "-o", "missing/out.png"), "folder .* does not exist: make it"),
         (("photos/a.png", "-o", "out.mp4"), "out.mp4 has the ending .mp4, expected one of .jpg"),
+        (("clip.mp4", "-o", "n" * 252 + ".mp4"), "cannot be written .File name too long.: choose"),
         (("clip.mp4", "-o", "out.avi"), "out.avi has the ending .avi, expected one of .mp4"),
     ],
 )

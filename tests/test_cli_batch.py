@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from jaxnst import cli
-from jaxnst.cli import batch, engine, job, rows, work
+from jaxnst.cli import batch, engine, job, rows, saving, work
 from jaxnst.cli.errors import UsageError
 from jaxnst.cli.parser import parse
 from jaxnst.image import image_size, load_image, save_image
@@ -79,10 +79,35 @@ def test_what_has_changed_is_made_again(batched):
     assert batched(*FOLDERS, *SMALL, "--quiet")[0] == 0
     save_image("photos/a.png", helpers.picture(48, 64, seed=9))
     os.remove("out/b-x.png")
-    _, out, err = batched(*FOLDERS, *SMALL)
+    _, out, err = batched(*FOLDERS, *SMALL, "--overwrite")
     assert "6 pictures, 3 of them there already" in err
     assert sorted(out.split()) == ["out/a-x.png", "out/a-y.png", "out/b-x.png"]
-    assert "0 of them there already" in batched(*FOLDERS, *SMALL, "--style-weight", "9")[2]
+    other = (*FOLDERS, *SMALL, "--style-weight", "9", "--overwrite")
+    assert "0 of them there already" in batched(*other)[2]
+    assert "6 of them there already" in batched(*other[:-1])[2]
+
+
+def test_what_another_command_made_is_kept_unless_it_may_be_replaced(batched, folder):
+    """Nothing is painted either: the rows that are missing wait until the user has decided."""
+    assert batched(*FOLDERS, *SMALL, "--quiet")[0] == 0
+    os.remove("out/b-x.png")
+    before = {path.name: path.read_bytes() for path in (folder / "out").iterdir()}
+    error = "jaxnst batch: error: out/{} there already, made of other pictures or with other "
+    error += "settings: choose another folder, or give --overwrite to replace what differs\n"
+    weight = batched(*FOLDERS, *SMALL, "--style-weight", "9")
+    assert weight == (2, "", error.format("a-x.png and 4 more are"))
+    # Pictures of the same names from elsewhere.
+    (folder / "paintings").rename(folder / "others")
+    save_image(folder / "others/x.jpg", helpers.picture(48, 48, seed=9))
+    others = batched(*FOLDERS[:2], "--styles", "others/x.jpg", *FOLDERS[-2:], *SMALL)
+    assert others == (2, "", error.format("a-x.png and 1 more are"))
+    (folder / "others").rename(folder / "paintings")
+    save_image(folder / "out/own.png", helpers.picture(48, 48, seed=9))
+    before["own.png"] = (folder / "out/own.png").read_bytes()
+    (folder / "m.csv").write_text("content,style,output\nphotos/a.png,paintings/y.jpg,own.png\n")
+    own = batched("--manifest", "m.csv", *FOLDERS[-2:], *SMALL, "--seed", "3")
+    assert own == (2, "", error.format("own.png is"))
+    assert {path.name: path.read_bytes() for path in (folder / "out").iterdir()} == before
 
 
 def test_files_of_another_kind_are_made_again_and_logs_without_that_stay_valid(batched):
@@ -93,8 +118,8 @@ def test_files_of_another_kind_are_made_again_and_logs_without_that_stay_valid(b
         return int(re.search(r"(\d) of them there", batched(*jpeg, *more)[2])[1])
 
     assert there() == 0 and there("--quality", "95", "--bits", "8") == 2
-    assert there("--quality", "30") == 0 and there("--quality", "30") == 2
-    assert there("--quality", "30", "--dpi", "150") == 0
+    assert there("--quality", "30", "--overwrite") == 0 and there("--quality", "30") == 2
+    assert there("--quality", "30", "--dpi", "150", "--overwrite") == 0
     task = ("content", "style", "--size", "32")
     digests = [
         batch._settings(*parse([*task, *more], "jaxnst batch"))
@@ -292,10 +317,35 @@ def test_a_row_that_fails_in_a_batch_costs_only_itself(batched, painted, monkeyp
         np.testing.assert_array_equal(load_image(f"again/{name}"), picture)
 
 
-def test_a_picture_that_cannot_be_written_costs_itself(batched, folder):
+def test_a_name_that_cannot_be_written_is_refused_before_anything_is_painted(batched, folder):
     (folder / "out/a-x.png").mkdir(parents=True)
+    words = "out/a-x.png is a folder: name a file in it"
+    assert batched(*FOLDERS, *SMALL) == (1, "", f"jaxnst batch: error: {words}\n")
+    (folder / "out/a-x.png").rmdir()
+    long = "a" * 130  # each is fine, both are too much
+    os.rename("photos/tall.png", f"photos/{long}.png")
+    os.rename("paintings/y.jpg", f"paintings/{long}.jpg")
+    words = f"out/{long}-{long}.png cannot be written (File name too long): choose another name"
+    assert batched(*FOLDERS, *SMALL) == (1, "", f"jaxnst batch: error: {words}\n")
+    assert not list((folder / "out").iterdir())
+
+
+def test_a_picture_that_cannot_be_saved_is_kept_elsewhere(batched, folder, monkeypatch):
+    monkeypatch.setattr("tempfile.tempdir", str(folder))
+    plain = saving.save_image
+
+    def full(path, *image, **more):
+        if os.path.basename(os.path.dirname(path)) == "out":
+            raise OSError(28, "No space left on device", str(path))
+        plain(path, *image, **more)
+
+    monkeypatch.setattr(saving, "save_image", full)
     status, out, err = batched(*FOLDERS, *SMALL)
-    assert status == 1 and len(out.split()) == 5 and "a-x.png failed" in err
+    kept = sorted(path.name for path in folder.glob("jaxnst-*/*"))
+    assert (status, out) == (1, "") and kept == [
+        f"{c}-{s}.png" for c in ("a", "b", "tall") for s in ("x", "y")
+    ]
+    assert err.count("No space left on device; the picture is in ") == 6
 
 
 # Going on.
@@ -321,6 +371,7 @@ def test_a_log_cut_short_is_gone_on_with(batched, folder):
         (("--out", "out", "--contents", "photos"), "give --contents and --styles"),
         ((*FOLDERS, "--manifest", "m.csv"), "give --contents and --styles, or"),
         (("--contents", "photos", "--styles", "none*", "--out", "out"), "--styles: there is no"),
+        ((*FOLDERS[:-1], "photos/a.png"), "--out photos/a.png is a file, expected a folder for"),
         ((*FOLDERS, "--shard", "0/3"), "'0/3' is no shard"),
         ((*FOLDERS, "--shard", "3"), "'3' is no shard"),
         ((*FOLDERS, "--at-once", "0"), "--at-once"),
@@ -406,7 +457,7 @@ def test_batches_are_of_one_shape_and_of_one_size_for_each(batched, painted):
     assert all("tall" in name for name in painted[2][0])
     assert {r["lanes"] for r in records()} == {2}
     del painted[:]
-    assert batched(*FOLDERS, *SMALL, "--at-once", "5", "--quiet")[0] == 0
+    assert batched(*FOLDERS, *SMALL, "--at-once", "5", "--quiet", "--overwrite")[0] == 0
     assert [(len(names), lanes) for names, lanes in painted] == [(3, 3), (3, 3)]
 
 

@@ -95,16 +95,41 @@ def test_a_folder_is_painted_once_and_what_has_changed_again(folder, instant, rn
     (folder / "painted/b.png").unlink()
     assert painted() == ["painted/b.png"]
     save_image("photos/a.png", rng.uniform(0, 1, (40, 48, 3)).astype(np.float32))
-    assert painted() == ["painted/a.png"]
-    assert (painted("--alpha", "0.5"), painted("--alpha", "0.5", "--yes")) == (both, [])
+    before = (folder / "painted/a.png").read_bytes()
+    refused(instant("photos", "style.png", "-o", "painted", "--quiet"), 2, "a.png is there alread")
+    assert (folder / "painted/a.png").read_bytes() == before
+    assert painted("--overwrite") == ["painted/a.png"]
+    words = "a.png and 1 more are there already, made of other pictures or with other settings"
+    refused(instant("photos", "style.png", "-o", "painted", "--quiet", "--alpha", "0.5"), 2, words)
+    assert painted("--alpha", "0.5", "--overwrite") == both
+    assert painted("--alpha", "0.5", "--yes") == []
     save_image("style.png", rng.uniform(0, 1, (40, 40, 3)).astype(np.float32))
-    assert painted("--alpha", "0.5") == both
-    assert painted("--style-mask", "style.png") == both
-    assert instant("photos", "style.png", "style.png", "-o", "painted")[1].split() == both
+    assert painted("--alpha", "0.5", "--overwrite") == both
+    assert painted("--style-mask", "style.png", "--overwrite") == both
+    several = ("photos", "style.png", "style.png", "-o", "painted", "--overwrite")
+    assert instant(*several)[1].split() == both
     log = (folder / "painted/results.jsonl").read_text()
     lines = [json.loads(line) for line in log.splitlines()]
     assert len(lines) == 12
     assert all(line["styles"][0] == "style.png" and line["error"] is None for line in lines)
+
+
+def test_names_that_are_too_long_are_refused_before_anything_is_painted(folder, instant):
+    (folder / "photos/b.png").rename(folder / ("photos/" + "b" * 251 + ".png"))
+    given = ("photos", "style.png", "-o", "painted", "--quiet")
+    refused(instant(*given, "--ending", ".jpeg"), 1, "(File name too long): choose another name")
+    assert not list((folder / "painted").iterdir())
+    assert instant(*given)[0] == 0
+    alone = ("photos/a.png", "style.png", "--quiet", "-o", "n" * 252 + ".png")
+    refused(instant(*alone), 1, "(File name too long): choose another name")
+
+
+def test_a_single_picture_is_replaced_with_a_notice(folder, instant):
+    given = ("photos/a.png", "style.png", "-o", "out.png")
+    (folder / "out.png").touch()  # of mktemp
+    words = "jaxnst instant: notice: out.png is there already, and is replaced at the end\n"
+    assert words not in instant(*given)[2] and words in instant(*given)[2]
+    assert words not in instant(*given, "--overwrite")[2]
 
 
 def test_what_is_hidden_is_not_painted(folder, instant):

@@ -1,5 +1,6 @@
 """Recipes and reconstructions on the command line."""
 
+import os
 import re
 
 import helpers
@@ -194,6 +195,17 @@ def test_what_cannot_be_reconstructed_is_one_line(call, folder, arguments, words
     before = sorted(folder.rglob("*.png"))
     refused(call("reconstruct", "content", *arguments, "-o", "sheet.png"), *words, status=status)
     assert sorted(folder.rglob("*.png")) == before
+
+
+def test_pictures_beside_the_sheet_are_checked_before_any_work(call, folder):
+    given = ("reconstruct", "style", "sheet-relu1_1.png", "--layers", "relu2_1,relu1_1")
+    os.rename("content.png", "sheet-relu1_1.png")
+    words = "the picture of relu1_1 sheet-relu1_1.png would overwrite a file given: use another"
+    refused(call(*given, "-o", "sheet.png"), words)
+    os.mkdir("a-relu1_1.png")
+    refused(call(*given, "-o", "a.png"), "a-relu1_1.png is a folder", status=1)
+    refused(call(*given, "-o", "n" * 248 + ".png"), "(File name too long)", status=1)
+    assert sorted(path.name for path in folder.rglob("*relu2_1*")) == []
 
 
 def test_a_sheet_does_not_overwrite_its_picture(call, folder):

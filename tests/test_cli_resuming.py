@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from jaxnst import loop
-from jaxnst.checkpoint import Checkpoint
+from jaxnst.checkpoint import Checkpoint, load_checkpoint
 from jaxnst.cli import messages, resuming
 from jaxnst.image import save_image
 from jaxnst.transfer import Progress
@@ -121,16 +121,39 @@ def test_the_same_command_goes_on_and_its_picture_has_the_same_bytes(
     # Pictures on the way go on too: of 10 and 12 evaluations, not of where it begins again.
     status, out, err = call("run", *GIVEN, *kept, "--save-every", "2")
     assert (status, out) == (0, "part.png\n") and "after 9 evaluations" in err
+    assert "12 evaluations, 9 of them earlier, in " in err
     assert (folder / "part.png").read_bytes() == (folder / "whole.png").read_bytes()
     assert sorted(p.name for p in folder.glob("part-*")) == ["part-0010.png", "part-0012.png"]
     # What is finished is there at once.
     monkeypatch.setattr("jaxnst.run.Run.compile_loop", None)
     assert call("run", *GIVEN, "-o", "again.png", "--checkpoint", "run.ck", "--quiet")[0] == 0
     assert (folder / "again.png").read_bytes() == (folder / "whole.png").read_bytes()
-    before = (folder / "run.ck").read_bytes()
-    status, _, err = call("run", *GIVEN, *kept, "--style-weight", "7", "--quiet")
-    assert status == 1 and "its style.weight is 5.0, this one 7.0" in err and err.count("\n") == 1
-    assert (folder / "run.ck").read_bytes() == before
+    err = call("run", *GIVEN, *kept)[2]
+    assert "the checkpoint is finished, after 12 evaluations: nothing was left to do\n" in err
+    assert "going on" not in err and " in 0 s" not in err and "waited" not in err
+
+
+def test_a_checkpoint_of_another_run_is_replaced_only_if_that_is_said(call, folder):
+    given = ("run", *GIVEN, "-o", "out.png", "--checkpoint", "run.ck")
+    assert call(*given, "--quiet")[0] == 0
+    before = [(folder / name).read_bytes() for name in ("run.ck", "out.png")]
+    ways = "; give the same settings again, or begin anew with another checkpoint, or replace this "
+    for more, words in (
+        (("--style-weight", "7"), "its style.weight is 5.0, this one 7.0"),
+        (
+            ("--steps", "10"),
+            "its scale 1 is 12 evaluations at 48x32 with styles at 38x48, this one 10 evaluations "
+            "at 48x32 with styles at 38x48",
+        ),
+    ):
+        status, out, err = call(*given, *more)
+        assert (status, out) == (1, "") and f"{words}{ways}one by --overwrite\n" in err, err
+        assert "going on" not in err
+    assert [(folder / name).read_bytes() for name in ("run.ck", "out.png")] == before
+    status, _, err = call(*given, "--steps", "10", "--overwrite")
+    assert status == 0 and "run.ck is of a run with other settings: it is replaced" in err
+    assert "going on" not in err and load_checkpoint(folder / "run.ck").done == 10
+    assert "the checkpoint is finished, after 10" in call(*given, "--steps", "10")[2]
 
 
 def test_a_log_goes_on_where_the_run_does(call, folder, monkeypatch):

@@ -1,5 +1,6 @@
 """``jaxnst train``: what it writes, refuses and survives."""
 
+import dataclasses
 import importlib.util
 import json
 import os
@@ -17,6 +18,7 @@ import numpy as np
 import pytest
 import train_process
 
+from jaxnst.cli import training
 from jaxnst.cli.stopping import Stopped
 from jaxnst.feedforward import Model, apply_model, load_model, save_model
 from jaxnst.feedforward.checkpoints import MARK
@@ -114,7 +116,8 @@ def test_a_run_goes_on_under_its_own_settings_only(call, runs, monkeypatch, chan
     given = (*train_process.GIVEN, "-o", "again.safetensors", "--checkpoint", "kept", "--no-cache")
     status, out, err = call("train", *given, "--samples", "0", *changes)
     assert (status, out) == (1, "") and text in err, err
-    anew = r"settings again, or begin anew in another folder of checkpoints, or delete \S*kept\n"
+    anew = r"settings again, or begin anew in another folder of checkpoints, or delete \S*kept, or "
+    anew += r"give --overwrite\n"
     assert re.search(anew, err), err
 
 
@@ -137,6 +140,7 @@ def test_a_run_in_the_folder_of_its_pictures_goes_on(call, monkeypatch):
     given = ("train", "../style.png", "--images", ".", "-o", "m.safetensors", "--steps", "1", *TINY)
     given += ("--checkpoint", "kept/", "--plot", "losses.png")
     for more in ((), ("--sample", "../style.png")):
+        Path("m.safetensors").unlink(missing_ok=True)  # or there would be nothing to do
         status, _, err = call(*given, *more)
         assert status == 0, err
         assert Path("m-samples.png").exists() and Path("losses.png").exists()
@@ -151,8 +155,77 @@ def test_a_training_that_has_ended_can_be_run_again_in_the_folder_of_its_picture
     for _ in range(2):
         status, _, err = call(*given)
         assert status == 0 and Path("photos/m-samples.png").exists(), err
-        found.append(load_model("photos/m.safetensors").facts["pictures"])
-    assert found[0] == found[1]
+        found.append(Path("photos/m.safetensors").read_bytes())
+    assert found[0] == found[1] and "is finished" in err
+
+
+def test_a_network_is_not_replaced_by_that_of_another_training(call, folder):
+    given = (*GIVEN, "-o", "m.safetensors", *TINY, "--samples", "0", "--steps")
+    assert call(*given, "2")[0] == 0
+    before = Path("m.safetensors").read_bytes()
+    status, out, err = call(*given, "2", "--log", "log.jsonl")
+    words = "m.safetensors is finished, by a training with the same pictures and settings: nothing "
+    assert (status, out) == (0, "m.safetensors\n"), err
+    assert f"jaxnst train: {words}is left to do\n" in err and not Path("log.jsonl").exists()
+    save_image("other.png", helpers.picture(40, 60, seed=8))
+    other = ("train", "other.png", *given[2:])
+    for command in ((*given, "3"), (*other, "2")):
+        status, out, err = call(*command)
+        words = "-o m.safetensors is there already, trained for style.png or with other settings: "
+        words += "use another name, or give --overwrite to replace it"
+        assert (status, out) == (2, "") and f"jaxnst train: error: {words}\n" in err, err
+        assert not Path("m-checkpoint").exists()
+    assert Path("m.safetensors").read_bytes() == before
+    assert call(*other, "2", "--overwrite")[0] == 0
+    assert load_model("m.safetensors").facts["style"] == "other.png"
+    Path("m.safetensors").write_bytes(b"of something else")
+    status, _, err = call(*other, "2")
+    assert status == 2 and "-o m.safetensors is there already: use another name" in err, err
+
+
+def test_a_network_so_far_without_its_checkpoint_is_not_replaced(call):
+    given = (*GIVEN, "-o", "m.safetensors", *TINY, "--samples", "0", "--steps", "4")
+    assert call(*given, "--checkpoint", "kept")[0] == 0
+    model = load_model("m.safetensors")
+    facts = dict(model.facts) | {"steps": "2 of 4"}
+    save_model("m.safetensors", dataclasses.replace(model, facts=facts))
+    before = Path("m.safetensors").read_bytes()
+    status, _, err = call(*given)
+    words = "already, after 2 of 4 steps of this training, whose checkpoint is missing: use another"
+    assert status == 2 and words in err, err
+    assert Path("m.safetensors").read_bytes() == before
+    # With its checkpoint it goes on.
+    assert call(*given, "--checkpoint", "kept")[0] == 0
+    assert load_model("m.safetensors").facts["steps"] == "4"
+
+
+def test_checkpoints_of_another_training_are_replaced_only_if_that_is_said(call):
+    given = (*GIVEN, "-o", "m.safetensors", *TINY, "--samples", "0", "--checkpoint", "kept")
+    assert call(*given, "--steps", "4")[0] == 0
+    Path("m.safetensors").unlink()
+    status, _, err = call(*given, "--steps", "2")
+    assert status == 1 and "its steps is 4, this one 2" in err and "or give --overwrite\n" in err
+    status, _, err = call(*given, "--steps", "2", "--overwrite")
+    assert status == 0 and "kept is of a run with other settings: it is replaced" in err, err
+    assert load_model("m.safetensors").facts["steps"] == "2"
+    Path("m.safetensors").unlink()
+    assert "going on from kept, after 2 steps" in call(*given, "--steps", "2")[2]
+
+
+def test_a_network_that_cannot_be_saved_is_kept_elsewhere(call, folder, monkeypatch):
+    monkeypatch.setattr("tempfile.tempdir", str(folder))
+    plain = training.save_model
+
+    def full(path, model):
+        if str(path) == "m.safetensors":
+            raise OSError(28, "No space left on device", path)
+        plain(path, model)
+
+    monkeypatch.setattr(training, "save_model", full)
+    status, out, err = call(*GIVEN, "-o", "m.safetensors", "--steps", "1", *TINY, "--samples", "0")
+    (kept,) = folder.glob("jaxnst-*/m.safetensors")
+    assert (status, out) == (1, "") and f"No space left on device; the network is in {kept}" in err
+    assert load_model(kept).facts["steps"] == "1"
 
 
 def test_a_run_that_goes_on_has_all_steps_and_ends_with_a_network(call, monkeypatch):
@@ -280,6 +353,10 @@ REFUSED = [
     (("-o", "m.pth"), 2, "-o: m.pth has the ending .pth, expected one of .safetensors"),
     (("--checkpoint", "none/k"), 2, "--checkpoint: folder .*none does not exist: make it"),
     (("--checkpoint", "photos"), 1, "photos holds other files than checkpoints"),
+    (("--checkpoint", "k" * 255), 2, "--checkpoint: .*kkk.lock cannot be written .File name too"),
+    (("-o", "m" * 250 + ".safetensors"), 1, "mmm.safetensors cannot be written .File name too lo"),
+    (("-o", "m" * 240 + ".safetensors"), 2, "--checkpoint: .*-checkpoint.lock cannot be written"),
+    (("--log", "m" * 256), 1, "mmm cannot be written .File name too long.: choose another name"),
     (("--plot", "plot.txt"), 1, "plot.txt has the ending .txt"),
     (("--log", "style.png"), 2, "--log style.png would overwrite a file given"),
     (("--checkpoint", "-"), 2, "--checkpoint -: nothing but a picture goes to standard output"),

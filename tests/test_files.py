@@ -81,7 +81,11 @@ def test_check_source_refuses_impossible_names(name):
         ("out.bin/x.bin", FileNotFoundError, r"does not exist"),
         ("folder", IsADirectoryError, r"is a folder"),
         pytest.param("pipe", ValueError, r"pipe or a device", marks=posix),
+        ("é" * 128, OSError, r"é cannot be written \(.+\): choose another name$"),
+        (f"{'f' * 256}/x.bin", OSError, r"cannot be written \(.+\): choose another name$"),
+        ("a\0b", OSError, r"a\\x00b' cannot be written \(embedded null byte\): choose"),
     ],
+    ids=lambda value: str(value)[:20],
 )
 def test_bad_destinations(old, call, path, error, says):
     (old.parent / "folder").mkdir()

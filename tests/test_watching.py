@@ -367,6 +367,41 @@ def test_a_run_that_is_stopped_writes_what_there_is(run, folder, monkeypatch, ag
         assert load_image("b.png")[-5, -5, 0] == pytest.approx(0.5, abs=0.01)
 
 
+def test_a_picture_so_far_does_not_replace_a_finished_one(run, folder, monkeypatch):
+    words = "jaxnst-run: notice: out.png is there already, and is replaced at the end\n"
+    assert words not in run("-o", "out.png")[2]
+    before = (folder / "out.png").read_bytes()
+
+    def stopped(work):
+        work()
+        raise Stopped(signal.SIGINT)
+
+    def stylize(*_, callback, **__):
+        for progress in list(reports())[:4]:
+            callback(progress)
+        return result()
+
+    def leave(status):
+        raise SystemExit(status)
+
+    plain = paint.stylize
+    monkeypatch.setattr(paint, "stylize", stylize)
+    monkeypatch.setattr(paint, "stoppable", stopped)
+    monkeypatch.setattr(paint, "leave", leave)
+    status, out, err = run("-o", "out.png")
+    assert (status, out) == (130, b"out-0010.png\n") and words in err
+    assert "saving the picture so far as out-0010.png, since out.png was there before\n" in err
+    assert (folder / "out.png").read_bytes() == before
+    assert load_image("out-0010.png")[0, 0, 0] == pytest.approx(0.5, abs=0.01)
+    assert run("-o", "out.png")[1] == b"out-0010-0010.png\n"
+    # A finished one replaces it.
+    (folder / "out.png").write_bytes(b"another")
+    monkeypatch.setattr(paint, "stylize", plain)
+    monkeypatch.setattr(paint, "stoppable", lambda work: work())
+    assert run("-o", "out.png")[:2] == (0, b"out.png\n")
+    assert (folder / "out.png").read_bytes() == before
+
+
 def test_a_run_that_fails_writes_what_there_is(run, folder, monkeypatch):
     def stylize(*_, callback, **__):
         for progress in list(reports())[:4]:

@@ -14,6 +14,7 @@ from typing import NamedTuple
 from jaxnst._checks import unknown
 from jaxnst._version import __version__
 from jaxnst.cli.errors import USAGE, complain
+from jaxnst.cli.messages import printing
 
 
 class Command(NamedTuple):
@@ -45,7 +46,11 @@ COMMANDS = (
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run ``jaxnst COMMAND ...`` and return its exit status."""
-    given = list(sys.argv[1:] if arguments is None else arguments)
+    with printing("jaxnst"):
+        return _main(list(sys.argv[1:] if arguments is None else arguments))
+
+
+def _main(given: list[str]) -> int:
     if given and not given[0].startswith("-"):
         for command in COMMANDS:
             if command.name == given[0]:
@@ -58,8 +63,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def main_run(arguments: Sequence[str] | None = None) -> int:
     """Run ``jaxnst-run ...``, which is ``jaxnst run ...``, and return its exit status."""
-    given = list(sys.argv[1:] if arguments is None else arguments)
-    return _call(COMMANDS[0], given, "jaxnst-run")
+    with printing("jaxnst-run"):
+        given = list(sys.argv[1:] if arguments is None else arguments)
+        return _call(COMMANDS[0], given, "jaxnst-run")
 
 
 def _call(command: Command, arguments: list[str], prog: str) -> int:

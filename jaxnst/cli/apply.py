@@ -14,7 +14,7 @@ from jaxnst import film
 from jaxnst._files import name_of
 from jaxnst.cli.applying import Work
 from jaxnst.cli.errors import UsageError, guarded
-from jaxnst.cli.flags import Parser, add_ending, add_machine, add_saving, add_side
+from jaxnst.cli.flags import Parser, add_ending, add_machine, add_overwrite, add_saving, add_side
 from jaxnst.cli.ledger import Ledger
 from jaxnst.cli.locking import alone_in
 from jaxnst.cli.messages import Messages, hush_xla
@@ -70,6 +70,7 @@ def _parser(prog: str) -> Parser:
         help="pictures of a film at a time (default: up to 4, by their size)",
     )
     add_ending(parser)
+    add_overwrite(parser)
     add_saving(parser, single=False)
     add_machine(parser)
     return parser
@@ -117,8 +118,9 @@ def _work(
 ) -> int:
     """Make what is left."""
     settings = _settings(flags)
-    todo = [row for row in rows if ledger is None or not ledger.has(row, settings)]
+    todo = rows
     if ledger is not None:
+        todo = ledger.left([(row, settings) for row in rows], overwrite=flags.overwrite)
         messages.say(f"inputs: {len(rows)}, of which there already: {len(rows) - len(todo)}")
     if not todo:
         return 0

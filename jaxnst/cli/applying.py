@@ -18,9 +18,10 @@ from jaxnst import film
 from jaxnst._files import name_of
 from jaxnst.cli.errors import UsageError, explain
 from jaxnst.cli.ledger import Ledger, inputs
-from jaxnst.cli.messages import Messages, length, shape
+from jaxnst.cli.messages import Messages, length, print_path, shape
+from jaxnst.cli.outputs import tell_of_replacing
 from jaxnst.cli.rows import Row
-from jaxnst.cli.saving import print_path, save_options
+from jaxnst.cli.saving import save_options, save_picture
 from jaxnst.image import (
     ENDINGS,
     check_side,
@@ -30,7 +31,6 @@ from jaxnst.image import (
     load_image,
     resize,
     resize_rgba,
-    save_image,
 )
 from jaxnst.srgb import Pixels
 
@@ -86,6 +86,8 @@ class Work:
         try:
             begin = time.monotonic()
             device, model = self.open()
+            if self.ledger is None:
+                tell_of_replacing(self.rows[0].output, self.flags, self.messages)
             for i, (row, loading) in enumerate(self.read_ahead()):
                 self.messages.now_and_then(f"{i}/{len(self.rows)} inputs")
                 self.one(row, loading, model, device)
@@ -190,7 +192,7 @@ class Work:
                     f"{name_of(row.content)} is transparent, which {name_of(row.output)} cannot "
                     "be: the result is laid on white; .png, .webp and .tif keep it"
                 )
-        save_image(row.output, painted, **save_options(self.flags))
+        save_picture(row.output, painted, **save_options(self.flags))
 
     def film(self, row: Row, facts: film.Film, model: "Model", device: "jax.Device") -> None:
         """Paint and save a film."""

@@ -9,9 +9,10 @@ import os
 from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING
 
+from jaxnst._files import name_of
 from jaxnst.cli.buckets import AT_ONCE, Task
 from jaxnst.cli.errors import UsageError, guarded
-from jaxnst.cli.flags import Parser, add_ending, refuse_single
+from jaxnst.cli.flags import Parser, add_ending, add_overwrite, refuse_single
 from jaxnst.cli.ledger import Ledger, digest_of_file
 from jaxnst.cli.locking import alone_in
 from jaxnst.cli.messages import Messages, hush_xla
@@ -58,6 +59,7 @@ def _parser(prog: str) -> Parser:
     )
     parser.add_argument("--out", metavar="FOLDER", required=True, help="folder of the results")
     add_ending(parser)
+    add_overwrite(parser)
     parser.add_argument(
         "--at-once",
         type=whole(1),
@@ -105,6 +107,8 @@ def _run(flags: argparse.Namespace, rest: list[str], prog: str) -> int:
     tasks = tasks[first - 1 :: count]
     common = tasks[0].flags if tasks else parse(["content", "style", *rest], prog)[0]
     messages = Messages(prog, quiet=common.quiet)
+    if os.path.exists(flags.out) and not os.path.isdir(flags.out):
+        raise UsageError(f"--out {name_of(flags.out)} is a file, expected a folder for the results")
     os.makedirs(flags.out, exist_ok=True)
     with (
         leaving_when_stopped(messages, GOES_ON),
@@ -142,7 +146,8 @@ def _work(
 ) -> int:
     """Paint what is left; return how many rows failed."""
     ledger = Ledger(flags.out)
-    done = {task.row.output for task in tasks if ledger.has(task.row, task.settings)}
+    left = ledger.left([(task.row, task.settings) for task in tasks], overwrite=flags.overwrite)
+    done = {task.row.output for task in tasks} - {row.output for row in left}
     messages.say(f"{len(tasks)} pictures, {len(done)} of them there already")
     if len(done) == len(tasks):
         return 0

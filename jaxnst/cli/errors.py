@@ -5,7 +5,7 @@ import os
 import sys
 import traceback
 from collections.abc import Callable, Iterator
-from typing import NoReturn
+from typing import Any, NoReturn
 
 from jaxnst._files import discard_unfinished, name_of, reason
 
@@ -28,7 +28,7 @@ def guarded(prog: str, work: Callable[[], int], *, debug: bool) -> int:
     try:
         return work()
     except BrokenPipeError:  # whoever read what was printed has gone, as `head` does
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        silence(sys.stdout)
         return FAILED
     except KeyboardInterrupt:
         leave(complain(prog, "stopped", STOPPED))
@@ -50,6 +50,16 @@ def blaming_flags() -> Iterator[None]:
         yield
     except (KeyError, ValueError) as error:
         raise UsageError(explain(error)) from error
+
+
+def silence(stream: Any) -> None:
+    """Discard what is left in the buffer of a broken stream, and all that is still written."""
+    with contextlib.suppress(OSError, ValueError):  # it has no file, or is closed
+        nowhere = os.open(os.devnull, os.O_WRONLY)
+        try:
+            os.dup2(nowhere, stream.fileno())
+        finally:
+            os.close(nowhere)
 
 
 def leave(status: int) -> NoReturn:

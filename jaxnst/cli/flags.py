@@ -119,6 +119,15 @@ def add_ending(group: argparse._ActionsContainer) -> None:
     )
 
 
+def add_overwrite(group: argparse._ActionsContainer, what: str = "results") -> None:
+    """Add the flag that lets a command replace what another one has made."""
+    group.add_argument(
+        "--overwrite",
+        action="store_true",
+        help=f"replace {what} of other inputs or settings, which is refused otherwise",
+    )
+
+
 def add_network(group: argparse._ActionsContainer, default: str) -> None:
     """Add the flags that say which network is to be loaded from where."""
     group.add_argument(
@@ -266,6 +275,8 @@ def add_watching(parser: Parser, *, single: bool) -> None:
         type=whole(0, 86400),
         metavar="SECONDS",
     )
+    if single:
+        add_overwrite(group, "a checkpoint")
 
 
 def add_saving(parser: Parser, *, single: bool = True) -> None:

@@ -58,7 +58,9 @@ def check_flags(flags: argparse.Namespace, recipe: Recipe) -> None:
         raise UsageError("--other-inputs goes with --from, which says what is repeated")
     try:
         side = SIZE if flags.size is None else flags.size
-        make_schedule((side, side), (), recipe.scales, size=flags.size, style_size=flags.style_size)
+        schedule = make_schedule(
+            (side, side), (), recipe.scales, size=flags.size, style_size=flags.style_size
+        )
     except ValueError as error:
         raise UsageError(str(error)) from error
     check_style_mix(flags)
@@ -72,7 +74,8 @@ def check_flags(flags: argparse.Namespace, recipe: Recipe) -> None:
     check_sources(sources)
     settings = [flags.weights, flags.recipe if flags.recipe.lower().endswith(".toml") else None]
     settings.append(getattr(flags, "origin", None))
-    check_outputs(flags, [*sources, *filter(None, settings)])
+    evaluations = sum(scale.evaluations for scale in schedule.scales)
+    check_outputs(flags, [*sources, *filter(None, settings)], evaluations)
 
 
 def sources_of(flags: argparse.Namespace, recipe: Recipe) -> list[str]:

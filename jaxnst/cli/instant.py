@@ -17,6 +17,7 @@ from jaxnst.cli.flags import (
     add_local,
     add_machine,
     add_network,
+    add_overwrite,
     add_saving,
     add_side,
     add_styles,
@@ -25,10 +26,10 @@ from jaxnst.cli.flags import (
 )
 from jaxnst.cli.ledger import Ledger, digest_of_file, inputs
 from jaxnst.cli.locking import alone_in
-from jaxnst.cli.messages import Messages, hush_xla, length, shape
-from jaxnst.cli.outputs import OTHER, refuse_meeting, same_file
+from jaxnst.cli.messages import Messages, hush_xla, length, print_path, shape
+from jaxnst.cli.outputs import OTHER, refuse_meeting, same_file, tell_of_replacing
 from jaxnst.cli.rows import Row, is_several, name_after, pictures, refuse_one_name
-from jaxnst.cli.saving import check_format, print_path, save_options, save_picture
+from jaxnst.cli.saving import check_format, save_options, save_picture
 from jaxnst.cli.stopping import GOES_ON, leaving_when_stopped, stoppable
 from jaxnst.cli.values import number, wholes
 from jaxnst.config import SHIPPED
@@ -45,7 +46,7 @@ FILES = ("weights", "decoders")
 """Flags that name a file which decides the result by what it holds."""
 
 NO_MATTER = {"content", "styles", "output", "mask", "style_mask", *FILES}
-NO_MATTER |= {"yes", "allow_local", "device", "no_cache", "quiet", "debug"}
+NO_MATTER |= {"yes", "overwrite", "allow_local", "device", "no_cache", "quiet", "debug"}
 """Flags that do not affect whether an existing result is up to date."""
 
 
@@ -112,6 +113,7 @@ def _parser(prog: str) -> Parser:
     add_network(parser.add_argument_group("network"), SHIPPED)
     add_saving(parser, single=False)
     add_ending(parser)
+    add_overwrite(parser)
     add_local(parser)
     add_machine(parser)
     return parser
@@ -168,7 +170,9 @@ def _rows(flags: argparse.Namespace) -> tuple[list[Row], bool]:
 def _paint_one(flags: argparse.Namespace, row: Row, messages: Messages) -> int:
     with as_files([row.content, *_beside(flags)], allow_local=flags.allow_local) as files:
         picture = _read(files, row.content)
-        _painter(flags, files, messages)(row, picture)
+        paint = _painter(flags, files, messages)
+        tell_of_replacing(row.output, flags, messages)
+        paint(row, picture)
     print_path(row.output)
     return 0
 
@@ -179,7 +183,7 @@ def _paint_all(flags: argparse.Namespace, rows: list[Row], messages: Messages) -
     names = [os.path.basename(shown(style)) for style in flags.styles]
     with as_files(_beside(flags), allow_local=flags.allow_local) as files:
         settings = _settings(flags, files)
-        left = [row for row in rows if not ledger.has(row, settings)]
+        left = ledger.left([(row, settings) for row in rows], overwrite=flags.overwrite)
         messages.say(f"inputs: {len(rows)}, of which there already: {len(rows) - len(left)}")
         if not left:
             return 0

@@ -4,11 +4,12 @@ import errno
 import hashlib
 import json
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from functools import cache
 from typing import Any
 
-from jaxnst._files import name_of, reason
+from jaxnst._files import destination, name_of, reason
+from jaxnst.cli.errors import UsageError
 from jaxnst.cli.rows import Row
 
 NAME = "results.jsonl"
@@ -49,6 +50,38 @@ class Ledger:
             return bool(record.get("settings") == settings and record.get("inputs") == inputs(row))
         except OSError:
             return False
+
+    def left(self, rows: Sequence[tuple[Row, str]], *, overwrite: bool) -> list[Row]:
+        """Return the rows that are to be made.
+
+        What is there took time, and so no other result replaces it unasked. A result without a line
+        in the log is taken for one of the same command that was cut off between the two if the log
+        has other rows with these settings.
+
+        Args:
+          rows: All rows, each with its settings.
+          overwrite: Whether results of other settings or pictures may be replaced.
+
+        Raises:
+          OSError: A result cannot be written.
+          UsageError: One would replace another; nothing has been made yet.
+          ValueError: As OSError.
+        """
+        left = [(row, settings) for row, settings in rows if not self.has(row, settings)]
+        begun = {record.get("settings") for record in self.done.values()}
+        taken = []
+        for row, settings in left:
+            destination(row.output)
+            own = os.path.basename(row.output) not in self.done and settings in begun
+            if os.path.exists(row.output) and not own:
+                taken.append(row.output)
+        if taken and not overwrite:
+            more = f" and {len(taken) - 1} more are" if len(taken) > 1 else " is"
+            raise UsageError(
+                f"{name_of(taken[0])}{more} there already, made of other pictures or with other "
+                "settings: choose another folder, or give --overwrite to replace what differs"
+            )
+        return [row for row, _ in left]
 
     def lanes(self, rows: Iterable[tuple[Row, str]]) -> int | None:
         """Return how many lanes the batches of these rows last had; None if none was painted.

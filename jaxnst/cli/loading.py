@@ -60,7 +60,7 @@ def _fetch_if_wanted(name: str, *, yes: bool, instead: str) -> None:
             "parameters by --weights FILE"
         ) from None
     size = f", {amount(known.size)}" if known.size else ""
-    if not yes and sys.stdin.isatty() and sys.stderr.isatty():
+    if not yes and sys.stdin and sys.stdin.isatty() and sys.stderr.isatty():
         print(
             f"{name} takes {known.name} ({known.origin}; {known.licence}{size}).", file=sys.stderr
         )

@@ -1,15 +1,113 @@
-"""What a run says beside its result: everything on stderr, and nothing at all when quiet."""
+"""What a run says beside its result: everything on stderr, and nothing at all when quiet.
 
+Results are files, so printing must never fail the work: :func:`printing` makes stdout and stderr
+safe for a whole command, and :func:`print_path` loses a line rather than a result.
+"""
+
+import codecs
+import contextlib
+import io
 import os
 import sys
 import time
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, TextIO, cast
+
+from jaxnst._files import reason
+from jaxnst.cli.errors import FAILED, complain, silence
 
 LINE_SECONDS = 5.0
 """Between two lines that say how far something is."""
+
+ESCAPED = "jaxnst-escaped"
+"""Name of the error handler of stdout."""
+
+
+def _escaped(error: UnicodeError) -> tuple[str | bytes, int]:
+    """Write bytes of a file's name as they are, and escape characters that an encoding lacks."""
+    try:
+        return codecs.lookup_error("surrogateescape")(error)
+    except UnicodeError:
+        return codecs.backslashreplace_errors(error)
+
+
+class _Unfailing:
+    """A text stream that loses what it cannot write, so that the work goes on."""
+
+    def __init__(self, stream: Any) -> None:
+        self._stream = stream
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._stream, name)
+
+    def write(self, text: str) -> int:
+        try:
+            return int(self._stream.write(text))
+        except (OSError, ValueError):
+            silence(self._stream)
+            return len(text)
+
+    def flush(self) -> None:
+        try:
+            self._stream.flush()
+        except (OSError, ValueError):
+            silence(self._stream)
+
+
+@contextmanager
+def printing(prog: str) -> Iterator[None]:
+    """Make standard streams safe to print to while a command runs.
+
+    A stream that is closed is opened to nowhere, or the next file that is opened would take its
+    number, and libraries would write their messages into it. Messages on a stderr that fails are
+    lost. A name that stdout's encoding lacks is escaped.
+
+    Raises:
+      SystemExit: What is still to be printed on stdout cannot be.
+    """
+    for number in range(3):
+        try:
+            os.fstat(number)
+        except OSError:
+            os.open(os.devnull, os.O_RDWR)
+    codecs.register_error(ESCAPED, _escaped)
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors=ESCAPED)
+    before = sys.stderr
+    with contextlib.ExitStack() as stack:
+        stream = before or stack.enter_context(open(os.devnull, "w", encoding="utf-8"))
+        sys.stderr = cast(TextIO, _Unfailing(stream))
+        try:
+            yield
+        finally:
+            try:
+                if sys.stdout is not None:
+                    sys.stdout.flush()
+            except OSError as error:
+                silence(sys.stdout)
+                if isinstance(error, BrokenPipeError):  # the reader has gone, as `head` does
+                    raise SystemExit(FAILED) from None
+                text = f"standard output cannot be written ({reason(error)})"
+                raise SystemExit(complain(prog, text, FAILED)) from None
+            finally:
+                sys.stderr = before
+
+
+def print_path(path: str) -> None:
+    """Print where a result is; it is saved, so a stdout that fails loses the line alone."""
+    try:
+        print(path, flush=True)
+    except BrokenPipeError:
+        silence(sys.stdout)
+    except OSError as error:
+        silence(sys.stdout)
+        print(
+            f"jaxnst: notice: standard output cannot be written ({reason(error)}); what is made is "
+            "saved all the same",
+            file=sys.stderr,
+        )
 
 
 class Messages:

@@ -10,6 +10,7 @@ from jaxnst._files import name_of
 from jaxnst.animation import check_animation
 from jaxnst.cli.errors import UsageError
 from jaxnst.cli.fetching import STREAM
+from jaxnst.cli.messages import Messages
 from jaxnst.cli.saving import check_format, result_name
 from jaxnst.image import check_output
 from jaxnst.plotting import check_plot
@@ -26,12 +27,13 @@ BESIDE: dict[str, Callable[[str], None]] = {
 OTHER = "use another name"
 
 
-def check_outputs(flags: argparse.Namespace, sources: Sequence[str]) -> None:
+def check_outputs(flags: argparse.Namespace, sources: Sequence[str], evaluations: int) -> None:
     """Refuse outputs that cannot be written or that meet.
 
     Args:
       flags: Of the command.
       sources: All files that it reads.
+      evaluations: Of the run, after which pictures of --save-every are named.
 
     Raises:
       UsageError: Two are the same file, one is an input, a library is missing, or a flag is for
@@ -52,6 +54,8 @@ def check_outputs(flags: argparse.Namespace, sources: Sequence[str]) -> None:
     named += check_beside(flags)
     refuse_meeting(named, sources)
     if flags.save_every and flags.output is not None:
+        for count in (flags.save_every, evaluations):
+            _files.destination(numbered(flags.output, count))
         files = [("a file given", source) for source in sources]
         _check_numbered(flags, files + [(f"the file of {flag}", path) for flag, path in named])
 
@@ -108,6 +112,22 @@ def refuse_meeting(named: Sequence[tuple[str, str]], sources: Sequence[str]) -> 
         for other, taken in named[:i]:
             if same_file(path, taken):
                 raise UsageError(f"{flag} {name_of(path)} is the file of {other} too: {OTHER}")
+
+
+def is_taken(path: str) -> bool:
+    """Say whether there is anything of value by the name of an output."""
+    return os.path.isfile(path) and os.path.getsize(path) > 0
+
+
+def tell_of_replacing(path: str, flags: argparse.Namespace, messages: Messages) -> None:
+    """Give notice that the one result that a command names is there already.
+
+    It is replaced when the new one is finished, as by any program that writes a picture. What takes
+    longer, and is not named one by one, is replaced with ``--overwrite`` only: networks, results in
+    a folder, checkpoints.
+    """
+    if path != STREAM and is_taken(path) and not getattr(flags, "overwrite", False):
+        messages.notice(f"{name_of(path)} is there already, and is replaced at the end")
 
 
 def _check_numbered(flags: argparse.Namespace, files: Sequence[tuple[str, str]]) -> None:

@@ -9,13 +9,13 @@ from typing import TYPE_CHECKING
 
 from jaxnst.cli.errors import UsageError, guarded
 from jaxnst.cli.flags import Parser, add_machine, add_network, add_seed, add_side
-from jaxnst.cli.messages import Messages, hush_xla
-from jaxnst.cli.outputs import refuse_meeting
-from jaxnst.cli.saving import print_path, save_picture
+from jaxnst.cli.messages import Messages, hush_xla, print_path
+from jaxnst.cli.outputs import refuse_meeting, tell_of_replacing
+from jaxnst.cli.saving import save_picture
 from jaxnst.cli.stopping import leaving_when_stopped, stoppable
 from jaxnst.cli.values import whole
 from jaxnst.config import SHIPPED
-from jaxnst.image import check_output, check_side, load_image, resize, save_image
+from jaxnst.image import check_output, check_side, load_image, resize
 from jaxnst.srgb import Pixels
 
 if TYPE_CHECKING:
@@ -102,12 +102,17 @@ def _layers(flags: argparse.Namespace, _: str) -> int:
 
 def _reconstruct(flags: argparse.Namespace, prog: str) -> int:
     groups = _groups(flags)
-    check_output(flags.output)
-    refuse_meeting([("-o", flags.output)], [flags.picture])
+    labels = dict.fromkeys("+".join(group) for group in groups)
+    named = [("-o", flags.output)]
+    named += [(f"the picture of {label}", _beside(flags.output, label)) for label in labels]
+    for _, path in named:
+        check_output(path)
+    refuse_meeting(named, [flags.picture])
     picture = load_image(flags.picture)
     check_side(picture, flags.picture)
     hush_xla(debug=flags.debug)
     messages = Messages(f"{prog} {flags.action}", quiet=flags.quiet)
+    tell_of_replacing(flags.output, flags, messages)
     saved = "nothing is" if flags.together else "what was finished is"
     with messages.warnings_as_notices(), leaving_when_stopped(messages, f", {saved} saved"):
         stoppable(lambda: _make(flags, picture, groups, messages))
@@ -161,7 +166,7 @@ def _make(
             callback=partial(_tell, messages),
         ):
             label = "+".join(found.layers)
-            save_image(_beside(flags.output, label), found.image)
+            save_picture(_beside(flags.output, label), found.image)
             messages.say(f"{label}: loss {found.loss:.3g}, {_beside(flags.output, label)}")
             rows.append((f"{label.replace('+', ' + ')}\nloss {found.loss:.2g}", found.image))
     shown = resize(picture, rows[0][1].shape[:2]).clip(0, 1)

@@ -19,17 +19,23 @@ class Keeper:
     Args:
       path: The file.
       seconds: Between two checkpoints; None: as usual.
-      messages: Where trouble is told.
+      messages: Where it reports that the run goes on, and trouble.
+      done: Evaluations after which it goes on.
     """
 
-    def __init__(self, path: str, seconds: int | None, messages: Messages) -> None:
-        self.path, self.messages = path, messages
+    def __init__(
+        self, path: str, seconds: int | None, messages: Messages, *, done: int = 0
+    ) -> None:
+        self.path, self.messages, self.done = path, messages, done
         self.seconds = CHECKPOINT_SECONDS if seconds is None else seconds
         self.next = time.monotonic() + self.seconds
         self.last: Progress | None = None
 
     def __call__(self, progress: Progress) -> None:
         """Write where it stands, if it is time; if that fails, the run goes on all the same."""
+        if self.last is None and self.done:  # by now the checkpoint is known to be of this run
+            after = f"after {self.done} evaluations"
+            self.messages.notice(f"going on from {name_of(self.path)}, {after}")
         self.last, begin = progress, time.monotonic()
         if begin < self.next:
             return
@@ -56,7 +62,7 @@ class Keeper:
             save_checkpoint(self.path, there)
 
 
-def checkpoint_of(path: str | None, messages: Messages) -> Checkpoint | None:
+def checkpoint_of(path: str | None) -> Checkpoint | None:
     """Read where a run has been, if it has begun before.
 
     Raises:
@@ -65,6 +71,4 @@ def checkpoint_of(path: str | None, messages: Messages) -> Checkpoint | None:
     """
     if path is None or not os.path.exists(path):
         return None
-    found = load_checkpoint(path)
-    messages.notice(f"going on from {name_of(path)}, after {found.done} evaluations")
-    return found
+    return load_checkpoint(path)

@@ -46,7 +46,7 @@ def _run(flags: argparse.Namespace, recipe: Recipe, messages: Messages) -> int:
         job = settle(job, messages)
     finally:  # also of a run that is refused
         if flags.dry_run:
-            print(report(job, startup=ready), flush=True)
+            print(report(job, startup=ready))
     if flags.dry_run:
         return 0
     if flags.record is not None:

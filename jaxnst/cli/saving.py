@@ -2,17 +2,17 @@
 
 import argparse
 import contextlib
-import io
 import os
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 from jaxnst._files import name_of
-from jaxnst.cli.errors import UsageError, explain
+from jaxnst.cli.errors import UsageError, explain, silence
 from jaxnst.cli.fetching import STREAM
+from jaxnst.cli.messages import print_path
 from jaxnst.image import check_deep, holds_quality, save_image
 from jaxnst.record import Record
 from jaxnst.srgb import Pixels
@@ -23,13 +23,8 @@ FORMAT = "png"
 QUALITY = 95
 """Of JPEG and WebP, where none is asked for."""
 
-
-def print_path(path: str) -> None:
-    """Print where a result is."""
-    # A name that is no valid text comes out as the bytes that it is.
-    if isinstance(sys.stdout, io.TextIOWrapper):
-        sys.stdout.reconfigure(errors="surrogateescape")
-    print(path, flush=True)
+SHORT = 40
+"""Characters of a name that no file system refuses as too long."""
 
 
 def result_name(flags: argparse.Namespace) -> str | None:
@@ -72,16 +67,40 @@ def save_picture(path: str, image: Pixels, **options: Any) -> None:
     """
     try:
         save_image(path, image, **options)
-    except (OSError, ValueError) as error:
-        # What one format cannot hold, another can.
-        as_png = isinstance(error, ValueError)
-        try:
-            with _folder() as folder:
-                refuge = folder / (Path(path).stem + ".png" if as_png else Path(path).name)
-                save_image(refuge, image, **(options | {"bits": 8} if as_png else options))
-        except (OSError, ValueError):
-            raise error from None
-        raise OSError(f"{explain(error)}; the picture is in {name_of(refuge)}") from error
+    except OSError as error:
+        keep_elsewhere(error, path, lambda refuge: save_image(refuge, image, **options))
+    except ValueError as error:  # what one format cannot hold, another can
+        options["bits"], path = 8, os.path.splitext(path)[0] + ".png"
+        keep_elsewhere(error, path, lambda refuge: save_image(refuge, image, **options))
+
+
+def keep_elsewhere(
+    error: OSError | ValueError,
+    path: str,
+    save: Callable[[Path], object],
+    *,
+    what: str = "picture",
+) -> NoReturn:
+    """Save in a temporary folder what could not be saved where it should.
+
+    Args:
+      error: What went wrong there.
+      path: Where that was: the file is called so, but for what would be too long.
+      save: Saves it.
+      what: It is, for the message.
+
+    Raises:
+      OSError: The message says where it is.
+      ValueError: ``error``, where it could not be saved in the temporary folder either.
+    """
+    stem, ending = os.path.splitext(os.path.basename(path))
+    try:
+        with _folder() as folder:
+            refuge = folder / (stem[:SHORT] + ending)
+            save(refuge)
+    except (OSError, ValueError):
+        raise error from None
+    raise OSError(f"{explain(error)}; the {what} is in {name_of(refuge)}") from error
 
 
 @contextlib.contextmanager
@@ -95,13 +114,20 @@ def _folder() -> Iterator[Path]:
             folder.rmdir()
 
 
-def hand_over(flags: argparse.Namespace, image: Pixels, *, record: Record | None = None) -> None:
+def hand_over(
+    flags: argparse.Namespace,
+    image: Pixels,
+    *,
+    record: Record | None = None,
+    output: str | None = None,
+) -> None:
     """Save the result where the flags say and print its path, or write it to standard output.
 
     Args:
       flags: Of the command.
       image: The result.
       record: How it was made, if its file is to say so.
+      output: Where to, if it is not where the flags say.
 
     Raises:
       OSError: As :func:`save_picture`, or standard output cannot be written.
@@ -110,8 +136,9 @@ def hand_over(flags: argparse.Namespace, image: Pixels, *, record: Record | None
     if flags.output == STREAM:
         _write_out(image, flags.format or FORMAT, record=record, **save_options(flags))
     else:
-        save_picture(flags.output, image, record=record, **save_options(flags))
-        print_path(flags.output)
+        output = output or flags.output
+        save_picture(output, image, record=record, **save_options(flags))
+        print_path(output)
 
 
 def _write_out(image: Pixels, kind: str, **options: Any) -> None:
@@ -122,8 +149,7 @@ def _write_out(image: Pixels, kind: str, **options: Any) -> None:
             sys.stdout.buffer.write(path.read_bytes())
             sys.stdout.buffer.flush()
         except OSError as error:
-            with contextlib.suppress(OSError):  # what is left in the buffer goes nowhere, silently
-                os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            silence(sys.stdout)
             raise OSError(
                 f"standard output cannot be written ({explain(error)}); the picture is in "
                 f"{name_of(path)}"

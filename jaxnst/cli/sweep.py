@@ -15,9 +15,10 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from jaxnst.cli.errors import UsageError, guarded
 from jaxnst.cli.flags import refuse_single
-from jaxnst.cli.messages import Messages, hush_xla, length, shape
+from jaxnst.cli.messages import Messages, hush_xla, length, print_path, shape
+from jaxnst.cli.outputs import tell_of_replacing
 from jaxnst.cli.parser import parse
-from jaxnst.cli.saving import print_path, save_options, save_picture
+from jaxnst.cli.saving import save_options, save_picture
 from jaxnst.cli.stopping import finishing, leaving_when_stopped, stoppable
 from jaxnst.config import STARTS, Recipe
 from jaxnst.srgb import Pixels
@@ -133,6 +134,7 @@ def _run(sweep: Sweep, prog: str) -> int:
     check_flags(flags, recipe)
     pictures = read_pictures(flags, recipe)
     messages = Messages(prog, quiet=flags.quiet)
+    tell_of_replacing(flags.output, flags, messages)
     with messages.warnings_as_notices():
         tell_of_sizes(flags, recipe, pictures, messages)
 

@@ -17,6 +17,7 @@ from jaxnst.cli.flags import (
     Parser,
     add_machine,
     add_network,
+    add_overwrite,
     add_seed,
     add_side,
 )
@@ -101,6 +102,11 @@ def _train(flags: argparse.Namespace, recipe: Recipe, messages: Messages) -> int
     return train_style(flags, recipe, Given(style, pictures, samples), messages)
 
 
+def lock_of(folder: str) -> str:
+    """Name the lock of a folder of checkpoints: beside it, with or without a slash at its end."""
+    return f"{os.path.abspath(folder)}.lock"
+
+
 def _check_outputs(flags: argparse.Namespace) -> list[tuple[str, str]]:
     """Refuse outputs that cannot be written, or that are inputs; return flags and their paths."""
     try:
@@ -114,9 +120,10 @@ def _check_outputs(flags: argparse.Namespace) -> list[tuple[str, str]]:
     else:
         flags.checkpoint_kept = True
         refuse_stream("--checkpoint", flags.checkpoint)
-    parent = os.path.dirname(os.path.abspath(flags.checkpoint))
-    if not os.path.isdir(parent):
-        raise UsageError(f"--checkpoint: folder {name_of(parent)} does not exist: make it")
+    try:  # the name beside it is longer
+        check_writable(lock_of(flags.checkpoint))
+    except (OSError, ValueError) as error:
+        raise UsageError(f"--checkpoint: {explain(error)}") from error
     flags.sheet = os.path.splitext(flags.output)[0] + "-samples.png" if flags.samples else None
     if flags.sheet:
         check_output(flags.sheet)
@@ -211,6 +218,7 @@ def _parser(prog: str, recipe: Recipe) -> Parser:
     parser.add_argument(
         "-o", "--output", metavar="MODEL", required=True, help=f"the network, a {ENDING} file"
     )
+    add_overwrite(parser, "a network or a checkpoint")
     parser.add_argument(
         "--about",
         metavar="TEXT",

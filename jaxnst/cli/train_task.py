@@ -2,6 +2,7 @@
 
 import argparse
 import dataclasses
+import hashlib
 import json
 import os
 
@@ -71,6 +72,11 @@ class Task:
             **network_words(self.network),
         }
 
+    @property
+    def digest(self) -> str:
+        """A digest of :meth:`words`, by which a network is known as one of this training."""
+        return hashlib.sha256(json.dumps(self.words(), sort_keys=True).encode()).hexdigest()
+
     def model(self, trained: Trained) -> Model:
         """Make the model, with what is to be known of it."""
         settings, steps = self.settings, trained.step
@@ -90,6 +96,7 @@ class Task:
                 }
             ),
             "training": json.dumps(dataclasses.asdict(settings), sort_keys=True),
+            "settings": self.digest,
             "steps": str(steps) if steps == settings.steps else f"{steps} of {settings.steps}",
             "pictures": str(len(self.given.pictures)),
             "losses": json.dumps({name: float(f"{value:.4g}") for name, value in last.items()}),

@@ -16,25 +16,31 @@ from filelock import FileLock, Timeout
 from jaxnst._files import name_of
 from jaxnst._version import __version__
 from jaxnst.cli.device import describe
-from jaxnst.cli.errors import complain, explain, leave
-from jaxnst.cli.messages import Messages, length
-from jaxnst.cli.saving import print_path
+from jaxnst.cli.errors import UsageError, complain, explain, leave
+from jaxnst.cli.messages import Messages, length, print_path
+from jaxnst.cli.outputs import is_taken
+from jaxnst.cli.saving import keep_elsewhere
 from jaxnst.cli.stopping import Stopped, finishing, stoppable
-from jaxnst.cli.train import Given
+from jaxnst.cli.train import Given, lock_of
 from jaxnst.cli.train_task import LAST, Task, make_task
 from jaxnst.cli.train_watch import Watch
 from jaxnst.config import Recipe
 from jaxnst.feedforward.checkpoints import Checkpoints, clear_unused
 from jaxnst.feedforward.crops import batches
-from jaxnst.feedforward.models import painted, save_model
+from jaxnst.feedforward.models import Model, painted, save_model
 from jaxnst.feedforward.settings import Training
 from jaxnst.feedforward.training import Place, Report, Trained, TrainState, train
-from jaxnst.fingerprint import surroundings
+from jaxnst.fingerprint import OtherSettings, surroundings
+from jaxnst.weights import read_parameters
 
 MOST_WORKERS = 4
 
 PATIENCE = 1.0
 """Seconds that another training in the same folder is waited for."""
+
+
+class Finished(Exception):
+    """The network that is asked for is there already."""
 
 
 def train_style(flags: argparse.Namespace, recipe: Recipe, given: Given, messages: Messages) -> int:
@@ -50,15 +56,31 @@ def train_style(flags: argparse.Namespace, recipe: Recipe, given: Given, message
         with _alone(flags.checkpoint):
             task, trained, watch, status = _until_stopped(flags, recipe, given, messages)
             with finishing():
-                save_model(flags.output, task.model(trained))
+                _save(flags.output, task.model(trained))
             finished = trained.step == task.settings.steps
             if finished and not flags.checkpoint_kept and os.path.isdir(flags.checkpoint):
                 shutil.rmtree(flags.checkpoint)
+    except Finished as end:
+        messages.say(f"{messages.prog}: {end}")
+        print_path(flags.output)
+        return 0
     except Stopped as stop:
         leave(complain(messages.prog, "stopped before any step", stop.status))
     messages.say(_summary(trained, task.settings, messages.prog))
     print_path(flags.output)
     return watch.complain(messages.prog, 0 if finished else status)
+
+
+def _save(path: str, model: Model) -> None:
+    """Write the network; if that fails, rather elsewhere than not at all.
+
+    Raises:
+      OSError: It could not be saved where it should.
+    """
+    try:
+        save_model(path, model)
+    except OSError as error:
+        keep_elsewhere(error, path, lambda refuge: save_model(refuge, model), what="network")
 
 
 def _until_stopped(
@@ -67,6 +89,7 @@ def _until_stopped(
     """Train until the end, or until the step at which somebody wants no more of it.
 
     Raises:
+      Finished: There is nothing to do.
       Stopped: There has been no step yet, in no process.
     """
     enough, done = threading.Event(), Future[tuple[Task, Trained]]()
@@ -112,6 +135,7 @@ def _work(
 ) -> tuple[Task, Trained]:
     """Make everything ready, and train until the end or until it is enough."""
     task = make_task(flags, recipe, given, messages)
+    _check_replacing(task)
     messages.say(
         f"jaxnst {__version__}: {task.network.name} on {_where(task.devices)}, "
         f"{len(given.pictures)} pictures, {task.settings.steps} steps of {task.settings.batch} "
@@ -126,6 +150,38 @@ def _work(
     watch.paint = partial(painted, task.module)
     with contextlib.closing(keeper):
         return task, _trained(task, keeper, watch, enough, messages)
+
+
+def _check_replacing(task: Task) -> None:
+    """Refuse to replace a network, unless this training goes on from where that was written.
+
+    Raises:
+      Finished: This training has made it.
+      UsageError: Another one has, or no checkpoint is left of this one.
+    """
+    path = task.flags.output
+    if not is_taken(path):
+        return
+    try:
+        facts = read_parameters(path)[1]
+    except (OSError, ValueError):
+        facts = {}
+    own, steps = facts.get("settings") == task.digest, facts.get("steps", "")
+    if own and "of" not in steps:
+        raise Finished(
+            f"{name_of(path)} is finished, by a training with the same pictures and settings: "
+            "nothing is left to do"
+        )
+    if task.flags.overwrite or (own and task.flags.begun):
+        return
+    if own:
+        which = f", after {steps} steps of this training, whose checkpoint is missing"
+    else:
+        which = f", trained for {facts['style']} or with other settings" if "style" in facts else ""
+    raise UsageError(
+        f"-o {name_of(path)} is there already{which}: use another name, or give --overwrite to "
+        "replace it"
+    )
 
 
 def _trained(
@@ -155,7 +211,7 @@ def _trained(
         ),
         settings,
         devices=task.devices,
-        keeper=_Told(keeper, name_of(flags.checkpoint), watch, messages),
+        keeper=_Told(keeper, name_of(flags.checkpoint), flags.overwrite, watch, messages),
         callback=tell,
         stop=enough.is_set,
     )
@@ -167,13 +223,27 @@ def _trained(
 class _Told:
     """Tells what was restored; goes on where a checkpoint cannot be written, and says so."""
 
-    def __init__(self, keeper: Checkpoints, folder: str, watch: Watch, messages: Messages) -> None:
+    def __init__(
+        self,
+        keeper: Checkpoints,
+        folder: str,
+        overwrite: bool,
+        watch: Watch,
+        messages: Messages,
+    ) -> None:
         self.due, self._keeper = keeper.due, keeper
-        self._folder = folder
+        self._folder, self._overwrite = folder, overwrite
         self._watch, self._messages = watch, messages
 
     def restore(self, state: TrainState, terms: Sequence[str]) -> Place | None:
-        place = self._keeper.restore(state, terms)
+        try:
+            place = self._keeper.restore(state, terms)
+        except OtherSettings as error:
+            if not self._overwrite:
+                raise ValueError(f"{error}, or give --overwrite") from error
+            self._messages.notice(f"{self._folder} is of a run with other settings: it is replaced")
+            self._keeper.discard()
+            return None
         if place is not None:
             self._messages.notice(f"going on from {self._folder}, after {place.step} steps")
             self._watch.goes_on(terms, place.losses)
@@ -204,7 +274,7 @@ def _alone(folder: str) -> Iterator[None]:
     Raises:
       OSError: Another process does.
     """
-    path = f"{os.path.abspath(folder)}.lock"  # beside it, whether a slash ends its name or not
+    path = lock_of(folder)
     lock = FileLock(path)
     try:
         lock.acquire(timeout=PATIENCE)

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from jaxnst.cli.errors import UsageError, guarded
 from jaxnst.cli.flags import PREPROCESSINGS, Parser
-from jaxnst.cli.messages import amount
+from jaxnst.cli.messages import amount, print_path
 
 LONGEST = 1000
 """Characters of a fact that are shown."""
@@ -85,7 +85,7 @@ def _fetch(flags: argparse.Namespace) -> int:
         print(f"{flags.network} is there already", file=sys.stderr)
     else:
         print(f"{known.name}: {known.origin}; {known.licence}", file=sys.stderr)
-    print(fetch_with_bar(flags.network))
+    print_path(str(fetch_with_bar(flags.network)))
     return 0
 
 
@@ -135,7 +135,7 @@ def _convert(flags: argparse.Namespace) -> int:
         said["preprocessing"] = preprocessing
     dtype = np.dtype(flags.dtype)
     write_parameters(flags.output, {k: v.astype(dtype) for k, v in params.items()}, metadata=said)
-    print(flags.output)
+    print_path(flags.output)
     return 0
 
 

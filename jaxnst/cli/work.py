@@ -17,9 +17,9 @@ from jaxnst.cli.buckets import AT_ONCE, Batch, Bucket, Task, Waiting, make_bucke
 from jaxnst.cli.errors import explain
 from jaxnst.cli.flags import style_mix_of
 from jaxnst.cli.ledger import Ledger, inputs
-from jaxnst.cli.messages import Messages, length, shape
-from jaxnst.cli.saving import print_path, save_options
-from jaxnst.image import check_side, load_image, save_image
+from jaxnst.cli.messages import Messages, length, print_path, shape
+from jaxnst.cli.saving import save_options, save_picture
+from jaxnst.image import check_side, load_image
 from jaxnst.srgb import Pixels
 
 if TYPE_CHECKING:
@@ -249,7 +249,7 @@ class Work:
     def write(self, task: Task, result: "StylizeResult", batch: Batch) -> None:
         """Save a picture, and only then say so in the log."""
         try:
-            save_image(task.row.output, result.image, **save_options(task.flags))
+            save_picture(task.row.output, result.image, **save_options(task.flags))
             facts = {
                 "inputs": self.seen[task.row.output],
                 "recipe": task.recipe.name,

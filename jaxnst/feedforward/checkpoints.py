@@ -103,7 +103,8 @@ class Checkpoints:
 
         Raises:
           OSError: One cannot be read now, whatever it holds.
-          ValueError: It is a run with other settings, or there are none but damaged checkpoints.
+          OtherSettings: It is of a run with other settings.
+          ValueError: There are none but damaged checkpoints.
         """
         damaged: dict[int, Damaged] = {}
         for step in sorted(self._manager.all_steps(), reverse=True):
@@ -145,6 +146,11 @@ class Checkpoints:
         warn_of_others(elsewhere, self.surroundings, what="model")
         losses = np.asarray(found["losses"], np.float32)
         return Place(step, TrainState(**found["state"]), losses, seconds)
+
+    def discard(self) -> None:
+        """Delete all checkpoints."""
+        for step in self._manager.all_steps():
+            self._manager.delete(step)
 
     def due(self) -> bool:
         """Say whether it is time for the next one."""
