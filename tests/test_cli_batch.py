@@ -129,6 +129,16 @@ def test_a_manifest_names_results_and_gives_rows_flags_of_their_own(batched, fol
     }
 
 
+def test_a_recipe_s_own_shape_is_upright_for_portraits_and_said_once(batched, folder):
+    (folder / "wide.toml").write_text("[scales]\naspect = 1.5\nstyle_like_content = true\n")
+    status, _, err = batched(*FOLDERS, *SMALL, "--recipe", "wide.toml")
+    assert status == 0
+    assert load_image("out/a-x.png").shape == (21, 32, 3)
+    assert load_image("out/tall-x.png").shape == (32, 21, 3)
+    assert err.count("a.png and 2 more are stretched: the recipe wide gives its pictures") == 1
+    assert err.count("the recipe wide stretches styles to the shape of the result") == 1
+
+
 def test_shards_share_the_rows(batched):
     counts = [
         len(batched(*FOLDERS, *SMALL, "--shard", f"{i}/4", "--quiet")[1].split()) for i in (1, 4)

@@ -127,7 +127,7 @@ def _file_name(source: str) -> str:
 def tell_of_sizes(
     flags: argparse.Namespace, recipe: Recipe, pictures: Pictures, messages: Messages
 ) -> None:
-    """Give notice of pictures that are smaller than what is asked for, or lose transparency."""
+    """Give notice of pictures that are smaller than asked for, stretched, or lose transparency."""
     output = result_name(flags)
     if pictures.content.shape[2] == 4 and output is not None and not holds_alpha(output):
         messages.notice(
@@ -142,15 +142,20 @@ def tell_of_sizes(
             f"{shown(flags.content)} is {shape((height, width))}, smaller than the "
             f"{size} pixels asked for: it is enlarged"
         )
-    if pictures.init is not None and not same_shape(pictures.init.shape[:2], result):
-        messages.notice(
-            f"{shown(recipe.init)} is {shape(pictures.init.shape[:2])}, of another shape than the "
-            f"result, {shape(result)}: it is stretched to that"
-        )
+    stretched = [] if recipe.scales.aspect is None else [(flags.content, pictures.content)]
+    stretched += [] if pictures.init is None else [(recipe.init, pictures.init)]
+    styles = list(zip(flags.styles, pictures.styles, strict=True))
+    stretched += styles if recipe.scales.style_like_content else []
+    for path, picture in stretched:
+        if not same_shape(picture.shape[:2], result):
+            messages.notice(
+                f"{shown(path)} is {shape(picture.shape[:2])}, of another shape than the result, "
+                f"{shape(result)}: it is stretched to that"
+            )
     if recipe.scales.style_like_content:
         return
     wanted = flags.style_size or round(recipe.scales.style_scale * size)
-    for path, style in zip(flags.styles, pictures.styles, strict=True):
+    for path, style in styles:
         tell_of_small_style(path, style, wanted, messages)
 
 

@@ -75,6 +75,7 @@ class Work:
             if not flags.no_cache:
                 keep_programs(self.messages.notice)
             buckets = make_buckets(self.tasks, self.fail)
+            self.tell_of_stretched(buckets, recipe)
             fitting = [bucket for bucket in buckets if self.fits(bucket, engine)]
             self.paint_all(Waiting(fitting), engine)
         finally:
@@ -85,6 +86,20 @@ class Work:
             f"{name_of(self.ledger.path)}"
         )
         return self.failed
+
+    def tell_of_stretched(self, buckets: list[Bucket], recipe: "Recipe") -> None:
+        """Give notice of pictures whose shape a recipe does not keep."""
+        stretched = sorted({path for bucket in buckets for path in bucket.stretched})
+        if stretched:
+            more = f" and {len(stretched) - 1} more" if len(stretched) > 1 else ""
+            self.messages.notice(
+                f"{name_of(stretched[0])}{more} are stretched: the recipe {recipe.name} gives its "
+                "pictures a shape of its own"
+            )
+        if recipe.scales.style_like_content:
+            self.messages.notice(
+                f"the recipe {recipe.name} stretches styles to the shape of the result"
+            )
 
     def end(self) -> None:
         """Wait for what has been painted to be saved; nothing more is."""
