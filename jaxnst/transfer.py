@@ -75,7 +75,8 @@ def stylize(
       remat: Whether to take less memory and more time: feature maps are recomputed for the
         gradient, block by block, instead of being kept. The picture is the same up to rounding.
       resume: Checkpoint of a run with the same arguments (``Progress.checkpoint``): the run goes on
-        from there, and ends as if it had never stopped, on a CPU to the byte.
+        from there, and ends as if it had never stopped: byte-identical on the same CPU with the
+        same versions and number of threads.
 
     Returns:
       The picture, its losses over time, and counts.

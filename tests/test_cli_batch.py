@@ -7,6 +7,7 @@ import sys
 from functools import partial
 
 import helpers
+import jax
 import numpy as np
 import pytest
 
@@ -15,6 +16,7 @@ from jaxnst.cli import batch, engine, job, rows, work
 from jaxnst.cli.errors import UsageError
 from jaxnst.cli.parser import parse
 from jaxnst.image import image_size, load_image, save_image
+from jaxnst.lanes import threads_of
 
 SMALL = ("--size", "32", "--steps", "3", "--no-cache")
 
@@ -432,6 +434,19 @@ def test_what_is_left_is_painted_in_the_lanes_that_it_had(batched, painted, monk
     assert painted == [(["out/a-y.png", "out/tall-y.png"], 6)]
     for name, picture in whole.items():
         np.testing.assert_array_equal(load_image(f"out/{name}"), picture)
+
+
+def test_another_number_of_threads_is_reported_when_a_batch_goes_on(batched, monkeypatch):
+    one = ("--contents", "photos/a.png", "--styles", "paintings", "--out", "out", *SMALL)
+    assert "threads" not in batched(*one)[2]
+    here = threads_of(jax.devices("cpu")[0])
+    assert [record["threads"] for record in records()] == [here, here]
+    os.remove("out/a-x.png")
+    assert "threads" not in batched(*one)[2]
+    os.remove("out/a-x.png")
+    monkeypatch.setattr(engine, "threads_of", lambda _: 99)
+    err = batched(*one)[2]
+    assert f"were painted on {here} threads of a CPU, the rest will be on 99" in err
 
 
 def test_more_rows_of_a_kind_are_a_new_batch(batched, painted):

@@ -1,7 +1,7 @@
 """Which rows of a batch run side by side: those of one program, in lanes that never change.
 
 Batches are formed of all rows, not of those that are left: a row that is painted after a stop goes
-through the same program in the same lane, and comes out the same to the byte.
+through the same program in the same lane, and comes out byte-identical on a CPU of as many threads.
 """
 
 import argparse

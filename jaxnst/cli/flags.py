@@ -183,8 +183,8 @@ def add_machine(parser: Parser, *, painting: bool = False, single: bool = True) 
         group.add_argument(
             "--deterministic",
             action="store_true",
-            help="the same picture again from the same command on a GPU too, where it is slower; "
-            "on a CPU it always is",
+            help="make a GPU paint byte-identical pictures for the same command, which is slower; "
+            "a CPU does so anyway, on the same machine with the same number of threads",
         )
         group.add_argument(
             "--timings",

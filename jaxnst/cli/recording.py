@@ -15,6 +15,7 @@ from jaxnst.cli.messages import Messages
 from jaxnst.cli.saving import result_name
 from jaxnst.config import Recipe
 from jaxnst.image import ENDINGS, holds_16_bits, holds_quality, holds_record, read_record
+from jaxnst.lanes import threads_of
 from jaxnst.recipes import is_approximation, recipe_on
 from jaxnst.record import Argument, Record, Source, format_record, parameters_sha256
 
@@ -159,6 +160,11 @@ def as_recorded(job: "Job", record: Record, messages: Messages) -> "Job":
         messages.notice(
             f"made on a {record.platform}, this is a {here.platform}: the picture may differ"
         )
+    if None not in (record.threads, here.threads) and record.threads != here.threads:
+        messages.notice(
+            f"made on {record.threads} threads of a CPU, this is {here.threads}: the picture may "
+            f"differ (PJRT_NPROC={record.threads} in the environment sets their number)"
+        )
     if (record.network, record.network_sha256) != (here.network, here.network_sha256):
         messages.notice(
             f"made with {record.network} of other parameters (SHA-256 "
@@ -183,6 +189,7 @@ def record_of(job: "Job") -> Record:
         precision=flags.precision,
         remat=job.remat,
         platform=job.device.platform,
+        threads=threads_of(job.device),
         sources=sources,
         arguments=_arguments(flags),
     )

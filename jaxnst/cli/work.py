@@ -72,6 +72,7 @@ class Work:
         try:
             engine = self.engine = self.open_engine(flags, recipe)
             tell_of_method(recipe, engine.network, self.messages)
+            self.tell_of_threads(engine)
             if not flags.no_cache:
                 keep_programs(self.messages.notice)
             buckets = make_buckets(self.tasks, self.fail)
@@ -86,6 +87,16 @@ class Work:
             f"{name_of(self.ledger.path)}"
         )
         return self.failed
+
+    def tell_of_threads(self, engine: "Engine") -> None:
+        """Give notice if what is there was painted on another number of threads."""
+        there = self.ledger.threads(self.settled)
+        if engine.threads is not None and there - {engine.threads}:
+            self.messages.notice(
+                f"pictures that are there were painted on {', '.join(map(str, sorted(there)))} "
+                f"threads of a CPU, the rest will be on {engine.threads}: they may differ from "
+                "those of a batch that never stopped"
+            )
 
     def tell_of_stretched(self, buckets: list[Bucket], recipe: "Recipe") -> None:
         """Give notice of pictures whose shape a recipe does not keep."""
@@ -275,6 +286,8 @@ class Work:
                 "lanes": batch.lanes,
                 "rows": len(batch.bucket.tasks),
             }
+            if self.engine is not None and self.engine.threads is not None:
+                facts["threads"] = self.engine.threads
         except Exception as error:
             self.fail(task, error)
             return
