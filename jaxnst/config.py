@@ -37,6 +37,9 @@ MOST_EVALUATIONS = 10**7
 STARTS = ("content", "noise", "style", "style-colors", "instant")
 """What an image may start from by name; see :mod:`jaxnst.starts`."""
 
+RANDOM_STARTS = ("noise", "style-colors")
+"""Those of them that a seed decides."""
+
 
 def _layers(name: str, layers: LayerWeights, weight: float) -> None:
     if not layers and weight:

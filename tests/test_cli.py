@@ -377,7 +377,9 @@ def painted(folder, run, monkeypatch):
 
 
 def test_a_run_ends_with_the_path_and_reports_on_stderr(painted, folder):
-    status, out, err, asked = painted("-o", "out.png", "--style-weight", "20", "--seed", "4")
+    status, out, err, asked = painted(
+        *("-o", "out.png", "--style-weight", "20", "--seed", "4", "--init", "noise")
+    )
     assert (status, out) == (0, "out.png\n")
     assert load_image("out.png").shape == (48, 64, 3)
     assert asked["recipe"].style.weight == 20 and asked["seed"] == 4
@@ -437,6 +439,16 @@ def test_a_picture_to_start_from_of_another_shape_is_given_notice_of(painted, fo
     (folder / "square.toml").write_text('base = "default"\n[scales]\naspect = 1.0\n')
     err = painted("-o", "out.png", "--init", "start.png", "--recipe", "square.toml")[2]
     assert "start.png is" not in err
+
+
+def test_a_seed_without_effect_is_given_notice_of(painted):
+    words = "notice: --seed has no effect on a start from content: it is for --init noise and"
+    assert words in painted("-o", "out.png", "--seed", "0")[2]
+    assert words not in painted("-o", "out.png")[2]
+    for start in ("noise", "style-colors"):
+        assert "--seed" not in painted("-o", "out.png", "--seed=3", "--init", start)[2]
+    # A record holds the seed of its run, which nobody asks for when that is repeated.
+    assert "--seed" not in painted("-o", "new.png", "--from", "out.png", "--init", "content")[2]
 
 
 def test_small_pictures_are_given_notice_of(painted):

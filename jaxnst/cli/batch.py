@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from jaxnst.cli.buckets import AT_ONCE, Task
 from jaxnst.cli.errors import UsageError, guarded
-from jaxnst.cli.flags import Parser, add_ending, refuse_single
+from jaxnst.cli.flags import Parser, add_ending, refuse_single, tell_of_seed
 from jaxnst.cli.ledger import Ledger, digest_of_file
 from jaxnst.cli.locking import alone_in
 from jaxnst.cli.messages import Messages, hush_xla
@@ -21,7 +21,7 @@ from jaxnst.cli.saving import QUALITY, check_format, save_options
 from jaxnst.cli.stopping import GOES_ON, Stopped, leaving_when_stopped, stoppable
 from jaxnst.cli.values import whole
 from jaxnst.cli.work import Work
-from jaxnst.config import STARTS, Recipe
+from jaxnst.config import RANDOM_STARTS, STARTS, Recipe
 from jaxnst.recipes import format_recipe
 
 if TYPE_CHECKING:
@@ -105,6 +105,10 @@ def _run(flags: argparse.Namespace, rest: list[str], prog: str) -> int:
     tasks = tasks[first - 1 :: count]
     common = tasks[0].flags if tasks else parse(["content", "style", *rest], prog)[0]
     messages = Messages(prog, quiet=common.quiet)
+    for task in tasks:
+        if task.flags.seed_given and task.recipe.init not in RANDOM_STARTS:
+            tell_of_seed(task.flags, task.recipe, messages)
+            break  # once is enough
     os.makedirs(flags.out, exist_ok=True)
     with (
         leaving_when_stopped(messages, GOES_ON),

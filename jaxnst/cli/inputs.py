@@ -9,7 +9,7 @@ from urllib.parse import urlsplit
 
 from jaxnst.cli.errors import UsageError
 from jaxnst.cli.fetching import STREAM, as_files, blaming, check_sources, is_address, shown
-from jaxnst.cli.flags import SIZE, check_style_mix
+from jaxnst.cli.flags import SIZE, check_styles, tell_of_seed, tell_of_styles
 from jaxnst.cli.messages import Messages, shape
 from jaxnst.cli.outputs import check_outputs
 from jaxnst.cli.saving import result_name
@@ -61,7 +61,7 @@ def check_flags(flags: argparse.Namespace, recipe: Recipe) -> None:
         make_schedule((side, side), (), recipe.scales, size=flags.size, style_size=flags.style_size)
     except ValueError as error:
         raise UsageError(str(error)) from error
-    check_style_mix(flags)
+    check_styles(flags)
     near = difflib.get_close_matches(recipe.init, STARTS, 1)
     if near and recipe.init not in STARTS and not os.path.exists(recipe.init):
         raise UsageError(
@@ -73,6 +73,12 @@ def check_flags(flags: argparse.Namespace, recipe: Recipe) -> None:
     settings = [flags.weights, flags.recipe if flags.recipe.lower().endswith(".toml") else None]
     settings.append(getattr(flags, "origin", None))
     check_outputs(flags, [*sources, *filter(None, settings)])
+
+
+def tell_of_flags(flags: argparse.Namespace, recipe: Recipe, messages: Messages) -> None:
+    """Give notice of flags that have no effect, and of what several pictures are taken for."""
+    tell_of_styles(flags, messages)
+    tell_of_seed(flags, recipe, messages)
 
 
 def sources_of(flags: argparse.Namespace, recipe: Recipe) -> list[str]:

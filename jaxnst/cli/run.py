@@ -25,10 +25,11 @@ def main(arguments: Sequence[str], prog: str) -> int:
 
 
 def _run(flags: argparse.Namespace, recipe: Recipe, messages: Messages) -> int:
-    from jaxnst.cli.inputs import check_flags, read_pictures, tell_of_sizes
+    from jaxnst.cli.inputs import check_flags, read_pictures, tell_of_flags, tell_of_sizes
     from jaxnst.cli.recording import as_recorded, record_to_write, refuse_other_inputs
 
     check_flags(flags, recipe)
+    tell_of_flags(flags, recipe, messages)
     pictures = read_pictures(flags, recipe)
     if flags.record is not None and not flags.other_inputs:
         refuse_other_inputs(flags.record, pictures.sources)
