@@ -361,14 +361,20 @@ def test_wrong_flags_are_one_line_and_leave_nothing(batched, folder, arguments, 
         ("content,style\n", "has no rows"),
         ("content,style\na.png,\n", "line 2: expected a content and a style"),
         ("content,style,size\na.png,b.png,3\n", "line 2: unknown column 'size'"),
-        ("content,style,output\na.png,b.png,../c.png\n", "no plain file name"),
+        ("content,style,output\na.png,b.png,../c.png\n", "line 2: output '../c.png' is no plain"),
         ("content,style,output\na.png,b.png,c.gif\n", "none of the endings"),
-        ("content,style\na.png,b.png\nA/a.png,b.png\n", "would be made twice"),
-        ('content,style\n"a.png,b.png\n', "is no CSV or JSON Lines"),
+        (
+            "content,style\na.png,b.png\nA/a.png,b.png\n",
+            "would be made twice, of m.csv, line 2 and of m.csv, line 3",
+        ),
+        ('content,style\n"a.png,b.png\n', "is no CSV or JSON Lines: line 2: "),
         ('{"content": 3, "style": "b.png"}', "expected a content and a style"),
         ('{"content": "a.png", "style": [1]}', "are no paths"),
         ("[1, 2]", "line 1: [1, 2] is no row"),
-        ("{", "is no CSV or JSON Lines"),
+        (
+            '{"content": "a.png", "style": "b.png"}\n\n{',
+            "is no CSV or JSON Lines: line 3: Expecting",
+        ),
         ("[" * 100_000, "is no CSV or JSON Lines"),
     ],
 )
@@ -381,10 +387,54 @@ def test_what_is_wrong_with_a_manifest_is_one_line(folder, text, words):
     assert "\n" not in str(raised.value)
 
 
-def test_a_bad_number_in_a_manifest_is_refused_before_anything_is_painted(batched, folder):
-    (folder / "m.csv").write_text("content,style,seed\nphotos/a.png,paintings/x.jpg,many\n")
-    status, _, err = batched("--manifest", "m.csv", "--out", "out", *SMALL)
-    assert status == 2 and "'many' is no whole number" in err and not (folder / "out").exists()
+@pytest.mark.parametrize(
+    ("column", "value", "words"),
+    [
+        ("seed", "many", "--seed: 'many' is no whole number"),
+        ("seed", "-1", "--seed: -1 is out of range"),
+        ("seed", 1.5, "--seed: '1.5' is no whole number"),
+        ("style-weight", "-3", "style weight is -3.0"),
+        ("content-weight", "1e99", "content weight is 1e+99"),
+        ("tv-weight", "nan", "total variation weight is nan"),
+        ("learning-rate", "0", "learning rate is 0.0"),
+        ("learning-rate", [1], "--learning-rate: '[1]' is no number"),
+        ("output", "c.png", "--quality is for JPEG and WebP"),
+    ],
+)
+@pytest.mark.parametrize("name", ["m.csv", "m.jsonl"])
+def test_a_bad_value_in_a_manifest_names_its_line_before_anything_is_painted(
+    batched, folder, name, column, value, words
+):
+    plain = {"content": "photos/a.png", "style": "paintings/x.jpg", "output": "a.jpg"}
+    bad = {**plain, "output": "b.jpg", column: value}
+    if name == "m.csv":
+        lines = [",".join(bad), ",".join({**dict.fromkeys(bad, ""), **plain}.values())]
+        lines.append(",".join(map(str, bad.values())))
+    else:
+        lines = ["", json.dumps({**plain, column: None} if column != "output" else plain)]
+        lines.append(json.dumps(bad))
+    (folder / name).write_text("\n".join(lines))
+    status, out, err = batched("--manifest", name, "--out", "out", "--quality", "9", *SMALL)
+    assert (status, out) == (2, "") and not (folder / "out").exists()
+    assert f"jaxnst batch: error: {name}, line 3: {words}" in err and err.count("\n") == 1
+
+
+def test_what_is_wrong_with_the_command_is_no_line_s_fault(batched, folder):
+    (folder / "m.csv").write_text("content,style,seed\nphotos/a.png,paintings/x.jpg,3\n")
+    status, _, err = batched("--manifest", "m.csv", "--out", "out", "--style-weight", "-3")
+    assert status == 2 and err.startswith("jaxnst batch: error: style weight is -3")
+
+
+def test_seeds_without_effect_are_given_notice_of_once(batched, folder):
+    (folder / "m.csv").write_text(
+        "content,style,output,seed\n"
+        + "".join(f"photos/a.png,paintings/x.jpg,{i}.png,{i}\n" for i in range(3))
+    )
+    given = ("--manifest", "m.csv", "--out", "out", *SMALL)
+    err = batched(*given, "--seed", "4")[2]
+    assert err.count("notice: --seed has no effect on a start from content") == 1
+    (folder / "m.csv").write_text("content,style\nphotos/a.png,paintings/x.jpg\n")
+    assert "--seed" not in batched(*given)[2]
 
 
 def test_sizes_are_read_from_headers_upright(folder):

@@ -171,9 +171,11 @@ def _rows(flags: argparse.Namespace) -> list[Row]:
 def _tasks(rows: list[Row], rest: list[str], prog: str) -> Iterator[Task]:
     """Read every row's flags, those of the same ones once."""
     read: dict[tuple[str, ...], tuple[argparse.Namespace, Recipe, str]] = {}
+    given = ["content", "style", *rest]
+    parse(given, prog)  # what is wrong with it is no row's fault
     for row in rows:
         if row.flags not in read:
-            flags, recipe = parse(["content", "style", *rest, *row.flags], prog)
+            flags, recipe = parse([*given, *row.flags], prog, where=row.where)
             refuse_single(flags)
             if flags.output or flags.allow_local:
                 raise UsageError("-o and --allow-local are for jaxnst run")
@@ -186,7 +188,10 @@ def _tasks(rows: list[Row], rest: list[str], prog: str) -> Iterator[Task]:
             if recipe.init not in STARTS:
                 raise UsageError(f"--init: a batch starts from {', '.join(STARTS)}")
             read[row.flags] = flags, recipe, _settings(flags, recipe)
-        check_format(row.output, read[row.flags][0])
+        try:
+            check_format(row.output, read[row.flags][0])
+        except ValueError as error:
+            raise type(error)(f"{row.where}: " * bool(row.where) + str(error)) from None
         yield Task(row, *read[row.flags])
 
 
