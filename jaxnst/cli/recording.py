@@ -15,7 +15,6 @@ from jaxnst.cli.messages import Messages
 from jaxnst.cli.saving import result_name
 from jaxnst.config import Recipe
 from jaxnst.image import ENDINGS, holds_16_bits, holds_quality, holds_record, read_record
-from jaxnst.lanes import threads_of
 from jaxnst.recipes import is_approximation, recipe_on
 from jaxnst.record import Argument, Record, Source, format_record, parameters_sha256
 
@@ -189,7 +188,7 @@ def record_of(job: "Job") -> Record:
         precision=flags.precision,
         remat=job.remat,
         platform=job.device.platform,
-        threads=threads_of(job.device),
+        threads=job.threads,
         sources=sources,
         arguments=_arguments(flags),
     )
