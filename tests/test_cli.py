@@ -154,6 +154,26 @@ def test_defaults_in_the_help_are_those_of_the_recipe_named(run, monkeypatch):
     assert re.search(r"^other +Another one\.$", run("--list-recipes")[1], re.MULTILINE)
 
 
+@pytest.mark.parametrize(
+    ("recipe", "flag", "default"),
+    [
+        ("pytorch-vgg19-adam", "--learning-rate", "0.003"),
+        ("default", "--learning-rate", "1 for lbfgs, 0.02 for adam"),
+        ("gatys2016", "--pooling", "avg"),
+        ("gatys2016", "--padding", "zero"),
+        ("default", "--padding", "its own"),
+        ("wasserstein", "--average", "0.99"),
+    ],
+)
+def test_a_default_that_the_help_describes_is_the_recipe_s_where_that_sets_it(
+    run, recipe, flag, default
+):
+    out = " ".join(run("--recipe", recipe, "--help")[1].split())
+    text = out.partition(f" method (defaults are those of the recipe '{recipe}')")[2]
+    text = text.partition(f" {flag} ")[2]
+    assert text.partition("(default: ")[2].startswith(f"{default})"), text[:200]
+
+
 def test_flags_may_stand_between_the_pictures():
     flags, _ = parser.parse(["a", "-o", "o.png", "b", "--seed", "3", "c"], "jaxnst-run")
     assert (flags.content, flags.styles, flags.output, flags.seed) == ("a", ["b", "c"], "o.png", 3)

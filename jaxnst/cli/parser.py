@@ -276,8 +276,8 @@ def _keywords_of(flag: str, field: "dataclasses.Field[Any]", value: Any) -> dict
     if get_origin(kind) is Literal:
         choices = get_args(kind)
     text = field.metadata["help"]
-    if value not in (None, ()) and "default" not in text:
-        text += f" (default: {_written(value)})"
+    if value not in (None, ()):  # else the help may say what the default is
+        text = text.partition(" (default: ")[0] + f" (default: {_written(value)})"
     name = field.metadata.get("metavar", flag.rsplit("-", 1)[-1].upper())
     return {
         "type": READERS.get(kind, str),
