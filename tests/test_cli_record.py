@@ -394,6 +394,14 @@ def test_what_has_changed_since_is_said(folder, run, unpainted, changes, words):
         assert word in notice
 
 
+def test_a_dry_run_says_how_a_picture_would_be_made_again(folder, run, unpainted):
+    rewritten("out.png", remat=True, threads=99)
+    status, out, err = run("--from", "out.png", *GIVEN, "--dry-run")
+    assert status == 0 and not unpainted
+    assert "48x32 pixels" in out and "feature maps are computed anew" in out
+    assert "notice: made on 99 threads of a CPU" in err
+
+
 def test_the_number_of_threads_is_recorded_and_where_it_is_unknown_nothing_is_said(
     folder, run, call, unpainted
 ):

@@ -171,7 +171,9 @@ def as_recorded(job: "Job", record: Record, messages: Messages) -> "Job":
             f"{here.network_sha256[:12]}...): the picture will differ"
         )
     same_size = (record.size, record.style_size) == (job.flags.size, job.flags.style_size)
-    return dataclasses.replace(job, remat=True) if record.remat and same_size else job
+    if job.remat or not (record.remat and same_size):
+        return job
+    return dataclasses.replace(job, remat=True, loop=None)
 
 
 def record_of(job: "Job") -> Record:

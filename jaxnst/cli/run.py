@@ -45,11 +45,11 @@ def _run(flags: argparse.Namespace, recipe: Recipe, messages: Messages) -> int:
     ready = time.perf_counter() - BEGIN
     try:
         job = settle(job, messages)
+        if flags.record is not None:
+            job = as_recorded(job, flags.record, messages)
     finally:  # also of a run that is refused
         if flags.dry_run:
             print(report(job, startup=ready), flush=True)
     if flags.dry_run:
         return 0
-    if flags.record is not None:
-        job = as_recorded(job, flags.record, messages)
     return paint(job, messages, record_to_write(job, messages))
