@@ -146,6 +146,7 @@ def test_the_size_is_the_one_that_the_help_says(call, folder, monkeypatch, recip
     (folder / "mine.toml").write_text(f'base = "default"\n{recipe}')
     given = ("--recipe", "mine.toml", *arguments)
     shown = " ".join(call("sweep", *given, "--help")[1].split())
+    assert ("(default: 48,96)" in shown) == ("sides" in recipe)
     if not arguments:
         assert f"longest side of the result (default: {size})" in shown
     painted = []

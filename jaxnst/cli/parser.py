@@ -293,7 +293,8 @@ def _keywords_of(flag: str, field: "dataclasses.Field[Any]", value: Any) -> dict
 def _written(value: Any) -> str:
     """Write a field's value as its flag takes it."""
     if isinstance(value, tuple):
-        return ",".join(":".join(map(_written, part)) for part in value)
+        parts = (part if isinstance(part, tuple) else (part,) for part in value)
+        return ",".join(":".join(map(_written, part)) for part in parts)
     return f"{value:g}" if isinstance(value, float) else str(value)
 
 
