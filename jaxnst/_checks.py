@@ -104,3 +104,20 @@ def share(name: str, value: object) -> None:
 def not_negative(name: str, value: float) -> None:
     """Refuse what is below 0, not finite, or beyond all reason."""
     check(name, value, 0 <= value <= MOST, f"a number from 0 to {MOST:g}")
+
+
+def refuse_one_array(name: str, given: object, axes: int, expected: str) -> None:
+    """Refuse a single picture or mask in the place of several: its rows are not what is meant.
+
+    Args:
+      name: What the sequence is called in messages.
+      given: The argument.
+      axes: Most axes of a single entry.
+      expected: What is, for the message.
+
+    Raises:
+      ValueError: It is an array of so many axes or fewer.
+    """
+    if 0 < getattr(given, "ndim", 0) <= axes:
+        shape = getattr(given, "shape", ())
+        raise ValueError(f"{name} is one array of shape {shape}, expected {expected}")

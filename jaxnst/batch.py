@@ -9,12 +9,13 @@ batches of one program have one size: spare lanes repeat a pair, and are not rep
 import time
 from collections.abc import Callable, Hashable, Sequence
 from functools import partial
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeAlias
 
 import jax
 import numpy as np
 from numpy.typing import ArrayLike
 
+from jaxnst._checks import refuse_one_array
 from jaxnst.config import Precision, Recipe
 from jaxnst.guidance import StyleMix, make_guidance
 from jaxnst.lanes import default_device, lanes_of, mesh_of
@@ -25,6 +26,8 @@ from jaxnst.result import StylizeResult
 from jaxnst.run import Run
 from jaxnst.side_by_side import SideBySide
 from jaxnst.targets import StyleImage, StyleStore
+
+Array: TypeAlias = np.ndarray | jax.Array
 
 
 class BatchProgress(NamedTuple):
@@ -66,8 +69,8 @@ class PairsError(ValueError):
 
 
 def stylize_batch(
-    contents: Sequence[ArrayLike],
-    styles: Sequence[ArrayLike | Sequence[ArrayLike]],
+    contents: Sequence[ArrayLike] | Array,
+    styles: Sequence[ArrayLike | Sequence[ArrayLike]] | Array,
     *,
     network: str | LossNetwork | None = None,
     recipe: str | Recipe | Sequence[str | Recipe] = "default",
@@ -89,7 +92,7 @@ def stylize_batch(
 
     Args:
       contents: ``(H, W, 3)`` or ``(H, W, 4)`` in [0, 1], of any sizes, as for
-        :func:`jaxnst.stylize`.
+        :func:`jaxnst.stylize`; or an array of such.
       styles: For each content one such image, or several.
       network: A loss network or its name, for all; None: that of the (first) recipe.
       recipe: A recipe or its name, or one for each pair. Recipes that differ in numbers only share
@@ -121,7 +124,13 @@ def stylize_batch(
         results of the others.
       KeyError: As there.
     """
+    refuse_one_array("contents", contents, 3, "a sequence of pictures: [content]")
     count = len(contents)
+    several = f"one entry for each content: [style] * {count}"
+    refuse_one_array("styles", styles, 3, several)
+    for name, regions in (("masks", masks), ("style_masks", style_masks)):
+        several = f"a sequence of masks for each content: [[mask]] * {count}"
+        refuse_one_array(name, regions, 3, several)
     recipes = _each("recipes", recipe, count, (str, Recipe))
     seeds = _each("seeds", seed, count, (int, np.integer))
     _each("styles", list(styles), count, ())

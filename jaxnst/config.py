@@ -37,6 +37,9 @@ MOST_EVALUATIONS = 10**7
 STARTS = ("content", "noise", "style", "style-colors", "instant")
 """What an image may start from by name; see :mod:`jaxnst.starts`."""
 
+RANDOM_STARTS = ("noise", "style-colors")
+"""Those of them that a seed decides."""
+
 
 def _layers(name: str, layers: LayerWeights, weight: float) -> None:
     if not layers and weight:
@@ -208,7 +211,8 @@ class Scales:
     Attributes:
       size: Side of the result in pixels where none is asked for; None: the method leaves it open.
       side: Which side that is. With ``shortest`` it is at most the content's longest side.
-      aspect: Width over height of the result, to which pictures are stretched; None: the content's.
+      aspect: Width over height of the result, to which pictures are stretched, or its inverse, so
+        that an upright content stays upright and a wide one wide; None: the content's.
       style_scale: Size of the styles in proportion to the result's, where no size is asked for:
         above 1 their strokes come out larger. A style is never enlarged beyond its own size.
       style_like_content: Whether styles are stretched to the size of the content, in place of

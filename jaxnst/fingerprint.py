@@ -13,7 +13,7 @@ from jaxnst._digests import digest_of
 from jaxnst._version import __version__
 from jaxnst.config import Recipe
 from jaxnst.guidance import Guidance
-from jaxnst.lanes import default_device
+from jaxnst.lanes import default_device, threads_of
 from jaxnst.networks.registry import LossNetwork
 from jaxnst.record import parameters_sha256
 from jaxnst.schedule import Scale, Schedule
@@ -93,13 +93,16 @@ def network_words(network: LossNetwork) -> dict[str, str]:
 
 
 def surroundings() -> dict[str, str]:
-    """Say what decides the last bits: versions and machine."""
+    """Say what decides the last bits: versions, machine and number of threads."""
+    device = default_device()
+    threads = threads_of(device)
     return {
         "jaxnst": __version__,
         **{name: version(name) for name in ("jax", "jaxlib", "numpy", "optax")},
         "jaxopt": version("jaxopt") if lbfgs.jaxopt() else "missing",
         "machine": platform.machine(),
-        "device": default_device().device_kind,
+        "device": device.device_kind,
+        **({} if threads is None else {"threads": str(threads)}),
     }
 
 

@@ -13,7 +13,7 @@ import numpy as np
 from jaxtyping import Float
 from numpy.typing import ArrayLike, NDArray
 
-from jaxnst._checks import not_negative
+from jaxnst._checks import not_negative, refuse_one_array
 from jaxnst.image import resize
 from jaxnst.masks import (
     LEAST,
@@ -173,6 +173,8 @@ def make_guidance(
       ValueError: If a mask cannot be used, or numbers of masks, styles and weights do not agree.
     """
     parts = list(styles)
+    for name, several in (("masks", masks), ("style_masks", style_masks)):
+        refuse_one_array(name, several, 2, "a sequence of masks: [mask]")
     if len(style_masks):
         if len(parts) == 1:
             parts = parts * len(style_masks)

@@ -4,6 +4,8 @@ The devices form a mesh of one axis. Each takes an equal share of the lanes and 
 nothing is communicated, so a device whose loop ends early does not wait for the others.
 """
 
+import contextlib
+import os
 from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any
@@ -21,6 +23,27 @@ APART = PartitionSpec(AXIS)  # type: ignore[no-untyped-call]
 def default_device() -> jax.Device:
     """Return the device that JAX computes on unless told otherwise."""
     return next(iter(jnp.zeros(()).devices()))
+
+
+def threads_of(device: jax.Device) -> int | None:
+    """Count the threads on which XLA computes; they decide the last bits of what a CPU computes.
+
+    They are as many as PJRT_NPROC or NPROC says, else as many as the processors that this process
+    may use, and at least one for each virtual device.
+
+    Returns:
+      Their number, or None if the device is not a CPU.
+    """
+    if device.platform != "cpu":
+        return None
+    for name in ("PJRT_NPROC", "NPROC"):
+        with contextlib.suppress(ValueError):
+            count = int(os.environ.get(name, ""))
+            break
+    else:
+        here = hasattr(os, "sched_getaffinity")
+        count = len(os.sched_getaffinity(0)) if here else os.cpu_count() or 1
+    return max(1, count, len(jax.local_devices(backend="cpu")))
 
 
 def lanes_of(count: int, most: int | None, devices: int) -> int:

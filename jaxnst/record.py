@@ -77,6 +77,7 @@ class Record:
       precision: Of the loss network.
       remat: Whether feature maps were computed anew for the gradient.
       platform: What it ran on: ``cpu``, ``gpu`` or ``tpu``.
+      threads: On how many threads of a CPU; None if unknown, or not on a CPU.
       sources: The files, in the order in which they were given.
       arguments: Further controls by name, and what they were set to.
       jaxnst: Version that made it.
@@ -92,6 +93,7 @@ class Record:
     precision: Precision = "float32"
     remat: bool = False
     platform: str = "cpu"
+    threads: int | None = None
     sources: tuple[Source, ...] = ()
     arguments: Mapping[str, Argument] = field(default_factory=dict, hash=False)
     jaxnst: str = __version__
@@ -101,7 +103,7 @@ class Record:
         for key in ("network", "platform", "jaxnst", "jax"):
             _text(key, getattr(self, key))
         _digest("network_sha256", self.network_sha256)
-        for key, least in (("size", 1), ("style_size", 1), ("seed", 0)):
+        for key, least in (("size", 1), ("style_size", 1), ("threads", 1), ("seed", 0)):
             value = getattr(self, key)
             if value is not None or key == "seed":
                 fits = type(value) is int and least <= value <= MOST

@@ -120,10 +120,12 @@ def _sides(scales: Scales, longest: int) -> list[float]:
 
 def result_size(content: Size, scales: Scales, size: int | None) -> Size:
     """Work out the size of the result; see :func:`make_schedule`."""
-    shape, aspect = content, scales.aspect
-    if aspect is not None:  # the largest picture of that shape inside the content
-        height, width = content
-        shape = (
+    height, width = shape = content
+    aspect = scales.aspect
+    if aspect is not None:
+        if (aspect - 1) * (width - height) < 0:  # one is upright and the other is not
+            aspect = 1 / aspect
+        shape = (  # the largest picture of that aspect inside the content
             max(1, round(min(height, width / aspect))),
             max(1, round(min(width, height * aspect))),
         )

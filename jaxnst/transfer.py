@@ -51,7 +51,9 @@ def stylize(
       network: A loss network or its name; None: the recipe's. For ``vgg19-lite`` in the place of
         another, the recipe is adapted (:func:`jaxnst.recipes.recipe_on`).
       recipe: A recipe or its name.
-      size: Longest side of the result, pixels; None: the recipe's size, else the content's.
+      size: Longest side of the result, pixels; None: the recipe's size, else the content's. A
+        recipe with an aspect of its own (``scales.aspect``) stretches the content to that, upright
+        where the content is.
       style_size: Longest side of the style images at the last scale; None: ``size``. A style is
         never enlarged beyond its own size, except by rounding of its sides, at most 3 %.
       style_mix: Weights of the styles; or such weights by layer, ``""`` for all others:
@@ -73,7 +75,8 @@ def stylize(
       remat: Whether to take less memory and more time: feature maps are recomputed for the
         gradient, block by block, instead of being kept. The picture is the same up to rounding.
       resume: Checkpoint of a run with the same arguments (``Progress.checkpoint``): the run goes on
-        from there, and ends as if it had never stopped, on a CPU to the byte.
+        from there, and ends as if it had never stopped: byte-identical on the same CPU with the
+        same versions and number of threads.
 
     Returns:
       The picture, its losses over time, and counts.

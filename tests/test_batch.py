@@ -15,6 +15,7 @@ import pytest
 
 from jaxnst import batch as batches
 from jaxnst import side_by_side, targets
+from jaxnst._checks import refuse_one_array
 from jaxnst.batch import PairsError, stylize_batch
 from jaxnst.config import Noise, Scales, Solver, Style
 from jaxnst.lanes import apart, lanes_of, mesh_of
@@ -291,6 +292,23 @@ def test_a_step_of_a_batch_is_one_pass_of_the_network(network):
         return convolutions(lambda *given: batch._advance(*given, 1, 1), targets, states)
 
     assert loop(runs) == loop(runs[:1]) > 0
+
+
+def test_one_picture_in_the_place_of_several_is_refused(network):
+    given = {"network": network, "recipe": RECIPE}
+    stack = np.stack([CONTENTS[0]] * 2)
+    with pytest.raises(ValueError) as raised:
+        stylize_batch(stack, CONTENTS[0], **given)
+    assert str(raised.value) == (
+        "styles is one array of shape (50, 64, 3), expected one entry for each content: [style] * 2"
+    )
+    with pytest.raises(ValueError, match=r"contents is one array of shape \(50, 64, 3\), expected"):
+        stylize_batch(CONTENTS[0], STYLES, **given)
+    for shape in ((50, 64), (2, 50, 64)):  # jaxtyping is in the way of stylize_batch itself
+        with pytest.raises(ValueError, match="masks is one array of shape"):
+            refuse_one_array("masks", np.ones(shape), 3, "a sequence")
+    assert stylize_batch(stack, stack, only=[], **given) == []
+    assert stylize_batch(stack, [CONTENTS[0]] * 2, only=[], **given) == []
 
 
 def test_what_does_not_fit_together_is_refused(network):

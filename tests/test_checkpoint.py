@@ -231,6 +231,13 @@ def test_other_versions_and_machines_are_warned_of(network, whole):
     assert result.image.tobytes() == whole[0].image.tobytes()
 
 
+def test_another_number_of_threads_is_warned_of(whole):
+    there = whole[1][4][1].surroundings
+    assert there["threads"] == surroundings()["threads"]
+    with pytest.warns(UserWarning, match=r"begun elsewhere \(threads 99 -> \d+\)"):
+        warn_of_others({**there, "threads": "99"}, {**surroundings(), "remat": "False"})
+
+
 def test_going_on_without_jaxopt_is_warned_of(network, whole, monkeypatch):
     there = whole[1][4][1]
     assert {"jaxopt", "optax"} <= there.surroundings.keys()

@@ -154,6 +154,26 @@ def test_defaults_in_the_help_are_those_of_the_recipe_named(run, monkeypatch):
     assert re.search(r"^other +Another one\.$", run("--list-recipes")[1], re.MULTILINE)
 
 
+@pytest.mark.parametrize(
+    ("recipe", "flag", "default"),
+    [
+        ("pytorch-vgg19-adam", "--learning-rate", "0.003"),
+        ("default", "--learning-rate", "1 for lbfgs, 0.02 for adam"),
+        ("gatys2016", "--pooling", "avg"),
+        ("gatys2016", "--padding", "zero"),
+        ("default", "--padding", "its own"),
+        ("wasserstein", "--average", "0.99"),
+    ],
+)
+def test_a_default_that_the_help_describes_is_the_recipe_s_where_that_sets_it(
+    run, recipe, flag, default
+):
+    out = " ".join(run("--recipe", recipe, "--help")[1].split())
+    text = out.partition(f" method (defaults are those of the recipe '{recipe}')")[2]
+    text = text.partition(f" {flag} ")[2]
+    assert text.partition("(default: ")[2].startswith(f"{default})"), text[:200]
+
+
 def test_flags_may_stand_between_the_pictures():
     flags, _ = parser.parse(["a", "-o", "o.png", "b", "--seed", "3", "c"], "jaxnst-run")
     assert (flags.content, flags.styles, flags.output, flags.seed) == ("a", ["b", "c"], "o.png", 3)
@@ -406,7 +426,9 @@ def painted(folder, run, monkeypatch):
 
 
 def test_a_run_ends_with_the_path_and_reports_on_stderr(painted, folder):
-    status, out, err, asked = painted("-o", "out.png", "--style-weight", "20", "--seed", "4")
+    status, out, err, asked = painted(
+        *("-o", "out.png", "--style-weight", "20", "--seed", "4", "--init", "noise")
+    )
     assert (status, out) == (0, "out.png\n")
     assert load_image("out.png").shape == (48, 64, 3)
     assert asked["recipe"].style.weight == 20 and asked["seed"] == 4
@@ -465,7 +487,17 @@ def test_a_picture_to_start_from_of_another_shape_is_given_notice_of(painted, fo
     save_image("start.png", helpers.picture(64, 64))  # of a recipe's own shape
     (folder / "square.toml").write_text('base = "default"\n[scales]\naspect = 1.0\n')
     err = painted("-o", "out.png", "--init", "start.png", "--recipe", "square.toml")[2]
-    assert "of another shape" not in err
+    assert "start.png is" not in err
+
+
+def test_a_seed_without_effect_is_given_notice_of(painted):
+    words = "notice: --seed has no effect on a start from content: it is for --init noise and"
+    assert words in painted("-o", "out.png", "--seed", "0")[2]
+    assert words not in painted("-o", "out.png")[2]
+    for start in ("noise", "style-colors"):
+        assert "--seed" not in painted("-o", "out.png", "--seed=3", "--init", start)[2]
+    # A record holds the seed of its run, which nobody asks for when that is repeated.
+    assert "--seed" not in painted("-o", "new.png", "--from", "out.png", "--init", "content")[2]
 
 
 def test_small_pictures_are_given_notice_of(painted):

@@ -7,6 +7,7 @@ import sys
 from functools import partial
 
 import helpers
+import jax
 import numpy as np
 import pytest
 
@@ -15,6 +16,7 @@ from jaxnst.cli import batch, engine, job, rows, saving, work
 from jaxnst.cli.errors import UsageError
 from jaxnst.cli.parser import parse
 from jaxnst.image import image_size, load_image, save_image
+from jaxnst.lanes import threads_of
 
 SMALL = ("--size", "32", "--steps", "3", "--no-cache")
 
@@ -152,6 +154,16 @@ def test_a_manifest_names_results_and_gives_rows_flags_of_their_own(batched, fol
         "two.png": 4,
         "b-x-y.png": 0,
     }
+
+
+def test_a_recipe_s_own_shape_is_upright_for_portraits_and_said_once(batched, folder):
+    (folder / "wide.toml").write_text("[scales]\naspect = 1.5\nstyle_like_content = true\n")
+    status, _, err = batched(*FOLDERS, *SMALL, "--recipe", "wide.toml")
+    assert status == 0
+    assert load_image("out/a-x.png").shape == (21, 32, 3)
+    assert load_image("out/tall-x.png").shape == (32, 21, 3)
+    assert err.count("a.png and 2 more are stretched: the recipe wide gives its pictures") == 1
+    assert err.count("the recipe wide stretches styles to the shape of the result") == 1
 
 
 def test_shards_share_the_rows(batched):
@@ -400,14 +412,20 @@ def test_wrong_flags_are_one_line_and_leave_nothing(batched, folder, arguments, 
         ("content,style\n", "has no rows"),
         ("content,style\na.png,\n", "line 2: expected a content and a style"),
         ("content,style,size\na.png,b.png,3\n", "line 2: unknown column 'size'"),
-        ("content,style,output\na.png,b.png,../c.png\n", "no plain file name"),
+        ("content,style,output\na.png,b.png,../c.png\n", "line 2: output '../c.png' is no plain"),
         ("content,style,output\na.png,b.png,c.gif\n", "none of the endings"),
-        ("content,style\na.png,b.png\nA/a.png,b.png\n", "would be made twice"),
-        ('content,style\n"a.png,b.png\n', "is no CSV or JSON Lines"),
+        (
+            "content,style\na.png,b.png\nA/a.png,b.png\n",
+            "would be made twice, of m.csv, line 2 and of m.csv, line 3",
+        ),
+        ('content,style\n"a.png,b.png\n', "is no CSV or JSON Lines: line 2: "),
         ('{"content": 3, "style": "b.png"}', "expected a content and a style"),
         ('{"content": "a.png", "style": [1]}', "are no paths"),
         ("[1, 2]", "line 1: [1, 2] is no row"),
-        ("{", "is no CSV or JSON Lines"),
+        (
+            '{"content": "a.png", "style": "b.png"}\n\n{',
+            "is no CSV or JSON Lines: line 3: Expecting",
+        ),
         ("[" * 100_000, "is no CSV or JSON Lines"),
     ],
 )
@@ -420,10 +438,54 @@ def test_what_is_wrong_with_a_manifest_is_one_line(folder, text, words):
     assert "\n" not in str(raised.value)
 
 
-def test_a_bad_number_in_a_manifest_is_refused_before_anything_is_painted(batched, folder):
-    (folder / "m.csv").write_text("content,style,seed\nphotos/a.png,paintings/x.jpg,many\n")
-    status, _, err = batched("--manifest", "m.csv", "--out", "out", *SMALL)
-    assert status == 2 and "'many' is no whole number" in err and not (folder / "out").exists()
+@pytest.mark.parametrize(
+    ("column", "value", "words"),
+    [
+        ("seed", "many", "--seed: 'many' is no whole number"),
+        ("seed", "-1", "--seed: -1 is out of range"),
+        ("seed", 1.5, "--seed: '1.5' is no whole number"),
+        ("style-weight", "-3", "style weight is -3.0"),
+        ("content-weight", "1e99", "content weight is 1e+99"),
+        ("tv-weight", "nan", "total variation weight is nan"),
+        ("learning-rate", "0", "learning rate is 0.0"),
+        ("learning-rate", [1], "--learning-rate: '[1]' is no number"),
+        ("output", "c.png", "--quality is for JPEG and WebP"),
+    ],
+)
+@pytest.mark.parametrize("name", ["m.csv", "m.jsonl"])
+def test_a_bad_value_in_a_manifest_names_its_line_before_anything_is_painted(
+    batched, folder, name, column, value, words
+):
+    plain = {"content": "photos/a.png", "style": "paintings/x.jpg", "output": "a.jpg"}
+    bad = {**plain, "output": "b.jpg", column: value}
+    if name == "m.csv":
+        lines = [",".join(bad), ",".join({**dict.fromkeys(bad, ""), **plain}.values())]
+        lines.append(",".join(map(str, bad.values())))
+    else:
+        lines = ["", json.dumps({**plain, column: None} if column != "output" else plain)]
+        lines.append(json.dumps(bad))
+    (folder / name).write_text("\n".join(lines))
+    status, out, err = batched("--manifest", name, "--out", "out", "--quality", "9", *SMALL)
+    assert (status, out) == (2, "") and not (folder / "out").exists()
+    assert f"jaxnst batch: error: {name}, line 3: {words}" in err and err.count("\n") == 1
+
+
+def test_what_is_wrong_with_the_command_is_no_line_s_fault(batched, folder):
+    (folder / "m.csv").write_text("content,style,seed\nphotos/a.png,paintings/x.jpg,3\n")
+    status, _, err = batched("--manifest", "m.csv", "--out", "out", "--style-weight", "-3")
+    assert status == 2 and err.startswith("jaxnst batch: error: style weight is -3")
+
+
+def test_seeds_without_effect_are_given_notice_of_once(batched, folder):
+    (folder / "m.csv").write_text(
+        "content,style,output,seed\n"
+        + "".join(f"photos/a.png,paintings/x.jpg,{i}.png,{i}\n" for i in range(3))
+    )
+    given = ("--manifest", "m.csv", "--out", "out", *SMALL)
+    err = batched(*given, "--seed", "4")[2]
+    assert err.count("notice: --seed has no effect on a start from content") == 1
+    (folder / "m.csv").write_text("content,style\nphotos/a.png,paintings/x.jpg\n")
+    assert "--seed" not in batched(*given)[2]
 
 
 def test_sizes_are_read_from_headers_upright(folder):
@@ -473,6 +535,19 @@ def test_what_is_left_is_painted_in_the_lanes_that_it_had(batched, painted, monk
     assert painted == [(["out/a-y.png", "out/tall-y.png"], 6)]
     for name, picture in whole.items():
         np.testing.assert_array_equal(load_image(f"out/{name}"), picture)
+
+
+def test_another_number_of_threads_is_reported_when_a_batch_goes_on(batched, monkeypatch):
+    one = ("--contents", "photos/a.png", "--styles", "paintings", "--out", "out", *SMALL)
+    assert "threads" not in batched(*one)[2]
+    here = threads_of(jax.devices("cpu")[0])
+    assert [record["threads"] for record in records()] == [here, here]
+    os.remove("out/a-x.png")
+    assert "threads" not in batched(*one)[2]
+    os.remove("out/a-x.png")
+    monkeypatch.setattr(engine, "threads_of", lambda _: 99)
+    err = batched(*one)[2]
+    assert f"were painted on {here} threads of a CPU, the rest will be on 99" in err
 
 
 def test_more_rows_of_a_kind_are_a_new_batch(batched, painted):

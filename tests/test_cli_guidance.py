@@ -1,13 +1,16 @@
 """Several styles, statistics, masks and transparency on the command line."""
 
 import re
+from dataclasses import replace
 
 import helpers
 import numpy as np
 import pytest
 from PIL import Image
 
-from jaxnst.image import load_image, save_image
+from jaxnst.cli import paint as paint_module
+from jaxnst.image import load_image, read_record, save_image
+from jaxnst.transfer import StylizeResult
 
 STEPS = ("--size", "48", "--steps", "12", "--quiet")
 
@@ -53,6 +56,52 @@ def test_masks_and_mixtures_reach_the_picture(call):
     # Far from its mask the photograph stays.
     far = paint(call, "style.png", "--mask", "left.png", "--tv-weight", "0")[:, 44:]
     np.testing.assert_allclose(far, load_image("content.png")[:, 44:], atol=0.15)
+
+
+def photographs(folder, count):
+    (folder / "photos").mkdir()
+    for i in range(count):
+        save_image(folder / f"photos/{i}.png", helpers.picture(36, 48, seed=i))
+    return [f"photos/{i}.png" for i in range(count)]
+
+
+@pytest.mark.parametrize("command", ["run", "sweep", "instant"])
+def test_photographs_are_not_taken_for_styles_without_a_word(call, folder, command):
+    """What a shell makes of ``photos/*.png style.png``."""
+    more = ("--tv-weight", "1,2") if command == "sweep" else ()
+    given = (command, *photographs(folder, 4), "style.png", "-o", "out.png", *more)
+    status, out, err = call(*given)
+    assert (status, out, err.count("\n")) == (2, "", 1)
+    assert "photos/0.png is the content, and photos/1.png to style.png are 4 styles of it" in err
+    assert "jaxnst batch --contents FOLDER" in err and err.endswith(" --style-mix 1,1,1,1\n")
+    assert not (folder / "out.png").exists()
+
+
+def test_a_few_styles_are_named_and_many_are_mixed_where_a_flag_says_how(call, folder, monkeypatch):
+    asked = []
+
+    def stylize(content, styles, **_):
+        asked.append(len(styles))
+        return StylizeResult(content, {}, 3, 0, 0.0, 0.0)
+
+    monkeypatch.setattr(paint_module, "stylize", stylize)
+    given = ("run", "content.png", "style.png", "other.png")
+    output = ("-o", "out.png", "--size", "48")
+    status, _, err = call(*given, *output)
+    assert status == 0 and asked == [2]
+    words = "content.png is painted in the manner of all the others together, style.png, other.png"
+    assert f"notice: {words}; to paint several photographs use jaxnst batch" in err
+    assert "together" not in call(*given, *output, "--style-mix", "1,2")[2]
+    assert "together" not in call(*given[:3], *output)[2]
+    four = (*given[:2], *photographs(folder, 4), *output)
+    assert call(*four, "--style-mix", "1,1,1,1")[0] == 0 and asked[-1] == 4
+    # A record says what each picture was, but for others than those it names.
+    rewritten = read_record("out.png")
+    save_image("out.png", load_image("out.png"), record=replace(rewritten, arguments={}))
+    again = (*four[:-4], "--from", "out.png", "-o", "new.png")
+    status, _, err = call(*again)
+    assert status == 0 and "together" not in err and asked[-1] == 4
+    assert call(*again, "--other-inputs")[0] == 2
 
 
 def test_statistics_and_layers_reach_the_picture(call):

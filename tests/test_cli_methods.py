@@ -125,6 +125,28 @@ def test_a_recipe_brings_its_size(call):
         assert status == 0 and expected in out
 
 
+def test_a_portrait_stays_upright_and_what_is_stretched_is_said(call, folder):
+    save_image("content.png", helpers.picture(80, 40))
+    recipe = ("--recipe", "keras-vgg16-avgpool", "--network", "vgg19-lite", "--size", "40")
+    small = ("--steps", "2", "--no-cache")
+    status, _, err = call(*GIVEN, *recipe, *small)
+    assert status == 0 and load_image("out.png").shape == (40, 28, 3)
+    for name, size in (("content", "40x80"), ("style", "70x90")):
+        shapes = f"{name}.png is {size}, of another shape than the result, 28x40"
+        assert f"notice: {shapes}: it is stretched to that" in err
+    again = ("run", "--from", "out.png", *GIVEN[1:3])
+    assert call(*again, "-o", "again.png", "--no-cache", "--quiet")[0] == 0
+    assert (folder / "again.png").read_bytes() == (folder / "out.png").read_bytes()
+    for arguments in (GIVEN + recipe, again):
+        assert "28x40 pixels" in call(*arguments, "--dry-run")[1]
+    status, _, err = call("sweep", *GIVEN[1:], *recipe, *small, "--style-weight", "1,2")
+    assert status == 0 and "2 variations at 28x40" in err
+    # Where the shape is kept, only a style may be stretched.
+    status, _, err = call(*GIVEN, "--recipe", "pytorch-vgg19-adam", *recipe[2:], *small)
+    assert status == 0 and load_image("out.png").shape == (40, 20, 3)
+    assert err.count("it is stretched to that") == 1 and "notice: style.png is 70x90" in err
+
+
 def test_a_picture_after_every_round_is_numbered_exactly(call, folder):
     status, *_ = call(
         *GIVEN,

@@ -9,6 +9,7 @@ import shutil
 from types import SimpleNamespace
 
 import helpers
+import jax
 import numpy as np
 import pytest
 
@@ -17,6 +18,7 @@ from jaxnst.cli import flags as flag_table
 from jaxnst.cli import paint, parser, recording
 from jaxnst.config import Approximation, Recipe, Style
 from jaxnst.image import DPI, load_image, read_record, save_image
+from jaxnst.lanes import threads_of
 from jaxnst.recipes import base_recipe, get_recipe, read_recipe, recipe_on
 from jaxnst.transfer import StylizeResult
 
@@ -379,6 +381,7 @@ def test_other_inputs_are_refused_unless_asked_for(folder, run, unpainted, pictu
         ({"jaxnst": "0.0.1"}, ("made by jaxnst 0.0.1", "may differ")),
         ({"jax": "0.4.1"}, ("made by JAX 0.4.1", "may differ")),
         ({"platform": "tpu"}, ("made on a tpu", "may differ")),
+        ({"threads": 99}, ("made on 99 threads of a CPU", "PJRT_NPROC=99", "may differ")),
         ({"network_sha256": "ab" * 32}, ("vgg19-lite", "abababababab", "will differ")),
     ],
 )
@@ -389,6 +392,25 @@ def test_what_has_changed_since_is_said(folder, run, unpainted, changes, words):
     assert status == 0
     for word in words:
         assert word in notice
+
+
+def test_a_dry_run_says_how_a_picture_would_be_made_again(folder, run, unpainted):
+    rewritten("out.png", remat=True, threads=99)
+    status, out, err = run("--from", "out.png", *GIVEN, "--dry-run")
+    assert status == 0 and not unpainted
+    assert "48x32 pixels" in out and "feature maps are computed anew" in out
+    assert "notice: made on 99 threads of a CPU" in err
+
+
+def test_the_number_of_threads_is_recorded_and_where_it_is_unknown_nothing_is_said(
+    folder, run, call, unpainted
+):
+    threads = threads_of(jax.devices("cpu")[0])
+    assert read_record("out.png").threads == threads
+    assert f" on a cpu, {threads} threads\n" in call("show", "out.png")[1]
+    rewritten("out.png", threads=None)
+    status, _, err = run("--from", "out.png", *GIVEN, "-o", "new.png")
+    assert status == 0 and "notice: made" not in err
 
 
 # Hostile records.

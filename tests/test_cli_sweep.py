@@ -100,7 +100,23 @@ def test_values_are_lists_and_ranges(text, values):
         (("--seed", "1", "--seed", "1,2"), "--seed: give it once"),
         (("--tv-weight", "1,2", "--seed"), "--seed: expected a value"),
         (("--seed", "0..255", "--tv-weight=1,2", "--size", "4000"), "more than 256 variations"),
-        (("--seed", "0..60", "--tv-weight=1,2", "--size", "600"), "the sheet would have"),
+        (
+            ("--seed", "0..60", "--tv-weight=1,2", "--size", "600", "--init", "noise"),
+            "the sheet would have",
+        ),
+        (
+            ("--seed", "0..1"),
+            "seed 0 and seed 1 are the same picture: --seed has no effect on a start from content, "
+            "add --init noise or --init style-colors",
+        ),
+        (
+            ("--tv-weight", "2,3", "--seed=4,5", "--init", "style"),
+            "tv-weight 2, seed 4 and tv-weight 2, seed 5 are the same picture: --seed has no",
+        ),
+        (
+            ("--tv-weight", "1,1.0", "--seed", "3", "--init", "noise"),
+            "tv-weight 1 and tv-weight 1.0 are the same picture: leave one out",
+        ),
         (("--seed", "1,2", "--dry-run"), "is for single runs: jaxnst run"),
         (("--seed", "1,2", "--timings"), "is for single runs: jaxnst run"),
         (("--seed", "1,2", "--animate", "a.gif"), "--animate is for single runs"),
@@ -114,6 +130,35 @@ def test_what_cannot_be_swept_is_one_line(call, folder, arguments, words):
     assert (status, out) == (2, "") and words in err
     assert re.fullmatch(r"jaxnst sweep: error: .+\n", err)
     assert not (folder / "sheet.png").exists()
+
+
+@pytest.mark.parametrize(
+    ("recipe", "arguments", "size"),
+    [
+        ("", (), 192),
+        ("[scales]\nsize = 300\n", (), 192),
+        ("[scales]\nsides = [48, 96]\n", (), 96),
+        ("", ("--scales", "auto"), 192),
+        ("", ("--size", "80"), 80),
+    ],
+)
+def test_the_size_is_the_one_that_the_help_says(call, folder, monkeypatch, recipe, arguments, size):
+    (folder / "mine.toml").write_text(f'base = "default"\n{recipe}')
+    given = ("--recipe", "mine.toml", *arguments)
+    shown = " ".join(call("sweep", *given, "--help")[1].split())
+    assert ("(default: 48,96)" in shown) == ("sides" in recipe)
+    if not arguments:
+        assert f"longest side of the result (default: {size})" in shown
+    painted = []
+
+    def paint(sweep, job, messages):
+        painted.append(job.plan().schedule.size)
+        return helpers.picture(48, 64)
+
+    monkeypatch.setattr(sweep, "_paint", paint)
+    status, _, err = call(*GIVEN, *given, "--style-weight", "1,2")
+    assert status == 0, err
+    assert painted == [(size * 3 // 4, size)] and "--size" not in err
 
 
 def test_help_says_what_takes_several_values(call):

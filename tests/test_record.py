@@ -39,6 +39,7 @@ def make(**changes):
         precision="bfloat16",
         remat=True,
         platform="gpu",
+        threads=8,
         sources=(
             Source(role="content", name="Straße \U0001f3a8.png", sha256="ab" * 32),
             Source(role="style", name="a\nb\x1b[31m\udcff", sha256="01" * 32),

@@ -7,6 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from jaxnst.config import Scales
+from jaxnst.recipes import get_recipe
 from jaxnst.schedule import make_schedule
 
 DEFAULT = Scales(least=128, factor=2.0, evaluations=(100, 80, 60), margin=0.0)
@@ -276,11 +277,33 @@ def test_a_recipe_s_size_holds_where_none_is_asked_for():
         (500 / 350, 100, (70, 100)),
     ],
 )
-def test_an_aspect_stretches_the_content(aspect, size, expected):
+def test_an_aspect_stretches_the_content_which_stays_upright_or_wide(aspect, size, expected):
     scales = Scales(aspect=aspect, multiple=1, several=False, margin=0.0)
-    for content in ((600, 800), (800, 600), (64, 64)):
+    wide, upright = sorted(expected), sorted(expected, reverse=True)
+    for content, sides in (((600, 800), wide), ((800, 600), upright), ((64, 64), expected)):
         schedule = make_schedule(content, [], scales, size=size)
-        assert schedule.size == expected and layout(schedule) == [expected]
+        assert schedule.size == tuple(sides) and layout(schedule) == [tuple(sides)]
+
+
+def test_an_aspect_without_a_size_fits_inside_the_content():
+    scales = Scales(aspect=500 / 350, multiple=1, several=False, margin=0.0)
+    assert make_schedule((300, 600), [], scales).size == (300, 429)
+    assert make_schedule((600, 300), [], scales).size == (429, 300)
+    assert make_schedule((300, 300), [], scales).size == (210, 300)
+
+
+@pytest.mark.parametrize(
+    ("name", "size"),
+    [
+        ("keras-vgg16-avgpool", (500, 350)),
+        ("keras-densenet121", (244, 244)),
+        ("pytorch-vgg19-adam", (800, 400)),
+        ("tensorflow-vgg19-matconvnet", (800, 600)),
+        ("gatys2016", (512, 256)),
+    ],
+)
+def test_recipes_keep_a_portrait_upright(name, size):
+    assert make_schedule((600, 300), [], get_recipe(name).scales).size == size
 
 
 @pytest.mark.parametrize(

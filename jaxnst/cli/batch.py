@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from jaxnst._files import name_of
 from jaxnst.cli.buckets import AT_ONCE, Task
 from jaxnst.cli.errors import UsageError, guarded
-from jaxnst.cli.flags import Parser, add_ending, add_overwrite, refuse_single
+from jaxnst.cli.flags import Parser, add_ending, add_overwrite, refuse_single, tell_of_seed
 from jaxnst.cli.ledger import Ledger, digest_of_file
 from jaxnst.cli.locking import alone_in
 from jaxnst.cli.messages import Messages, hush_xla
@@ -22,7 +22,7 @@ from jaxnst.cli.saving import QUALITY, check_format, save_options
 from jaxnst.cli.stopping import GOES_ON, Stopped, leaving_when_stopped, stoppable
 from jaxnst.cli.values import whole
 from jaxnst.cli.work import Work
-from jaxnst.config import STARTS, Recipe
+from jaxnst.config import RANDOM_STARTS, STARTS, Recipe
 from jaxnst.recipes import format_recipe
 
 if TYPE_CHECKING:
@@ -109,6 +109,10 @@ def _run(flags: argparse.Namespace, rest: list[str], prog: str) -> int:
     messages = Messages(prog, quiet=common.quiet)
     if os.path.exists(flags.out) and not os.path.isdir(flags.out):
         raise UsageError(f"--out {name_of(flags.out)} is a file, expected a folder for the results")
+    for task in tasks:
+        if task.flags.seed_given and task.recipe.init not in RANDOM_STARTS:
+            tell_of_seed(task.flags, task.recipe, messages)
+            break  # once is enough
     os.makedirs(flags.out, exist_ok=True)
     with (
         leaving_when_stopped(messages, GOES_ON),
@@ -172,9 +176,11 @@ def _rows(flags: argparse.Namespace) -> list[Row]:
 def _tasks(rows: list[Row], rest: list[str], prog: str) -> Iterator[Task]:
     """Read every row's flags, those of the same ones once."""
     read: dict[tuple[str, ...], tuple[argparse.Namespace, Recipe, str]] = {}
+    given = ["content", "style", *rest]
+    parse(given, prog)  # what is wrong with it is no row's fault
     for row in rows:
         if row.flags not in read:
-            flags, recipe = parse(["content", "style", *rest, *row.flags], prog)
+            flags, recipe = parse([*given, *row.flags], prog, where=row.where)
             refuse_single(flags)
             if flags.output or flags.allow_local:
                 raise UsageError("-o and --allow-local are for jaxnst run")
@@ -187,7 +193,10 @@ def _tasks(rows: list[Row], rest: list[str], prog: str) -> Iterator[Task]:
             if recipe.init not in STARTS:
                 raise UsageError(f"--init: a batch starts from {', '.join(STARTS)}")
             read[row.flags] = flags, recipe, _settings(flags, recipe)
-        check_format(row.output, read[row.flags][0])
+        try:
+            check_format(row.output, read[row.flags][0])
+        except ValueError as error:
+            raise type(error)(f"{row.where}: " * bool(row.where) + str(error)) from None
         yield Task(row, *read[row.flags])
 
 

@@ -1,18 +1,18 @@
 """Which rows of a batch run side by side: those of one program, in lanes that never change.
 
 Batches are formed of all rows, not of those that are left: a row that is painted after a stop goes
-through the same program in the same lane, and comes out the same to the byte.
+through the same program in the same lane, and comes out byte-identical on a CPU of as many threads.
 """
 
 import argparse
 from collections import deque
 from collections.abc import Callable, Hashable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from jaxnst.cli.rows import Row
 from jaxnst.config import Recipe
-from jaxnst.image import image_size
+from jaxnst.image import image_size, same_shape
 from jaxnst.schedule import Schedule, make_schedule
 
 AT_ONCE = 8
@@ -35,11 +35,13 @@ class Bucket:
       tasks: In the order of the rows.
       schedule: Of the first.
       lanes: Of every batch.
+      stretched: Contents whose shape the result does not keep.
     """
 
     tasks: list[Task]
     schedule: Schedule
     lanes: int = 1
+    stretched: list[str] = field(default_factory=list)
 
     def batches(self) -> Iterator["Batch"]:
         """Divide the rows, in their order."""
@@ -102,6 +104,8 @@ def make_buckets(tasks: list[Task], fail: Callable[[Task, Exception], None]) -> 
             continue
         bucket = buckets.setdefault(_program(i, task, schedule), Bucket([], schedule))
         bucket.tasks.append(task)
+        if task.recipe.scales.aspect is not None and not same_shape(size, schedule.size):
+            bucket.stretched.append(task.row.content)
     return list(buckets.values())
 
 

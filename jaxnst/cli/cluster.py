@@ -127,4 +127,6 @@ def _start(
     more = flags.deterministic, not flags.no_cache
     mine = (("cpu", None), cores) if name == "CPU" else (("gpu", None), None)
     painters = [painter.remote(jaxnst.__version__, *mine, *more) for _ in range(workers)]
-    return RayEngine(ray, network, painters, -(-workers // len(counts)) if name == "CPU" else 1)
+    if name == "CPU":
+        return RayEngine(ray, network, painters, -(-workers // len(counts)), cores)
+    return RayEngine(ray, network, painters, 1, None)

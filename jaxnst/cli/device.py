@@ -15,6 +15,7 @@ from jaxnst._files import reason
 from jaxnst.cli.errors import UsageError
 from jaxnst.cli.messages import amount, shape
 from jaxnst.config import Precision
+from jaxnst.lanes import threads_of
 from jaxnst.precision import map_bytes
 
 MAPPINGS, MOST_MAPPINGS = "/proc/self/maps", "/proc/sys/vm/max_map_count"
@@ -88,7 +89,8 @@ def _no_device(kind: str, index: int) -> str:
 def describe(device: jax.Device) -> str:
     """Name a device for people."""
     if device.platform == "cpu":
-        return f"cpu ({os.cpu_count()} cores)"
+        threads = threads_of(device)
+        return f"cpu ({threads} thread{'' if threads == 1 else 's'})"
     return f"{device.platform}:{device.id} ({device.device_kind})"
 
 

@@ -15,6 +15,7 @@ from jaxnst.cli.device import devices_beside, forget_programs
 from jaxnst.cli.job import open_network, refuse_too_large, runs_side_by_side
 from jaxnst.config import Recipe
 from jaxnst.guidance import StyleMix
+from jaxnst.lanes import threads_of
 from jaxnst.networks import LossNetwork
 from jaxnst.result import StylizeResult
 from jaxnst.schedule import Schedule
@@ -50,11 +51,13 @@ class Engine(Protocol):
       network: The loss network.
       workers: Batches that it paints at a time, each in a thread that calls ``paint``.
       devices: Between which one batch is divided.
+      threads: Of a CPU that each batch is painted on; None if it is not a CPU.
     """
 
     network: LossNetwork
     workers: int
     devices: int
+    threads: int | None
 
     def most(self, schedule: Schedule, recipe: Recipe, allowed: int | None) -> int | None:
         """Work out how many lanes fit into memory, or into what is allowed; None: nobody knows.
@@ -87,6 +90,7 @@ class LocalEngine:
 
     def __init__(self, network: LossNetwork, devices: list[jax.Device]) -> None:
         self.network, self.all, self.devices = network, devices, len(devices)
+        self.threads = threads_of(devices[0])
         self.store = StyleStore()
 
     def most(self, schedule: Schedule, recipe: Recipe, allowed: int | None) -> int | None:

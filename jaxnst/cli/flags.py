@@ -8,8 +8,10 @@ from typing import Any, NoReturn, get_args
 
 from jaxnst._version import __version__
 from jaxnst.cli.errors import USAGE, UsageError, complain
+from jaxnst.cli.fetching import shown
+from jaxnst.cli.messages import Messages
 from jaxnst.cli.values import SIZES, device, memory, mixture, whole
-from jaxnst.config import Precision
+from jaxnst.config import RANDOM_STARTS, Precision, Recipe
 from jaxnst.image import ENDINGS
 
 SIZE = 512
@@ -19,6 +21,9 @@ SEEDS = (0, 2**32 - 1)
 
 DPI = (1, 30_000)
 
+MOST_STYLES = 3
+"""More of them are mixed only where a flag says how."""
+
 CHECKPOINT_SECONDS = 60
 """Between two checkpoints, unless the person says how many."""
 
@@ -27,11 +32,17 @@ PREPROCESSINGS = ("caffe", "torchvision", "matconvnet")
 
 
 class Parser(argparse.ArgumentParser):
-    """A parser that complains in one line, and names the nearest flag to an unknown one."""
+    """A parser that complains in one line, and names the nearest flag to an unknown one.
+
+    Attributes:
+      where: Where the arguments stand, if not on the command line.
+    """
+
+    where = ""
 
     def error(self, message: str) -> NoReturn:
         """Complain and exit."""
-        text = message.removeprefix("argument ")
+        text = f"{self.where}: " * bool(self.where) + message.removeprefix("argument ")
         sys.exit(complain(self.prog, f"{text} ({self.prog} --help lists all flags)", USAGE))
 
     def read(self, arguments: Sequence[str]) -> argparse.Namespace:
@@ -192,8 +203,8 @@ def add_machine(parser: Parser, *, painting: bool = False, single: bool = True) 
         group.add_argument(
             "--deterministic",
             action="store_true",
-            help="the same picture again from the same command on a GPU too, where it is slower; "
-            "on a CPU it always is",
+            help="make a GPU paint byte-identical pictures for the same command, which is slower; "
+            "a CPU does so anyway, on the same machine with the same number of threads",
         )
         group.add_argument(
             "--timings",
@@ -317,15 +328,53 @@ def add_saving(parser: Parser, *, single: bool = True) -> None:
         )
 
 
-def check_style_mix(flags: argparse.Namespace) -> None:
-    """Refuse two mixtures of the styles for the same layers.
+BATCH = "jaxnst batch --contents FOLDER --styles FOLDER --out FOLDER"
+"""What paints several photographs."""
+
+
+def check_styles(flags: argparse.Namespace) -> None:
+    """Refuse styles that are most likely photographs, and two mixtures for the same layers.
+
+    ``photos/*.jpg painting.jpg`` makes the first photograph the content and all others styles.
 
     Raises:
-      UsageError: There are.
+      UsageError: There are such.
     """
     layers = [layer for layer, _ in flags.style_mix or ()]
     if len(set(layers)) < len(layers):
         raise UsageError("--style-mix is given twice for the same layers: say each once")
+    count = len(flags.styles)
+    if count > MOST_STYLES and not _roles_are_said(flags):
+        first, *_, last = map(shown, flags.styles)
+        raise UsageError(
+            f"{shown(flags.content)} is the content, and {first} to {last} are {count} styles of "
+            f"it: to paint several photographs use {BATCH}; to mix that many styles give "
+            f"--style-mix {','.join('1' * count)}"
+        )
+
+
+def tell_of_styles(flags: argparse.Namespace, messages: Messages) -> None:
+    """Give notice of which picture is the content where there are several styles."""
+    if len(flags.styles) > 1 and not _roles_are_said(flags):
+        messages.notice(
+            f"{shown(flags.content)} is painted in the manner of all the others together, "
+            f"{', '.join(map(shown, flags.styles))}; to paint several photographs use {BATCH}"
+        )
+
+
+def _roles_are_said(flags: argparse.Namespace) -> bool:
+    """Tell whether other flags, or the record of a picture, say what each style is for."""
+    repeats = getattr(flags, "record", None) is not None and not flags.other_inputs
+    return bool(flags.style_mix or flags.mask or flags.style_mask or repeats)
+
+
+def tell_of_seed(flags: argparse.Namespace, recipe: Recipe, messages: Messages) -> None:
+    """Give notice of a seed that was given and has no effect."""
+    if flags.seed_given and recipe.init not in RANDOM_STARTS:
+        messages.notice(
+            f"--seed has no effect on a start from {shown(recipe.init)}: it is for --init "
+            f"{' and '.join(RANDOM_STARTS)}"
+        )
 
 
 def style_mix_of(flags: argparse.Namespace) -> dict[str, tuple[float, ...]] | None:

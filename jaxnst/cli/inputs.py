@@ -9,7 +9,7 @@ from urllib.parse import urlsplit
 
 from jaxnst.cli.errors import UsageError
 from jaxnst.cli.fetching import STREAM, as_files, blaming, check_sources, is_address, shown
-from jaxnst.cli.flags import SIZE, check_style_mix
+from jaxnst.cli.flags import SIZE, check_styles, tell_of_seed, tell_of_styles
 from jaxnst.cli.messages import Messages, shape
 from jaxnst.cli.outputs import check_outputs
 from jaxnst.cli.saving import result_name
@@ -63,7 +63,7 @@ def check_flags(flags: argparse.Namespace, recipe: Recipe) -> None:
         )
     except ValueError as error:
         raise UsageError(str(error)) from error
-    check_style_mix(flags)
+    check_styles(flags)
     near = difflib.get_close_matches(recipe.init, STARTS, 1)
     if near and recipe.init not in STARTS and not os.path.exists(recipe.init):
         raise UsageError(
@@ -76,6 +76,12 @@ def check_flags(flags: argparse.Namespace, recipe: Recipe) -> None:
     settings.append(getattr(flags, "origin", None))
     evaluations = sum(scale.evaluations for scale in schedule.scales)
     check_outputs(flags, [*sources, *filter(None, settings)], evaluations)
+
+
+def tell_of_flags(flags: argparse.Namespace, recipe: Recipe, messages: Messages) -> None:
+    """Give notice of flags that have no effect, and of what several pictures are taken for."""
+    tell_of_styles(flags, messages)
+    tell_of_seed(flags, recipe, messages)
 
 
 def sources_of(flags: argparse.Namespace, recipe: Recipe) -> list[str]:
@@ -130,7 +136,7 @@ def _file_name(source: str) -> str:
 def tell_of_sizes(
     flags: argparse.Namespace, recipe: Recipe, pictures: Pictures, messages: Messages
 ) -> None:
-    """Give notice of pictures that are smaller than what is asked for, or lose transparency."""
+    """Give notice of pictures that are smaller than asked for, stretched, or lose transparency."""
     output = result_name(flags)
     if pictures.content.shape[2] == 4 and output is not None and not holds_alpha(output):
         messages.notice(
@@ -145,15 +151,20 @@ def tell_of_sizes(
             f"{shown(flags.content)} is {shape((height, width))}, smaller than the "
             f"{size} pixels asked for: it is enlarged"
         )
-    if pictures.init is not None and not same_shape(pictures.init.shape[:2], result):
-        messages.notice(
-            f"{shown(recipe.init)} is {shape(pictures.init.shape[:2])}, of another shape than the "
-            f"result, {shape(result)}: it is stretched to that"
-        )
+    stretched = [] if recipe.scales.aspect is None else [(flags.content, pictures.content)]
+    stretched += [] if pictures.init is None else [(recipe.init, pictures.init)]
+    styles = list(zip(flags.styles, pictures.styles, strict=True))
+    stretched += styles if recipe.scales.style_like_content else []
+    for path, picture in stretched:
+        if not same_shape(picture.shape[:2], result):
+            messages.notice(
+                f"{shown(path)} is {shape(picture.shape[:2])}, of another shape than the result, "
+                f"{shape(result)}: it is stretched to that"
+            )
     if recipe.scales.style_like_content:
         return
     wanted = flags.style_size or round(recipe.scales.style_scale * size)
-    for path, style in zip(flags.styles, pictures.styles, strict=True):
+    for path, style in styles:
         tell_of_small_style(path, style, wanted, messages)
 
 

@@ -21,8 +21,9 @@ from jaxnst.cli.flags import (
     add_saving,
     add_side,
     add_styles,
-    check_style_mix,
+    check_styles,
     style_mix_of,
+    tell_of_styles,
 )
 from jaxnst.cli.ledger import Ledger, digest_of_file, inputs
 from jaxnst.cli.locking import alone_in
@@ -125,10 +126,11 @@ def _run(flags: argparse.Namespace, prog: str) -> int:
     check_sources(beside if in_folder else [flags.content, *beside])
     for row in rows:
         check_format(row.output, flags)
-    check_style_mix(flags)
+    check_styles(flags)
     if in_folder and flags.mask:
         raise UsageError("--mask is for one picture, not for a folder of them")
     messages = Messages(prog, quiet=flags.quiet)
+    tell_of_styles(flags, messages)
     hush_xla(debug=flags.debug)
     if not in_folder:
         with leaving_when_stopped(messages), messages.warnings_as_notices():

@@ -16,6 +16,7 @@ from jaxnst.cli.loading import load_for
 from jaxnst.cli.messages import Messages, amount
 from jaxnst.config import Recipe
 from jaxnst.guidance import Guidance, make_guidance
+from jaxnst.lanes import threads_of
 from jaxnst.networks import LossNetwork
 from jaxnst.objective import make_objective
 from jaxnst.optimize import make_method
@@ -71,6 +72,11 @@ class Job:
     def devices(self) -> list[jax.Device]:
         """Those between which a batch of such runs is divided."""
         return devices_beside(self.device, self.flags.device)
+
+    @property
+    def threads(self) -> int | None:
+        """How many threads of a CPU it runs on; None if its device is not a CPU."""
+        return threads_of(self.device)
 
     def at_once(self) -> int | None:
         """Work out how many such runs fit into memory side by side; None: nobody knows."""

@@ -98,6 +98,11 @@ class Ledger:
                 return max(1, lanes)
         return None
 
+    def threads(self, outputs: Iterable[str]) -> set[int]:
+        """Return the numbers of threads of a CPU on which results were painted."""
+        found = (self.done.get(os.path.basename(name), {}).get("threads") for name in outputs)
+        return {threads for threads in found if isinstance(threads, int)}
+
     def write(self, row: Row, settings: str, **facts: Any) -> None:
         """Add a line.
 

@@ -21,7 +21,7 @@ from jaxnst.cli.flags import (
     add_watching,
 )
 from jaxnst.cli.values import layer_names, layer_weights, number, sides, whole
-from jaxnst.config import STARTS, LayerNames, LayerWeights, Recipe
+from jaxnst.config import RANDOM_STARTS, STARTS, LayerNames, LayerWeights, Recipe
 from jaxnst.image import ENDINGS
 from jaxnst.options import Option, options, replace_all
 from jaxnst.recipes import (
@@ -49,7 +49,13 @@ DESCRIPTION = "Paint the content picture in the manner of the style pictures."
 
 
 def parse(
-    arguments: Sequence[str], prog: str, description: str = DESCRIPTION, *, single: bool = True
+    arguments: Sequence[str],
+    prog: str,
+    description: str = DESCRIPTION,
+    *,
+    single: bool = True,
+    size: int | None = None,
+    where: str = "",
 ) -> tuple[argparse.Namespace, Recipe]:
     """Read the flags.
 
@@ -58,6 +64,8 @@ def parse(
       prog: What the command is called.
       description: What the help says of it.
       single: Whether it paints one picture; else the help leaves out what is for one alone.
+      size: Longest side of the result where none is given; None: that of the recipe, else 512.
+      where: Where the arguments stand, for messages, if not on the command line.
 
     Returns:
       The flags, and the recipe with the changes that they make. With ``--from``, what is not given
@@ -67,7 +75,8 @@ def parse(
       SystemExit: With status 2 and a line on stderr if a flag cannot be used; with status 0
         after ``--help``, ``--version``, ``--list-recipes`` and ``--show-recipe``.
     """
-    first = first_parser(prog)
+    first = first_parser(prog, where)
+    first.add_argument("--seed")
     if single:
         first.add_argument("--from", dest="origin")
         first.add_argument("-o", "--output")
@@ -80,8 +89,9 @@ def parse(
         record, recipe, recorded = _origin(first, chosen)
     else:
         record, recipe, recorded = None, chosen_recipe(first, chosen), []
-    parser = _parser(prog, recipe, description, single)
-    parser.set_defaults(record=record)
+    parser = _parser(prog, recipe, description, single, size)
+    parser.where = where
+    parser.set_defaults(record=record, seed_given=chosen.seed is not None)
     if record is not None:
         parser.set_defaults(recipe="")  # what a record calls its recipe is no file's name
     flags = parser.read([*recorded, *arguments])
@@ -91,8 +101,8 @@ def parse(
         recipe = _changed(recipe, flags)
     except ValueError as error:
         parser.error(str(error))
-    if flags.size is None and recipe.scales.size is None and not recipe.scales.sides:
-        flags.size = SIZE
+    if flags.size is None and not recipe.scales.sides:
+        flags.size = size or (SIZE if recipe.scales.size is None else None)
     return flags, recipe
 
 
@@ -109,9 +119,10 @@ def _origin(first: Parser, chosen: argparse.Namespace) -> "tuple[Record, Recipe,
         first.error(f"--from: {explain(error)}")
 
 
-def first_parser(prog: str) -> Parser:
+def first_parser(prog: str, where: str = "") -> Parser:
     """Make a parser of the flags that decide what the help calls default."""
     first = Parser(prog=prog, add_help=False, allow_abbrev=False)
+    first.where = where
     first.add_argument("--recipe")
     first.add_argument("--network", default="")
     return first
@@ -172,7 +183,7 @@ def given_options(
     }
 
 
-def _parser(prog: str, recipe: Recipe, description: str, single: bool) -> Parser:
+def _parser(prog: str, recipe: Recipe, description: str, single: bool, size: int | None) -> Parser:
     parser = Parser(
         prog=prog,
         usage=f"{prog} CONTENT STYLE [STYLE ...] -o OUT [flags]",
@@ -181,7 +192,7 @@ def _parser(prog: str, recipe: Recipe, description: str, single: bool) -> Parser
         "130 stopped by Ctrl-C, " + ("the picture so far saved." if single else "nothing saved."),
         allow_abbrev=False,
     )
-    _add_pictures(parser, recipe, single)
+    _add_pictures(parser, recipe, single, size)
     add_saving(parser, single=single)
     add_watching(parser, single=single)
     _add_method(parser, recipe)
@@ -189,7 +200,7 @@ def _parser(prog: str, recipe: Recipe, description: str, single: bool) -> Parser
     return parser
 
 
-def _add_pictures(parser: Parser, recipe: Recipe, single: bool) -> None:
+def _add_pictures(parser: Parser, recipe: Recipe, single: bool, size: int | None) -> None:
     parser.add_argument(
         "content",
         metavar="CONTENT",
@@ -204,7 +215,7 @@ def _add_pictures(parser: Parser, recipe: Recipe, single: bool) -> None:
     )
     scales = recipe.scales
     default = f"the recipe's, {scales.size} for the {scales.side} side" if scales.size else SIZE
-    default = scales.sides[-1] if scales.sides else default
+    default = scales.sides[-1] if scales.sides else size or default
     add_side(group, "--size", f"longest side of the result (default: {default})")
     add_side(
         group,
@@ -233,7 +244,7 @@ def _add_method(parser: Parser, recipe: Recipe) -> None:
     )
     add_network(group, recipe.network)
     add_options(group, options(recipe))
-    add_seed(group, "decides a start from noise or from the styles' colours")
+    add_seed(group, f"decides a start from {' or '.join(RANDOM_STARTS)}, and nothing else")
 
 
 def add_recipe(
@@ -265,8 +276,8 @@ def _keywords_of(flag: str, field: "dataclasses.Field[Any]", value: Any) -> dict
     if get_origin(kind) is Literal:
         choices = get_args(kind)
     text = field.metadata["help"]
-    if value not in (None, ()) and "default" not in text:
-        text += f" (default: {_written(value)})"
+    if value not in (None, ()):  # else the help may say what the default is
+        text = text.partition(" (default: ")[0] + f" (default: {_written(value)})"
     name = field.metadata.get("metavar", flag.rsplit("-", 1)[-1].upper())
     return {
         "type": READERS.get(kind, str),
@@ -282,7 +293,8 @@ def _keywords_of(flag: str, field: "dataclasses.Field[Any]", value: Any) -> dict
 def _written(value: Any) -> str:
     """Write a field's value as its flag takes it."""
     if isinstance(value, tuple):
-        return ",".join(":".join(map(_written, part)) for part in value)
+        parts = (part if isinstance(part, tuple) else (part,) for part in value)
+        return ",".join(":".join(map(_written, part)) for part in parts)
     return f"{value:g}" if isinstance(value, float) else str(value)
 
 

@@ -85,14 +85,21 @@ class RayEngine:
       network: The loss network.
       painters: Handles of the workers.
       together: How many of them share a machine's memory.
+      threads: Of a CPU that each of them has; None: they have GPUs.
     """
 
     devices = 1
 
     def __init__(
-        self, ray: ModuleType, network: LossNetwork, painters: list[Any], together: int
+        self,
+        ray: ModuleType,
+        network: LossNetwork,
+        painters: list[Any],
+        together: int,
+        threads: int | None,
     ) -> None:
         self.ray, self.network, self.painters, self.together = ray, network, painters, together
+        self.threads = threads
         self.workers = self.there = len(painters)
         self.idle: queue.SimpleQueue[Any] = queue.SimpleQueue()
         self.counting, self.closed = threading.Lock(), False

@@ -159,6 +159,11 @@ def as_recorded(job: "Job", record: Record, messages: Messages) -> "Job":
         messages.notice(
             f"made on a {record.platform}, this is a {here.platform}: the picture may differ"
         )
+    if None not in (record.threads, here.threads) and record.threads != here.threads:
+        messages.notice(
+            f"made on {record.threads} threads of a CPU, this is {here.threads}: the picture may "
+            f"differ (PJRT_NPROC={record.threads} in the environment sets their number)"
+        )
     if (record.network, record.network_sha256) != (here.network, here.network_sha256):
         messages.notice(
             f"made with {record.network} of other parameters (SHA-256 "
@@ -166,7 +171,9 @@ def as_recorded(job: "Job", record: Record, messages: Messages) -> "Job":
             f"{here.network_sha256[:12]}...): the picture will differ"
         )
     same_size = (record.size, record.style_size) == (job.flags.size, job.flags.style_size)
-    return dataclasses.replace(job, remat=True) if record.remat and same_size else job
+    if job.remat or not (record.remat and same_size):
+        return job
+    return dataclasses.replace(job, remat=True, loop=None)
 
 
 def record_of(job: "Job") -> Record:
@@ -183,6 +190,7 @@ def record_of(job: "Job") -> Record:
         precision=flags.precision,
         remat=job.remat,
         platform=job.device.platform,
+        threads=job.threads,
         sources=sources,
         arguments=_arguments(flags),
     )

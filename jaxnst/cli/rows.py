@@ -30,12 +30,14 @@ class Row(NamedTuple):
       styles: Paths.
       output: Path of the result.
       flags: Its own flags, as on a command line.
+      where: File and line of the manifest that it stands in.
     """
 
     content: str
     styles: tuple[str, ...]
     output: str
     flags: tuple[str, ...] = ()
+    where: str = ""
 
 
 def product(contents: str, styles: str, out: str, ending: str) -> list[Row]:
@@ -118,8 +120,9 @@ def refuse_one_name(rows: Sequence[Row], instead: str) -> None:
         other = seen.setdefault(os.path.normcase(row.output), row)
         if other is not row:
             raise UsageError(
-                f"{name_of(row.output)} would be made twice, of {name_of(other.content)} and of "
-                f"{name_of(row.content)}: {instead}"
+                f"{name_of(row.output)} would be made twice, of "
+                f"{other.where or name_of(other.content)} and of "
+                f"{row.where or name_of(row.content)}: {instead}"
             )
 
 
@@ -139,10 +142,12 @@ def read_manifest(path: str, out: str, ending: str) -> list[Row]:
         raise UsageError(f"{name_of(path)} is larger than {MAX_BYTES} bytes: split it")
     rows = []
     for number, fields in _lines(path):
+        where = f"{name_of(path)}, line {number}"
         try:
-            rows.append(_row(fields, os.path.dirname(path), out, ending))
+            row = _row(fields, os.path.dirname(path), out, ending)
         except ValueError as error:
-            raise UsageError(f"{name_of(path)}, line {number}: {error}") from None
+            raise UsageError(f"{where}: {error}") from None
+        rows.append(row._replace(where=where))
     if not rows:
         raise UsageError(f"{name_of(path)} has no rows")
     refuse_one_name(rows, "name the results in a manifest")
@@ -151,17 +156,22 @@ def read_manifest(path: str, out: str, ending: str) -> list[Row]:
 
 def _lines(path: str) -> Iterator[tuple[int, dict[str, Any]]]:
     with open(path, encoding="utf-8-sig", newline="") as file:
+        table = csv.DictReader(file, strict=True) if path.lower().endswith(".csv") else None
+        number = 0
         try:
-            if path.lower().endswith(".csv"):
-                reader = csv.DictReader(file, strict=True)
-                for fields in reader:
-                    yield reader.line_num, {k: v for k, v in fields.items() if v not in ("", None)}
+            if table is not None:
+                for fields in table:
+                    yield table.line_num, {k: v for k, v in fields.items() if v not in ("", None)}
                 return
             for number, line in enumerate(file, 1):
                 if line.strip():
                     yield number, json.loads(line)
         except (csv.Error, ValueError, RecursionError) as error:
-            raise UsageError(f"{name_of(path)} is no CSV or JSON Lines: {error}") from None
+            number = number if table is None else table.reader.line_num
+            text = f"line {number}: {getattr(error, 'msg', error)}"  # JSON's own line is always 1
+            if isinstance(error, UnicodeDecodeError):  # read ahead: its line is not known
+                text = str(error)
+            raise UsageError(f"{name_of(path)} is no CSV or JSON Lines: {text}") from None
 
 
 def _row(fields: Any, folder: str, out: str, ending: str) -> Row:
@@ -182,10 +192,10 @@ def _row(fields: Any, folder: str, out: str, ending: str) -> Row:
         raise ValueError(f"output {output!r} is no plain file name")
     if Path(output).suffix.lower() not in ENDINGS:
         raise ValueError(f"output {output!r} has none of the endings {', '.join(ENDINGS)}")
-    flags = [(f"--{name}", str(fields[name])) for name in FLAGS if name in fields]
+    flags = [f"--{name}={fields[name]}" for name in FLAGS if fields.get(name) is not None]
     return Row(
         os.path.join(folder, content),
         tuple(os.path.join(folder, name) for name in styles),
         os.path.join(out, output),
-        tuple(text for pair in flags for text in pair),
+        tuple(flags),
     )

@@ -25,10 +25,11 @@ def main(arguments: Sequence[str], prog: str) -> int:
 
 
 def _run(flags: argparse.Namespace, recipe: Recipe, messages: Messages) -> int:
-    from jaxnst.cli.inputs import check_flags, read_pictures, tell_of_sizes
+    from jaxnst.cli.inputs import check_flags, read_pictures, tell_of_flags, tell_of_sizes
     from jaxnst.cli.recording import as_recorded, record_to_write, refuse_other_inputs
 
     check_flags(flags, recipe)
+    tell_of_flags(flags, recipe, messages)
     pictures = read_pictures(flags, recipe)
     if flags.record is not None and not flags.other_inputs:
         refuse_other_inputs(flags.record, pictures.sources)
@@ -44,11 +45,11 @@ def _run(flags: argparse.Namespace, recipe: Recipe, messages: Messages) -> int:
     ready = time.perf_counter() - BEGIN
     try:
         job = settle(job, messages)
+        if flags.record is not None:
+            job = as_recorded(job, flags.record, messages)
     finally:  # also of a run that is refused
         if flags.dry_run:
             print(report(job, startup=ready))
     if flags.dry_run:
         return 0
-    if flags.record is not None:
-        job = as_recorded(job, flags.record, messages)
     return paint(job, messages, record_to_write(job, messages))

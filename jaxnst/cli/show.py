@@ -35,7 +35,9 @@ def _show(path: str) -> int:
 
 
 def _facts(record: Record, path: str) -> Iterator[tuple[str, str]]:
-    yield "made by", f"jaxnst {record.jaxnst} with JAX {record.jax} on a {record.platform}"
+    threads = "" if record.threads is None else f", {record.threads} threads"
+    made = f"jaxnst {record.jaxnst} with JAX {record.jax} on a {record.platform}{threads}"
+    yield "made by", made
     for source in record.sources:
         yield source.role, f"{name_of(source.name)} (SHA-256 {source.sha256})"
     yield "network", f"{record.network} (parameters' SHA-256 {record.network_sha256})"

@@ -20,7 +20,7 @@ from jaxnst.cli.outputs import tell_of_replacing
 from jaxnst.cli.parser import parse
 from jaxnst.cli.saving import save_options, save_picture
 from jaxnst.cli.stopping import finishing, leaving_when_stopped, stoppable
-from jaxnst.config import STARTS, Recipe
+from jaxnst.config import RANDOM_STARTS, STARTS, Recipe
 from jaxnst.srgb import Pixels
 
 if TYPE_CHECKING:
@@ -69,8 +69,6 @@ def main(arguments: Sequence[str], prog: str) -> int:
 
 def _read(arguments: Sequence[str], prog: str) -> Sweep:
     axes, common = _axes(list(arguments))
-    if not any(argument.partition("=")[0] in ("--size", "--scales") for argument in common):
-        common += ["--size", str(SIZE)]
     given = [flag for flag, _ in axes] + [a for a in common if a in SWEPT]
     if twice := [flag for flag in given if given.count(flag) > 1]:
         raise UsageError(f"{twice[0]}: give it once, with all its values")
@@ -82,7 +80,8 @@ def _read(arguments: Sequence[str], prog: str) -> Sweep:
         raise UsageError(f"these are more than {MOST} variations: give fewer values")
     # A cell's flags first: what follows a "--" would be taken for pictures.
     read = [
-        parse([*itertools.chain(*cell), *common], prog, DESCRIPTION, single=False) for cell in cells
+        parse([*itertools.chain(*cell), *common], prog, DESCRIPTION, single=False, size=SIZE)
+        for cell in cells
     ]
     if not axes:
         raise UsageError(f"nothing varies: give one of {', '.join(SWEPT)} several values (1,3,10)")
@@ -123,7 +122,7 @@ def _values(flag: str, text: str) -> Iterator[str]:
 
 
 def _run(sweep: Sweep, prog: str) -> int:
-    from jaxnst.cli.inputs import check_flags, read_pictures, tell_of_sizes
+    from jaxnst.cli.inputs import check_flags, read_pictures, tell_of_flags, tell_of_sizes
 
     flags, recipe = sweep.flags[0], sweep.recipes[0]
     refuse_single(flags)
@@ -131,10 +130,12 @@ def _run(sweep: Sweep, prog: str) -> int:
         raise UsageError("-o: a sheet takes a name")
     if recipe.init not in STARTS:
         raise UsageError(f"--init: a sweep starts from {', '.join(STARTS)}, not from a picture")
+    _refuse_twins(sweep)
     check_flags(flags, recipe)
-    pictures = read_pictures(flags, recipe)
     messages = Messages(prog, quiet=flags.quiet)
+    tell_of_flags(flags, recipe, messages)
     tell_of_replacing(flags.output, flags, messages)
+    pictures = read_pictures(flags, recipe)
     with messages.warnings_as_notices():
         tell_of_sizes(flags, recipe, pictures, messages)
 
@@ -154,6 +155,20 @@ def _run(sweep: Sweep, prog: str) -> int:
         messages.say(f"{_label(cell)}: {_command(sweep, cell)}")
     print_path(flags.output)
     return 0
+
+
+def _refuse_twins(sweep: Sweep) -> None:
+    """Refuse variations that would be the same picture."""
+    seen: dict[tuple[Recipe, int | None], Cell] = {}
+    for cell, flags, recipe in zip(sweep.cells, sweep.flags, sweep.recipes, strict=True):
+        random = recipe.init in RANDOM_STARTS
+        other = seen.setdefault((recipe, flags.seed if random else None), cell)
+        if other is not cell:
+            why = "leave one out"
+            if not random and "--seed" in dict(cell):
+                starts = " or ".join(f"--init {start}" for start in RANDOM_STARTS)
+                why = f"--seed has no effect on a start from {recipe.init}, add {starts}"
+            raise UsageError(f"{_label(other)} and {_label(cell)} are the same picture: {why}")
 
 
 def _paint(sweep: Sweep, job: "Job", messages: Messages) -> Pixels:

@@ -72,9 +72,11 @@ class Work:
         try:
             engine = self.engine = self.open_engine(flags, recipe)
             tell_of_method(recipe, engine.network, self.messages)
+            self.tell_of_threads(engine)
             if not flags.no_cache:
                 keep_programs(self.messages.notice)
             buckets = make_buckets(self.tasks, self.fail)
+            self.tell_of_stretched(buckets, recipe)
             fitting = [bucket for bucket in buckets if self.fits(bucket, engine)]
             self.paint_all(Waiting(fitting), engine)
         finally:
@@ -85,6 +87,30 @@ class Work:
             f"{name_of(self.ledger.path)}"
         )
         return self.failed
+
+    def tell_of_threads(self, engine: "Engine") -> None:
+        """Give notice if what is there was painted on another number of threads."""
+        there = self.ledger.threads(self.settled)
+        if engine.threads is not None and there - {engine.threads}:
+            self.messages.notice(
+                f"pictures that are there were painted on {', '.join(map(str, sorted(there)))} "
+                f"threads of a CPU, the rest will be on {engine.threads}: they may differ from "
+                "those of a batch that never stopped"
+            )
+
+    def tell_of_stretched(self, buckets: list[Bucket], recipe: "Recipe") -> None:
+        """Give notice of pictures whose shape a recipe does not keep."""
+        stretched = sorted({path for bucket in buckets for path in bucket.stretched})
+        if stretched:
+            more = f" and {len(stretched) - 1} more" if len(stretched) > 1 else ""
+            self.messages.notice(
+                f"{name_of(stretched[0])}{more} are stretched: the recipe {recipe.name} gives its "
+                "pictures a shape of its own"
+            )
+        if recipe.scales.style_like_content:
+            self.messages.notice(
+                f"the recipe {recipe.name} stretches styles to the shape of the result"
+            )
 
     def end(self) -> None:
         """Wait for what has been painted to be saved; nothing more is."""
@@ -260,6 +286,8 @@ class Work:
                 "lanes": batch.lanes,
                 "rows": len(batch.bucket.tasks),
             }
+            if self.engine is not None and self.engine.threads is not None:
+                facts["threads"] = self.engine.threads
         except Exception as error:
             self.fail(task, error)
             return

@@ -1,0 +1,223 @@
+"""What README and docs tell people to type: Python blocks run, commands parse, flags exist."""
+
+import importlib
+import os
+import re
+import shlex
+import shutil
+import subprocess
+import sys
+import tomllib
+from pathlib import Path
+
+import helpers
+import pytest
+
+from jaxnst.cli import COMMANDS, batch, inputs, parser, sweep
+from jaxnst.cli.fetching import STREAM, is_address
+from jaxnst.image import save_image
+from jaxnst.recipes import base_recipe, get_recipe, read_recipe
+from jaxnst.record import Record
+from jaxnst.weights import bundled_styles
+
+ROOT = Path(__file__).parents[1]
+PAGES = [
+    *("README.md", "CONTRIBUTING.md", "weights/README.md", "examples/README.md"),
+    *sorted(f"docs/{page.name}" for page in (ROOT / "docs").glob("*.md")),
+]
+SMALLER = {
+    "size=512": "size=32",
+    "size=256": "size=32",
+    "style_size=512": "style_size=48",
+    "steps=4000": "steps=2",
+    "crop=192": "crop=48",
+}
+"""Numbers of the examples that take minutes, and what stands in their place here."""
+
+
+def text_of(page):
+    return (ROOT / page).read_text(encoding="utf-8")
+
+
+def blocks(page, language):
+    """List the fenced blocks of a page in a language, each with the line where it begins."""
+    found = re.finditer(rf"^```{language}\n(.*?)^```$", text_of(page), re.DOTALL | re.MULTILINE)
+    return [(text_of(page)[: m.start()].count("\n") + 2, m[1]) for m in found]
+
+
+def spans(page):
+    """List the code of a page that stands within a line of prose or of a table."""
+    prose = re.sub(r"^```.*?^```$", "", text_of(page), flags=re.DOTALL | re.MULTILINE)
+    return [" ".join(code.split()).replace(r"\|", "|") for code in re.findall(r"`([^`]+)`", prose)]
+
+
+def simple_commands(text):
+    """Split shell text into commands, each a list of words, without comments and redirections."""
+    for line in text.replace("\\\n", " ").splitlines():
+        lexer = shlex.shlex(line, posix=True, punctuation_chars=True)
+        lexer.whitespace_split = True
+        words, kept = list(lexer), [[]]
+        while words:
+            word = words.pop(0)
+            if word == ">":
+                words.pop(0)
+            elif set(word) <= set("|&;"):
+                kept.append([])
+            else:
+                kept[-1].append(word)
+        yield from filter(None, kept)
+
+
+def documented():
+    """List the pages' commands of jaxnst, from shell blocks and from prose."""
+    for page in PAGES:
+        shell = "".join(text for _, text in blocks(page, "sh"))
+        for code in spans(page):
+            whole = re.match(r"(jaxnst-run|jaxnst \w+) ([^.-]|--list|--show)", code)
+            if whole and "..." not in code:
+                shell += code + "\n"
+            elif re.match(r"--recipe [^A-Z]+$", code):
+                shell += f"jaxnst-run photo.jpg painting.jpg -o out.png {code}\n"
+        for words in simple_commands(shell):
+            if words[0] in ("jaxnst", "jaxnst-run"):
+                yield page, words
+
+
+@pytest.fixture
+def folder(tmp_path, monkeypatch):
+    """The folder of a person who follows the pages, which is the current one."""
+    monkeypatch.chdir(tmp_path)
+    for name in ("photo.jpg", "painting.jpg", "photos/a.jpg", "photos/b.jpg", "photos/c.jpg"):
+        Path(name).parent.mkdir(exist_ok=True)
+        save_image(name, helpers.picture(60, 80, seed=len(name)))
+    record = Record(
+        recipe=get_recipe("default"), network="vgg19-lite", network_sha256="0" * 64, size=512
+    )
+    save_image("out.png", helpers.picture(48, 64), record=record)
+    Path("mine.toml").write_text(blocks("docs/recipes.md", "toml")[0][1])
+    shutil.copy(bundled_styles()["great-wave"], "waves.safetensors")
+    return tmp_path
+
+
+# Python.
+
+
+def test_the_numbers_that_are_made_smaller_are_there():
+    whole = "".join(text for page in PAGES for _, text in blocks(page, "python"))
+    assert [number for number in SMALLER if number not in whole] == []
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("page", [page for page in PAGES if blocks(page, "python")])
+def test_python_blocks_run_one_after_the_other(page, folder):
+    (folder / "IPython").mkdir()  # a notebook's, of which only this is used
+    (folder / "IPython/__init__.py").write_text("version_info = (99, 0)\n")  # for Matplotlib
+    (folder / "IPython/display.py").write_text(
+        "HTML = str\nclass DisplayHandle:\n    display = update = lambda self, page: None\n"
+    )
+    program = ""
+    for line, text in blocks(page, "python"):
+        program += "\n" * (line - 1 - program.count("\n")) + text  # errors name the page's line
+    for number, small in SMALLER.items():
+        program = re.sub(rf"\b{number}\b", small, program)
+    (folder / "page.py").write_text(program)
+    done = subprocess.run(
+        [sys.executable, "page.py"],
+        env={**os.environ, "PYTHONPATH": f"{ROOT}{os.pathsep}{folder}"},
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, f"{page}: {done.stderr}"
+
+
+def test_no_block_is_written_by_indentation_where_its_language_is_not_said():
+    for page in PAGES:
+        plain = re.sub(r"^```.*?^```$", "", text_of(page), flags=re.DOTALL | re.MULTILINE)
+        assert not re.search(r"\n\n {4}(?! *[*-])\S", plain), page
+
+
+# Commands.
+
+
+@pytest.mark.parametrize(
+    ("page", "words"), [*documented()], ids=lambda value: value if isinstance(value, str) else None
+)
+def test_a_documented_command_is_understood(page, words, folder, monkeypatch, capsys):
+    name, arguments = ("run", words[1:]) if words[0] == "jaxnst-run" else (words[1], words[2:])
+    (module,) = [importlib.import_module(c.module) for c in COMMANDS if c.name == name]
+    status, prog = 0, f"jaxnst {name}"
+    try:
+        if name == "run":
+            check_run(*parser.parse(arguments, prog))
+        elif name == "sweep":
+            check_run(sweep._read(arguments, prog).flags[0], get_recipe("default"))
+        elif name == "batch":
+            _, rest = batch._parser(prog).parse_known_args(arguments)
+            parser.parse(["content", "style", *rest], prog)
+        else:
+            monkeypatch.setattr(module, "guarded", lambda *_, **__: 0)
+            status = module.main(arguments, prog)
+    except SystemExit as stop:
+        status = stop.code
+    assert status in (0, None), f"{page}: {shlex.join(words)}: {capsys.readouterr().err}"
+
+
+def check_run(flags, recipe):
+    """Check flags against each other and against files, which all are there."""
+    for source in inputs.sources_of(flags, recipe):
+        if source != STREAM and not is_address(source) and not os.path.exists(source):
+            Path(source).parent.mkdir(exist_ok=True)
+            save_image(source, helpers.picture(48, 64))
+    inputs.check_flags(flags, recipe)
+
+
+def test_documented_commands_are_found():
+    found = [shlex.join(words) for _, words in documented()]
+    assert len(found) > 60 and len({words.split()[1] for words in found}) > 8
+    assert "jaxnst apply --list" in found  # from prose
+    assert any(words.endswith("-o out.png --recipe wasserstein") for words in found)  # from a table
+
+
+def test_flags_named_in_prose_exist():
+    folders = [ROOT / name for name in ("jaxnst", "scripts", "benchmarks")]
+    sources = [path for folder in folders for path in folder.glob("**/*.py")]
+    known = set(re.findall(r'"(--[a-z][a-z-]*)"', "".join(path.read_text() for path in sources)))
+    for page in PAGES:
+        named = re.findall(r"(?<!\S)--[a-z][a-z-]*", "\n".join(spans(page)))
+        assert {*named} <= known, page
+
+
+def test_a_documented_recipe_can_be_read(folder):
+    assert read_recipe("mine.toml", base=base_recipe).init == "content"
+
+
+def test_documented_extras_exist():
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    named = {n for page in PAGES for n in re.findall(r'(?:jaxnst|"\.)\[(\w+)\]', text_of(page))}
+    assert named <= project["optional-dependencies"].keys() and len(named) > 4
+
+
+# The first commands.
+
+
+def test_the_first_command_leaves_the_programs_on_the_path():
+    (line, first), (_, second), *_ = blocks("README.md", "sh")
+    job = "jaxnst-run examples/content.jpg examples/strokes.jpg -o out.png"
+    assert first.count("\n") == 1 and first.endswith(f" && {job}\n")
+    before = [shlex.join(words) for words in simple_commands(first)][:-1]
+    assert before == [
+        "python3 -m venv .venv",
+        "source .venv/bin/activate",
+        "python -m pip install .",
+    ]
+    windows = text_of("README.md").splitlines()[line + 2]
+    for words in (r".venv\Scripts\activate", job.replace("/", "\\")):
+        assert words in windows
+    assert all(words[0].startswith("jaxnst") for words in simple_commands(second))
+
+
+def test_files_that_the_pages_name_are_there():
+    for page in PAGES:
+        prose = re.sub(r"```.*?```|`[^`]+`", "", text_of(page), flags=re.DOTALL)
+        for target in re.findall(r"\]\(([^)#]+)", prose):
+            assert is_address(target) or (ROOT / page).parent.joinpath(target).exists(), target
