@@ -11,6 +11,7 @@ from PIL import ExifTags, Image, UnidentifiedImageError
 
 from jaxnst import _files
 from jaxnst._files import AnyPath
+from jaxnst.image import tiff
 from jaxnst.image.formats import FORMATS
 from jaxnst.srgb import Pixels, to_rgb
 
@@ -39,9 +40,9 @@ def load_image(source: AnyPath, *, alpha: bool = False) -> Pixels:
     """Read a JPEG, PNG, WebP, TIFF or BMP file as sRGB.
 
     EXIF orientation is applied and an embedded colour profile converted to sRGB (one that cannot
-    be used is ignored). Of an animation or a file of many pages, the first is read. Grey of more
-    than 8 bits is scaled, not clipped; colour of 16 bits is read at 8. Floating point grey above 1
-    is divided by its largest value.
+    be used is ignored). Of an animation or a file of many pages, the first that is not
+    marked as a thumbnail is read. Grey of more than 8 bits is scaled, not clipped; color of 16 bits
+    is read at 8. Floating point grey above 1 is divided by its largest value.
 
     Args:
       source: Path of the file.
@@ -55,8 +56,8 @@ def load_image(source: AnyPath, *, alpha: bool = False) -> Pixels:
     Raises:
       FileNotFoundError: There is no such file.
       IsADirectoryError: It is a folder.
-      ValueError: It cannot be opened, is empty, cut short, damaged, of another kind, or has more
-        than ``MAX_PIXELS`` pixels.
+      ValueError: It cannot be opened, is empty, cut short, damaged, of another kind (such as a raw
+        photograph), or has more than ``MAX_PIXELS`` pixels.
     """
     with opened(source) as picture:
         if picture.width * picture.height > MAX_PIXELS:
@@ -78,7 +79,10 @@ def image_size(source: AnyPath) -> tuple[int, int]:
     """
     with opened(source) as picture:
         turned = picture.getexif().get(ExifTags.Base.Orientation, 1) in (5, 6, 7, 8)
-        width, height = picture.size
+        # Pillow turns the size of TIFF itself: the tags have it as it is stored.
+        tags = getattr(picture, "tag_v2", {})
+        width = tags.get(ExifTags.Base.ImageWidth, picture.width)
+        height = tags.get(ExifTags.Base.ImageLength, picture.height)
     return (width, height) if turned else (height, width)
 
 
@@ -110,12 +114,13 @@ def opened(source: AnyPath) -> Iterator[Image.Image]:
       ValueError: It is no picture, or damaged.
     """
     _files.check_source(source, MAX_BYTES)
-    with (
-        _reading(_files.name_of(source)),
-        open(source, "rb") as file,
-        Image.open(file, formats=FORMATS) as picture,
-    ):
-        yield picture
+    with _reading(_files.name_of(source)), open(source, "rb") as file:
+        tiff.refuse_raw(file)
+        file.seek(0)
+        is_tiff = file.read(4).startswith(tiff.MARKS)
+        file.seek(0)
+        with tiff.open_tiff(file) if is_tiff else Image.open(file, formats=FORMATS) as picture:
+            yield picture
 
 
 @contextlib.contextmanager
@@ -125,6 +130,8 @@ def _reading(name: str) -> Iterator[None]:
         with _QUIET, warnings.catch_warnings():
             warnings.simplefilter("ignore")
             yield
+    except tiff.UnreadError as error:
+        raise ValueError(f"{name} {error}") from error
     except UnidentifiedImageError as error:
         raise ValueError(
             f"{name} holds no JPEG, PNG, WebP, TIFF or BMP picture that can be read: check the "
