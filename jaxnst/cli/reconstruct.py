@@ -104,10 +104,11 @@ def _reconstruct(flags: argparse.Namespace, prog: str) -> int:
     groups = _groups(flags)
     check_output(flags.output)
     refuse_meeting([("-o", flags.output)], [flags.picture])
-    picture = load_image(flags.picture)
+    messages = Messages(f"{prog} {flags.action}", quiet=flags.quiet)
+    with messages.warnings_as_notices():
+        picture = load_image(flags.picture)
     check_side(picture, flags.picture)
     hush_xla(debug=flags.debug)
-    messages = Messages(f"{prog} {flags.action}", quiet=flags.quiet)
     saved = "nothing is" if flags.together else "what was finished is"
     with messages.warnings_as_notices(), leaving_when_stopped(messages, f", {saved} saved"):
         stoppable(lambda: _make(flags, picture, groups, messages))

@@ -131,9 +131,9 @@ def _run(sweep: Sweep, prog: str) -> int:
     if recipe.init not in STARTS:
         raise UsageError(f"--init: a sweep starts from {', '.join(STARTS)}, not from a picture")
     check_flags(flags, recipe)
-    pictures = read_pictures(flags, recipe)
     messages = Messages(prog, quiet=flags.quiet)
     with messages.warnings_as_notices():
+        pictures = read_pictures(flags, recipe)
         tell_of_sizes(flags, recipe, pictures, messages)
 
         hush_xla(debug=flags.debug)

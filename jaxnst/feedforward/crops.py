@@ -20,7 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from jaxnst._files import AnyPath, name_of
-from jaxnst.image import ENDINGS, image_size, load_image, resize
+from jaxnst.image import ENDINGS, image_size, load_with_notices, resize
 from jaxnst.srgb import Pixels
 
 AHEAD = 4
@@ -194,7 +194,8 @@ class _Cut:
         """Decode the picture, or else the next that can be, and cut."""
         for tried in range(min(TRIES, len(self.pictures))):
             try:
-                picture = load_image(self.pictures.path((index + tried) % len(self.pictures)))
+                path = self.pictures.path((index + tried) % len(self.pictures))
+                picture = load_with_notices(path).image
             except (OSError, ValueError) as error:
                 trouble = error
                 continue

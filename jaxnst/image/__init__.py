@@ -8,7 +8,14 @@ transparency is asked for, ``(H, W, 4)`` with straight (not premultiplied) colou
 from jaxnst.image.deep import check_deep
 from jaxnst.image.formats import ENDINGS, holds_16_bits, holds_alpha, holds_quality, holds_record
 from jaxnst.image.notes import read_record
-from jaxnst.image.reading import MAX_BYTES, MAX_PIXELS, check_side, image_size, load_image
+from jaxnst.image.reading import (
+    MAX_BYTES,
+    MAX_PIXELS,
+    check_side,
+    image_size,
+    load_image,
+    load_with_notices,
+)
 from jaxnst.image.resizing import Box, fill_hidden, fit, resize, resize_rgba, same_shape
 from jaxnst.image.writing import DPI, check_output, save_image
 
@@ -29,6 +36,7 @@ __all__ = [
     "holds_record",
     "image_size",
     "load_image",
+    "load_with_notices",
     "read_record",
     "resize",
     "resize_rgba",

@@ -4,6 +4,7 @@ import contextlib
 import threading
 import warnings
 from collections.abc import Iterator
+from typing import BinaryIO, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -11,7 +12,7 @@ from PIL import ExifTags, Image, UnidentifiedImageError
 
 from jaxnst import _files
 from jaxnst._files import AnyPath
-from jaxnst.image import tiff
+from jaxnst.image import png, tiff
 from jaxnst.image.formats import FORMATS
 from jaxnst.srgb import Pixels, to_rgb
 
@@ -36,22 +37,38 @@ _TURNS = {
 _QUIET = threading.Lock()
 
 
+class Loaded(NamedTuple):
+    """A picture that was read.
+
+    Attributes:
+      image: As :func:`load_image` returns it.
+      notices: What is not as the file would have it, a line each.
+    """
+
+    image: Pixels
+    notices: tuple[str, ...]
+
+
 def load_image(source: AnyPath, *, alpha: bool = False) -> Pixels:
     """Read a JPEG, PNG, WebP, TIFF or BMP file as sRGB.
 
-    EXIF orientation is applied and an embedded colour profile converted to sRGB (one that cannot
+    EXIF orientation is applied and an embedded color profile converted to sRGB (one that cannot
     be used is ignored). Of an animation or a file of many pages, the first that is not
     marked as a thumbnail is read. Grey of more than 8 bits is scaled, not clipped; color of 16 bits
     is read at 8. Floating point grey above 1 is divided by its largest value.
 
     Args:
       source: Path of the file.
-      alpha: Whether transparency is kept, be it an alpha channel, transparent colours of a palette
-        or one colour that stands for transparent; else it is flattened on white.
+      alpha: Whether transparency is kept, be it an alpha channel, transparent colors of a palette
+        or one color that stands for transparent; else it is flattened on white.
 
     Returns:
       float32 ``(H, W, 3)`` in [0, 1]; with ``alpha``, if anything in the picture is transparent,
-      ``(H, W, 4)`` with straight (not premultiplied) colour.
+      ``(H, W, 4)`` with straight (not premultiplied) color.
+
+    Warns:
+      UserWarning: The picture is read, but not quite as its file would have it: a PNG file
+        has a damaged side chunk that matters.
 
     Raises:
       FileNotFoundError: There is no such file.
@@ -59,25 +76,43 @@ def load_image(source: AnyPath, *, alpha: bool = False) -> Pixels:
       ValueError: It cannot be opened, is empty, cut short, damaged, of another kind (such as a raw
         photograph), or has more than ``MAX_PIXELS`` pixels.
     """
-    with opened(source) as picture:
-        if picture.width * picture.height > MAX_PIXELS:
-            raise Image.DecompressionBombError
-        tags = getattr(picture, "tag_v2", {})
-        picture.load()
-        # Not before load(): PNG may state it after the pixels, and TIFF's reader applies it.
-        return to_rgb(_upright(picture), tags, alpha=alpha)
+    loaded = load_with_notices(source, alpha=alpha)
+    for notice in loaded.notices:
+        warnings.warn(notice, stacklevel=2)
+    return loaded.image
 
 
-def image_size(source: AnyPath) -> tuple[int, int]:
-    """Read height and width of a picture from its header, as it will stand upright.
+def load_with_notices(source: AnyPath, *, alpha: bool = False) -> Loaded:
+    """Read a picture as :func:`load_image` does, but return what it would warn of.
 
-    A PNG file that states its orientation after its pixels is taken as it lies.
+    Args:
+      source: Path of the file.
+      alpha: Whether transparency is kept.
 
     Raises:
       OSError: As :func:`load_image`.
       ValueError: As :func:`load_image`.
     """
-    with opened(source) as picture:
+    notices: list[str] = []
+    with opened(source, notices=notices) as (file, picture):
+        if picture.width * picture.height > MAX_PIXELS:
+            raise Image.DecompressionBombError
+        tags = getattr(picture, "tag_v2", {})
+        picture.load()
+        # Not before load(): TIFF's reader applies the orientation.
+        image = to_rgb(_upright(picture), tags, alpha=alpha)
+    name = _files.name_of(source)
+    return Loaded(image, tuple(f"{name} {notice}" for notice in notices))
+
+
+def image_size(source: AnyPath) -> tuple[int, int]:
+    """Read height and width of a picture from its header, as it will stand upright.
+
+    Raises:
+      OSError: As :func:`load_image`.
+      ValueError: As :func:`load_image`.
+    """
+    with opened(source) as (_, picture):
         turned = picture.getexif().get(ExifTags.Base.Orientation, 1) in (5, 6, 7, 8)
         # Pillow turns the size of TIFF itself: the tags have it as it is stored.
         tags = getattr(picture, "tag_v2", {})
@@ -106,8 +141,18 @@ def check_side(image: npt.ArrayLike, path: AnyPath, *, least: int = 16) -> None:
 
 
 @contextlib.contextmanager
-def opened(source: AnyPath) -> Iterator[Image.Image]:
+def opened(
+    source: AnyPath, *, record: bool = False, notices: list[str] | None = None
+) -> Iterator[tuple[BinaryIO, Image.Image]]:
     """Open a picture, its pixels not yet decoded; whatever goes wrong within becomes one line.
+
+    Args:
+      source: Path of the file.
+      record: Whether a record is read, too.
+      notices: Where to add what is not as the file would have it.
+
+    Yields:
+      The file and the picture.
 
     Raises:
       OSError: There is no such file, or it is a folder.
@@ -117,10 +162,18 @@ def opened(source: AnyPath) -> Iterator[Image.Image]:
     with _reading(_files.name_of(source)), open(source, "rb") as file:
         tiff.refuse_raw(file)
         file.seek(0)
-        is_tiff = file.read(4).startswith(tiff.MARKS)
+        mark = file.read(len(png.MARK))
         file.seek(0)
-        with tiff.open_tiff(file) if is_tiff else Image.open(file, formats=FORMATS) as picture:
-            yield picture
+        if mark == png.MARK:
+            picture, damaged = png.open_png(file, record=record)
+            if notices is not None:
+                notices += [f"has a damaged {name} chunk, which is left out" for name in damaged]
+        elif mark.startswith(tiff.MARKS):
+            picture = tiff.open_tiff(file)
+        else:
+            picture = Image.open(file, formats=FORMATS)
+        with picture:
+            yield file, picture
 
 
 @contextlib.contextmanager
