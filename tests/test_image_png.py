@@ -1,11 +1,12 @@
-"""PNG files: what stands beside the pixels."""
+"""PNG files: what stands beside the pixels, and colors that are stated by numbers."""
 
 import struct
+import warnings
 import zlib
 
 import numpy as np
 import pytest
-from image_helpers import SWAPPED, encoded, levels, load
+from image_helpers import EXACT, SRGB, SWAPPED, encoded, levels, load
 from PIL import Image
 from test_record import make as make_record
 
@@ -120,3 +121,137 @@ def test_a_record_is_read_beside_what_is_long_or_damaged(tmp_path):
     data = path.read_bytes()
     path.write_bytes(data[:33] + BESIDE["zTXt"] + BESIDE["text"] + data[33:])
     assert read_record(path) == record
+
+
+# Colors by numbers
+
+
+def by_matrix(values, to_linear, matrix):
+    """sRGB in float64, from a matrix that others published."""
+    linear = np.clip(to_linear(values.astype(np.float64) / 255) @ np.transpose(matrix), 0, 1)
+    return np.where(linear <= 0.0031308, 12.92 * linear, 1.055 * linear ** (1 / 2.4) - 0.055)
+
+
+def srgb_curve(v):
+    return np.where(v <= 0.04045, v / 12.92, ((v + 0.055) / 1.055) ** 2.4)
+
+
+SAME = np.eye(3)
+# CSS Color 4, sample code for color conversions.
+P3 = [
+    [1.2249401762805598, -0.2249401762805598, 0],
+    [-0.0420569547096880, 1.0420569547096880, 0],
+    [-0.0196375545903344, -0.0786360455506319, 1.0982736001409663],
+]
+BT2020 = [
+    [1.6604910021084345, -0.5876411387885495, -0.0728498633198850],
+    [-0.1245504745215907, 1.1328998971259603, -0.0083494226043695],
+    [-0.0181507633549053, -0.1005788980080075, 1.1187296613629127],
+]
+P3_XY = (31270, 32900, 68000, 32000, 26500, 69000, 15000, 6000)
+SRGB_XY = (31270, 32900, 64000, 33000, 30000, 60000, 15000, 6000)
+
+
+def cicp(*numbers):
+    return chunk(b"cICP", bytes(numbers))
+
+
+def gama(number):
+    return chunk(b"gAMA", struct.pack(">I", number))
+
+
+def chrm(numbers):
+    return chunk(b"cHRM", struct.pack(">8I", *numbers))
+
+
+STATED = {
+    "Display P3": (cicp(12, 13, 0, 1), srgb_curve, P3),
+    "BT.2020": (cicp(9, 1, 0, 1), srgb_curve, BT2020),
+    "linear": (cicp(1, 8, 0, 1), lambda v: v, SAME),
+    "gamma 2.8": (cicp(1, 5, 0, 1), lambda v: v**2.8, SAME),
+    "linear P3": (cicp(12, 8, 0, 1), lambda v: v, P3),
+    "gAMA 1": (gama(100_000), lambda v: v, SAME),
+    "gAMA 1.8": (gama(55_556), lambda v: v ** (1e5 / 55_556), SAME),
+    "gAMA with cHRM": (gama(45_455) + chrm(P3_XY), lambda v: v ** (1e5 / 45_455), P3),
+    "cICP over a profile": (
+        cicp(12, 13, 0, 1) + compressed(b"iCCP", b"x", SWAPPED),
+        srgb_curve,
+        P3,
+    ),
+}
+
+
+@pytest.mark.parametrize("which", STATED)
+def test_colors_stated_by_numbers_are_converted(which):
+    stated, to_linear, matrix = STATED[which]
+    expected = by_matrix(PICTURE, to_linear, matrix)
+    assert np.abs(expected - PICTURE / 255).max() > 0.05
+    np.testing.assert_allclose(load(png(stated)), expected, atol=2e-4)  # of rounded matrices
+
+
+@pytest.mark.parametrize(
+    "stated",
+    [
+        cicp(1, 13, 0, 1),
+        cicp(1, 1, 0, 1),
+        gama(45_455),
+        gama(45_455) + chrm(SRGB_XY),
+        gama(100_000) + chunk(b"sRGB", b"\0"),
+        chrm(P3_XY),  # without gAMA it says nothing
+        gama(0),
+        gama(100_000) + compressed(b"iCCP", b"x", SRGB),
+    ],
+    ids=["cICP", "BT.709", "gAMA", "cHRM", "sRGB over gAMA", "cHRM alone", "gAMA 0", "iCCP"],
+)
+def test_what_states_srgb_or_nothing_changes_nothing(stated):
+    np.testing.assert_array_equal(load(png(stated)) * 255, PICTURE)
+
+
+@pytest.mark.parametrize(
+    "numbers",
+    [(0,) * 8, (1,) * 8, (2**32 - 1,) * 8, (31270, 0, *P3_XY[2:]), (0, 0, *P3_XY[2:])],
+)
+def test_chromaticities_of_no_color_space_are_passed_over(numbers):
+    np.testing.assert_array_equal(load(png(gama(45_455) + chrm(numbers))) * 255, PICTURE)
+
+
+def test_grey_alpha_and_sixteen_bits_go_with_numbers(tmp_path):
+    grey = np.arange(0, 256, 5, dtype=np.uint8)[None]
+    expected = by_matrix(np.repeat(grey[0][:, None], 3, axis=1), lambda v: v, SAME)
+    for values in (grey, grey.astype(np.uint16) * 257):
+        data = encoded(Image.fromarray(values), "PNG")
+        found = load(data[:33] + gama(100_000) + data[33:])
+        np.testing.assert_allclose(found[0], expected, atol=5 * EXACT)
+    clear = np.concatenate([PICTURE, np.full((8, 12, 1), 51, np.uint8)], axis=-1)
+    path = tmp_path / "x.png"
+    path.write_bytes(png(gama(100_000), pixels=clear))
+    found = load_image(path, alpha=True)
+    np.testing.assert_allclose(found[..., :3], by_matrix(PICTURE, lambda v: v, SAME), atol=1e-5)
+    np.testing.assert_allclose(found[..., 3], 0.2, atol=EXACT)
+
+
+@pytest.mark.parametrize(
+    ("stated", "says"),
+    [
+        (cicp(9, 16, 0, 1), r"\(PQ\)"),
+        (cicp(9, 18, 0, 1), r"\(HLG\)"),
+        (cicp(9, 99, 0, 1), r"\(cICP 9, 99, 0, 1\)"),
+        (cicp(99, 13, 0, 1), r"\(cICP 99, 13, 0, 1\)"),
+        (cicp(1, 13, 0, 0), r"\(cICP 1, 13, 0, 0\)"),
+    ],
+)
+def test_colors_that_are_not_converted_are_read_as_srgb_with_a_notice(tmp_path, stated, says):
+    path = tmp_path / "x.png"
+    path.write_bytes(png(stated))
+    with pytest.warns(UserWarning, match=rf"x\.png has colors .*{says}.* read as sRGB") as caught:
+        image = load_image(path)
+    assert len(caught) == 1
+    np.testing.assert_array_equal(image * 255, PICTURE)
+
+
+def test_a_profile_stands_in_for_what_is_not_converted():
+    profile = compressed(b"iCCP", b"x", SWAPPED)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        found = load(png(cicp(9, 16, 0, 1) + profile))
+    np.testing.assert_array_equal(found, load(png(profile)))

@@ -14,7 +14,7 @@ from jaxnst import _files
 from jaxnst._files import AnyPath
 from jaxnst.image import png, tiff
 from jaxnst.image.formats import FORMATS
-from jaxnst.srgb import Pixels, to_rgb
+from jaxnst.srgb import Pixels, stated_colors, to_rgb
 
 MAX_PIXELS = 2**27
 """Most pixels that are read: about 134 million. Decoding takes 25 to 50 bytes for each."""
@@ -53,9 +53,10 @@ def load_image(source: AnyPath, *, alpha: bool = False) -> Pixels:
     """Read a JPEG, PNG, WebP, TIFF or BMP file as sRGB.
 
     EXIF orientation is applied and an embedded color profile converted to sRGB (one that cannot
-    be used is ignored). Of an animation or a file of many pages, the first that is not
-    marked as a thumbnail is read. Grey of more than 8 bits is scaled, not clipped; color of 16 bits
-    is read at 8. Floating point grey above 1 is divided by its largest value.
+    be used is ignored), as are colors that a PNG file states by numbers (cICP, gAMA, cHRM). Of an
+    animation or a file of many pages, the first that is not marked as a thumbnail is read. Grey of
+    more than 8 bits is scaled, not clipped; color of 16 bits is read at 8. Floating point grey
+    above 1 is divided by its largest value.
 
     Args:
       source: Path of the file.
@@ -68,7 +69,8 @@ def load_image(source: AnyPath, *, alpha: bool = False) -> Pixels:
 
     Warns:
       UserWarning: The picture is read, but not quite as its file would have it: a PNG file
-        has a damaged side chunk that matters.
+        states colors that are not converted (PQ, HLG), or one of its side chunks that matters is
+        damaged.
 
     Raises:
       FileNotFoundError: There is no such file.
@@ -99,8 +101,10 @@ def load_with_notices(source: AnyPath, *, alpha: bool = False) -> Loaded:
             raise Image.DecompressionBombError
         tags = getattr(picture, "tag_v2", {})
         picture.load()
+        colors, notice = stated_colors(picture.info)
+        notices += [] if notice is None else [notice]
         # Not before load(): TIFF's reader applies the orientation.
-        image = to_rgb(_upright(picture), tags, alpha=alpha)
+        image = to_rgb(_upright(picture), tags, colors, alpha=alpha)
     name = _files.name_of(source)
     return Loaded(image, tuple(f"{name} {notice}" for notice in notices))
 
