@@ -1,6 +1,7 @@
 """Files -> arrays. The size in a picture's header is checked before memory is taken for pixels."""
 
 import contextlib
+import io
 import threading
 import warnings
 from collections.abc import Iterator
@@ -32,6 +33,13 @@ _TURNS = {
     8: Image.Transpose.ROTATE_90,
 }
 """EXIF orientation -> what sets the picture upright."""
+
+_JPEG_END = b"\xff\xd9"
+_OTHER_BITS = tuple(
+    bits + b"".join(b"\xff%c%b" % (restart, bits) for restart in range(0xD0, 0xD8))
+    for bits in (b"\xa5" * 32, b"\xe4" * 32, bytes(range(64, 128)))
+)
+"""For the end of a JPEG file, also after each of the marks from which decoding restarts."""
 
 # Silencing warnings changes the state of the whole process until Python 3.14: one at a time.
 _QUIET = threading.Lock()
@@ -68,9 +76,9 @@ def load_image(source: AnyPath, *, alpha: bool = False) -> Pixels:
       ``(H, W, 4)`` with straight (not premultiplied) color.
 
     Warns:
-      UserWarning: The picture is read, but not quite as its file would have it: a PNG file
-        states colors that are not converted (PQ, HLG), or one of its side chunks that matters is
-        damaged.
+      UserWarning: The picture is read, but not quite as its file would have it: a JPEG file lacks
+        its last two bytes, a PNG file states colors that are not converted (PQ, HLG), or one of
+        its side chunks that matters is damaged.
 
     Raises:
       FileNotFoundError: There is no such file.
@@ -100,7 +108,13 @@ def load_with_notices(source: AnyPath, *, alpha: bool = False) -> Loaded:
         if picture.width * picture.height > MAX_PIXELS:
             raise Image.DecompressionBombError
         tags = getattr(picture, "tag_v2", {})
-        picture.load()
+        try:
+            picture.load()
+        except OSError:
+            if picture.format != "JPEG" or (whole := _with_end(file)) is None:
+                raise
+            picture = whole
+            notices.append("lacks the last two bytes of a JPEG file, and is read all the same")
         colors, notice = stated_colors(picture.info)
         notices += [] if notice is None else [notice]
         # Not before load(): TIFF's reader applies the orientation.
@@ -215,3 +229,18 @@ def _upright(picture: Image.Image) -> Image.Image:
     except Exception:  # Damaged metadata say nothing about the pixels.
         turn = None
     return picture if turn is None else picture.transpose(turn)
+
+
+def _with_end(file: BinaryIO) -> Image.Image | None:
+    """Decode a JPEG file that lacks the mark of its end, or return None if more is missing.
+
+    The decoder makes up bits that are missing: then other bits, put there, give another picture.
+    (A progressive file that ends between two of its scans is whole, but coarser.)
+    """
+    file.seek(0)
+    data = file.read().removesuffix(_JPEG_END[:1])
+    whole, *others = (
+        Image.open(io.BytesIO(data + bits + _JPEG_END), formats=("JPEG",))
+        for bits in (b"", *_OTHER_BITS)
+    )
+    return whole if all(whole.tobytes() == other.tobytes() for other in others) else None
