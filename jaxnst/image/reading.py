@@ -115,6 +115,8 @@ def load_with_notices(source: AnyPath, *, alpha: bool = False) -> Loaded:
                 raise
             picture = whole
             notices.append("lacks the last two bytes of a JPEG file, and is read all the same")
+        if picture.format == "BMP" and picture.mode == "RGBA" and not picture.getbbox():
+            picture = picture.convert("RGB")  # in most files the fourth byte means nothing
         colors, notice = stated_colors(picture.info)
         notices += [] if notice is None else [notice]
         # Not before load(): TIFF's reader applies the orientation.
