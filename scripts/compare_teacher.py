@@ -23,7 +23,7 @@ from teachers import encoder_5se, genuine_vgg19
 
 import jaxnst
 from jaxnst.config import Content, Recipe, Style
-from jaxnst.image import resize
+from jaxnst.image import resample
 from jaxnst.objective import (
     Targets,
     content_targets,
@@ -51,9 +51,11 @@ def teacher_losses(picture, content, style, judges) -> tuple[float, float]:
         )
         objective = make_objective(replace(recipe, network=network.name), network)
         params = network.params
-        smaller = resize(style, jaxnst.image.fit(style.shape[:2], min(max(size), max(style.shape))))
+        smaller = resample(
+            style, jaxnst.image.fit(style.shape[:2], min(max(size), max(style.shape)))
+        )
         targets = Targets(
-            content_targets(objective, params, jnp.asarray(resize(content, size))),
+            content_targets(objective, params, jnp.asarray(resample(content, size))),
             style_targets(objective, [style_summaries(objective, params, jnp.asarray(smaller))]),
         )
         _, terms = objective(jnp.asarray(picture), params, targets, make_numbers(recipe))

@@ -16,7 +16,7 @@ from jaxnst.image.reading import (
     load_image,
     load_with_notices,
 )
-from jaxnst.image.resizing import Box, fill_hidden, fit, resize, resize_rgba, same_shape
+from jaxnst.image.resizing import Box, fill_hidden, fit, resample, resize, resize_rgba, same_shape
 from jaxnst.image.writing import DPI, check_output, save_image
 
 __all__ = [
@@ -38,6 +38,7 @@ __all__ = [
     "load_image",
     "load_with_notices",
     "read_record",
+    "resample",
     "resize",
     "resize_rgba",
     "same_shape",
