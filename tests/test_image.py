@@ -13,7 +13,7 @@ from PIL import Image, JpegImagePlugin
 from jaxnst import image as jim
 
 LOSSLESS = [".png", ".tif", ".tiff", ".bmp"]
-LOSSY = [".jpg", ".jpeg", ".webp"]
+LOSSY = [".jpg", ".jpeg", ".jpe", ".jfif", ".webp"]
 
 
 # Round trips

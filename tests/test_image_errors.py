@@ -241,7 +241,7 @@ def test_any_bytes_are_a_picture_or_a_one_line_error(tmp_path_factory, data):
         (
             "x",
             ValueError,
-            r"one of \.jpg, \.jpeg, \.png, \.webp, \.tif, \.tiff, \.bmp",
+            r"one of \.jpg, \.jpeg, \.jpe, \.jfif, \.png, \.webp, \.tif, \.tiff, \.bmp",
         ),
         ("no/x.png", FileNotFoundError, "does not exist: make it"),
         ("folder.png", IsADirectoryError, "is a folder"),
