@@ -19,7 +19,14 @@ from jaxnst.cli.ledger import Ledger
 from jaxnst.cli.locking import alone_in
 from jaxnst.cli.messages import Messages, hush_xla
 from jaxnst.cli.outputs import refuse_meeting, same_file
-from jaxnst.cli.rows import Row, is_several, name_after, pictures, refuse_one_name
+from jaxnst.cli.rows import (
+    Row,
+    is_several,
+    name_after,
+    pictures,
+    refuse_one_name,
+    tell_of_passed_over,
+)
 from jaxnst.cli.saving import check_format, save_options
 from jaxnst.cli.stopping import GOES_ON, Stopped, leaving_when_stopped, stoppable
 from jaxnst.cli.values import whole
@@ -96,6 +103,7 @@ class _List(argparse.Action):
 def _run(flags: argparse.Namespace, prog: str) -> int:
     sources = _sources(flags.inputs)
     messages = Messages(prog, quiet=flags.quiet)
+    tell_of_passed_over(flags.inputs, messages, endings=KNOWN)
     if _is_file(flags.output, sources):
         row = Row(sources[0], (_model(flags),), flags.output)
         check_row(row, flags)

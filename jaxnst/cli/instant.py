@@ -34,6 +34,7 @@ from jaxnst.cli.rows import (
     name_after,
     pictures,
     refuse_one_name,
+    tell_of_passed_over,
 )
 from jaxnst.cli.saving import check_format, print_path, save_options, save_picture
 from jaxnst.cli.stopping import GOES_ON, leaving_when_stopped, stoppable
@@ -138,6 +139,7 @@ def _run(flags: argparse.Namespace, prog: str) -> int:
     if not in_folder:
         with leaving_when_stopped(messages), messages.warnings_as_notices():
             return stoppable(lambda: _paint_one(flags, rows[0], messages))
+    tell_of_passed_over([flags.content], messages)
     os.makedirs(flags.output, exist_ok=True)
     with (
         leaving_when_stopped(messages, GOES_ON),
