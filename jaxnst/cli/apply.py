@@ -103,10 +103,10 @@ class _List(argparse.Action):
 def _run(flags: argparse.Namespace, prog: str) -> int:
     sources = _sources(flags.inputs)
     messages = Messages(prog, quiet=flags.quiet)
-    tell_of_passed_over(flags.inputs, messages, endings=KNOWN)
     if _is_file(flags.output, sources):
         row = Row(sources[0], (_model(flags),), flags.output)
         check_row(row, flags)
+        tell_of_passed_over(flags.inputs, messages, endings=KNOWN)
         with leaving_when_stopped(messages):
             return _work([row], None, flags, messages)
     # Or the same command would go on with its own results.
@@ -115,6 +115,7 @@ def _run(flags: argparse.Namespace, prog: str) -> int:
         if any(same_file(folder, flags.output) for folder in folders):
             raise UsageError(f"-o {name_of(flags.output)} is a folder of inputs: name another")
     rows = _rows(sources, flags)
+    tell_of_passed_over(flags.inputs, messages, endings=KNOWN)
     os.makedirs(flags.output, exist_ok=True)
     with leaving_when_stopped(messages, GOES_ON), alone_in(flags.output, (1, 1)):
         return _work(rows, Ledger(flags.output), flags, messages)
