@@ -145,6 +145,20 @@ def test_pages_in_a_circle_end(tmp_path):
     np.testing.assert_array_equal(load_image(path) * 255, small)
 
 
+@pytest.mark.parametrize("seed", range(20))
+def test_a_damaged_second_page_does_not_spoil_the_first(tmp_path, seed):
+    small, large = pictures()
+    path = written(tmp_path, (large, 0), (small, 0))
+    data = path.read_bytes()
+    with tifffile.TiffFile(path) as file:
+        second = file.pages[1].offset
+    noise = np.random.default_rng(seed).integers(0, 256, len(data) - second, dtype=np.uint8)
+    path.write_bytes(data[:second] + (b"\x05\x00" + noise.tobytes())[: len(data) - second])
+    np.testing.assert_array_equal(load_image(path) * 255, large)
+    path.write_bytes(data[: second + 1])
+    np.testing.assert_array_equal(load_image(path) * 255, large)
+
+
 # Raw photographs
 
 

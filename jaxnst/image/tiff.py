@@ -2,7 +2,7 @@
 
 import os
 from collections.abc import Iterator
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, NamedTuple
 
 from PIL import Image, TiffImagePlugin
 from PIL.TiffImagePlugin import ImageFileDirectory_v2 as Directory
@@ -12,6 +12,9 @@ MARKS = (b"II*\0", b"II\0*", b"MM\0*", b"MM*\0", b"II+\0", b"MM\0+")
 
 MOST_PAGES = 64
 """Directories of a file that are looked at."""
+
+MOST_BYTES = 2**24
+"""Most bytes of a directory that are looked at, outside of its own entries."""
 
 _RAW = (
     "is a raw photograph, which is not read: develop it with a raw converter, save it as JPEG, "
@@ -43,6 +46,22 @@ def refuse_raw(file: BinaryIO) -> None:
         raise UnreadError(_RAW)
 
 
+class _Page(NamedTuple):
+    """A directory.
+
+    Attributes:
+      offset: Where it begins in the file.
+      is_whole: Whether it is marked as neither a thumbnail nor a mask.
+      is_raw: Whether it is of a raw photograph.
+      is_separate: Whether each color has a plane of its own.
+    """
+
+    offset: int
+    is_whole: bool
+    is_raw: bool
+    is_separate: bool
+
+
 def open_tiff(file: BinaryIO) -> Image.Image:
     """Open a TIFF file at its first page that is not marked as a thumbnail or a mask.
 
@@ -50,13 +69,11 @@ def open_tiff(file: BinaryIO) -> Image.Image:
       UnreadError: It is a raw photograph, of which only a preview could be read, or grey with
         transparency in planes of their own.
     """
-    pages = list(_directories(file))
-    if any(
-        _DNG in page or page.get(_PHOTOMETRIC) in (_COLOR_FILTERS, _LINEAR_RAW) for page in pages
-    ):
+    pages = list(_pages(file))
+    if any(page.is_raw for page in pages):
         raise UnreadError(_RAW)
-    number = next((i for i, page in enumerate(pages) if _is_whole(page)), 0)
-    separate = bool(pages) and pages[number].get(_PLANES) == _SEPARATE
+    number = next((i for i, page in enumerate(pages) if page.is_whole), 0)
+    separate = bool(pages) and pages[number].is_separate
     file.seek(0)
     # Pillow's own decoder takes samples of 16 bits for 8 where each color has its own plane.
     TiffImagePlugin.READ_LIBTIFF = separate
@@ -76,32 +93,41 @@ def open_tiff(file: BinaryIO) -> Image.Image:
     return picture
 
 
-def _directories(file: BinaryIO) -> Iterator[Directory]:
-    """Go through the directories of a file: of its pages, then of pictures inside of them."""
+def _pages(file: BinaryIO) -> Iterator[_Page]:
+    """Go through the pages of a file, then through the pictures inside of them."""
     head = _begin(file)
     head = head[: 16 if b"+" in head[2:4] else 8]
     end = file.seek(0, os.SEEK_END)
-    pages, inner, seen = [Directory(head).next], list[int](), {0}
-    while queue := pages or inner:
+    following, inner, seen = [Directory(head).next], list[int](), {0}
+    while queue := following or inner:
         offset = queue.pop(0)
         if offset in seen or offset >= end or len(seen) > MOST_PAGES:
             continue
         seen.add(offset)
-        directory = Directory(head)
+        tags = Directory(head)
+        tags._tag_data_limit = MOST_BYTES  # of Pillow's newer versions
         file.seek(offset)
-        directory.load(file)
-        yield directory
-        if queue is pages:
-            pages.append(directory.next)
-        more: Any = directory.get(_INNER, ())
+        try:
+            tags.load(file)
+            more: Any = tags.get(_INNER, ())
+            page = _page(offset, tags)
+        except Exception:  # A damaged directory says nothing about the others.
+            continue
+        yield page
         inner += more if isinstance(more, tuple) else [more]
+        if queue is following:
+            following.append(tags.next)
 
 
-def _is_whole(page: Directory) -> bool:
-    """Tell a picture from its thumbnail or its mask."""
-    kind: Any = page.get(_NEW_KIND, 0)
+def _page(offset: int, tags: Directory) -> _Page:
+    kind: Any = tags.get(_NEW_KIND, 0)
     marked = isinstance(kind, int) and kind & (_REDUCED | _MASK)
-    return not marked and page.get(_OLD_KIND) != _OLD_REDUCED
+    return _Page(
+        offset,
+        is_whole=not marked and tags.get(_OLD_KIND) != _OLD_REDUCED,
+        is_raw=_DNG in tags or tags.get(_PHOTOMETRIC) in (_COLOR_FILTERS, _LINEAR_RAW),
+        is_separate=tags.get(_PLANES) == _SEPARATE,
+    )
 
 
 def _begin(file: BinaryIO) -> bytes:
