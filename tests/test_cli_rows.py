@@ -76,22 +76,19 @@ def told(places, capsys, **options):
 @pytest.mark.parametrize("place", ["plain", "plain/*", "br [2024]"])
 def test_files_passed_over_are_counted_in_one_line(capsys, place):
     assert told([place], capsys) == (
-        "jaxnst test: notice: passed over: 3 files that are no pictures by their endings "
-        "(.avif, .gif)\n"
+        "jaxnst test: notice: passed over: 3 files of kinds that are not read (.avif, .gif)\n"
     )
 
 
 def test_what_is_named_or_matches_is_all_that_counts(capsys, folder):
     assert told(["plain/*.png", "plain/a.png", "plain/e.gif"], capsys) == ""
-    assert "passed over: 1 file that is no picture by its ending (.gif)" in told(
-        ["plain/*.gif"], capsys
-    )
+    assert "passed over: 1 file of a kind that is not read (.gif)" in told(["plain/*.gif"], capsys)
     assert "passed over: 3 files" in told(["plain", "plain/*"], capsys)  # each once
     assert told(["plain"], capsys, endings=(".png", ".jfif", ".jpe", ".gif", ".avif")) == ""
     for i in range(9):
         (folder / "plain" / f"x.{i}").touch()
     (folder / "plain" / "none").touch()
-    assert "13 files that are no pictures by their endings (none, .0, .1, .2, .3, ...)" in told(
+    assert "13 files of kinds that are not read (none, .0, .1, .2, .3, ...)" in told(
         ["plain"], capsys
     )
 
@@ -122,7 +119,7 @@ def test_training_says_so_once(call, monkeypatch):
         "train", "style.png", "--images", "plain", "-o", "m.safetensors", "--crop", 32
     )
     assert status == 0, err
-    assert err.count("passed over: 3 files that are no pictures") == 1
+    assert err.count("passed over: 3 files of kinds that are not read") == 1
 
 
 # What is said of pictures that are read

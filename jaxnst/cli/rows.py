@@ -145,13 +145,13 @@ def passed_over(endings: Collection[str]) -> str:
 
     Example:
       >>> passed_over([".gif", ".txt", ".gif"])
-      'passed over: 3 files that are no pictures by their endings (.gif, .txt)'
+      'passed over: 3 files of kinds that are not read (.gif, .txt)'
     """
     listed = [ending or "none" for ending in sorted(set(endings))]
     listed[MOST_ENDINGS:] = ["..."] if len(listed) > MOST_ENDINGS else []
-    files = "1 file that is no picture by its ending"
+    files = "1 file of a kind that is not read"
     if len(endings) > 1:
-        files = f"{len(endings)} files that are no pictures by their endings"
+        files = f"{len(endings)} files of kinds that are not read"
     return f"passed over: {files} ({', '.join(listed)})"
 
 

@@ -47,7 +47,7 @@ class Pictures:
       sizes: Of their files, bytes.
       broken: What is wrong with files that are no pictures, a line each; they are left out.
       small: How many others were left out because they are too small.
-      others: Endings of the files that were passed over because no picture has them, one for each.
+      others: Endings of files that were passed over, of kinds that are not read, one for each.
     """
 
     folder: str
