@@ -65,6 +65,25 @@ def test_a_missing_file_in_such_a_folder_is_no_pattern():
         pictures("--contents", "br [2024]/missing*.png")
 
 
+def test_a_file_that_is_named_is_taken_whatever_its_ending():
+    assert names("plain/f.avif") == ["plain/f.avif"]
+    with pytest.raises(UsageError, match=r"there is no picture in plain/\*\.avif"):
+        pictures("--contents", "plain/*.avif")
+
+
+def test_apply_reads_a_file_that_is_named_by_what_it_holds(call, folder):
+    (folder / "a.png").write_bytes((folder / "plain" / "a.png").read_bytes())
+    for name in ("photo", "photo.jpg_large"):
+        (folder / "a.png").rename(folder / name)
+        assert call("apply", "small.safetensors", name, "-o", "o.png", "--no-cache")[0] == 0
+        (folder / name).rename(folder / "a.png")
+    (folder / "photo.cr3").write_bytes(b"\0\0\0\x18ftypcrx " + bytes(99))
+    status, _, err = call("apply", "small.safetensors", "photo.cr3", "-o", "o.png", "--no-cache")
+    assert status == 1 and "photo.cr3 is a raw photograph" in err and err.count("\n") == 1
+    status, _, err = call("apply", "small.safetensors", "plain/e.gif", "-o", "o.png", "--no-cache")
+    assert status == 1 and "e.gif is neither a picture nor a film by its ending" in err
+
+
 # Files that are passed over
 
 

@@ -67,18 +67,20 @@ def product(contents: str, styles: str, out: str, ending: str) -> list[Row]:
 def pictures(
     flag: str, where: str, *, endings: Collection[str] = ENDINGS, what: str = "picture"
 ) -> list[str]:
-    """List the pictures of a folder or of a pattern, by name.
+    """List the pictures of a folder or of a pattern, by name; a file is taken for a picture.
 
     Args:
       flag: That names it, for the message.
       where: A folder, a pattern with ``*``, or a file.
-      endings: Of the files that are taken, in lower case.
+      endings: Of the files that are taken from folders, in lower case.
       what: They are, for the message.
 
     Raises:
       UsageError: If there is none.
     """
-    found = [path for path in _files(where) if Path(path).suffix.lower() in endings]
+    found = _files(where)
+    if is_several(where):
+        found = [path for path in found if Path(path).suffix.lower() in endings]
     if not found:
         raise UsageError(
             f"{flag}: there is no {what} in {name_of(where)}, expected a folder, a file or a "

@@ -11,6 +11,7 @@ from jaxnst.image.notes import read_record
 from jaxnst.image.reading import (
     MAX_BYTES,
     MAX_PIXELS,
+    NoPictureError,
     check_side,
     image_size,
     load_image,
@@ -25,6 +26,7 @@ __all__ = [
     "MAX_BYTES",
     "MAX_PIXELS",
     "Box",
+    "NoPictureError",
     "check_deep",
     "check_output",
     "check_side",

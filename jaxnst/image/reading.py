@@ -45,6 +45,10 @@ _OTHER_BITS = tuple(
 _QUIET = threading.Lock()
 
 
+class NoPictureError(ValueError):
+    """A file holds no picture of a kind that is read."""
+
+
 class Loaded(NamedTuple):
     """A picture that was read.
 
@@ -206,7 +210,7 @@ def _reading(name: str) -> Iterator[None]:
     except tiff.UnreadError as error:
         raise ValueError(f"{name} {error}") from error
     except UnidentifiedImageError as error:
-        raise ValueError(
+        raise NoPictureError(
             f"{name} holds no JPEG, PNG, WebP, TIFF or BMP picture that can be read: check the "
             "file, or convert it to PNG"
         ) from error
