@@ -5,13 +5,19 @@ import math
 from collections.abc import Collection, Mapping
 from typing import Any, TypeVar
 
+import numpy as np
+import numpy.typing as npt
+
 T = TypeVar("T")
 
 LISTED = 40
 """Most names that a message lists."""
 
-OVERSHOOT = 0.25
-"""By how much pictures in [0, 1] may be beyond it where they were resampled: beside edges."""
+OVERSHOOT = 0.05
+"""By how much pictures in [0, 1] may be beyond it, as resampling leaves them beside edges."""
+
+NEARLY = 0.25
+"""Values this near to [0, 1] are a picture in that range, with an overshoot."""
 
 MOST = 1e30
 """Losses are float32, which end at 3e38: what is multiplied by more has no finite loss."""
@@ -71,15 +77,31 @@ def floating(name: str, dtype: Any) -> None:
         )
 
 
+def channels_last(name: str, shape: tuple[int, ...], expected: str, *, fits: bool) -> None:
+    """Refuse a picture whose shape does not fit; one with its channels first gets a hint."""
+    if not fits:
+        first = len(shape) in (3, 4) and shape[-3] in (1, 3, 4) and shape[-1] not in (1, 3, 4)
+        what = ": move its channels to the end, as np.moveaxis(image, -3, -1) does" if first else ""
+        raise ValueError(f"{name} has shape {shape}, expected {expected}{what}")
+
+
 def unit_range(name: str, least: float, greatest: float) -> None:
-    """Refuse a picture whose least or greatest value is outside [0, 1]."""
+    """Refuse a picture whose least or greatest value is outside [0, 1] by more than OVERSHOOT."""
     if not math.isfinite(least + greatest):
         raise ValueError(f"{name} has values that are not finite, expected values in [0, 1]")
-    if not (least >= 0 and greatest <= 1):
+    if not (least >= -OVERSHOOT and greatest <= 1 + OVERSHOOT):
         what = "divide 8-bit values by 255"
-        if greatest <= 1 + OVERSHOOT:
-            what = "clip them" if least >= -OVERSHOOT else "bring values in [-1, 1] to [0, 1]"
+        if greatest <= 1 + NEARLY:
+            what = "clip them" if least >= -NEARLY else "bring values in [-1, 1] to [0, 1]"
         raise ValueError(f"{name} has values outside [0, 1]: {what}")
+
+
+def clipped(name: str, values: npt.NDArray[Any]) -> npt.NDArray[np.float32]:
+    """Return a picture as float32 in [0, 1]; refuse what is further beyond than OVERSHOOT."""
+    least, greatest = float(values.min()), float(values.max())
+    unit_range(name, least, greatest)
+    inside = least >= 0 and greatest <= 1
+    return (values if inside else np.clip(values, 0, 1)).astype(np.float32, copy=False)
 
 
 def finite(name: str, value: float) -> None:

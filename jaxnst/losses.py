@@ -10,6 +10,7 @@ Reference:
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
+from jaxnst._checks import channels_last
 from jaxnst._types import FeatureMap, Image, PositionWeights, Scalar
 from jaxnst.config import Normalization, TotalVariationKind
 
@@ -74,7 +75,12 @@ def total_variation(
 
     Returns:
       0 for a constant image.
+
+    Raises:
+      ValueError: If the image has another shape.
     """
+    fits = image.ndim == 3 and image.shape[2] == 3
+    channels_last("image", image.shape, "(height, width, 3)", fits=fits)
     if kind == "diagonal":
         return _nine_points(image, inside)
     (down, below), (right, beside) = (_neighbours(image, inside, *step) for step in STEPS)

@@ -15,7 +15,7 @@ import numpy as np
 from jaxtyping import Float
 from numpy.typing import ArrayLike, NDArray
 
-from jaxnst._checks import floating, unit_range
+from jaxnst._checks import clipped, floating
 from jaxnst.image import resize, same_shape
 from jaxnst.networks.registry import LossNetwork
 from jaxnst.schedule import Size
@@ -40,7 +40,8 @@ def check_mask(name: str, mask: ArrayLike, size: Size) -> Mask:
 
     Raises:
       TypeError: If it holds integers.
-      ValueError: If it has another shape, values outside [0, 1], or is 0 everywhere.
+      ValueError: If it has another shape, values outside [0, 1] by more than 0.05 (less is
+        clipped), or is 0 everywhere.
     """
     values = np.asarray(mask)
     if values.dtype == bool:
@@ -51,7 +52,7 @@ def check_mask(name: str, mask: ArrayLike, size: Size) -> Mask:
         values = values[..., :3].mean(axis=2) * opacity
     if values.ndim != 2 or 0 in values.shape:
         raise ValueError(f"{name} has shape {values.shape}, expected (height, width)")
-    unit_range(name, float(values.min()), float(values.max()))
+    values = clipped(name, values)
     (height, width), (h, w) = values.shape, size
     if not same_shape((height, width), size):
         raise ValueError(
@@ -59,7 +60,7 @@ def check_mask(name: str, mask: ArrayLike, size: Size) -> Mask:
         )
     if values.mean() < LEAST:
         raise ValueError(f"{name} is black everywhere: paint white where the style is wanted")
-    return values.astype(np.float32)
+    return values
 
 
 def sized(mask: Mask, size: Size, **more: object) -> Mask:

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike
 
-from jaxnst._checks import floating, unit_range
+from jaxnst._checks import channels_last, clipped, floating
 from jaxnst.result import Picture
 
 LEAST_SIDE = 16
@@ -29,27 +29,27 @@ def style_pictures(styles: Any) -> Iterator[tuple[str, ArrayLike]]:
 
 
 def check_picture(name: str, image: ArrayLike, *, opacity: bool = False) -> Picture:
-    """Return an image as float32.
+    """Return an image as float32, an overshoot clipped.
 
     Args:
       name: What it is called in messages.
-      image: ``(H, W, 3)`` RGB in [0, 1].
+      image: ``(H, W, 3)`` RGB in [0, 1]; up to 0.05 beyond, as resampling leaves it, is clipped.
       opacity: Whether it may have a fourth channel.
 
     Raises:
       TypeError: If it holds integers.
-      ValueError: If it has another shape, values outside [0, 1], or a side under 16 pixels.
+      ValueError: If it has another shape, values further outside [0, 1], or a side under 16
+        pixels.
     """
     array = np.asarray(image)
     channels = (3, 4) if opacity else (3,)
-    if array.ndim != 3 or array.shape[2] not in channels:
-        expected = " or ".join(f"(height, width, {count})" for count in channels)
-        raise ValueError(f"{name} image has shape {array.shape}, expected {expected}")
+    expected = " or ".join(f"(height, width, {count})" for count in channels)
+    fits = array.ndim == 3 and array.shape[2] in channels
+    channels_last(f"{name} image", array.shape, expected, fits=fits)
     floating(f"{name} image", array.dtype)
     if min(array.shape[:2]) < LEAST_SIDE:
         raise ValueError(
             f"{name} image is {array.shape[1]}x{array.shape[0]}, "
             f"expected at least {LEAST_SIDE} pixels per side"
         )
-    unit_range(f"{name} image", float(array.min()), float(array.max()))
-    return array.astype(np.float32, copy=False)
+    return clipped(f"{name} image", array)

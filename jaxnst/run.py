@@ -14,7 +14,7 @@ from jaxnst.config import STARTS, Recipe
 from jaxnst.feedforward.instant import start_in_one_pass
 from jaxnst.fingerprint import settings_of
 from jaxnst.guidance import Guidance
-from jaxnst.image import resize
+from jaxnst.image import resample
 from jaxnst.networks.registry import LossNetwork, Params
 from jaxnst.networks.rescale import rescale, unit_means
 from jaxnst.objective import (
@@ -89,13 +89,15 @@ class Run:
     @cached_property
     def colored_like(self) -> Picture:
         """The content as it was given, at the size of the result: where colours are taken from."""
-        return np.clip(resize(self.given, self.schedule.size), 0, 1)
+        return np.clip(resample(self.given, self.schedule.size), 0, 1)
 
     def recolored(self) -> tuple[Picture, list[StyleImage]]:
         """Return content and styles, the latter at the last scale's size, in their new colours."""
         recolor = partial(recolor_before, self.recipe.colors, content=self.colored_like)
         sizes = self.schedule.scales[-1].styles
-        styles = [resize(style.image, size) for style, size in zip(self.styles, sizes, strict=True)]
+        styles = [
+            resample(style.image, size) for style, size in zip(self.styles, sizes, strict=True)
+        ]
         luminance = self.recipe.colors.mode == "content-luminance"
         content = recolor(self.colored_like) if luminance else self.content
         recolored = [StyleImage(recolor(style)) for style in styles]
@@ -141,7 +143,7 @@ class Run:
             last = self.schedule.scales[-1]
             styles = zip(self.styles, last.styles, strict=True)
             pictures = [self.with_margin(self.content, last)]
-            pictures += [resize(style.image, size) for style, size in styles]
+            pictures += [resample(style.image, size) for style, size in styles]
             params = unit_means(network, [jnp.asarray(p) for p in pictures])
         else:
             params = rescale(network, dict(self.factors)) if self.factors else network.params
@@ -149,7 +151,7 @@ class Run:
 
     def with_margin(self, whole: Picture, scale: Scale) -> Picture:
         """Bring a picture to the size of a scale, mirrored into the margin around it."""
-        return resize(whole, scale.inner, box=self.schedule.with_margin(whole.shape[:2]))
+        return resample(whole, scale.inner, box=self.schedule.with_margin(whole.shape[:2]))
 
     def targets(self, scale: Scale) -> Targets:
         """Compute a scale's targets."""
@@ -188,7 +190,7 @@ class Run:
 
     def at_scale(self, scale: Scale, image: Picture, *, before: State | None = None) -> State:
         """Make the state that a scale begins with, from a picture and the state before, if any."""
-        variable = encode(jnp.asarray(resize(image, scale.inner)), self.objective.space)
+        variable = encode(jnp.asarray(resample(image, scale.inner)), self.objective.space)
         if before is None or not self.method.carry:
             return start(self.method, variable, len(TERMS))
         return start_after(self.method, variable, before)
@@ -213,7 +215,7 @@ class Run:
         if self.recipe.init == "content":
             return self.with_margin(self.content, coarsest)
         if self.recipe.init == "style":
-            return resize(self.styles[0].image, size)
+            return resample(self.styles[0].image, size)
         key = jax.random.key(self.seed)
         if self.recipe.init == "noise":
             content = self.with_margin(self.content, coarsest)
@@ -260,7 +262,7 @@ class Run:
         What is transparent in the content stays as it was, and so does the content's opacity.
         """
         box = self.schedule.without_margin(image.shape[:2])
-        shown = np.clip(resize(image, self.schedule.size, box=box), 0, 1)
+        shown = np.clip(resample(image, self.schedule.size, box=box), 0, 1)
         if self.recipe.colors.after:
             shown = recolor_after(self.recipe.colors, shown, self.colored_like)
         return self.guidance.kept(shown)

@@ -12,7 +12,7 @@ import numpy as np
 from jax.sharding import Mesh
 
 from jaxnst._types import Image
-from jaxnst.image import resize
+from jaxnst.image import resample
 from jaxnst.lanes import apart, over_lanes, shared
 from jaxnst.loop import CHUNK_SECONDS, written
 from jaxnst.networks.registry import Params
@@ -92,7 +92,7 @@ class SideBySide:
     ) -> Picture:
         waiting = time.perf_counter()
         targets, method = prepared.result(), self.first.method
-        sized = apart(self.mesh, [resize(image, scale.inner) for image in images])
+        sized = apart(self.mesh, [resample(image, scale.inner) for image in images])
         begin, own = (
             (_begin, sized) if self.before is None else (_begin_after, (sized, self.before))
         )

@@ -8,7 +8,7 @@ import functools
 import io
 import struct
 from collections.abc import Mapping
-from typing import Any, TypeAlias
+from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
@@ -16,20 +16,129 @@ from PIL import Image, ImageCms
 
 Pixels: TypeAlias = npt.NDArray[np.float32]
 
+Matrix: TypeAlias = npt.NDArray[np.float64]
+
+_SRGB = (0.3127, 0.3290, 0.64, 0.33, 0.30, 0.60, 0.15, 0.06)
+"""Chromaticities of sRGB: x and y of white, red, green and blue."""
+
+_PRIMARIES = {
+    1: _SRGB,
+    5: (0.3127, 0.3290, 0.64, 0.33, 0.29, 0.60, 0.15, 0.06),
+    6: (0.3127, 0.3290, 0.630, 0.340, 0.310, 0.595, 0.155, 0.070),
+    9: (0.3127, 0.3290, 0.708, 0.292, 0.170, 0.797, 0.131, 0.046),  # BT.2020
+    11: (0.314, 0.351, 0.680, 0.320, 0.265, 0.690, 0.150, 0.060),  # DCI-P3
+    12: (0.3127, 0.3290, 0.680, 0.320, 0.265, 0.690, 0.150, 0.060),  # Display P3
+}
+"""Chromaticities by their number in ITU-T H.273, table 2."""
+
+_EXPONENTS = {1: None, 6: None, 14: None, 15: None, 13: None, 4: 2.2, 5: 2.8, 8: 1.0}
+"""Exponents by number in H.273, table 3; None: sRGB's curve, by which BT.709 is shown too."""
+
+_HDR = {16: "PQ", 18: "HLG"}
+
+_NEAR_XY, _NEAR_EXPONENT = 0.01, 0.05
+"""Chromaticities and exponents this near to sRGB's (absolute, relative) are sRGB, as for libpng."""
+
+_BRADFORD = np.array(
+    [[0.8951, 0.2664, -0.1614], [-0.7502, 1.7135, 0.0367], [0.0389, -0.0685, 1.0296]]
+)
+"""XYZ -> cone responses, in which white points are adapted (ICC.1:2022, annex E)."""
+
+_ROWS = 256
+"""Rows of a picture that are converted at a time."""
+
 _BITS, _PHOTOMETRIC, _SAMPLE_FORMAT = 258, 262, 339  # TIFF tags
 _WHITE_IS_ZERO, _SIGNED = 0, 2
 
 
-def to_rgb(picture: Image.Image, tags: Mapping[int, Any], *, alpha: bool = False) -> Pixels:
+class Colors(NamedTuple):
+    """What the numbers of a picture mean, where that is neither sRGB nor given by a profile.
+
+    Attributes:
+      exponent: Linear light is a number in [0, 1] to this power; None: sRGB's curve.
+      matrix: From linear light to that of sRGB.
+    """
+
+    exponent: float | None
+    matrix: Matrix
+
+
+def stated_colors(info: Mapping[Any, Any]) -> tuple[Colors | None, str | None]:
+    """Look up what a PNG file states of its colors by numbers.
+
+    In the order of PNG's third edition, 4.3: cICP, a profile, sRGB, gAMA with cHRM.
+
+    Args:
+      info: What Pillow found beside the pixels, and ``cicp``, that chunk's four numbers.
+
+    Returns:
+      Colors to convert from, if any, and a notice where the statement is not heeded.
+    """
+    if "cicp" in info:
+        primaries, transfer, matrix, full = info["cicp"]
+        if primaries in _PRIMARIES and transfer in _EXPONENTS and (matrix, full) == (0, 1):
+            return _colors(_PRIMARIES[primaries], _EXPONENTS[transfer]), None
+        if "icc_profile" in info:  # which is meant for readers that cannot do better
+            return None, None
+        what = _HDR.get(transfer, f"cICP {primaries}, {transfer}, {matrix}, {full}")
+        return None, f"has colors of a kind that is not converted ({what}): they are read as sRGB"
+    if "icc_profile" in info or "srgb" in info or not info.get("gamma"):
+        return None, None
+    exponent = 1 / info["gamma"]
+    return _colors(info.get("chromaticity", _SRGB), exponent), None
+
+
+def _colors(xy: tuple[float, ...], exponent: float | None) -> Colors | None:
+    """Describe colors by their chromaticities and exponent, or return None if they are sRGB."""
+    like_srgb = np.allclose(xy, _SRGB, rtol=0, atol=_NEAR_XY)
+    if like_srgb and (exponent is None or abs(exponent / 2.2 - 1) < _NEAR_EXPONENT):
+        return None
+    if like_srgb:
+        return Colors(exponent, np.eye(3))
+    try:
+        with np.errstate(all="raise"):
+            return Colors(exponent, np.linalg.inv(_to_xyz(_SRGB)) @ _to_xyz(xy))
+    except (ArithmeticError, np.linalg.LinAlgError):  # numbers that no color space has
+        return None
+
+
+def _to_xyz(xy: tuple[float, ...]) -> Matrix:
+    """Make the matrix from linear RGB to XYZ, adapted to the white point of sRGB."""
+    pairs = zip(xy[::2], xy[1::2], strict=True)
+    white, *rest = (np.array([x / y, 1, (1 - x - y) / y]) for x, y in pairs)
+    columns = np.stack(rest, axis=1)
+    to_xyz = columns * np.linalg.solve(columns, white)
+    x, y = _SRGB[:2]
+    shown = _BRADFORD @ [x / y, 1, (1 - x - y) / y] / (_BRADFORD @ white)
+    return np.linalg.inv(_BRADFORD) @ (shown[:, None] * _BRADFORD) @ to_xyz
+
+
+def _convert(image: Pixels, colors: Colors) -> None:
+    """Convert a picture to sRGB in place; what is outside of its gamut is clipped."""
+    for top in range(0, len(image), _ROWS):
+        rows = image[top : top + _ROWS]
+        if colors.exponent is None:
+            linear = np.where(rows <= 0.04045, rows / 12.92, ((rows + 0.055) / 1.055) ** 2.4)
+        else:
+            linear = rows**colors.exponent
+        linear = np.clip(linear @ colors.matrix.T, 0, 1)
+        bright = 1.055 * linear ** (1 / 2.4) - 0.055
+        rows[...] = np.where(linear <= 0.0031308, 12.92 * linear, bright)
+
+
+def to_rgb(
+    picture: Image.Image, tags: Mapping[int, Any], colors: Colors | None, *, alpha: bool = False
+) -> Pixels:
     """Convert a loaded picture of any mode to float32 sRGB.
 
     Args:
       picture: Of any mode.
       tags: Those of a TIFF file.
+      colors: What its numbers mean, in place of its profile; None: what that says, else sRGB.
       alpha: Whether to keep transparency, if there is any, as a fourth channel; else the picture
         is shown on white.
     """
-    profile = picture.info.get("icc_profile")
+    profile = picture.info.get("icc_profile") if colors is None else None
     seen = None
     if picture.mode.startswith(("I", "F")):
         grey, seen = _deep_grey(picture, tags)
@@ -43,6 +152,8 @@ def to_rgb(picture: Image.Image, tags: Mapping[int, Any], *, alpha: bool = False
             image = _tint(_unit(picture.convert("L")), profile)
         else:
             image = _unit(_to_srgb(picture, profile))
+    if colors is not None:
+        _convert(image, colors)
     if seen is None or (seen == 1).all():
         return image
     return np.dstack([image, seen]) if alpha else flattened(image, seen)

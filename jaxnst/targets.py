@@ -20,7 +20,7 @@ import jax.numpy as jnp
 
 from jaxnst._digests import digest_of
 from jaxnst._types import Features, Image
-from jaxnst.image import fill_hidden, resize
+from jaxnst.image import fill_hidden, resample
 from jaxnst.masks import Mask, layer_sizes, position_weights, sized
 from jaxnst.networks.registry import Params
 from jaxnst.objective import (
@@ -118,7 +118,7 @@ class StyleStore:
         if found is not None:
             return found.result()
         try:
-            image = jnp.asarray(resize(style.image, size))
+            image = jnp.asarray(resample(style.image, size))
             weights = style_weights(objective, style, size)
             made = jax.device_get(summaries_of(objective, params, image, weights))
         except BaseException as error:

@@ -51,10 +51,14 @@ def test_pictures_are_found_in_all_folders_and_in_order(tmp_path):
     save_image(tmp_path / "small.png", helpers.picture(15, 48))
     found = find_pictures(tmp_path, side=32)
     assert found.names == ("b.png", "a/C.PNG", "a/z.jpg")
+    assert found.others == (".txt",)
     assert found.small == 1 and len(found.broken) == 1 and "broken.jpg" in found.broken[0]
     assert found.path(2) == str(tmp_path / "a" / "z.jpg")
     without = (tmp_path / "a" / ".." / "b.png", tmp_path / "none.png")
     assert find_pictures(tmp_path, side=32, without=without).names == ("a/C.PNG", "a/z.jpg")
+    without = (tmp_path / "a", tmp_path / "notes.txt")
+    found = find_pictures(tmp_path, side=32, without=without)
+    assert found.names == ("b.png",) and found.others == ()
 
 
 def test_another_file_is_another_digest(folder, pictures):

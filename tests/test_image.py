@@ -13,7 +13,7 @@ from PIL import Image, JpegImagePlugin
 from jaxnst import image as jim
 
 LOSSLESS = [".png", ".tif", ".tiff", ".bmp"]
-LOSSY = [".jpg", ".jpeg", ".webp"]
+LOSSY = [".jpg", ".jpeg", ".jpe", ".jfif", ".webp"]
 
 
 # Round trips
@@ -265,11 +265,18 @@ def test_resize_to_the_same_size_is_a_copy():
     assert not np.shares_memory(found, image)
 
 
-def test_resize_antialiases_and_may_overshoot():
+def test_resize_antialiases():
     board = (np.indices((64, 64)).sum(axis=0) % 2)[..., None].astype(np.float32)
     np.testing.assert_allclose(jim.resize(board, (8, 8)), 0.5, atol=0.01)
+
+
+def test_resizing_clips_what_overshoots_in_a_picture_and_nothing_else():
     step = np.repeat(np.arange(8) > 3, 8)[None, :, None].astype(np.float32)
-    assert jim.resize(step, (1, 200)).max() > 1.01
+    free = jim.resample(step, (1, 200))
+    assert free.max() > 1.01 and free.min() < -0.01
+    np.testing.assert_array_equal(jim.resize(step, (1, 200)), free.clip(0, 1))
+    for values in (2 * step, step - 1, 255 * step):  # in another range
+        np.testing.assert_array_equal(jim.resize(values, (1, 200)), jim.resample(values, (1, 200)))
 
 
 sides = st.integers(1, 40)
@@ -289,6 +296,7 @@ def test_resize_keeps_constants(height, width, new_height, new_width, value):
         ((4, 4), (2, 2), "expected .height, width, channels"),
         ((0, 4, 3), (2, 2), r"shape \(0, 4, 3\)"),
         ((4, 4, 3), (0, 2), "at least 1 pixel"),
+        ((3, 40, 50), (2, 2), r"shape \(3, 40, 50\), expected .*: move its channels to the end"),
     ],
 )
 def test_resize_refuses(shape, size, says):

@@ -1,5 +1,7 @@
 """Transparency: kept where it is asked for, written where it can be, resized with its colour."""
 
+import struct
+
 import numpy as np
 import pytest
 from image_helpers import EXACT, encoded, levels, tiff
@@ -91,6 +93,28 @@ def test_premultiplied_colour_is_made_straight(load):
     data = tiff(1, 1, bytes([50, 25, 0, 128]), bits=(8,) * 4, photometric=2, extra={338: [1]})
     found = load(data)
     np.testing.assert_allclose(found[0, 0] * 255, [100, 50, 0, 128], atol=1)
+
+
+def bmp_of_32_bits(alphas):
+    """A bitmap with a mask for alpha, whose pixels are all 10, 20, 30."""
+    masks = struct.pack("<4I", 0xFF0000, 0xFF00, 0xFF, 0xFF000000)
+    head = struct.pack("<IiiHHIIiiII", 56, len(alphas), 1, 1, 32, 3, 0, 2835, 2835, 0, 0)
+    pixels = b"".join(bytes([30, 20, 10, alpha]) for alpha in alphas)
+    start = 14 + 56
+    return b"BM" + struct.pack("<IHHI", start + len(pixels), 0, 0, start) + head + masks + pixels
+
+
+def test_a_bitmap_whose_alpha_is_0_everywhere_is_opaque(load):
+    found = load(bmp_of_32_bits([0, 0, 0]))
+    np.testing.assert_allclose(found[0] * 255, [[10, 20, 30]] * 3, atol=1e-4)
+    found = load(bmp_of_32_bits([0, 51, 255]))
+    np.testing.assert_allclose(found[0, :, 3], [0, 0.2, 1], atol=EXACT)
+
+
+@pytest.mark.parametrize("kind", ["PNG", "TIFF", "WEBP"])
+def test_in_other_formats_what_is_transparent_everywhere_is_so(load, kind):
+    found = load(Image.new("RGBA", (3, 2), (10, 20, 30, 0)), kind)
+    np.testing.assert_array_equal(found[..., 3], 0)
 
 
 @pytest.mark.parametrize(("mode", "colour"), [("RGB", "red"), ("RGBA", "red"), ("LA", (9, 255))])

@@ -75,12 +75,56 @@ def test_length_limit(monkeypatch):
 )
 def test_cut_short_is_an_error_wherever_the_cut_is(kind, options):
     data = encoded(Image.fromarray(levels()), kind, **options)
-    # PNG may lack the mark of its end and the checksum before: the pixels are all there.
-    last = len(data) - (21 if kind == "PNG" else 1)
+    # PNG may lack the mark of its end and the checksum before, JPEG the mark of its end: the
+    # pixels are all there.
+    last = len(data) - {"PNG": 21, "JPEG": 3}.get(kind, 1)
     for length in {1, 2, 20, 100, len(data) // 2, len(data) - 100, last - 1, last}:
         with pytest.raises(ValueError, match=r"cut short or damaged|holds no") as caught:
             load(data[:length])
         assert "\n" not in str(caught.value)
+
+
+JPEGS = [{}, {"progressive": True}, {"restart_marker_blocks": 2}]
+
+
+@pytest.mark.parametrize("options", JPEGS)
+@pytest.mark.parametrize("lacking", [1, 2])
+@pytest.mark.parametrize("orientation", [1, 6])
+def test_a_jpeg_that_lacks_its_end_alone_is_read_with_a_notice(
+    tmp_path, options, lacking, orientation
+):
+    exif = Image.Exif()
+    exif[274] = orientation
+    path = tmp_path / "x.jpg"
+    data = encoded(Image.fromarray(levels(48, 64)), "JPEG", exif=exif, **options)
+    path.write_bytes(data[:-lacking])
+    says = r"x\.jpg lacks the last two bytes of a JPEG file, and is read all the same"
+    with pytest.warns(UserWarning, match=says) as caught:
+        image = jim.load_image(path)
+    assert len(caught) == 1
+    np.testing.assert_array_equal(image, load(data))
+
+
+@pytest.mark.parametrize("options", [o for o in JPEGS if "progressive" not in o])
+@pytest.mark.parametrize("which", ["noise", "smooth", "black", "white"])
+def test_a_jpeg_that_lacks_more_is_an_error_or_the_same_picture(options, which):
+    shape = (40, 60, 3)
+    pictures = {"smooth": smooth(), "black": np.zeros(shape), "white": np.ones(shape)}
+    values = levels(40, 60) if which == "noise" else np.uint8(pictures[which] * 255)
+    data = encoded(Image.fromarray(values), "JPEG", **options)
+    whole, read = load(data), 0
+    lengths = range(len(data) // 2, len(data) - 2, 3)
+    for length in lengths:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            try:
+                found = load(data[:length])
+            except ValueError as error:
+                assert "damaged" in str(error) or "holds no" in str(error)
+                continue
+        read += 1
+        np.testing.assert_array_equal(found, whole)
+    assert read <= len(lengths) // 4
 
 
 BAD = {
@@ -168,6 +212,7 @@ def damaged(draw):
     return bytes(data[: draw(st.integers(1, len(data)))])
 
 
+@pytest.mark.filterwarnings("ignore:.*any.jpg :UserWarning")
 @given(st.binary(max_size=200) | damaged())
 @settings(max_examples=300, deadline=None)
 def test_any_bytes_are_a_picture_or_a_one_line_error(tmp_path_factory, data):
@@ -193,7 +238,11 @@ def test_any_bytes_are_a_picture_or_a_one_line_error(tmp_path_factory, data):
     [
         ("x.pgn", ValueError, r"x\.pgn has the ending \.pgn, expected one of .*: try \.png"),
         ("x.jpgg", ValueError, r"try \.jpg"),
-        ("x", ValueError, r"expected one of \.jpg, \.jpeg, \.png, \.webp, \.tif, \.tiff, \.bmp"),
+        (
+            "x",
+            ValueError,
+            r"one of \.jpg, \.jpeg, \.jpe, \.jfif, \.png, \.webp, \.tif, \.tiff, \.bmp",
+        ),
         ("no/x.png", FileNotFoundError, "does not exist: make it"),
         ("folder.png", IsADirectoryError, "is a folder"),
     ],

@@ -19,7 +19,14 @@ from jaxnst.cli.ledger import Ledger
 from jaxnst.cli.locking import alone_in
 from jaxnst.cli.messages import Messages, hush_xla
 from jaxnst.cli.outputs import refuse_meeting, same_file
-from jaxnst.cli.rows import Row, is_several, name_after, pictures, refuse_one_name
+from jaxnst.cli.rows import (
+    Row,
+    is_several,
+    name_after,
+    pictures,
+    refuse_one_name,
+    tell_of_passed_over,
+)
 from jaxnst.cli.saving import check_format, save_options
 from jaxnst.cli.stopping import GOES_ON, Stopped, leaving_when_stopped, stoppable
 from jaxnst.cli.values import whole
@@ -100,6 +107,7 @@ def _run(flags: argparse.Namespace, prog: str) -> int:
     if _is_file(flags.output, sources):
         row = Row(sources[0], (_model(flags),), flags.output)
         check_row(row, flags)
+        tell_of_passed_over(flags.inputs, messages, endings=KNOWN)
         with leaving_when_stopped(messages):
             return _work([row], None, flags, messages)
     # Or the same command would go on with its own results.
@@ -108,6 +116,7 @@ def _run(flags: argparse.Namespace, prog: str) -> int:
         if any(same_file(folder, flags.output) for folder in folders):
             raise UsageError(f"-o {name_of(flags.output)} is a folder of inputs: name another")
     rows = _rows(sources, flags)
+    tell_of_passed_over(flags.inputs, messages, endings=KNOWN)
     os.makedirs(flags.output, exist_ok=True)
     with leaving_when_stopped(messages, GOES_ON), alone_in(flags.output, (1, 1)):
         return _work(rows, Ledger(flags.output), flags, messages)

@@ -24,6 +24,7 @@ from jaxnst.cli.rows import Row
 from jaxnst.cli.saving import save_options, save_picture
 from jaxnst.image import (
     ENDINGS,
+    NoPictureError,
     check_side,
     fill_hidden,
     fit,
@@ -162,12 +163,15 @@ class Work:
 
     def load(self, row: Row) -> Pixels:
         """Read a picture, not larger than wanted."""
-        if Path(row.content).exists() and Path(row.content).suffix.lower() not in ENDINGS:
+        try:
+            picture = load_image(row.content, alpha=True)
+        except NoPictureError as error:
+            if Path(row.content).suffix.lower() in ENDINGS:
+                raise
             raise ValueError(
                 f"{name_of(row.content)} is neither a picture nor a film by its ending, expected "
                 f"one of {', '.join((*ENDINGS, *film.ENDINGS))}"
-            )
-        picture = load_image(row.content, alpha=True)
+            ) from error
         longest = max(picture.shape[:2])
         if self.flags.size is not None and self.flags.size < longest:
             reduce = resize_rgba if picture.shape[2] == 4 else resize

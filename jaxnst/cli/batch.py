@@ -17,7 +17,7 @@ from jaxnst.cli.ledger import Ledger, digest_of_file
 from jaxnst.cli.locking import alone_in
 from jaxnst.cli.messages import Messages, hush_xla
 from jaxnst.cli.parser import parse
-from jaxnst.cli.rows import Row, product, read_manifest
+from jaxnst.cli.rows import Row, product, read_manifest, tell_of_passed_over
 from jaxnst.cli.saving import QUALITY, check_format, save_options
 from jaxnst.cli.stopping import GOES_ON, Stopped, leaving_when_stopped, stoppable
 from jaxnst.cli.values import whole
@@ -113,6 +113,7 @@ def _run(flags: argparse.Namespace, rest: list[str], prog: str) -> int:
         if task.flags.seed_given and task.recipe.init not in RANDOM_STARTS:
             tell_of_seed(task.flags, task.recipe, messages)
             break  # once is enough
+    tell_of_passed_over(filter(None, [flags.contents, flags.styles]), messages)
     os.makedirs(flags.out, exist_ok=True)
     with (
         leaving_when_stopped(messages, GOES_ON),

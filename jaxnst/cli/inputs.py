@@ -4,9 +4,11 @@ import argparse
 import difflib
 import os
 import posixpath
+import warnings
 from dataclasses import dataclass, field, replace
 from urllib.parse import urlsplit
 
+from jaxnst._files import name_of
 from jaxnst.cli.errors import UsageError
 from jaxnst.cli.fetching import STREAM, as_files, blaming, check_sources, is_address, shown
 from jaxnst.cli.flags import SIZE, check_styles, tell_of_seed, tell_of_styles
@@ -14,7 +16,7 @@ from jaxnst.cli.messages import Messages, shape
 from jaxnst.cli.outputs import check_outputs
 from jaxnst.cli.saving import result_name
 from jaxnst.config import STARTS, Recipe
-from jaxnst.image import check_side, holds_alpha, load_image, same_shape
+from jaxnst.image import check_side, holds_alpha, load_with_notices, same_shape
 from jaxnst.record import Source, source_of
 from jaxnst.schedule import Schedule, make_schedule
 from jaxnst.srgb import Pixels
@@ -101,9 +103,8 @@ def read_pictures(flags: argparse.Namespace, recipe: Recipe) -> Pictures:
     with as_files(sources_of(flags, recipe), allow_local=flags.allow_local) as files:
 
         def read(role: str, source: str, *, least: int = 16, alpha: bool = False) -> Pixels:
-            with blaming(source, path := files[source]):
-                picture = load_image(path, alpha=alpha)
-                check_side(picture, path, least=least)
+            picture = load_input(source, path := files[source], least=least, alpha=alpha)
+            with blaming(source, path):
                 sources.append(source_of(role, path, name=_file_name(source)))
             return picture
 
@@ -117,6 +118,27 @@ def read_pictures(flags: argparse.Namespace, recipe: Recipe) -> Pictures:
             ],
         )
     return replace(pictures, sources=tuple(sources))
+
+
+def load_input(source: str, path: str, *, least: int = 16, alpha: bool = True) -> Pixels:
+    """Load a picture; complaints and warnings name the input of which its file was made.
+
+    Args:
+      source: The input.
+      path: Its file.
+      least: Pixels that the shorter side must have.
+      alpha: Whether transparency is kept.
+
+    Raises:
+      OSError: As :func:`jaxnst.load_image`.
+      ValueError: As :func:`jaxnst.load_image`, or it is too small.
+    """
+    with blaming(source, path):
+        picture, notices = load_with_notices(path, alpha=alpha)
+        check_side(picture, path, least=least)
+    for notice in notices:
+        warnings.warn(notice.replace(name_of(path), shown(source)), stacklevel=2)
+    return picture
 
 
 def _file_name(source: str) -> str:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, get_args
 
 from jaxnst._files import name_of
 from jaxnst.cli.errors import FAILED, UsageError, blaming_flags, complain, explain, guarded
-from jaxnst.cli.fetching import STREAM, as_files, blaming, check_sources, is_address, shown
+from jaxnst.cli.fetching import STREAM, as_files, check_sources, is_address, shown
 from jaxnst.cli.flags import (
     SIZE,
     Parser,
@@ -25,17 +25,25 @@ from jaxnst.cli.flags import (
     style_mix_of,
     tell_of_styles,
 )
+from jaxnst.cli.inputs import load_input
 from jaxnst.cli.ledger import Ledger, digest_of_file, inputs
 from jaxnst.cli.locking import alone_in
 from jaxnst.cli.messages import Messages, hush_xla, length, print_path, shape
 from jaxnst.cli.outputs import OTHER, refuse_meeting, same_file, tell_of_replacing
-from jaxnst.cli.rows import Row, is_several, name_after, pictures, refuse_one_name
+from jaxnst.cli.rows import (
+    Row,
+    is_several,
+    name_after,
+    pictures,
+    refuse_one_name,
+    tell_of_passed_over,
+)
 from jaxnst.cli.saving import check_format, save_options, save_picture
 from jaxnst.cli.stopping import GOES_ON, leaving_when_stopped, stoppable
 from jaxnst.cli.values import number, wholes
 from jaxnst.config import SHIPPED
 from jaxnst.feedforward.settings import Instant, Transform
-from jaxnst.image import check_output, check_side, fit, load_image
+from jaxnst.image import check_output, fit
 from jaxnst.srgb import Pixels
 
 if TYPE_CHECKING:
@@ -135,6 +143,7 @@ def _run(flags: argparse.Namespace, prog: str) -> int:
     if not in_folder:
         with leaving_when_stopped(messages), messages.warnings_as_notices():
             return stoppable(lambda: _paint_one(flags, rows[0], messages))
+    tell_of_passed_over([flags.content], messages)
     os.makedirs(flags.output, exist_ok=True)
     with (
         leaving_when_stopped(messages, GOES_ON),
@@ -223,11 +232,7 @@ def _settings(flags: argparse.Namespace, files: dict[str, str]) -> str:
 
 
 def _read(files: dict[str, str], source: str, *, least: int = 16) -> Pixels:
-    path = files.get(source, source)
-    with blaming(source, path):
-        picture = load_image(path, alpha=True)
-        check_side(picture, path, least=least)
-    return picture
+    return load_input(source, files.get(source, source), least=least)
 
 
 def _painter(

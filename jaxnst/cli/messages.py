@@ -138,10 +138,13 @@ class Messages:
 
     @contextmanager
     def warnings_as_notices(self) -> Iterator[None]:
-        """Show warnings of Python libraries as notices, in one line each."""
+        """Show warnings as notices, in one line each, and each once."""
+        shown: set[str] = set()
 
         def show(message: Warning | str, *_: Any, **__: Any) -> None:
-            self.notice(str(message))
+            if str(message) not in shown:
+                shown.add(str(message))
+                self.notice(str(message))
 
         with warnings.catch_warnings():
             warnings.showwarning = show

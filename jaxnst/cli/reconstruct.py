@@ -108,10 +108,11 @@ def _reconstruct(flags: argparse.Namespace, prog: str) -> int:
     for _, path in named:
         check_output(path)
     refuse_meeting(named, [flags.picture])
-    picture = load_image(flags.picture)
+    messages = Messages(f"{prog} {flags.action}", quiet=flags.quiet)
+    with messages.warnings_as_notices():
+        picture = load_image(flags.picture)
     check_side(picture, flags.picture)
     hush_xla(debug=flags.debug)
-    messages = Messages(f"{prog} {flags.action}", quiet=flags.quiet)
     tell_of_replacing(flags.output, flags, messages)
     saved = "nothing is" if flags.together else "what was finished is"
     with messages.warnings_as_notices(), leaving_when_stopped(messages, f", {saved} saved"):

@@ -15,10 +15,15 @@ from typing import Any, NamedTuple
 
 from jaxnst._files import name_of
 from jaxnst.cli.errors import UsageError
+from jaxnst.cli.messages import Messages
 from jaxnst.cli.sweep import SWEPT
 from jaxnst.image import ENDINGS
 
 MAX_BYTES = 2**28
+
+MOST_ENDINGS = 5
+"""Endings of files passed over that a notice lists."""
+
 FLAGS = tuple(flag.removeprefix("--") for flag in SWEPT)
 
 
@@ -64,23 +69,20 @@ def product(contents: str, styles: str, out: str, ending: str) -> list[Row]:
 def pictures(
     flag: str, where: str, *, endings: Collection[str] = ENDINGS, what: str = "picture"
 ) -> list[str]:
-    """List the pictures of a folder or of a pattern, by name.
+    """List the pictures of a folder or of a pattern, by name; a file is taken for a picture.
 
     Args:
       flag: That names it, for the message.
       where: A folder, a pattern with ``*``, or a file.
-      endings: Of the files that are taken, in lower case.
+      endings: Of the files that are taken from folders, in lower case.
       what: They are, for the message.
 
     Raises:
       UsageError: If there is none.
     """
-    if os.path.isdir(where):
-        # What is hidden is nobody's photograph: macOS puts ._a.jpg beside a.jpg.
-        found = [os.path.join(where, n) for n in os.listdir(where) if not n.startswith(".")]
-    else:
-        found = [where] if os.path.exists(where) else glob.glob(where, recursive=True)
-    found = sorted(p for p in found if Path(p).suffix.lower() in endings and not os.path.isdir(p))
+    found = _files(where)
+    if is_several(where):
+        found = [path for path in found if Path(path).suffix.lower() in endings]
     if not found:
         raise UsageError(
             f"{flag}: there is no {what} in {name_of(where)}, expected a folder, a file or a "
@@ -91,8 +93,70 @@ def pictures(
 
 def is_several(where: str) -> bool:
     """Tell what :func:`pictures` lists, a folder or a pattern, from a single file."""
-    pattern = not os.path.exists(where) and any(character in where for character in "*?[")
+    pattern = not os.path.exists(where) and glob.has_magic(_folder_and_pattern(where)[1])
     return pattern or os.path.isdir(where)
+
+
+def _files(where: str) -> list[str]:
+    """List the files of a folder or of a pattern, by name; a file is listed by itself."""
+    if os.path.isdir(where):
+        # Hidden files are not photographs: macOS puts ._a.jpg beside a.jpg.
+        found = [os.path.join(where, n) for n in os.listdir(where) if not n.startswith(".")]
+    elif os.path.exists(where):
+        found = [where]
+    else:
+        folder, pattern = _folder_and_pattern(where)
+        names = glob.glob(pattern, root_dir=folder or None, recursive=True)
+        found = [os.path.join(folder, name) for name in names]
+    return sorted(path for path in found if not os.path.isdir(path))
+
+
+def _folder_and_pattern(where: str) -> tuple[str, str]:
+    """Split a path at the deepest folder that exists by its name, which may have brackets.
+
+    Example:
+      >>> _folder_and_pattern("no/such [folder]/*.png")
+      ('', 'no/such [folder]/*.png')
+    """
+    folder, pattern = os.path.split(where)
+    while folder and not os.path.isdir(folder):
+        folder, last = os.path.split(folder)
+        pattern = os.path.join(last, pattern)
+    return folder, pattern
+
+
+def tell_of_passed_over(
+    places: Iterable[str], messages: Messages, *, endings: Collection[str] = ENDINGS
+) -> None:
+    """Give notice of files in folders or of patterns that are not taken, by their endings.
+
+    Args:
+      places: Each a folder, a pattern or a file.
+      messages: Where to.
+      endings: Of the files that are taken, in lower case.
+    """
+    found = {path for where in places if is_several(where) for path in _files(where)}
+    others = [ending for path in found if (ending := Path(path).suffix.lower()) not in endings]
+    if others:
+        messages.notice(passed_over(others))
+
+
+def passed_over(endings: Collection[str]) -> str:
+    """Say how many files are passed over.
+
+    Args:
+      endings: One for each of them.
+
+    Example:
+      >>> passed_over([".gif", ".txt", ".gif"])
+      'passed over: 3 files of kinds that are not read (.gif, .txt)'
+    """
+    listed = [ending or "none" for ending in sorted(set(endings))]
+    listed[MOST_ENDINGS:] = ["..."] if len(listed) > MOST_ENDINGS else []
+    files = "1 file of a kind that is not read"
+    if len(endings) > 1:
+        files = f"{len(endings)} files of kinds that are not read"
+    return f"passed over: {files} ({', '.join(listed)})"
 
 
 def name_after(paths: Iterable[str], ending: str) -> str:

@@ -135,8 +135,8 @@ def _run(sweep: Sweep, prog: str) -> int:
     messages = Messages(prog, quiet=flags.quiet)
     tell_of_flags(flags, recipe, messages)
     tell_of_replacing(flags.output, flags, messages)
-    pictures = read_pictures(flags, recipe)
     with messages.warnings_as_notices():
+        pictures = read_pictures(flags, recipe)
         tell_of_sizes(flags, recipe, pictures, messages)
 
         hush_xla(debug=flags.debug)

@@ -31,6 +31,7 @@ from jaxnst.cli.parser import (
     first_parser,
     given_options,
 )
+from jaxnst.cli.rows import passed_over
 from jaxnst.cli.values import number, whole, wholes
 from jaxnst.config import Recipe
 from jaxnst.feedforward.settings import GRID_WEIGHT, Optimizer, Training
@@ -157,6 +158,8 @@ def _pictures(
             f"left out: {found.small} of {found.small + len(found)} pictures, of which the shorter "
             f"side is less than half of the crops' {flags.crop} pixels"
         )
+    if found.others:
+        messages.notice(passed_over(found.others))
     if len(found) == 1:
         messages.notice("there is one picture only: the network learns to paint that one")
     # Whatever is on the sheet: how a training is watched changes nothing of what is learned.

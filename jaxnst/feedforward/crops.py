@@ -12,7 +12,7 @@ import os
 import signal
 import threading
 from collections.abc import Collection, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from hashlib import sha256
 from typing import Any, NamedTuple
 
@@ -20,7 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from jaxnst._files import AnyPath, name_of
-from jaxnst.image import ENDINGS, image_size, load_image, resize
+from jaxnst.image import ENDINGS, image_size, load_with_notices, resize
 from jaxnst.srgb import Pixels
 
 AHEAD = 4
@@ -50,6 +50,7 @@ class Pictures:
       sizes: Of their files, bytes.
       broken: What is wrong with files that are no pictures, a line each; they are left out.
       small: How many others were left out because they are too small.
+      others: Endings of files that were passed over, of kinds that are not read, one for each.
     """
 
     folder: str
@@ -57,6 +58,7 @@ class Pictures:
     sizes: tuple[int, ...] = field(repr=False)
     broken: tuple[str, ...] = ()
     small: int = 0
+    others: tuple[str, ...] = field(default=(), repr=False)
 
     def __len__(self) -> int:
         return len(self.names)
@@ -83,7 +85,7 @@ class Pictures:
         """Return some of them, by their numbers."""
         names = tuple(name for i, name in enumerate(self.names) if i in chosen)
         sizes = tuple(size for i, size in enumerate(self.sizes) if i in chosen)
-        return Pictures(self.folder, names, sizes, self.broken, self.small)
+        return replace(self, names=names, sizes=sizes)
 
 
 def find_pictures(folder: AnyPath, *, side: int, without: Collection[AnyPath] = ()) -> Pictures:
@@ -95,7 +97,7 @@ def find_pictures(folder: AnyPath, *, side: int, without: Collection[AnyPath] = 
     Args:
       folder: Where they are. Hidden files and folders are passed over.
       side: Of the crops, pixels: the shorter side of a picture must have half as many.
-      without: Files that are passed over too, such as pictures that a training itself writes.
+      without: Files and folders that are passed over too, such as those that a training writes.
 
     Raises:
       FileNotFoundError: There is no such folder.
@@ -108,9 +110,10 @@ def find_pictures(folder: AnyPath, *, side: int, without: Collection[AnyPath] = 
     if not os.path.isdir(root):
         raise NotADirectoryError(f"{name} is a file, expected a folder of pictures")
     names, sizes, broken, small = list[str](), list[int](), list[str](), 0
-    others = {os.path.realpath(path) for path in without}
-    for path in _files_in(root):
-        if os.path.realpath(path) in others:
+    others = list[str]()
+    for path in _files_in(root, {os.path.realpath(path) for path in without}):
+        if (ending := os.path.splitext(path)[1].lower()) not in ENDINGS:
+            others.append(ending)
             continue
         try:
             large = min(image_size(path)) >= LEAST * side
@@ -124,7 +127,7 @@ def find_pictures(folder: AnyPath, *, side: int, without: Collection[AnyPath] = 
             small += 1
     if not names:
         raise ValueError(_none(name, len(broken), small, side))
-    return Pictures(root, tuple(names), tuple(sizes), tuple(broken), small)
+    return Pictures(root, tuple(names), tuple(sizes), tuple(broken), small, tuple(others))
 
 
 def _none(name: str, broken: int, small: int, side: int) -> str:
@@ -140,13 +143,18 @@ def _none(name: str, broken: int, small: int, side: int) -> str:
     )
 
 
-def _files_in(root: str) -> Iterator[str]:
-    """Go through a folder's files that are pictures by name, in the same order everywhere."""
+def _files_in(root: str, without: Collection[str]) -> Iterator[str]:
+    """Go through the files of a folder and of those in it, in the same order everywhere.
+
+    Args:
+      root: The folder.
+      without: Real paths of files and folders that are passed over, as hidden ones are.
+    """
     for folder, inner, files in os.walk(root):
-        inner[:] = sorted(name for name in inner if not name.startswith("."))
-        for name in sorted(files):
-            if os.path.splitext(name)[1].lower() in ENDINGS and not name.startswith("."):
-                yield os.path.join(folder, name)
+        for names in (inner, files):
+            paths = {name: os.path.realpath(os.path.join(folder, name)) for name in names}
+            names[:] = sorted(n for n in names if n[0] != "." and paths[n] not in without)
+        yield from (os.path.join(folder, name) for name in files)
 
 
 class Batch(NamedTuple):
@@ -197,7 +205,8 @@ class _Cut:
         """Decode the picture, or else the next that can be, and cut."""
         for tried in range(min(TRIES, len(self.pictures))):
             try:
-                picture = load_image(self.pictures.path((index + tried) % len(self.pictures)))
+                path = self.pictures.path((index + tried) % len(self.pictures))
+                picture = load_with_notices(path).image
             except (OSError, ValueError) as error:
                 trouble = error
                 continue

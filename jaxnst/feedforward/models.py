@@ -18,7 +18,7 @@ import numpy as np
 import numpy.typing as npt
 from jaxtyping import Array, Float
 
-from jaxnst._checks import floating, unit_range
+from jaxnst._checks import channels_last, clipped, floating
 from jaxnst._files import name_of
 from jaxnst.feedforward.transformer import TransformationNetwork
 from jaxnst.weights import bundled_styles, check_parameters, read_parameters, write_parameters
@@ -160,17 +160,15 @@ def apply_model(
 
     Raises:
       TypeError: If it holds integers.
-      ValueError: If it has another shape, is too small, or holds values that are not finite.
+      ValueError: If it has another shape, is too small, or holds values outside [0, 1] by more
+        than 0.05 (less is clipped) or not finite.
     """
     given = np.asarray(image)
     floating("image", given.dtype)
-    if given.ndim not in (3, 4) or given.shape[-1] != 3 or 0 in given.shape:
-        raise ValueError(
-            f"image has shape {given.shape}, expected (height, width, 3), or (batch, height, "
-            "width, 3)"
-        )
-    unit_range("image", float(given.min()), float(given.max()))
-    return painted(model.module, model.params, jnp.asarray(given, jnp.float32))
+    fits = given.ndim in (3, 4) and given.shape[-1] == 3 and 0 not in given.shape
+    expected = "(height, width, 3), or (batch, height, width, 3)"
+    channels_last("image", given.shape, expected, fits=fits)
+    return painted(model.module, model.params, jnp.asarray(clipped("image", given)))
 
 
 def paint_frames(model: Model, frames: npt.NDArray[np.uint8]) -> jax.Array:

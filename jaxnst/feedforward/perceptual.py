@@ -21,7 +21,7 @@ from jaxtyping import Array, Float
 from jaxnst._checks import not_negative
 from jaxnst._types import Image, Scalar
 from jaxnst.config import Recipe
-from jaxnst.image import fit, resize
+from jaxnst.image import fit, resample
 from jaxnst.networks.registry import LossNetwork, Params
 from jaxnst.networks.rescale import rescale, unit_means
 from jaxnst.objective import (
@@ -153,7 +153,7 @@ def make_loss(
     objective = make_objective(recipe, network)
     size = fit(style.shape[:2], min(style_size, max(style.shape[:2])))
     painting = StyleImage(style)
-    image = jnp.asarray(resize(painting.image, size))
+    image = jnp.asarray(resample(painting.image, size))
     params = _tuned(objective.network, recipe, image)
     weights = style_weights(objective, painting, size)
     summaries = summaries_of(objective, params, image, weights)

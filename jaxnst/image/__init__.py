@@ -8,8 +8,16 @@ transparency is asked for, ``(H, W, 4)`` with straight (not premultiplied) colou
 from jaxnst.image.deep import check_deep
 from jaxnst.image.formats import ENDINGS, holds_16_bits, holds_alpha, holds_quality, holds_record
 from jaxnst.image.notes import read_record
-from jaxnst.image.reading import MAX_BYTES, MAX_PIXELS, check_side, image_size, load_image
-from jaxnst.image.resizing import Box, fill_hidden, fit, resize, resize_rgba, same_shape
+from jaxnst.image.reading import (
+    MAX_BYTES,
+    MAX_PIXELS,
+    NoPictureError,
+    check_side,
+    image_size,
+    load_image,
+    load_with_notices,
+)
+from jaxnst.image.resizing import Box, fill_hidden, fit, resample, resize, resize_rgba, same_shape
 from jaxnst.image.writing import DPI, check_output, save_image
 
 __all__ = [
@@ -18,6 +26,7 @@ __all__ = [
     "MAX_BYTES",
     "MAX_PIXELS",
     "Box",
+    "NoPictureError",
     "check_deep",
     "check_output",
     "check_side",
@@ -29,7 +38,9 @@ __all__ = [
     "holds_record",
     "image_size",
     "load_image",
+    "load_with_notices",
     "read_record",
+    "resample",
     "resize",
     "resize_rgba",
     "same_shape",

@@ -5,6 +5,8 @@ from jaxnst._files import AnyPath, ending_of
 ENDINGS = {
     ".jpg": "JPEG",
     ".jpeg": "JPEG",
+    ".jpe": "JPEG",
+    ".jfif": "JPEG",
     ".png": "PNG",
     ".webp": "WEBP",
     ".tif": "TIFF",

@@ -11,12 +11,10 @@ from PIL import ExifTags, Image
 from PIL.PngImagePlugin import PngInfo
 
 from jaxnst._files import AnyPath, name_of
+from jaxnst.image.png import KEYWORD
 from jaxnst.image.reading import opened
 from jaxnst.record import MARK, Record, parse_record
 from jaxnst.srgb import srgb_profile
-
-KEYWORD = "jaxnst"
-"""Of the text in PNG."""
 
 _ASCII = b"ASCII\0\0\0"
 _DESCRIPTION = ExifTags.Base.ImageDescription
@@ -64,7 +62,7 @@ def read_record(path: AnyPath) -> Record | None:
       OSError: As :func:`load_image`.
       ValueError: As :func:`load_image`, or the record is damaged or of another version.
     """
-    with opened(path) as picture:
+    with opened(path, record=True) as (_, picture):
         text = _text(picture)
     try:
         return None if text is None else parse_record(text)

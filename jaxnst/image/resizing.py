@@ -6,6 +6,7 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
+from jaxnst._checks import channels_last
 from jaxnst.srgb import Pixels
 
 Box = tuple[float, float, float, float]
@@ -19,9 +20,33 @@ LEAST_ALPHA = 1e-3
 
 
 def resize(image: npt.ArrayLike, size: tuple[int, int], *, box: Box | None = None) -> Pixels:
-    """Resample bicubically (a = -0.5), with the kernel widened when shrinking (antialiased).
+    """Resample a picture bicubically (a = -0.5), antialiased when it shrinks.
 
-    Values are not clipped: beside strong edges they may overshoot the range of the input.
+    A picture in [0, 1] stays in it: what overshoots beside strong edges is clipped. Values of any
+    other range are not clipped.
+
+    Args:
+      image: ``(H, W, C)``.
+      size: ``(height, width)`` of the result, pixels.
+      box: What of the image to take: ``(top, left, bottom, right)``, pixels and parts of pixels;
+        beyond its borders the image is mirrored. None: all of it.
+
+    Returns:
+      float32 ``(height, width, C)``; a copy of the same values if nothing is to be done.
+
+    Raises:
+      ValueError: The image has another number of axes or no pixels, or has its channels first, a
+        side is less than 1, or the box is empty.
+    """
+    values = np.asarray(image, np.float32)
+    resampled = resample(values, size, box=box)
+    if values.min() >= 0 and values.max() <= 1:
+        np.clip(resampled, 0, 1, out=resampled)
+    return resampled
+
+
+def resample(image: npt.ArrayLike, size: tuple[int, int], *, box: Box | None = None) -> Pixels:
+    """Resample as :func:`resize` does, but clip nothing, with the kernel widened when shrinking.
 
     Args:
       image: ``(H, W, C)``, any range.
@@ -37,8 +62,9 @@ def resize(image: npt.ArrayLike, size: tuple[int, int], *, box: Box | None = Non
         the box is empty.
     """
     values = np.asarray(image, np.float32)
-    if values.ndim != 3 or 0 in values.shape:
-        raise ValueError(f"image has shape {values.shape}, expected (height, width, channels)")
+    fits = values.ndim == 3 and 0 not in values.shape
+    fits = fits and not (values.shape[0] == 3 and values.shape[2] > 4)
+    channels_last("image", values.shape, "(height, width, channels)", fits=fits)
     height, width = size
     if min(height, width) < 1:
         raise ValueError(f"size is {height} x {width}, expected at least 1 pixel per side")
@@ -60,7 +86,7 @@ def resize(image: npt.ArrayLike, size: tuple[int, int], *, box: Box | None = Non
 def resize_rgba(image: npt.ArrayLike, size: tuple[int, int], *, box: Box | None = None) -> Pixels:
     """Resample a picture with transparency: colour as much as it is seen.
 
-    Colour is weighted by its alpha, as in :func:`resize` otherwise, and made straight again, so
+    Color is weighted by its alpha, and made straight again, so
     that what is hidden does not bleed into what is seen. Where nothing is left to be seen, colour
     is resampled plainly.
 
@@ -75,12 +101,10 @@ def resize_rgba(image: npt.ArrayLike, size: tuple[int, int], *, box: Box | None 
     Raises:
       ValueError: As :func:`resize`, or the image has another number of channels.
     """
-    values = np.asarray(image, np.float32)
-    if values.ndim != 3 or values.shape[2] != 4:
-        raise ValueError(f"image has shape {values.shape}, expected (height, width, 4)")
+    values = _with_alpha(image)
     colour, alpha = values[..., :3], values[..., 3:]
-    plain, left = resize(colour, size, box=box), resize(alpha, size, box=box)
-    seen = resize(colour * alpha, size, box=box) / np.maximum(left, LEAST_ALPHA)
+    plain, left = resample(colour, size, box=box), resample(alpha, size, box=box)
+    seen = resample(colour * alpha, size, box=box) / np.maximum(left, LEAST_ALPHA)
     straight = np.where(left < LEAST_ALPHA, plain, seen)
     return np.clip(np.concatenate([straight, left], axis=-1), 0, 1)
 
@@ -100,14 +124,21 @@ def fill_hidden(image: npt.ArrayLike) -> Pixels:
     Raises:
       ValueError: As :func:`resize_rgba`.
     """
-    values = np.asarray(image, np.float32)
+    values = _with_alpha(image)
     height, width = values.shape[:2]
     colour, alpha = values[..., :3], values[..., 3:]
     if alpha.min() > 0 or max(height, width) == 1:
         return colour
     half = resize_rgba(values, (-(-height // 2), -(-width // 2)))
-    around = np.clip(resize(fill_hidden(half), (height, width)), 0, 1)
+    around = np.clip(resample(fill_hidden(half), (height, width)), 0, 1)
     return np.where(alpha > 0, colour, around)
+
+
+def _with_alpha(image: npt.ArrayLike) -> Pixels:
+    values = np.asarray(image, np.float32)
+    fits = values.ndim == 3 and values.shape[2] == 4
+    channels_last("image", values.shape, "(height, width, 4)", fits=fits)
+    return values
 
 
 def same_shape(size: tuple[int, int], other: tuple[int, int]) -> bool:

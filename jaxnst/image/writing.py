@@ -8,7 +8,7 @@ import numpy.typing as npt
 from PIL import Image
 
 from jaxnst import _files
-from jaxnst._checks import floating
+from jaxnst._checks import channels_last, floating
 from jaxnst._files import AnyPath
 from jaxnst.image.deep import check_deep, encode_png, encode_tiff
 from jaxnst.image.formats import holds_alpha, holds_record, kind_of
@@ -97,8 +97,8 @@ def _checked(image: npt.ArrayLike) -> Pixels:
     given = np.asarray(image)
     floating("image", given.dtype)
     values = given.astype(np.float32)
-    if values.ndim != 3 or values.shape[-1] not in (3, 4) or 0 in values.shape:
-        raise ValueError(f"image has shape {values.shape}, expected (height, width, 3 or 4)")
+    fits = values.ndim == 3 and values.shape[-1] in (3, 4) and 0 not in values.shape
+    channels_last("image", values.shape, "(height, width, 3 or 4)", fits=fits)
     if np.isnan(values).any():
         raise ValueError("image holds NaN, expected numbers in [0, 1]: nothing was written")
     return np.clip(values, 0, 1, out=values)

@@ -12,7 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
-from jaxnst._checks import among, floating, unknown
+from jaxnst._checks import among, channels_last, floating, unit_range, unknown
 from jaxnst._types import Features, Image
 from jaxnst.config import Padding, Pooling, Precision, Space
 from jaxnst.networks import densenet, squeezenet, vgg, winograd
@@ -103,6 +103,7 @@ class LossNetwork:
           ValueError: If the image is too small for a layer to have any position.
         """
         floating("image", image.dtype)
+        _check_shape(image.shape)
         names = {layer: self.resolve(layer) for layer in layers}
         for layer, name in names.items():
             if min(image.shape[-3:-1]) < (least := self.table[name].least):
@@ -328,9 +329,21 @@ def extract_features(
     Raises:
       KeyError: If a layer is not one of the network's.
       TypeError: If the image holds integers.
+      ValueError: If it has another shape, is too small for a layer, or holds values outside [0, 1]
+        by more than 0.05 or not finite. Values that are being traced are not looked at.
     """
     names = (layers,) if isinstance(layers, str) else tuple(layers)
-    return _features(network, network.params, jnp.asarray(image), names)
+    image = jnp.asarray(image)
+    floating("image", image.dtype)
+    _check_shape(image.shape)
+    if not isinstance(image, jax.core.Tracer) and image.size:
+        unit_range("image", float(image.min()), float(image.max()))
+    return _features(network, network.params, image, names)
+
+
+def _check_shape(shape: tuple[int, ...]) -> None:
+    fits = len(shape) >= 3 and shape[-1] == 3
+    channels_last("image", shape, "(height, width, 3)", fits=fits)
 
 
 def init_network(name: str, *, seed: int = 0) -> LossNetwork:
