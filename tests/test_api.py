@@ -115,6 +115,10 @@ def test_public_names_have_docstrings(name):
     assert inspect.getdoc(value)
 
 
+def test_the_package_says_that_it_has_types():
+    assert (ROOT / "py.typed").is_file()
+
+
 def test_names_that_are_not_there_are_attribute_errors():
     with pytest.raises(AttributeError, match="no attribute 'stylise'"):
         _ = jaxnst.stylise
