@@ -125,7 +125,7 @@ class Guidance:
 
     def regions(
         self, here: Callable[[Mask], Mask], size: Size
-    ) -> tuple[Float[NDArray[np.float32], "r _ _"], Mask]:
+    ) -> tuple[Float[np.ndarray, "r _ _"], Mask]:
         """Return the regions' shares of every pixel, and the opacity, at some size.
 
         Args:

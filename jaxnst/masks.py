@@ -13,14 +13,14 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Float
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 
 from jaxnst._checks import clipped, floating
 from jaxnst.image import resize, same_shape
 from jaxnst.networks.registry import LossNetwork
 from jaxnst.schedule import Size
 
-Mask: TypeAlias = Float[NDArray[np.float32], "_ _"]
+Mask: TypeAlias = Float[np.ndarray, "_ _"]
 
 LEAST = 1e-6
 """A mask with a smaller mean counts as empty."""
@@ -68,7 +68,7 @@ def sized(mask: Mask, size: Size, **more: object) -> Mask:
     return np.clip(resize(mask[..., None], size, **more)[..., 0], 0, 1)  # type: ignore[arg-type]
 
 
-def disjoint(masks: Sequence[Mask]) -> Float[NDArray[np.float32], "r _ _"]:
+def disjoint(masks: Sequence[Mask]) -> Float[np.ndarray, "r _ _"]:
     """Stack masks of one size; where several overlap, each gets its share of the pixel."""
     stacked = np.stack(masks)
     return stacked / np.maximum(stacked.sum(axis=0), 1)

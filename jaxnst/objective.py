@@ -11,6 +11,7 @@ from functools import partial
 from typing import Any, NamedTuple
 
 import jax.numpy as jnp
+import numpy as np
 from jax import lax
 from jaxtyping import Array, Float
 
@@ -253,12 +254,13 @@ def make_numbers(recipe: Recipe) -> Numbers:
     """Take from a recipe the numbers of its loss."""
     content = [recipe.content.weight * weight for _, weight in recipe.content.layers]
     style = [recipe.style.weight * weight for _, weight in recipe.style.layers]
-    return Numbers(
-        content=jnp.asarray(content, float),
-        style=jnp.asarray(style, float),
-        tv=jnp.asarray(recipe.tv.weight, float),
-        tv_chroma=jnp.asarray(recipe.tv.chroma, float),
-    )
+    with np.errstate(over="ignore"):  # a product beyond float32 makes an infinite loss, an error
+        return Numbers(
+            content=jnp.asarray(content, float),
+            style=jnp.asarray(style, float),
+            tv=jnp.asarray(recipe.tv.weight, float),
+            tv_chroma=jnp.asarray(recipe.tv.chroma, float),
+        )
 
 
 def content_targets(objective: Objective, params: Params, content: Image) -> Features:

@@ -9,6 +9,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import jaxtyping
 import pytest
 
 import jaxnst
@@ -36,6 +37,9 @@ ROOMS = [
     *("side_by_side", "batch", "cli"),
     "__main__",
 ]
+
+# Float, Int, UInt8 and all others that a shape can be written for.
+SHAPED = {name for name in dir(jaxtyping) if hasattr(getattr(jaxtyping, name), "dtypes")}
 
 PUBLIC = {"load_image", "save_image", "load_network", "stylize", "extract_features"}
 PUBLIC |= {
@@ -109,6 +113,10 @@ def test_public_names_are_there_and_in_order():
 def test_public_names_have_docstrings(name):
     value = getattr(jaxnst, name)
     assert inspect.getdoc(value)
+
+
+def test_the_package_says_that_it_has_types():
+    assert (ROOT / "py.typed").is_file()
 
 
 def test_names_that_are_not_there_are_attribute_errors():
@@ -209,6 +217,19 @@ def test_each_library_has_one_door(library, rooms):
 
 
 # Importing.
+
+
+# NumPy 2.5 made NDArray an alias (`type NDArray[...] = ...`), which is no class.
+@pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(ROOT)))
+def test_annotations_of_shapes_take_classes(path):
+    found = [
+        ast.unparse(node)
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+        if isinstance(node, ast.Subscript)
+        and ast.unparse(node.value).rpartition(".")[2] in SHAPED
+        and "NDArray" in ast.unparse(node.slice)
+    ]
+    assert not found, f"{found}: write np.ndarray"
 
 
 def test_import_is_silent_and_touches_nothing(tmp_path):

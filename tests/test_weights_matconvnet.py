@@ -152,8 +152,8 @@ CLASS = 144
 
 @pytest.mark.parametrize(
     ("kind", "pattern"),
-    [(3, "damaged"), (16, "no list of layers"), (17, "no list of layers"), (200, "damaged")],
-    ids=["object", "function", "opaque", "unknown"],
+    [(3, "damaged"), (16, "no list of layers"), (200, "damaged")],
+    ids=["object", "function", "unknown"],
 )
 @pytest.mark.filterwarnings("ignore")
 def test_layers_that_are_an_object_or_a_function_are_refused(tmp_path, kind, pattern):
@@ -163,6 +163,18 @@ def test_layers_that_are_an_object_or_a_function_are_refused(tmp_path, kind, pat
     data[CLASS] = kind
     path.write_bytes(data)
     assert_refused(path, pattern)
+
+
+def test_layers_of_one_of_matlab_s_own_classes_are_refused(tmp_path):
+    """A string or a table: class 17, three names in place of sizes and a name, then a matrix."""
+    whole = write(tmp_path / "x.mat", {"x": 1.0}).read_bytes()
+    header, value = whole[:128], whole[128:]
+    names = [
+        element(1, text.ljust(8, b"\0"), len(text)) for text in (b"layers", b"MCOS", b"string")
+    ]
+    flags = element(6, np.array([17, 0], "<u4").tobytes())
+    (tmp_path / "x.mat").write_bytes(header + element(14, flags + b"".join(names) + value))
+    refuse(tmp_path / "x.mat", "no list of layers")
 
 
 def test_an_object_in_place_of_filters_is_refused(tmp_path):

@@ -215,7 +215,7 @@ def _mixed(weights: NDArray[np.float32], parts: Sequence[Array]) -> Array:
 
 
 def _stacked(
-    several: Sequence[Float[NDArray[np.float32], "r _ _"]], here: Callable[[Mask], Mask]
+    several: Sequence[Float[np.ndarray, "r _ _"]], here: Callable[[Mask], Mask]
 ) -> Float[Array, "b r _ _"]:
     """Bring all regions of all pictures somewhere."""
     return jnp.asarray(np.stack([[here(region) for region in of] for of in several]))
