@@ -14,6 +14,7 @@ import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array, Float
 
+from jaxnst._numerics import own_numerics
 from jaxnst._types import FeatureMap, Features, Image, PositionWeights, Scalar
 from jaxnst.config import LayerNames, Normalization, Recipe, Space, TotalVariationKind
 from jaxnst.distances import Distance, Extent, get_distance
@@ -249,6 +250,7 @@ def _by_layer(
     return [found.get(layer, common) for layer in layers]
 
 
+@own_numerics()
 def make_numbers(recipe: Recipe) -> Numbers:
     """Take from a recipe the numbers of its loss."""
     content = [recipe.content.weight * weight for _, weight in recipe.content.layers]

@@ -15,6 +15,7 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
+from jaxnst._numerics import own_numerics
 from jaxnst.config import Recipe
 from jaxnst.image import fit
 from jaxnst.networks.recompute import blocks
@@ -206,6 +207,7 @@ def _host_bytes(scales: int) -> tuple[int, int]:
 
 
 @lru_cache
+@own_numerics()
 def cost_of(
     recipe: Recipe, network: LossNetwork, *, remat: bool = False, value_bytes: int = 4
 ) -> Cost:
@@ -276,6 +278,7 @@ def largest_size(needed: Callable[[int], int], available: int, size: int) -> int
     return least * MULTIPLE or None
 
 
+@own_numerics()
 def measure_pace(
     recipe: Recipe, network: LossNetwork, content: Size, *, longest: int = 192
 ) -> Pace:

@@ -13,6 +13,7 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from jaxnst._checks import among, floating, unknown
+from jaxnst._numerics import own_numerics
 from jaxnst._types import Features, Image
 from jaxnst.config import Padding, Pooling, Precision, Space
 from jaxnst.networks import densenet, squeezenet, vgg, winograd
@@ -283,6 +284,7 @@ def _epsilon(weights: str | os.PathLike[str], text: str) -> float:
     return value
 
 
+@own_numerics()
 def make_network(
     name: str, module: Module, preprocessing: Space, parameters: dict[str, Any]
 ) -> LossNetwork:
@@ -307,6 +309,7 @@ def _features(
     return network.features(params, image, layers)
 
 
+@own_numerics()
 def extract_features(
     network: LossNetwork, image: Image | np.ndarray, layers: str | Sequence[str]
 ) -> Features:
