@@ -9,9 +9,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 import jax
-import platformdirs
 
-from jaxnst._files import reason
+from jaxnst._files import reason, user_folder
 from jaxnst.cli.errors import UsageError
 from jaxnst.cli.messages import amount, shape
 from jaxnst.config import Precision
@@ -116,8 +115,11 @@ def keep_programs(tell: Callable[[str], None]) -> None:
     """
     if jax.config.jax_compilation_cache_dir:  # type: ignore[attr-defined]
         return  # JAX_COMPILATION_CACHE_DIR: a folder of the user's choice
-    folder = Path(platformdirs.user_cache_dir("jaxnst", appauthor=False))
-    folder = folder / f"jax-{jax.__version__}"
+    try:
+        folder = user_folder("cache") / f"jax-{jax.__version__}"
+    except FileNotFoundError as error:
+        tell(f"compiled programs are not kept for the next run: {error}")
+        return
     try:
         # Private: whoever can write there can make JAX run what they like.
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)

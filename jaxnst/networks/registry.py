@@ -22,7 +22,7 @@ from jaxnst.precision import rounded
 from jaxnst.preprocessing import PREPROCESSING
 from jaxnst.space import encode
 from jaxnst.weights import bundled, check_parameters, find_known, read_parameters
-from jaxnst.weights.fetch import fetched_path
+from jaxnst.weights.fetch import fetched_path, is_fetched
 from jaxnst.weights.native import FORMAT
 from jaxnst.weights.state_dict import UNSAID
 
@@ -235,12 +235,12 @@ def load_network(
         raise KeyError(unknown("network", name, NETWORKS))
     entry = NETWORKS[name]
     if weights is None:
-        weights = bundled(entry.file) if entry.file else fetched_path(name)
-        if not os.path.isfile(weights):
+        if entry.file is None and not is_fetched(name):
             raise ValueError(
                 f"{name} does not ship with jaxnst: run `jaxnst weights fetch {name}` once, or "
                 "give its parameter file (weights)"
             )
+        weights = bundled(entry.file) if entry.file else fetched_path(name)
     found, metadata = read_parameters(weights)
     check_parameters(found, entry.module.shapes(), weights)
     if preprocessing is None:

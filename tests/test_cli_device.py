@@ -1,0 +1,48 @@
+"""Users without a home."""
+
+import pytest
+
+from jaxnst._files import user_folder
+from jaxnst.cli import device
+from jaxnst.weights.fetch import fetched_path, is_fetched
+
+
+@pytest.fixture
+def homeless(monkeypatch):
+    """Be a user number without an entry in the list of users, and without HOME."""
+    pwd = pytest.importorskip("pwd", reason="not a system of the Unix kind")
+
+    def unknown(number):
+        raise KeyError(f"getpwuid(): uid not found: {number}")
+
+    monkeypatch.setattr(pwd, "getpwuid", unknown)
+    for name in ("HOME", "XDG_CACHE_HOME", "XDG_DATA_HOME"):
+        monkeypatch.delenv(name, raising=False)
+
+
+@pytest.mark.usefixtures("homeless")
+def test_without_a_home_programs_are_not_kept_and_a_notice_says_so(monkeypatch):
+    monkeypatch.setattr(device, "_set", lambda *_: pytest.fail("changed a setting"))
+    told = []
+    device.keep_programs(told.append)
+    assert told == [
+        "compiled programs are not kept for the next run: this user has no home folder: set HOME "
+        "or XDG_CACHE_HOME to a folder"
+    ]
+
+
+@pytest.mark.usefixtures("homeless")
+def test_without_a_home_nothing_is_fetched_and_networks_are_listed(capsys, call):
+    assert not is_fetched("vgg19")
+    with pytest.raises(FileNotFoundError, match="set HOME or XDG_DATA_HOME"):
+        fetched_path("vgg19")
+    status, out, err = call("weights", "list")
+    assert status == 0 and not err and "jaxnst weights fetch vgg19" in out
+    status, _, err = call("weights", "fetch", "vgg19")
+    assert status == 1 and "set HOME or XDG_DATA_HOME" in err
+
+
+@pytest.mark.usefixtures("homeless")
+def test_a_home_that_is_set_is_enough(monkeypatch, tmp_path):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    assert user_folder("cache") == tmp_path / "jaxnst"
