@@ -43,19 +43,45 @@ def use_device(wanted: Wanted, *, deterministic: bool = False) -> jax.Device:
     if deterministic:
         os.environ["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} {DETERMINISTIC}".strip()
     if wanted is None:
-        return jax.devices()[0]
+        return _default_device()
     kind, index = wanted[0], wanted[1] or 0
     if kind == "cpu":
         # Or an accelerator would be started, and its memory taken, for nothing.
         _set("jax_platforms", "cpu")
     try:
         devices = jax.devices(kind)
-    except RuntimeError:
+    except (RuntimeError, AssertionError):
         devices = []
     if index >= len(devices):
         raise UsageError(_no_device(kind, index))
     _set("jax_default_device", devices[index])
     return devices[index]
+
+
+def _default_device() -> jax.Device:
+    """Return the device that JAX chooses.
+
+    Raises:
+      UsageError: It starts none: the environment wants a kind that is not there.
+    """
+    try:
+        return jax.devices()[0]
+    except (RuntimeError, AssertionError) as error:  # it asserts that some kind could be started
+        chosen = _chosen()
+        why = reason(error).partition(" (set JAX_PLATFORMS")[0].rstrip(".") if str(error) else ""
+        instead = f"unset {chosen[0]}" if chosen else "check its driver"
+        raise UsageError(
+            f"JAX starts no device{f', {chosen[0]} is {chosen[1]}' if chosen else ''}"
+            f"{f' ({why})' if why else ''}: {instead}, or give --device cpu"
+        ) from error
+
+
+def _chosen() -> tuple[str, str] | None:
+    """Return the environment's variable that chooses a kind of device, and its value, if any."""
+    for name in ("JAX_PLATFORMS", "JAX_PLATFORM_NAME"):
+        if value := os.environ.get(name):
+            return name, value
+    return None
 
 
 def devices_beside(device: jax.Device, wanted: Wanted) -> list[jax.Device]:
@@ -72,12 +98,11 @@ def _set(name: str, value: object) -> None:
 def _no_device(kind: str, index: int) -> str:
     there = []
     for name in ("cpu", "gpu", "tpu"):
-        with contextlib.suppress(RuntimeError):
+        with contextlib.suppress(RuntimeError, AssertionError):
             there += [f"{name}:{i}" for i, _ in enumerate(jax.devices(name))]
     text = f"--device: there is no {kind}:{index}, JAX finds {', '.join(there) or 'none at all'}"
-    chosen = os.environ.get("JAX_PLATFORMS")
-    if chosen:
-        return text + f" (JAX_PLATFORMS is {chosen})"
+    if chosen := _chosen():
+        return text + f" ({chosen[0]} is {chosen[1]})"
     if kind != "cpu" and not any(name.startswith(kind) for name in there):
         extra = "tpu" if kind == "tpu" else "cuda13"
         return text + f": a {kind} needs its driver and pip install 'jaxnst[{extra}]'"
