@@ -11,6 +11,7 @@ import pytest
 
 from jaxnst import cli, planning
 from jaxnst.cli import fitting, job, paint, values
+from jaxnst.cli.host import available_on_host
 from jaxnst.footprint import loop_footprint
 from jaxnst.image import save_image
 from jaxnst.networks import init_network
@@ -133,6 +134,80 @@ def test_too_little_for_any_size_is_refused(ran):
 )
 def test_amounts(text, count):
     assert values.memory(text) == count
+
+
+def groups(root, lines, **files):
+    """A machine of 4,000 KiB whose control groups say what ``files`` do; returns what is left."""
+    proc, cgroup = root / "proc", root / "cgroup"
+    (proc / "self").mkdir(parents=True)
+    (proc / "meminfo").write_text("MemTotal: 8 kB\nMemAvailable:   4000 kB\n")
+    if lines:
+        (proc / "self/cgroup").write_text("".join(f"{line}\n" for line in lines))
+    for name, text in files.items():
+        path = cgroup.joinpath(*name.split("__")[:-1], f"memory.{name.split('__')[-1]}")
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(f"{text}\n")
+    return available_on_host(proc, cgroup)
+
+
+V1 = ["5:cpu,cpuacct:/other", "4:memory:/a/b", "0::/"]
+V2 = ["0::/a/b"]
+NO_LIMIT = 9223372036854771712
+
+
+@pytest.mark.parametrize(
+    ("lines", "files", "left"),
+    [
+        ([], {}, 4_096_000),
+        (V2, {}, 4_096_000),
+        ([], {"max": "3000000", "stat": "anon 0"}, 3_000_000),
+        (["nonsense", "::", "1:memory"], {"max": "3000000", "stat": "anon 0"}, 4_096_000),
+        # Version 2: at the root, as a container sees it; below; above the process's own group.
+        (["0::/"], {"max": 3_000_000, "stat": "anon 1000000\nfile 5"}, 2_000_000),
+        (V2, {"a__b__max": 3_000_000, "a__b__stat": "anon 999999\nshmem 1"}, 2_000_000),
+        (
+            V2,
+            {
+                "a__b__max": "max",
+                "a__b__stat": "anon 7",
+                "a__max": 2_000_000,
+                "a__stat": "anon 500000",
+                "max": 3_000_000,
+                "stat": "anon 500000",
+            },
+            1_500_000,
+        ),
+        (V2, {"a__max": "max", "a__high": 1_000_000, "a__stat": "anon 0\nfile 9"}, 1_000_000),
+        (V2, {"a__b__max": 1000, "a__b__stat": "anon 2000"}, 0),
+        (V2, {"a__b__max": "max", "a__b__stat": "anon 2000"}, 4_096_000),
+        # The host's path, of which nothing is seen from within, and one from outside a namespace.
+        (["0::/docker/a"], {"max": 3_000_000, "stat": "anon 0"}, 3_000_000),
+        (["0::/../x"], {"max": 3_000_000, "stat": "anon 0"}, 3_000_000),
+        # Version 1, in a folder of its own.
+        (
+            V1,
+            {
+                "memory__a__b__limit_in_bytes": 3_000_000,
+                "memory__a__b__stat": "rss 9\ntotal_rss 1000000\nshmem 9\ntotal_shmem 500000",
+                "memory__limit_in_bytes": NO_LIMIT,
+                "memory__stat": "total_rss 7",
+            },
+            1_500_000,
+        ),
+        (
+            V1,
+            {
+                "memory__a__b__limit_in_bytes": NO_LIMIT,
+                "memory__a__b__stat": "total_rss 0",
+                "memory__a__limit_in_bytes": 2_000_000,
+                "memory__a__stat": "total_rss 0",
+            },
+            2_000_000,
+        ),
+    ],
+)
+def test_memory_of_linux_and_of_every_control_group_above(tmp_path, lines, files, left):
+    assert groups(tmp_path, lines, **files) == left
 
 
 MEASURE = """

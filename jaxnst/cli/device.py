@@ -12,6 +12,7 @@ import jax
 
 from jaxnst._files import reason, user_folder
 from jaxnst.cli.errors import UsageError
+from jaxnst.cli.host import available_on_host
 from jaxnst.cli.messages import amount, shape
 from jaxnst.config import Precision
 from jaxnst.precision import map_bytes
@@ -166,7 +167,7 @@ def available_memory(device: jax.Device) -> int | None:
         if "bytes_limit" not in stats:
             return None
         return int(stats["bytes_limit"] - stats.get("bytes_in_use", 0))
-    return _available_on_host()
+    return available_on_host()
 
 
 def refuse_too_large(
@@ -199,23 +200,3 @@ def refuse_too_large(
             f"{shape(size)} takes about {amount(needed)} of memory and {amount(there)} are "
             f"available: take a smaller {way}"
         )
-
-
-def _available_on_host(
-    proc: Path = Path("/proc"), cgroup: Path = Path("/sys/fs/cgroup")
-) -> int | None:
-    """Ask Linux, and the limit of the container if there is one; elsewhere take all there is."""
-    found: list[int] = []
-    with contextlib.suppress(OSError, ValueError, IndexError):
-        for line in (proc / "meminfo").read_text().splitlines():
-            if line.startswith("MemAvailable:"):
-                found.append(int(line.split()[1]) * 1024)
-    with contextlib.suppress(OSError, ValueError, IndexError):
-        limit = int((cgroup / "memory.max").read_text())  # "max" where there is none
-        stat = (line.split() for line in (cgroup / "memory.stat").read_text().splitlines())
-        used = sum(int(value) for name, value in stat if name == "anon")
-        found.append(max(0, limit - used))
-    if not found:
-        with contextlib.suppress(OSError, ValueError, AttributeError):
-            found.append(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"))
-    return min(found, default=None)
