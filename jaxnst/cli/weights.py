@@ -119,7 +119,7 @@ def _convert(flags: argparse.Namespace) -> int:
     params, metadata = read_parameters(flags.file)
     known = find_known(flags.file)
     network = flags.network or metadata.get("network") or (known.network if known else "")
-    kept = ("epsilon", "origin", "unit_means")
+    kept = ("epsilon", "origin", "unit_means", "model", "architecture", "name")
     said: dict[str, str] = {key: metadata[key] for key in kept if key in metadata}
     if network in NETWORKS:
         # All that a run would ask of it: that it fits, and that its preprocessing is known.
