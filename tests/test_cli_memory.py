@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from jaxnst import cli, planning
-from jaxnst.cli import fitting, job, paint, values
+from jaxnst.cli import fitting, job, outlook, paint, values
 from jaxnst.cli.host import available_on_host
 from jaxnst.footprint import loop_footprint
 from jaxnst.image import save_image
@@ -125,7 +125,7 @@ def test_what_is_no_amount_is_refused(ran, text):
 
 
 def test_too_little_for_any_size_is_refused(ran):
-    refused(ran("--max-memory", "1KB", "--quiet"), 2, "--max-memory: 1 KiB", "16 pixels take about")
+    refused(ran("--max-memory", "8", "--quiet"), 2, "--max-memory: 8 bytes", "16 pixels take about")
 
 
 @pytest.mark.parametrize(
@@ -134,6 +134,21 @@ def test_too_little_for_any_size_is_refused(ran):
 )
 def test_amounts(text, count):
     assert values.memory(text) == count
+
+
+def test_a_dry_run_that_is_refused_reports_the_plan_it_was_refused_for(ran, capsys, monkeypatch):
+    out = []
+    monkeypatch.setattr(planning, "measure_pace", lambda *_: planning.Pace(1e12, 1.0))
+    monkeypatch.setattr(outlook, "measure_pace", lambda *_: planning.Pace(1e12, 1.0))
+    monkeypatch.setattr("builtins.print", lambda text, **more: out.append(text))
+    monkeypatch.setattr(job, "available_memory", lambda _: 3 * GIB)
+    given = ["content.png", "style.png", "--size", "8192", "--dry-run", "--quiet", "--no-cache"]
+    assert cli.main_run(given) == 1
+    report, error = out
+    assert "feature maps are computed anew" in report and "3.0 GiB available" in report
+    planned = re.search(r"memory +about (\S+ GiB)", report)[1]
+    assert f"size 8192 takes about {planned} of memory and 3.0 GiB are available" in error
+    assert "e+" not in report and re.search(r" evaluations of \d{4,} billion", report)
 
 
 def groups(root, lines, **files):

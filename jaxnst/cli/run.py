@@ -42,11 +42,11 @@ def _run(flags: argparse.Namespace, recipe: Recipe, messages: Messages) -> int:
 
     job = make_job(flags, recipe, pictures)
     ready = time.perf_counter() - BEGIN
-    try:
-        job = settle(job, messages)
-    finally:  # also of a run that is refused
-        if flags.dry_run:
-            print(report(job, startup=ready), flush=True)
+    job, refusal = settle(job, messages)
+    if flags.dry_run:  # also of a run that is refused
+        print(report(job, startup=ready), flush=True)
+    if refusal is not None:
+        raise refusal
     if flags.dry_run:
         return 0
     if flags.record is not None:
