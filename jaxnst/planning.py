@@ -40,9 +40,6 @@ COMPILER_BYTES = 220 * MIB
 COMPILERS = 2
 """Compilations at a time."""
 
-PICTURE_BYTES = 24
-"""A picture is kept as it was loaded and as it was checked, three float32 values each."""
-
 MAP_COPIES = 1.5
 """Every convolution's output is kept for the backward pass; half as much again goes to gradients
 and to gaps between XLA's buffers."""
@@ -137,6 +134,7 @@ def make_plan(
     network: LossNetwork,
     *,
     pictures: int = 0,
+    reading: int = 0,
     host: bool = True,
     remat: bool = False,
     loop: int | None = None,
@@ -147,7 +145,9 @@ def make_plan(
       schedule: Sizes and evaluations.
       recipe: The method.
       network: Its loss network.
-      pictures: Pixels of all pictures that were loaded for it.
+      pictures: Bytes of all pictures that were loaded for it
+        (:func:`jaxnst.image.costs.keeping_bytes`).
+      reading: Bytes of the process at the peak of reading them.
       host: Whether the memory is the host's, which the process and its compiler need as well, and
         in which feature maps are float32 whatever the precision; else it is an accelerator's own.
       remat: Whether it recomputes feature maps for the gradient.
@@ -167,9 +167,12 @@ def make_plan(
     compilers = 0
     if host:
         process, compilers = _host_bytes(len(areas))
-        memory += process + PICTURE_BYTES * pictures
+        memory += process + pictures
     adds = tuple(area * cost.multiply_adds for area in areas)
-    return Plan(schedule, remat, adds, round(memory) + compilers, round(memory))
+    again = round(memory)
+    if host:
+        return Plan(schedule, remat, adds, max(again + compilers, reading), max(again, reading))
+    return Plan(schedule, remat, adds, again, again)
 
 
 def runs_that_fit(

@@ -65,7 +65,10 @@ def test_memory_counts_pictures_programs_and_history(tiny):
     process = planning.PROCESS_BYTES + 3 * planning.PROGRAM_BYTES
     assert here - there == process + 2 * planning.COMPILER_BYTES
     assert plan(tiny, recipe, 128).bytes_again - there == process
-    assert plan(tiny, recipe, 128, pictures=10**6).bytes - here == 24 * 10**6
+    assert plan(tiny, recipe, 128, pictures=10**6).bytes - here == 10**6
+    assert plan(tiny, recipe, 128, reading=here).bytes == here
+    assert plan(tiny, recipe, 128, reading=10**12).bytes_again == 10**12
+    assert plan(tiny, recipe, 128, host=False, reading=10**12).bytes == there
     longer = dataclasses.replace(recipe, solver=Solver(memory=20))
     history = 2 * 10 * (96 * 128 * 3 * 4)
     # The rest are the ten reciprocals of curvature that go with it.
