@@ -30,6 +30,12 @@ def available_on_host(
     return min(found, default=None)
 
 
+_Files = tuple[tuple[str, ...], tuple[str, ...]]
+_V1: _Files = ("memory.limit_in_bytes",), ("total_rss", "total_shmem")
+_V2: _Files = ("memory.max", "memory.high"), ("anon", "shmem")
+"""By version: files that hold a group's limits, and what of memory.stat counts as used."""
+
+
 def _left_in_groups(proc: Path, cgroup: Path) -> Iterator[int]:
     """Give what is left of each limit, in bytes; see cgroups(7)."""
     try:
@@ -40,11 +46,9 @@ def _left_in_groups(proc: Path, cgroup: Path) -> Iterator[int]:
         number, _, rest = line.partition(":")
         controllers, _, path = rest.partition(":")
         if "memory" in controllers.split(","):  # version 1
-            top, limits = cgroup / "memory", ("memory.limit_in_bytes",)
-            used = "total_rss", "total_shmem"
+            top, (limits, used) = cgroup / "memory", _V1
         elif number == "0" and not controllers:  # version 2
-            top, limits = cgroup, ("memory.max", "memory.high")
-            used = "anon", "shmem"
+            top, (limits, used) = cgroup, _V2
         else:
             continue
         # In a container the path may be that of the host, of which only the end, or nothing, is
