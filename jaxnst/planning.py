@@ -183,6 +183,8 @@ def runs_that_fit(
     *,
     host: bool,
     remat: bool = False,
+    pictures: int = 0,
+    shared: int = 0,
 ) -> int | None:
     """Work out how many runs of one kind fit into memory side by side, at least 1.
 
@@ -193,15 +195,18 @@ def runs_that_fit(
       available: Bytes, or None where that is not known.
       host: As :func:`make_plan`.
       remat: As there.
+      pictures: Bytes of the pictures of each.
+      shared: Bytes of the pictures that all of them have in common, or of one that is being read.
 
     Returns:
       None if ``available`` is None.
     """
     if available is None:
         return None
-    shared = sum(_host_bytes(len(schedule.scales))) if host else 0
-    each = make_plan(schedule, recipe, network, host=host, remat=remat).bytes - shared
-    return max(1, (available - shared) // each)
+    process = sum(_host_bytes(len(schedule.scales))) if host else 0
+    plan = make_plan(schedule, recipe, network, pictures=pictures, host=host, remat=remat)
+    left = available - process - (shared if host else 0)
+    return max(1, left // (plan.bytes - process))
 
 
 def _host_bytes(scales: int) -> tuple[int, int]:

@@ -118,6 +118,18 @@ def test_maps_of_sixteen_bits_are_half_as_large_on_an_accelerator_only(tiny):
     assert fitting(low, host=True) == fitting(tiny, host=True) > 1
 
 
+def test_pictures_leave_memory_for_fewer_runs_side_by_side(tiny):
+    recipe = helpers.tiny_recipe()
+    schedule = make_schedule((96, 128), [(96, 128)], recipe.scales, size=128)
+    fitting = partial(planning.runs_that_fit, schedule, recipe, tiny, 2048 * MIB)
+    own = planning.make_plan(schedule, recipe, tiny, host=False).bytes
+    many, process = fitting(host=True), 2048 * MIB - fitting(host=True) * own
+    assert fitting(host=True, shared=own) == many - 1
+    assert fitting(host=True, pictures=own) in (many // 2, many // 2 + 1) and process > 0
+    assert fitting(host=True, shared=2048 * MIB) == 1
+    assert fitting(host=False, pictures=own, shared=own) == fitting(host=False)
+
+
 @pytest.mark.skipif(jax.default_backend() != "cpu", reason="is about CPUs")
 def test_maps_of_sixteen_bits_spare_nothing_on_a_cpu():
     recipe, size = get_recipe("default"), (128, 128)

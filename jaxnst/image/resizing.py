@@ -55,9 +55,9 @@ def resize(image: npt.ArrayLike, size: tuple[int, int], *, box: Box | None = Non
     # copied whole.
     for c in range(values.shape[2]):
         plane = np.pad(values[..., c], [(above, below), (before, after)], mode="symmetric")
-        resampled[..., c] = Image.fromarray(plane).resize(
-            (width, height), Image.Resampling.BICUBIC, taken
-        )
+        picture = Image.fromarray(plane)
+        picture = picture.resize((width, height), Image.Resampling.BICUBIC, taken)
+        resampled[..., c] = np.asarray(picture)
     return resampled
 
 
