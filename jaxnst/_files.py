@@ -9,7 +9,10 @@ import os
 import secrets
 import stat
 from collections.abc import Collection, Iterator
-from typing import TypeAlias
+from pathlib import Path
+from typing import Literal, TypeAlias
+
+import platformdirs
 
 AnyPath: TypeAlias = str | os.PathLike[str]
 
@@ -27,6 +30,24 @@ def reason(error: BaseException) -> str:
     """Say on one line what another library, or the system, complained about."""
     text = error.strerror if isinstance(error, OSError) else None
     return " ".join((text or str(error)).split()) or type(error).__name__
+
+
+def user_folder(kind: Literal["cache", "data"]) -> Path:
+    """Return jaxnst's own folder of the user's caches or data; it need not exist.
+
+    Raises:
+      FileNotFoundError: The user has no home, as user numbers of containers have none.
+    """
+    find = {"cache": platformdirs.user_cache_dir, "data": platformdirs.user_data_dir}[kind]
+    try:
+        folder = Path(find("jaxnst", appauthor=False))
+    except RuntimeError:  # older versions of platformdirs leave the "~" where it is
+        folder = Path("~")
+    if not folder.is_absolute():
+        raise FileNotFoundError(
+            f"this user has no home folder: set HOME or XDG_{kind.upper()}_HOME to a folder"
+        )
+    return folder
 
 
 def ending_of(path: AnyPath, known: Collection[str], *, usual: str) -> str:

@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from jaxnst._checks import refuse_one_array
+from jaxnst._numerics import own_numerics
 from jaxnst.config import Precision, Recipe
 from jaxnst.guidance import StyleMix, make_guidance
 from jaxnst.lanes import default_device, lanes_of, mesh_of
@@ -68,6 +69,7 @@ class PairsError(ValueError):
         return f"pair {first}{also}: {self.errors[first]}"
 
 
+@own_numerics()
 def stylize_batch(
     contents: Sequence[ArrayLike] | Array,
     styles: Sequence[ArrayLike | Sequence[ArrayLike]] | Array,

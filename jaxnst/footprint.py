@@ -3,6 +3,7 @@
 import jax
 import jax.numpy as jnp
 
+from jaxnst._numerics import own_numerics
 from jaxnst.config import Recipe
 from jaxnst.guidance import Guidance
 from jaxnst.networks.registry import LossNetwork
@@ -12,6 +13,7 @@ from jaxnst.schedule import Size
 from jaxnst.targets import target_shapes
 
 
+@own_numerics()
 def loop_footprint(
     recipe: Recipe,
     network: LossNetwork,

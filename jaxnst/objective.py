@@ -15,6 +15,7 @@ import numpy as np
 from jax import lax
 from jaxtyping import Array, Float
 
+from jaxnst._numerics import own_numerics
 from jaxnst._types import FeatureMap, Features, Image, PositionWeights, Scalar
 from jaxnst.config import LayerNames, Normalization, Recipe, Space, TotalVariationKind
 from jaxnst.distances import Distance, Extent, get_distance
@@ -250,6 +251,7 @@ def _by_layer(
     return [found.get(layer, common) for layer in layers]
 
 
+@own_numerics()
 def make_numbers(recipe: Recipe) -> Numbers:
     """Take from a recipe the numbers of its loss."""
     content = [recipe.content.weight * weight for _, weight in recipe.content.layers]

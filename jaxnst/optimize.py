@@ -19,6 +19,7 @@ from jaxtyping import Array, Float, Int
 
 from jaxnst import lbfgs
 from jaxnst._checks import lookup
+from jaxnst._numerics import own_numerics
 from jaxnst._types import Image, Scalar
 from jaxnst.config import Recipe
 from jaxnst.precondition import amplify_coarse
@@ -102,6 +103,7 @@ class Solver(NamedTuple):
     carry: Callable[[Any, Any], Any] | None
 
 
+@own_numerics()
 def make_method(recipe: Recipe) -> tuple[Method, Rates]:
     """Split a recipe's solver into structure and numbers.
 

@@ -15,6 +15,7 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
+from jaxnst._numerics import own_numerics
 from jaxnst.config import Recipe
 from jaxnst.image import fit
 from jaxnst.networks.recompute import blocks
@@ -38,9 +39,6 @@ COMPILER_BYTES = 220 * MIB
 
 COMPILERS = 2
 """Compilations at a time."""
-
-PICTURE_BYTES = 24
-"""A picture is kept as it was loaded and as it was checked, three float32 values each."""
 
 MAP_COPIES = 1.5
 """Every convolution's output is kept for the backward pass; half as much again goes to gradients
@@ -136,6 +134,7 @@ def make_plan(
     network: LossNetwork,
     *,
     pictures: int = 0,
+    reading: int = 0,
     host: bool = True,
     remat: bool = False,
     loop: int | None = None,
@@ -146,7 +145,9 @@ def make_plan(
       schedule: Sizes and evaluations.
       recipe: The method.
       network: Its loss network.
-      pictures: Pixels of all pictures that were loaded for it.
+      pictures: Bytes of all pictures that were loaded for it
+        (:func:`jaxnst.image.costs.keeping_bytes`).
+      reading: Bytes of the process at the peak of reading them.
       host: Whether the memory is the host's, which the process and its compiler need as well, and
         in which feature maps are float32 whatever the precision; else it is an accelerator's own.
       remat: Whether it recomputes feature maps for the gradient.
@@ -166,9 +167,12 @@ def make_plan(
     compilers = 0
     if host:
         process, compilers = _host_bytes(len(areas))
-        memory += process + PICTURE_BYTES * pictures
+        memory += process + pictures
     adds = tuple(area * cost.multiply_adds for area in areas)
-    return Plan(schedule, remat, adds, round(memory) + compilers, round(memory))
+    again = round(memory)
+    if host:
+        return Plan(schedule, remat, adds, max(again + compilers, reading), max(again, reading))
+    return Plan(schedule, remat, adds, again, again)
 
 
 def runs_that_fit(
@@ -179,6 +183,8 @@ def runs_that_fit(
     *,
     host: bool,
     remat: bool = False,
+    pictures: int = 0,
+    shared: int = 0,
 ) -> int | None:
     """Work out how many runs of one kind fit into memory side by side, at least 1.
 
@@ -189,15 +195,18 @@ def runs_that_fit(
       available: Bytes, or None where that is not known.
       host: As :func:`make_plan`.
       remat: As there.
+      pictures: Bytes of the pictures of each.
+      shared: Bytes of the pictures that all of them have in common, or of one that is being read.
 
     Returns:
       None if ``available`` is None.
     """
     if available is None:
         return None
-    shared = sum(_host_bytes(len(schedule.scales))) if host else 0
-    each = make_plan(schedule, recipe, network, host=host, remat=remat).bytes - shared
-    return max(1, (available - shared) // each)
+    process = sum(_host_bytes(len(schedule.scales))) if host else 0
+    plan = make_plan(schedule, recipe, network, pictures=pictures, host=host, remat=remat)
+    left = available - process - (shared if host else 0)
+    return max(1, left // (plan.bytes - process))
 
 
 def _host_bytes(scales: int) -> tuple[int, int]:
@@ -206,6 +215,7 @@ def _host_bytes(scales: int) -> tuple[int, int]:
 
 
 @lru_cache
+@own_numerics()
 def cost_of(
     recipe: Recipe, network: LossNetwork, *, remat: bool = False, value_bytes: int = 4
 ) -> Cost:
@@ -276,6 +286,7 @@ def largest_size(needed: Callable[[int], int], available: int, size: int) -> int
     return least * MULTIPLE or None
 
 
+@own_numerics()
 def measure_pace(
     recipe: Recipe, network: LossNetwork, content: Size, *, longest: int = 192
 ) -> Pace:

@@ -16,6 +16,7 @@ import jax.numpy as jnp
 import numpy as np
 from numpy.typing import ArrayLike
 
+from jaxnst._numerics import own_numerics
 from jaxnst.config import SHIPPED, Content, Noise, Recipe, Scales, Style, TotalVariation
 from jaxnst.loop import go_through
 from jaxnst.networks.registry import LossNetwork, load_network
@@ -76,6 +77,7 @@ class ReconstructProgress(NamedTuple):
     total: int
 
 
+@own_numerics()
 def reconstruct_content(
     image: ArrayLike,
     layers: Sequence[str],
@@ -109,6 +111,7 @@ def reconstruct_content(
     return task.together() if together else task.one_by_one()
 
 
+@own_numerics()
 def reconstruct_style(
     image: ArrayLike,
     layers: Sequence[str | Sequence[str]],

@@ -9,6 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 from numpy.typing import ArrayLike
 
+from jaxnst._numerics import own_numerics
 from jaxnst.colors import recolor_after, recolor_before
 from jaxnst.config import STARTS, Recipe
 from jaxnst.feedforward.instant import start_in_one_pass
@@ -153,6 +154,7 @@ class Run:
         """Bring a picture to the size of a scale, mirrored into the margin around it."""
         return resample(whole, scale.inner, box=self.schedule.with_margin(whole.shape[:2]))
 
+    @own_numerics()
     def targets(self, scale: Scale) -> Targets:
         """Compute a scale's targets."""
         content = content_of(
@@ -172,6 +174,7 @@ class Run:
         several = [of_style(*pair) for pair in zip(self.styles, scale.styles, strict=True)]
         return mixed_styles(self.objective, several, self.mixture)
 
+    @own_numerics()
     def compile_loop(self, scale: Scale) -> None:
         """Compile a scale's loop, and what shows its picture, by running it for 0 steps."""
         where = self.guidance.where_shapes(self.objective, scale.inner)
@@ -234,6 +237,7 @@ class Run:
             "(for a picture of your own, pass it as init)"
         )
 
+    @own_numerics()
     def shown(self, state: State) -> Picture:
         """Return the picture of a state, of its scale's inner size."""
         return np.asarray(decode(picture(self.method, state), self.objective.space))

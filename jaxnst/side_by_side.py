@@ -11,6 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.sharding import Mesh
 
+from jaxnst._numerics import own_numerics
 from jaxnst._types import Image
 from jaxnst.image import resample
 from jaxnst.lanes import apart, over_lanes, shared
@@ -62,6 +63,7 @@ class SideBySide:
             pool.shutdown(wait=False, cancel_futures=True)
         return images
 
+    @own_numerics()
     def _prepare(self, index: int) -> Targets:
         """Compute a scale's targets and compile its programs, by running them for 0 steps."""
         # Of each pair's own scale: its styles have sizes of their own.

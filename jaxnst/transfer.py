@@ -4,6 +4,7 @@ from collections.abc import Callable, Sequence
 
 from numpy.typing import ArrayLike
 
+from jaxnst._numerics import own_numerics
 from jaxnst.checkpoint import Checkpoint
 from jaxnst.config import Precision, Recipe
 from jaxnst.guidance import StyleMix, make_guidance
@@ -23,6 +24,7 @@ __all__ = [
 ]
 
 
+@own_numerics()
 def stylize(
     content: ArrayLike,
     styles: ArrayLike | Sequence[ArrayLike],

@@ -26,7 +26,8 @@ MODULES = sorted(
 
 # The order in which data flows: a room imports from rooms before it only.
 ROOMS = [
-    *("_version", "_types", "_files", "_digests", "_checks", "_parts", "config", "options"),
+    *("_version", "_types", "_files", "_digests", "_checks", "_parts", "config"),
+    *("_numerics", "options"),
     *("precision", "preprocessing", "recipes", "space", "record"),
     *("srgb", "image", "sheet", "animation", "film", "weights", "networks", "statistics", "losses"),
     *("distances", "objective", "precondition", "lbfgs", "optimize", "lanes"),

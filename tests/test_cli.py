@@ -332,16 +332,6 @@ def fake_devices(counts):
     return devices
 
 
-def test_memory_of_linux_and_of_a_container(tmp_path):
-    (tmp_path / "meminfo").write_text("MemTotal: 8 kB\nMemAvailable:   4000 kB\n")
-    assert device._available_on_host(tmp_path, tmp_path / "none") == 4000 * 1024
-    (tmp_path / "memory.max").write_text("3000000\n")
-    (tmp_path / "memory.stat").write_text("anon 1000000\nfile 5\n")
-    assert device._available_on_host(tmp_path, tmp_path) == 2000000
-    (tmp_path / "memory.max").write_text("max\n")
-    assert device._available_on_host(tmp_path, tmp_path) == 4000 * 1024
-
-
 # Errors.
 
 

@@ -565,6 +565,22 @@ def test_a_size_of_which_not_one_fits_fails_in_one_line_for_each(batched, painte
     assert len(records()) == 6 and all(r["error"] for r in records())
 
 
+def test_large_pictures_leave_memory_for_fewer_lanes(batched, painted, monkeypatch, folder):
+    """A lane's content and style of a million pixels each take 24 bytes for each of them."""
+    asked = []
+
+    def most(engine, schedule, recipe, allowed, pictures):
+        asked.append((allowed, pictures))
+        return 1
+
+    monkeypatch.setattr("jaxnst.cli.engine.LocalEngine.most", most)
+    for name in ("photos/a.png", "paintings/x.jpg"):
+        save_image(folder / name, np.full((1000, 1000, 3), 0.5, np.float32))
+    given = ["--contents", "photos/a.png", "--styles", "paintings/x.jpg", *FOLDERS[-2:]]
+    assert batched(*given, *SMALL, "--max-memory", "3GB", "--quiet")[0] == 0
+    assert asked == [(3_000_000_000, 48_000_000)]
+
+
 def test_a_picture_that_breaks_on_reading_leaves_its_lane_to_a_copy(batched, painted, monkeypatch):
     assert batched(*FOLDERS, *SMALL, "--quiet")[0] == 0
     whole = {name: load_image(f"out/{name}") for name in made()}

@@ -1,5 +1,6 @@
 """Runs within an amount of memory: which plan is chosen, what is said of it, and what it takes."""
 
+import os
 import re
 import subprocess
 import sys
@@ -8,11 +9,14 @@ from pathlib import Path
 import helpers
 import numpy as np
 import pytest
+from PIL import ExifTags, Image
 
 from jaxnst import cli, planning
-from jaxnst.cli import fitting, job, paint, values
+from jaxnst.cli import fitting, inputs, job, outlook, paint, values
+from jaxnst.cli.host import available_on_host
 from jaxnst.footprint import loop_footprint
 from jaxnst.image import save_image
+from jaxnst.image.costs import keeping_bytes, reading_bytes
 from jaxnst.networks import init_network
 from jaxnst.options import replace
 from jaxnst.recipes import get_recipe
@@ -124,7 +128,7 @@ def test_what_is_no_amount_is_refused(ran, text):
 
 
 def test_too_little_for_any_size_is_refused(ran):
-    refused(ran("--max-memory", "1KB", "--quiet"), 2, "--max-memory: 1 KiB", "16 pixels take about")
+    refused(ran("--max-memory", "8", "--quiet"), 2, "--max-memory: 8 bytes", "16 pixels take about")
 
 
 @pytest.mark.parametrize(
@@ -133,6 +137,162 @@ def test_too_little_for_any_size_is_refused(ran):
 )
 def test_amounts(text, count):
     assert values.memory(text) == count
+
+
+def test_a_dry_run_that_is_refused_reports_the_plan_it_was_refused_for(ran, capsys, monkeypatch):
+    out = []
+    monkeypatch.setattr(planning, "measure_pace", lambda *_: planning.Pace(1e12, 1.0))
+    monkeypatch.setattr(outlook, "measure_pace", lambda *_: planning.Pace(1e12, 1.0))
+    monkeypatch.setattr("builtins.print", lambda text, **more: out.append(text))
+    monkeypatch.setattr(job, "available_memory", lambda _: 3 * GIB)
+    given = ["content.png", "style.png", "--size", "8192", "--dry-run", "--quiet", "--no-cache"]
+    assert cli.main_run(given) == 1
+    report, error = out
+    assert "feature maps are computed anew" in report and "3.0 GiB available" in report
+    planned = re.search(r"memory +about (\S+ GiB)", report)[1]
+    assert f"size 8192 takes about {planned} of memory and 3.0 GiB are available" in error
+    assert "e+" not in report and re.search(r" evaluations of \d{4,} billion", report)
+
+
+def test_reading_takes_no_more_than_is_allowed(ran, monkeypatch):
+    """The content has 5 million pixels, of which each takes 32 bytes, the style next to nothing."""
+    save_image("content.png", np.full((2000, 2500, 3), 0.5, np.float32))
+    monkeypatch.setattr(inputs, "LEAST_BYTES", 0)
+    needed = inputs.BEFORE_BYTES + reading_bytes("content.png")
+    assert needed == inputs.BEFORE_BYTES + 32 * 5_000_000
+    refused(ran("--max-memory", needed - 1, "--quiet"), 2, "--max-memory: reading content.png")
+    refused(ran("--max-memory", needed, "--quiet"), 2, "are too little for any size")
+    monkeypatch.setattr(inputs, "available_on_host", lambda: 32 * 5_000_000 - 1)
+    refused(ran("--quiet"), 1, "reading content.png takes about 153 MiB", "are available")
+    monkeypatch.setattr(inputs, "available_on_host", lambda: 32 * 5_000_000)
+    assert ran("--size", 128)[0] == 0
+
+
+def test_what_an_accelerator_may_take_says_nothing_of_reading(ran, monkeypatch):
+    monkeypatch.setattr(inputs, "LEAST_BYTES", 0)
+    monkeypatch.setattr(inputs, "_on_host", lambda _: False)
+    refused(ran("--max-memory", 8, "--quiet"), 2, "8 bytes are too little for any size")
+
+
+READ = """
+import sys
+import numpy as np
+from jaxnst.image import load_image, resize
+from jaxnst.image.costs import keeping_bytes, reading_bytes
+from jaxnst.srgb import to_rgb  # all that reading imports
+
+def kilobytes(name):
+    return next(int(l.split()[1]) for l in open("/proc/self/status") if l.startswith(name))
+
+source = sys.argv[1]
+expected, before = reading_bytes(source), kilobytes("VmRSS")
+picture = load_image(source, alpha=True)
+print(expected, 1024 * (kilobytes("VmHWM") - before), end=" ")
+open("/proc/self/clear_refs", "w").write("5")
+resize(picture, (100, 100), box=(-10, -10, 2010, 2510))
+print(keeping_bytes(picture.shape), 1024 * (kilobytes("VmHWM") - before))
+"""
+
+
+@pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="Linux tells the peak")
+@pytest.mark.parametrize("alpha", [False, True])
+@pytest.mark.parametrize("ending", [".jpg", ".png", ".webp", ".tif", ".bmp"])
+def test_pictures_take_no_more_memory_than_is_counted(tmp_path, ending, alpha):
+    """Apart from decoders' own code, which BEFORE_BYTES counts; nor less than half of that."""
+    code = 2**24
+    if alpha and ending in (".jpg", ".bmp"):
+        pytest.skip("it holds no transparency")
+    size, exif = (2500, 2000), Image.Exif()
+    exif[ExifTags.Base.Orientation] = 6
+    picture = Image.linear_gradient("L").resize(size).convert("RGBA" if alpha else "RGB")
+    if alpha:
+        picture.putalpha(Image.linear_gradient("L").resize(size))
+    picture.save(tmp_path / f"a{ending}", **({"exif": exif} if ending == ".jpg" else {}))
+    done = subprocess.run(
+        [sys.executable, "-c", READ, tmp_path / f"a{ending}"],
+        # Else what glibc frees may stay with the process, as it is less than 32 MiB.
+        env=os.environ | {"MALLOC_MMAP_THRESHOLD_": "1000000"},
+        check=True,
+        capture_output=True,
+        text=True,
+    )
+    expected, actual, kept, while_used = map(int, done.stdout.split())
+    assert actual - code <= expected <= 2 * actual + code
+    assert while_used <= kept + 2**23
+
+
+def groups(root, lines, **files):
+    """A machine of 4,000 KiB whose control groups say what ``files`` do; returns what is left."""
+    proc, cgroup = root / "proc", root / "cgroup"
+    (proc / "self").mkdir(parents=True)
+    (proc / "meminfo").write_text("MemTotal: 8 kB\nMemAvailable:   4000 kB\n")
+    if lines:
+        (proc / "self/cgroup").write_text("".join(f"{line}\n" for line in lines))
+    for name, text in files.items():
+        path = cgroup.joinpath(*name.split("__")[:-1], f"memory.{name.split('__')[-1]}")
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(f"{text}\n")
+    return available_on_host(proc, cgroup)
+
+
+V1 = ["5:cpu,cpuacct:/other", "4:memory:/a/b", "0::/"]
+V2 = ["0::/a/b"]
+NO_LIMIT = 9223372036854771712
+
+
+@pytest.mark.parametrize(
+    ("lines", "files", "left"),
+    [
+        ([], {}, 4_096_000),
+        (V2, {}, 4_096_000),
+        ([], {"max": "3000000", "stat": "anon 0"}, 3_000_000),
+        (["nonsense", "::", "1:memory"], {"max": "3000000", "stat": "anon 0"}, 4_096_000),
+        # Version 2: at the root, as a container sees it; below; above the process's own group.
+        (["0::/"], {"max": 3_000_000, "stat": "anon 1000000\nfile 5"}, 2_000_000),
+        (V2, {"a__b__max": 3_000_000, "a__b__stat": "anon 999999\nshmem 1"}, 2_000_000),
+        (
+            V2,
+            {
+                "a__b__max": "max",
+                "a__b__stat": "anon 7",
+                "a__max": 2_000_000,
+                "a__stat": "anon 500000",
+                "max": 3_000_000,
+                "stat": "anon 500000",
+            },
+            1_500_000,
+        ),
+        (V2, {"a__max": "max", "a__high": 1_000_000, "a__stat": "anon 0\nfile 9"}, 1_000_000),
+        (V2, {"a__b__max": 1000, "a__b__stat": "anon 2000"}, 0),
+        (V2, {"a__b__max": "max", "a__b__stat": "anon 2000"}, 4_096_000),
+        # The host's path, of which nothing is seen from within, and one from outside a namespace.
+        (["0::/docker/a"], {"max": 3_000_000, "stat": "anon 0"}, 3_000_000),
+        (["0::/../x"], {"max": 3_000_000, "stat": "anon 0"}, 3_000_000),
+        # Version 1, in a folder of its own.
+        (
+            V1,
+            {
+                "memory__a__b__limit_in_bytes": 3_000_000,
+                "memory__a__b__stat": "rss 9\ntotal_rss 1000000\nshmem 9\ntotal_shmem 500000",
+                "memory__limit_in_bytes": NO_LIMIT,
+                "memory__stat": "total_rss 7",
+            },
+            1_500_000,
+        ),
+        (
+            V1,
+            {
+                "memory__a__b__limit_in_bytes": NO_LIMIT,
+                "memory__a__b__stat": "total_rss 0",
+                "memory__a__limit_in_bytes": 2_000_000,
+                "memory__a__stat": "total_rss 0",
+            },
+            2_000_000,
+        ),
+    ],
+)
+def test_memory_of_linux_and_of_every_control_group_above(tmp_path, lines, files, left):
+    assert groups(tmp_path, lines, **files) == left
 
 
 MEASURE = """
@@ -158,8 +318,8 @@ def test_a_fresh_process_takes_about_what_is_predicted(tmp_path, monkeypatch):
     recipe = replace(recipe, ("scales", "steps"), 3)
     schedule = make_schedule((480, 640), [(400, 400)], recipe.scales, size=640)
     loop = loop_footprint(recipe, network, schedule.scales[-1].inner, remat=False)
-    pixels = 480 * 640 + 400 * 400
-    predicted = planning.make_plan(schedule, recipe, network, pictures=pixels, loop=loop).bytes
+    pictures = sum(map(keeping_bytes, (content.shape, style.shape)))
+    predicted = planning.make_plan(schedule, recipe, network, pictures=pictures, loop=loop).bytes
     given = ["content.png", "style.png", "-o", "out.png", "--size", "640", "--steps", "3"]
     done = subprocess.run(
         [sys.executable, "-c", MEASURE, *given, "--no-cache"],

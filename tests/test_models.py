@@ -22,6 +22,7 @@ from jaxnst.feedforward import (
 )
 from jaxnst.feedforward.perceptual import grid_loss
 from jaxnst.image import load_image
+from jaxnst.weights.state_dict import FAST_NEURAL_STYLE
 
 PICTURE = np.random.default_rng(1).uniform(0, 1, (32, 40, 3)).astype(np.float32)
 
@@ -87,6 +88,17 @@ def test_a_model_is_read_as_it_was_written(tmp_path, changes):
     found = load_model(tmp_path / "a.safetensors")
     assert found == given and found.facts["style"] == "random numbers"
     jax.tree.map(np.testing.assert_array_equal, found.params, given.params)
+
+
+def test_a_converted_model_is_still_one(file, tmp_path, call):
+    out = tmp_path / "converted.safetensors"
+    assert call("weights", "convert", str(file), "-o", str(out))[0] == 0
+    assert load_model(out) == load_model(file)
+    tensors = {f"module.conv{i}.conv2d.weight": np.ones((4, 3, 3, 3), np.float32) for i in (1, 2)}
+    save_file(tensors, tmp_path / "state_dict.safetensors")
+    given = tmp_path / "state_dict.safetensors"
+    assert call("weights", "convert", str(given), "-o", str(out))[0] == 0
+    assert weights.read_parameters(out)[1]["model"] == FAST_NEURAL_STYLE
 
 
 def test_files_are_of_half_precision_and_the_same_bytes_again(file, tmp_path):

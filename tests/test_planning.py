@@ -65,7 +65,10 @@ def test_memory_counts_pictures_programs_and_history(tiny):
     process = planning.PROCESS_BYTES + 3 * planning.PROGRAM_BYTES
     assert here - there == process + 2 * planning.COMPILER_BYTES
     assert plan(tiny, recipe, 128).bytes_again - there == process
-    assert plan(tiny, recipe, 128, pictures=10**6).bytes - here == 24 * 10**6
+    assert plan(tiny, recipe, 128, pictures=10**6).bytes - here == 10**6
+    assert plan(tiny, recipe, 128, reading=here).bytes == here
+    assert plan(tiny, recipe, 128, reading=10**12).bytes_again == 10**12
+    assert plan(tiny, recipe, 128, host=False, reading=10**12).bytes == there
     longer = dataclasses.replace(recipe, solver=Solver(memory=20))
     history = 2 * 10 * (96 * 128 * 3 * 4)
     # The rest are the ten reciprocals of curvature that go with it.
@@ -113,6 +116,18 @@ def test_maps_of_sixteen_bits_are_half_as_large_on_an_accelerator_only(tiny):
     assert fitting(low, host=False) > fitting(tiny, host=False) > 1
     fitting = partial(planning.runs_that_fit, schedule, recipe, available=2048 * MIB)
     assert fitting(low, host=True) == fitting(tiny, host=True) > 1
+
+
+def test_pictures_leave_memory_for_fewer_runs_side_by_side(tiny):
+    recipe = helpers.tiny_recipe()
+    schedule = make_schedule((96, 128), [(96, 128)], recipe.scales, size=128)
+    fitting = partial(planning.runs_that_fit, schedule, recipe, tiny, 2048 * MIB)
+    own = planning.make_plan(schedule, recipe, tiny, host=False).bytes
+    many, process = fitting(host=True), 2048 * MIB - fitting(host=True) * own
+    assert fitting(host=True, shared=own) == many - 1
+    assert fitting(host=True, pictures=own) in (many // 2, many // 2 + 1) and process > 0
+    assert fitting(host=True, shared=2048 * MIB) == 1
+    assert fitting(host=False, pictures=own, shared=own) == fitting(host=False)
 
 
 @pytest.mark.skipif(jax.default_backend() != "cpu", reason="is about CPUs")

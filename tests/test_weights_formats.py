@@ -245,6 +245,79 @@ def test_the_normalised_vgg_drops_its_first_module_if_it_is_the_known_one():
     assert "0/kernel" in found and said == {}  # a check against the network will list it
 
 
+def wrapped_by(how, name):
+    first, rest = name.split(".", 1)
+    return {
+        "DataParallel": f"module.{name}",
+        "DataParallel of one part": f"{first}.module.{rest}",
+        "torch.compile": f"_orig_mod.{name}",
+        "both": f"module._orig_mod.{name}",
+        "compiled layers": ".".join([*name.split(".")[:-1], "_orig_mod", name.rsplit(".", 1)[1]]),
+        "Lightning": f"model.{name}",
+        "Lightning's own attribute": f"_forward_module.net.vgg.{name}",
+        "FSDP": f"_fsdp_wrapped_module.{first}._checkpoint_wrapped_module.{rest}",
+    }[how]
+
+
+@pytest.mark.parametrize(
+    "how",
+    [
+        "DataParallel",
+        "DataParallel of one part",
+        "torch.compile",
+        "both",
+        "compiled layers",
+        "Lightning",
+        "Lightning's own attribute",
+        "FSDP",
+    ],
+)
+def test_what_wrappers_add_to_names_is_left_out(how, rng):
+    parts = {"kernel": "weight", "bias": "bias"}
+    by_name = as_torch(small("vgg19"), lambda layer, part: f"{layer}.{parts[part]}")
+    by_place = as_torch(small("vgg16"), sequential("vgg16"))
+    densenet = as_torch(small("densenet121"), torchvision_densenet)
+    decoder = {f"{i}.weight": rng.normal(size=(3, 3, 3, 3)).astype(np.float32) for i in (1, 5)}
+    transformer = {
+        f"{name}.{part}": rng.normal(size=4).astype(np.float32)
+        for name in ("conv1.conv2d", "in1", "res1.conv1.conv2d", "res1.in1", "deconv1.conv2d")
+        for part in ("weight", "bias")
+    }
+    with_classifier = {**by_place, "classifier.0.weight": np.ones((2, 2), np.float32)}
+    for tensors in (by_name, by_place, with_classifier, densenet, decoder, transformer):
+        wrapped = {wrapped_by(how, name): value for name, value in tensors.items()}
+        (found, said), (expected, expected_said) = convert(wrapped), convert(tensors)
+        assert_same(found, expected)
+        assert said == expected_said
+
+
+def test_names_that_would_become_one_are_left_as_they_are():
+    one = np.ones((3, 3, 3, 3), np.float32)
+    found, _ = convert({"conv1_1.weight": one, "module.conv1_1.weight": 2 * one})
+    assert list(found) == ["conv1_1/kernel", "module.conv1_1/kernel"]
+
+
+def test_counters_in_a_state_dict_of_safetensors_are_left_out(tmp_path):
+    """As instance and batch normalization and averaged models have them."""
+    tensors = {f"module.conv1_1.{part}": np.ones((2, 3, 3, 3), np.float32) for part in ("weight",)}
+    counters = {"n_averaged": np.ones((), np.int64), "norm.num_batches_tracked": np.ones(1, int)}
+    save_file({**tensors, **counters}, tmp_path / "x.safetensors")
+    assert list(read_parameters(tmp_path / "x.safetensors")[0]) == ["conv1_1/kernel"]
+
+
+def test_a_wrapped_state_dict_is_converted_from_the_command_line(tmp_path, call):
+    parameters = random_parameters()
+    parts = {"kernel": "weight", "bias": "bias"}
+    tensors = as_torch(parameters, lambda layer, part: f"module.{layer}.{parts[part]}")
+    save_file(tensors, tmp_path / "wrapped.safetensors")
+    out = tmp_path / "own.safetensors"
+    status, _, err = call(
+        "weights", "convert", str(tmp_path / "wrapped.safetensors"), "-o", str(out)
+    )
+    assert status == 0, err
+    assert_same(dict(sorted(read_parameters(out)[0].items())), dict(sorted(parameters.items())))
+
+
 def test_unknown_names_are_kept_to_be_listed(tmp_path):
     path = tmp_path / "x.safetensors"
     save_file({"encoder.0.weight": np.ones((2, 3, 3, 3), np.float32)}, path)
@@ -346,7 +419,7 @@ def test_the_normalised_vgg_is_the_genuine_one_up_to_a_factor_per_channel(shared
 
 @pytest.mark.torch
 @pytest.mark.parametrize("legacy", [False, True])
-@pytest.mark.parametrize("wrap", [None, "model", "state_dict"])
+@pytest.mark.parametrize("wrap", [None, "model", "state_dict", "model_state_dict", "generator"])
 def test_a_file_that_pytorch_wrote(torch, tmp_path, legacy, wrap):
     parameters = small("vgg16")
     tensors = as_torch(parameters, sequential("vgg16"))
@@ -369,6 +442,28 @@ def test_a_pth_that_would_run_code_runs_nothing(torch, tmp_path):
     (tmp_path / "plain.pth").write_bytes(pickle.dumps(Trap(trap), protocol=2))
     assert_refused(tmp_path / "plain.pth", "holds more than plain tensors")
     assert not trap.exists()
+
+
+@pytest.mark.torch
+def test_checkpoints_are_followed_to_the_state_dict_of_the_network(torch, tmp_path):
+    state = {"net.conv1_1.weight": torch.ones(2, 3, 3, 3)}
+    moments = {"state": {0: {"exp_avg": torch.ones(2)}}, "param_groups": [{"lr": 0.1}]}
+    own = {"loop": torch.ones(3)}
+    loop = {"loop": None}
+    loop["state_dict"] = loop
+    for found in (
+        {"state_dict": state, "optimizer_states": [moments], "epoch": 3},
+        {"model_state_dict": state, "optimizer_state_dict": moments, "ema": state},
+        {"generator": state, "optimizer": moments},
+        {"checkpoint": {"model": {"module": state}}},
+        {"state_dict": state, **own},
+    ):
+        torch.save(found, tmp_path / "x.pth")
+        assert list(read_parameters(tmp_path / "x.pth")[0]) == ["conv1_1/kernel"]
+    torch.save({"generator": state, "critic": state}, tmp_path / "x.pth")
+    assert_refused(tmp_path / "x.pth", r"several state dicts \(generator, critic\)")
+    torch.save(loop, tmp_path / "x.pth")
+    assert_refused(tmp_path / "x.pth", "no tensors")
 
 
 @pytest.mark.torch

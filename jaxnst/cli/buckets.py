@@ -13,6 +13,7 @@ from typing import NamedTuple
 from jaxnst.cli.rows import Row
 from jaxnst.config import Recipe
 from jaxnst.image import image_size, same_shape
+from jaxnst.image.costs import keeping_bytes
 from jaxnst.schedule import Schedule, make_schedule
 
 AT_ONCE = 8
@@ -36,12 +37,15 @@ class Bucket:
       schedule: Of the first.
       lanes: Of every batch.
       stretched: Contents whose shape the result does not keep.
+      pictures: Bytes that the pictures of a lane take at most: while one batch is painted, the
+        pictures of the next are read.
     """
 
     tasks: list[Task]
     schedule: Schedule
     lanes: int = 1
     stretched: list[str] = field(default_factory=list)
+    pictures: int = 0
 
     def batches(self) -> Iterator["Batch"]:
         """Divide the rows, in their order."""
@@ -95,6 +99,7 @@ def make_buckets(tasks: list[Task], fail: Callable[[Task, Exception], None]) -> 
       fail: Told of rows whose content cannot be looked at.
     """
     buckets: dict[Hashable, Bucket] = {}
+    styles = {style: _bytes(style) for task in tasks for style in task.row.styles}
     for i, task in enumerate(tasks):
         try:
             size = image_size(task.row.content)
@@ -106,7 +111,17 @@ def make_buckets(tasks: list[Task], fail: Callable[[Task, Exception], None]) -> 
         bucket.tasks.append(task)
         if task.recipe.scales.aspect is not None and not same_shape(size, schedule.size):
             bucket.stretched.append(task.row.content)
+        own = keeping_bytes((*size, 3)) + sum(styles[style] for style in task.row.styles)
+        bucket.pictures = max(bucket.pictures, own)
     return list(buckets.values())
+
+
+def _bytes(path: str) -> int:
+    """Estimate what a style's picture takes; what cannot be looked at fails when it is read."""
+    try:
+        return keeping_bytes((*image_size(path), 3))
+    except (OSError, ValueError):
+        return 0
 
 
 def _program(index: int, task: Task, schedule: Schedule) -> Hashable:

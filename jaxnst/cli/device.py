@@ -9,10 +9,10 @@ from collections.abc import Callable
 from pathlib import Path
 
 import jax
-import platformdirs
 
-from jaxnst._files import reason
+from jaxnst._files import reason, user_folder
 from jaxnst.cli.errors import UsageError
+from jaxnst.cli.host import available_on_host
 from jaxnst.cli.messages import amount, shape
 from jaxnst.config import Precision
 from jaxnst.lanes import threads_of
@@ -45,19 +45,45 @@ def use_device(wanted: Wanted, *, deterministic: bool = False) -> jax.Device:
     if deterministic:
         os.environ["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} {DETERMINISTIC}".strip()
     if wanted is None:
-        return jax.devices()[0]
+        return _default_device()
     kind, index = wanted[0], wanted[1] or 0
     if kind == "cpu":
         # Or an accelerator would be started, and its memory taken, for nothing.
         _set("jax_platforms", "cpu")
     try:
         devices = jax.devices(kind)
-    except RuntimeError:
+    except (RuntimeError, AssertionError):
         devices = []
     if index >= len(devices):
         raise UsageError(_no_device(kind, index))
     _set("jax_default_device", devices[index])
     return devices[index]
+
+
+def _default_device() -> jax.Device:
+    """Return the device that JAX chooses.
+
+    Raises:
+      UsageError: It starts none: the environment wants a kind that is not there.
+    """
+    try:
+        return jax.devices()[0]
+    except (RuntimeError, AssertionError) as error:  # it asserts that some kind could be started
+        chosen = _chosen()
+        why = reason(error).partition(" (set JAX_PLATFORMS")[0].rstrip(".") if str(error) else ""
+        instead = f"unset {chosen[0]}" if chosen else "check its driver"
+        raise UsageError(
+            f"JAX starts no device{f', {chosen[0]} is {chosen[1]}' if chosen else ''}"
+            f"{f' ({why})' if why else ''}: {instead}, or give --device cpu"
+        ) from error
+
+
+def _chosen() -> tuple[str, str] | None:
+    """Return the environment's variable that chooses a kind of device, and its value, if any."""
+    for name in ("JAX_PLATFORMS", "JAX_PLATFORM_NAME"):
+        if value := os.environ.get(name):
+            return name, value
+    return None
 
 
 def devices_beside(device: jax.Device, wanted: Wanted) -> list[jax.Device]:
@@ -74,12 +100,11 @@ def _set(name: str, value: object) -> None:
 def _no_device(kind: str, index: int) -> str:
     there = []
     for name in ("cpu", "gpu", "tpu"):
-        with contextlib.suppress(RuntimeError):
+        with contextlib.suppress(RuntimeError, AssertionError):
             there += [f"{name}:{i}" for i, _ in enumerate(jax.devices(name))]
     text = f"--device: there is no {kind}:{index}, JAX finds {', '.join(there) or 'none at all'}"
-    chosen = os.environ.get("JAX_PLATFORMS")
-    if chosen:
-        return text + f" (JAX_PLATFORMS is {chosen})"
+    if chosen := _chosen():
+        return text + f" ({chosen[0]} is {chosen[1]})"
     if kind != "cpu" and not any(name.startswith(kind) for name in there):
         extra = "tpu" if kind == "tpu" else "cuda13"
         return text + f": a {kind} needs its driver and pip install 'jaxnst[{extra}]'"
@@ -118,8 +143,11 @@ def keep_programs(tell: Callable[[str], None]) -> None:
     """
     if jax.config.jax_compilation_cache_dir:  # type: ignore[attr-defined]
         return  # JAX_COMPILATION_CACHE_DIR: a folder of the user's choice
-    folder = Path(platformdirs.user_cache_dir("jaxnst", appauthor=False))
-    folder = folder / f"jax-{jax.__version__}"
+    try:
+        folder = user_folder("cache") / f"jax-{jax.__version__}"
+    except FileNotFoundError as error:
+        tell(f"compiled programs are not kept for the next run: {error}")
+        return
     try:
         # Private: whoever can write there can make JAX run what they like.
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -141,7 +169,7 @@ def available_memory(device: jax.Device) -> int | None:
         if "bytes_limit" not in stats:
             return None
         return int(stats["bytes_limit"] - stats.get("bytes_in_use", 0))
-    return _available_on_host()
+    return available_on_host()
 
 
 def refuse_too_large(
@@ -174,23 +202,3 @@ def refuse_too_large(
             f"{shape(size)} takes about {amount(needed)} of memory and {amount(there)} are "
             f"available: take a smaller {way}"
         )
-
-
-def _available_on_host(
-    proc: Path = Path("/proc"), cgroup: Path = Path("/sys/fs/cgroup")
-) -> int | None:
-    """Ask Linux, and the limit of the container if there is one; elsewhere take all there is."""
-    found: list[int] = []
-    with contextlib.suppress(OSError, ValueError, IndexError):
-        for line in (proc / "meminfo").read_text().splitlines():
-            if line.startswith("MemAvailable:"):
-                found.append(int(line.split()[1]) * 1024)
-    with contextlib.suppress(OSError, ValueError, IndexError):
-        limit = int((cgroup / "memory.max").read_text())  # "max" where there is none
-        stat = (line.split() for line in (cgroup / "memory.stat").read_text().splitlines())
-        used = sum(int(value) for name, value in stat if name == "anon")
-        found.append(max(0, limit - used))
-    if not found:
-        with contextlib.suppress(OSError, ValueError, AttributeError):
-            found.append(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"))
-    return min(found, default=None)

@@ -59,8 +59,16 @@ class Engine(Protocol):
     devices: int
     threads: int | None
 
-    def most(self, schedule: Schedule, recipe: Recipe, allowed: int | None) -> int | None:
+    def most(
+        self, schedule: Schedule, recipe: Recipe, allowed: int | None, pictures: int
+    ) -> int | None:
         """Work out how many lanes fit into memory, or into what is allowed; None: nobody knows.
+
+        Args:
+          schedule: Of each lane.
+          recipe: Of each lane.
+          allowed: Bytes that may be taken; None: what there is.
+          pictures: Bytes of a lane's pictures.
 
         Raises:
           ValueError: Not even one does.
@@ -93,10 +101,13 @@ class LocalEngine:
         self.threads = threads_of(devices[0])
         self.store = StyleStore()
 
-    def most(self, schedule: Schedule, recipe: Recipe, allowed: int | None) -> int | None:
+    def most(
+        self, schedule: Schedule, recipe: Recipe, allowed: int | None, pictures: int
+    ) -> int | None:
         """Work out how many lanes fit into memory; None: nobody knows."""
-        refuse_too_large(schedule, recipe, self.network, self.all, allowed=allowed)
-        return runs_side_by_side(schedule, recipe, self.network, self.all, allowed=allowed)
+        kind = schedule, recipe, self.network, self.all
+        refuse_too_large(*kind, allowed=allowed, pictures=2 * pictures)
+        return runs_side_by_side(*kind, allowed=allowed, pictures=pictures, shared=pictures)
 
     def paint(self, order: Order, tell: Callable[[str], None]) -> list[Outcome]:
         """Paint a batch."""

@@ -20,39 +20,41 @@ TRIES = 3
 """Most sizes of which XLA is asked in search of the largest."""
 
 
-def settle(job: Job, messages: Messages) -> Job:
+def settle(job: Job, messages: Messages) -> tuple[Job, ValueError | None]:
     """Return a job as it is going to be run, within the memory there is or that is allowed.
 
     Feature maps are kept if they fit, else computed anew for the gradient. Where they do not fit
-    even so, the size is reduced if ``--max-memory`` was given; without, that is an error.
+    even so, the size is reduced if ``--max-memory`` was given.
 
-    Raises:
-      UsageError: If no size fits into ``--max-memory``.
-      ValueError: If it does not fit into the memory there is; names the largest size that does.
+    Returns:
+      The job, and why it cannot be run, if it cannot: a UsageError if no size fits into
+      ``--max-memory``, a ValueError if it does not fit into the memory there is.
     """
     if not job.flags.no_cache:
         # Before anything is compiled: what is asked for here is run later.
         keep_programs(messages.notice)
     limit = job.limit
     if limit is None:
-        return _asked(job) if job.flags.dry_run else job
+        return (_asked(job) if job.flags.dry_run else job), None
     plain, fits = _tried(job, limit, messages)
     if fits:
-        return plain
+        return plain, None
     saving, fits = _tried(dataclasses.replace(job, remat=True), limit, messages)
     if fits:
         messages.notice(
             f"{_too_much(plain, limit)}: feature maps are computed anew for the gradient, which "
             f"takes about {amount(saving.plan().bytes)} and {_more_time(plain, saving)} more time"
         )
-        return saving
+        return saving, None
     largest = _largest(saving, limit, messages)
     if job.flags.max_memory is None:
         size = f"the largest that fits is {_size_flag(largest)}" if largest else None
-        raise ValueError(f"{_too_much(saving, limit)}: {size or 'no size fits: free some'}")
+        return saving, ValueError(
+            f"{_too_much(saving, limit)}: {size or 'no size fits: free some'}"
+        )
     if largest is None:
         least = amount(_resized(saving, MULTIPLE).plan().bytes)
-        raise UsageError(
+        return saving, UsageError(
             f"--max-memory: {amount(limit)} are too little for any size, {MULTIPLE} pixels take "
             f"about {least}"
         )
@@ -60,7 +62,7 @@ def settle(job: Job, messages: Messages) -> Job:
         f"{_too_much(saving, limit)}: the largest size that fits is painted, {largest.flags.size} "
         f"pixels, with feature maps computed anew for the gradient"
     )
-    return largest
+    return largest, None
 
 
 def _tried(job: Job, limit: int, messages: Messages) -> tuple[Job, bool]:

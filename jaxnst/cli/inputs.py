@@ -12,14 +12,23 @@ from jaxnst._files import name_of
 from jaxnst.cli.errors import UsageError
 from jaxnst.cli.fetching import STREAM, as_files, blaming, check_sources, is_address, shown
 from jaxnst.cli.flags import SIZE, check_styles, tell_of_seed, tell_of_styles
-from jaxnst.cli.messages import Messages, shape
+from jaxnst.cli.host import available_on_host
+from jaxnst.cli.messages import Messages, amount, hush_xla, shape
 from jaxnst.cli.outputs import check_outputs
 from jaxnst.cli.saving import result_name
 from jaxnst.config import STARTS, Recipe
 from jaxnst.image import check_side, holds_alpha, load_with_notices, same_shape
+from jaxnst.image.costs import keeping_bytes, reading_bytes
 from jaxnst.record import Source, source_of
 from jaxnst.schedule import Schedule, make_schedule
 from jaxnst.srgb import Pixels
+
+BEFORE_BYTES = 64 * 2**20
+"""Of the process while pictures are read: Python, NumPy and Pillow, not yet JAX."""
+
+LEAST_BYTES = 256 * 2**20
+"""Less than any run takes: where no more is allowed, small pictures are read nevertheless, and the
+run is refused with what it takes."""
 
 
 @dataclass(frozen=True)
@@ -32,13 +41,15 @@ class Pictures:
     masks: list[Pixels] = field(default_factory=list)
     style_masks: list[Pixels] = field(default_factory=list)
     sources: tuple[Source, ...] = ()
+    reading: int = 0
+    """Bytes of the process at the peak of reading them, about."""
 
     @property
-    def pixels(self) -> int:
-        """How many pixels they have together."""
+    def bytes(self) -> int:
+        """How much memory they take together, about."""
         several = [self.content, *self.styles, *self.masks, *self.style_masks]
         several += [] if self.init is None else [self.init]
-        return sum(picture.shape[0] * picture.shape[1] for picture in several)
+        return sum(keeping_bytes(picture.shape) for picture in several)
 
     def schedule(self, recipe: Recipe, size: int | None, style_size: int | None) -> Schedule:
         """Lay out a run at a size, or at the recipe's own."""
@@ -97,15 +108,23 @@ def read_pictures(flags: argparse.Namespace, recipe: Recipe) -> Pictures:
 
     Raises:
       OSError: As :func:`jaxnst.image.load_image`, or one cannot be had.
-      ValueError: As OSError, or a picture is too small.
+      ValueError: As OSError, or a picture is too small, or too large for the memory there is.
+      UsageError: If reading one takes more than ``--max-memory``.
     """
     sources: list[Source] = []
+    kept, peak = BEFORE_BYTES, 0
     with as_files(sources_of(flags, recipe), allow_local=flags.allow_local) as files:
 
         def read(role: str, source: str, *, least: int = 16, alpha: bool = False) -> Pixels:
-            picture = load_input(source, path := files[source], least=least, alpha=alpha)
+            nonlocal kept, peak
+            path = files[source]
+            with blaming(source, path):
+                needed = reading_bytes(path)
+                _refuse_too_large(source, needed, kept, flags)
+            picture = load_input(source, path, least=least, alpha=alpha)
             with blaming(source, path):
                 sources.append(source_of(role, path, name=_file_name(source)))
+            kept, peak = kept + picture.nbytes, max(peak, kept + needed)
             return picture
 
         pictures = Pictures(
@@ -117,7 +136,42 @@ def read_pictures(flags: argparse.Namespace, recipe: Recipe) -> Pictures:
                 read("style-mask", source, least=1, alpha=True) for source in flags.style_mask
             ],
         )
-    return replace(pictures, sources=tuple(sources))
+    return replace(pictures, sources=tuple(sources), reading=peak)
+
+
+def _refuse_too_large(source: str, needed: int, kept: int, flags: argparse.Namespace) -> None:
+    """Refuse a picture whose pixels do not fit in memory, before they are decoded.
+
+    Args:
+      source: The picture.
+      needed: Bytes for reading it.
+      kept: Bytes of the process so far.
+      flags: Of the command.
+
+    Raises:
+      UsageError: It takes more than ``--max-memory``.
+      ValueError: It takes more than there is.
+    """
+    there, allowed = available_on_host(), flags.max_memory
+    reading, smaller = f"reading {shown(source)} takes about", "make the picture smaller"
+    if there is not None and needed > there:
+        raise ValueError(
+            f"{reading} {amount(needed)} of memory and {amount(there)} are available: {smaller}"
+        )
+    whole = kept + needed
+    if allowed is not None and whole > max(allowed, LEAST_BYTES) and _on_host(flags):
+        raise UsageError(
+            f"--max-memory: {reading} {amount(whole)} of memory and {amount(allowed)} are allowed: "
+            f"{smaller}, or allow more"
+        )
+
+
+def _on_host(flags: argparse.Namespace) -> bool:
+    """Tell whether the memory that is allowed is the host's; that starts JAX."""
+    hush_xla(debug=flags.debug)
+    from jaxnst.cli.device import use_device
+
+    return use_device(flags.device, deterministic=flags.deterministic).platform == "cpu"
 
 
 def load_input(source: str, path: str, *, least: int = 16, alpha: bool = True) -> Pixels:

@@ -57,7 +57,8 @@ class Job:
             pictures.schedule(self.recipe, flags.size, flags.style_size),
             self.recipe,
             self.network,
-            pictures=pictures.pixels,
+            pictures=pictures.bytes,
+            reading=pictures.reading,
             host=self.device.platform == "cpu",
             remat=self.remat,
             loop=self.loop,
@@ -87,6 +88,7 @@ class Job:
             self.devices,
             allowed=self.flags.max_memory,
             remat=self.remat,
+            shared=self.pictures.bytes,
         )
 
     @property
@@ -113,6 +115,8 @@ def runs_side_by_side(
     *,
     allowed: int | None = None,
     remat: bool = False,
+    pictures: int = 0,
+    shared: int = 0,
 ) -> int | None:
     """Work out how many runs of one kind fit into the memory of devices; None: nobody knows.
 
@@ -123,10 +127,21 @@ def runs_side_by_side(
       devices: Of one kind.
       allowed: Bytes that may be taken of each device, or of the host's in all; None: what there is.
       remat: Whether feature maps are computed anew for the gradient.
+      pictures: As :func:`jaxnst.planning.runs_that_fit`.
+      shared: As there.
     """
     host = devices[0].platform == "cpu"
     least = _least(devices, allowed)
-    each = runs_that_fit(schedule, recipe, network, least, host=host, remat=remat)
+    each = runs_that_fit(
+        schedule,
+        recipe,
+        network,
+        least,
+        host=host,
+        remat=remat,
+        pictures=pictures,
+        shared=shared,
+    )
     # Virtual devices of a host share its memory.
     return each if each is None or host else each * len(devices)
 
@@ -138,6 +153,7 @@ def refuse_too_large(
     devices: Sequence[jax.Device],
     *,
     allowed: int | None = None,
+    pictures: int = 0,
 ) -> None:
     """Refuse a kind of run of which not even one fits into the memory of devices.
 
@@ -147,13 +163,14 @@ def refuse_too_large(
       network: As there.
       devices: As there.
       allowed: As there.
+      pictures: Bytes of its pictures.
 
     Raises:
       ValueError: It does not fit.
     """
     least = _least(devices, allowed)
     host = devices[0].platform == "cpu"
-    needed = make_plan(schedule, recipe, network, host=host).bytes_again
+    needed = make_plan(schedule, recipe, network, pictures=pictures, host=host).bytes_again
     if least is not None and needed > least:
         raise ValueError(
             f"size {max(schedule.size)} takes about {amount(needed)} of memory and {amount(least)} "

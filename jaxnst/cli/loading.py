@@ -8,7 +8,7 @@ from jaxnst.cli.errors import UsageError
 from jaxnst.cli.messages import amount
 from jaxnst.cli.weights import fetch_with_bar
 from jaxnst.networks import NETWORKS, LossNetwork, load_network
-from jaxnst.weights.fetch import fetched_path, official_file
+from jaxnst.weights.fetch import is_fetched, official_file
 
 
 def load_for(
@@ -50,7 +50,7 @@ def _fetch_if_wanted(name: str, *, yes: bool, instead: str) -> None:
     Raises:
       UsageError: They are not, and nobody agreed.
     """
-    if fetched_path(name).is_file():
+    if is_fetched(name):
         return
     try:
         known = official_file(name)

@@ -176,12 +176,24 @@ def amount(count: int | float) -> str:
     """Write a number of bytes for people.
 
     Example:
-      >>> amount(1.5 * 2**30), amount(300 * 2**20)
-      ('1.5 GiB', '300 MiB')
+      >>> amount(1.5 * 2**30), amount(300 * 2**20), amount(8)
+      ('1.5 GiB', '300 MiB', '8 bytes')
     """
+    if count < 2**10:
+        return f"{count:.0f} bytes"
     if count < 2**20:
         return f"{count / 2**10:.0f} KiB"
     return f"{count / 2**30:.1f} GiB" if count >= 2**30 else f"{count / 2**20:.0f} MiB"
+
+
+def two_digits(value: float) -> str:
+    """Write a number to two digits, without a power of ten.
+
+    Example:
+      >>> two_digits(1.14), two_digits(99.7), two_digits(1284.0)
+      ('1.1', '100', '1300')
+    """
+    return f"{float(f'{value:.2g}'):.15g}"
 
 
 def shape(size: tuple[int, int]) -> str:

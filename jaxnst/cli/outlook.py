@@ -2,7 +2,7 @@
 
 from jaxnst.cli.device import describe
 from jaxnst.cli.job import Job
-from jaxnst.cli.messages import amount, length, shape
+from jaxnst.cli.messages import amount, length, shape, two_digits
 from jaxnst.planning import estimate_seconds, measure_pace
 
 MAPS = {
@@ -30,7 +30,7 @@ def report(job: Job, *, startup: float) -> str:
         ("device", describe(job.device)),
     ]
     for i, (scale, adds) in enumerate(zip(schedule.scales, plan.multiply_adds, strict=True), 1):
-        work = f"{scale.evaluations} evaluations of {adds / 1e9:.2g} billion multiply-adds"
+        work = f"{scale.evaluations} evaluations of {two_digits(adds / 1e9)} billion multiply-adds"
         facts.append((f"scale {i}", f"{shape(scale.inner)}, {work}"))
     if schedule.margin:
         facts.append(("margin", f"{schedule.margin:.0f} pixels all round, cut off at the end"))

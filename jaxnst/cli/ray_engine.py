@@ -67,10 +67,15 @@ class Painter:
         self.engine(network)
 
     def most(
-        self, network: LossNetwork, schedule: Schedule, recipe: Recipe, allowed: int | None
+        self,
+        network: LossNetwork,
+        schedule: Schedule,
+        recipe: Recipe,
+        allowed: int | None,
+        pictures: int,
     ) -> int | None:
         """Work out how many lanes fit into memory."""
-        return self.engine(network).most(schedule, recipe, allowed)
+        return self.engine(network).most(schedule, recipe, allowed, pictures)
 
     def paint(self, network: LossNetwork, order: Order) -> list[Outcome]:
         """Paint a batch."""
@@ -109,9 +114,12 @@ class RayEngine:
         for painter in painters:
             self.expect(painter)
 
-    def most(self, schedule: Schedule, recipe: Recipe, allowed: int | None) -> int | None:
+    def most(
+        self, schedule: Schedule, recipe: Recipe, allowed: int | None, pictures: int
+    ) -> int | None:
         """Ask a worker how many lanes fit into memory."""
-        found: int | None = self.ask("most", schedule, recipe, allowed, tell=lambda _: None)
+        given = schedule, recipe, allowed, pictures
+        found: int | None = self.ask("most", *given, tell=lambda _: None)
         return found if found is None else max(1, found // self.together)
 
     def paint(self, order: Order, tell: Callable[[str], None]) -> list[Outcome]:

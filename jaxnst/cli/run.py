@@ -43,13 +43,13 @@ def _run(flags: argparse.Namespace, recipe: Recipe, messages: Messages) -> int:
 
     job = make_job(flags, recipe, pictures)
     ready = time.perf_counter() - BEGIN
-    try:
-        job = settle(job, messages)
-        if flags.record is not None:
-            job = as_recorded(job, flags.record, messages)
-    finally:  # also of a run that is refused
-        if flags.dry_run:
-            print(report(job, startup=ready))
+    job, refusal = settle(job, messages)
+    if flags.record is not None and refusal is None:
+        job = as_recorded(job, flags.record, messages)
+    if flags.dry_run:  # also of a run that is refused
+        print(report(job, startup=ready))
+    if refusal is not None:
+        raise refusal
     if flags.dry_run:
         return 0
     return paint(job, messages, record_to_write(job, messages))

@@ -144,7 +144,9 @@ def _run(sweep: Sweep, prog: str) -> int:
         from jaxnst.cli.fitting import settle
         from jaxnst.cli.job import make_job, tell_of_method
 
-        job = settle(make_job(flags, recipe, pictures), messages)
+        job, refusal = settle(make_job(flags, recipe, pictures), messages)
+        if refusal is not None:
+            raise refusal
         tell_of_method(job.recipe, job.network, messages)
         _refuse_large_sheet(sweep, job)
         with leaving_when_stopped(messages, ", nothing is saved"):

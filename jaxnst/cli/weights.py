@@ -59,10 +59,10 @@ def _parser(prog: str) -> Parser:
 
 def _list(flags: argparse.Namespace) -> int:
     from jaxnst.weights import known_files
-    from jaxnst.weights.fetch import fetched_path, official_file
+    from jaxnst.weights.fetch import is_fetched, official_file
 
     for known in known_files():
-        kept = fetched_path(known.network).is_file() if known.url else False
+        kept = is_fetched(known.network) if known.url else False
         if known.format == "jaxnst-1":
             state = "ships with jaxnst"
         elif known.url and official_file(known.network) == known:
@@ -75,13 +75,13 @@ def _list(flags: argparse.Namespace) -> int:
 
 
 def _fetch(flags: argparse.Namespace) -> int:
-    from jaxnst.weights.fetch import fetched_path, official_file
+    from jaxnst.weights.fetch import is_fetched, official_file
 
     try:
         known = official_file(flags.network)
     except KeyError as error:
         raise UsageError(str(error.args[0])) from error
-    if fetched_path(flags.network).is_file():
+    if is_fetched(flags.network):
         print(f"{flags.network} is there already", file=sys.stderr)
     else:
         print(f"{known.name}: {known.origin}; {known.licence}", file=sys.stderr)
@@ -119,7 +119,7 @@ def _convert(flags: argparse.Namespace) -> int:
     params, metadata = read_parameters(flags.file)
     known = find_known(flags.file)
     network = flags.network or metadata.get("network") or (known.network if known else "")
-    kept = ("epsilon", "origin", "unit_means")
+    kept = ("epsilon", "origin", "unit_means", "model", "architecture", "name")
     said: dict[str, str] = {key: metadata[key] for key in kept if key in metadata}
     if network in NETWORKS:
         # All that a run would ask of it: that it fits, and that its preprocessing is known.
@@ -142,11 +142,11 @@ def _convert(flags: argparse.Namespace) -> int:
 def _verify(flags: argparse.Namespace) -> int:
     from jaxnst.networks import NETWORKS, load_network
     from jaxnst.weights import find_known
-    from jaxnst.weights.fetch import fetched_path
+    from jaxnst.weights.fetch import fetched_path, is_fetched
 
     if flags.file is None:
         for network in NETWORKS:
-            if fetched_path(network).is_file():
+            if is_fetched(network):
                 load_network(network)
                 print(f"{network}: complete and readable, {fetched_path(network)}")
         return 0

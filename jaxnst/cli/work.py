@@ -139,7 +139,8 @@ class Work:
             if before is not None:
                 return before
             first = bucket.tasks[0]
-            fitting = engine.most(bucket.schedule, first.recipe, first.flags.max_memory)
+            allowed = first.flags.max_memory
+            fitting = engine.most(bucket.schedule, first.recipe, allowed, bucket.pictures)
             most = AT_ONCE * count if fitting is None else min(AT_ONCE * count, fitting)
         share = -(-len(bucket.tasks) // engine.workers)  # none is to stand idle
         return lanes_of(len(bucket.tasks), most if engine.workers == 1 else min(most, share), count)

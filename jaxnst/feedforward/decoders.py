@@ -24,6 +24,7 @@ from jaxtyping import Array, Float
 from numpy.typing import NDArray
 
 from jaxnst._checks import unknown
+from jaxnst._numerics import own_numerics
 from jaxnst.config import Padding, Precision
 from jaxnst.feedforward.upsampling import Doubling
 from jaxnst.networks.layers import relu
@@ -208,6 +209,7 @@ def load_autoencoders(
     }
 
 
+@own_numerics()
 def make_autoencoder(
     network: LossNetwork,
     level: int,

@@ -10,10 +10,12 @@ from collections.abc import Mapping
 import jax.numpy as jnp
 import numpy as np
 
+from jaxnst._numerics import own_numerics
 from jaxnst.networks.registry import Params
 from jaxnst.networks.table import Shapes
 
 
+@own_numerics()
 def initial_parameters(
     shapes: Shapes, *, seed: int = 0, factors: Mapping[str, float] | None = None
 ) -> Params:

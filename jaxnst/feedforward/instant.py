@@ -7,6 +7,7 @@ from dataclasses import replace
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from jaxnst._numerics import own_numerics
 from jaxnst.config import SHIPPED
 from jaxnst.feedforward.decoders import BUNDLED, Autoencoder, load_autoencoders
 from jaxnst.feedforward.one_pass import OnePass
@@ -18,6 +19,7 @@ from jaxnst.result import Picture
 from jaxnst.targets import StyleImage
 
 
+@own_numerics()
 def instant(
     content: ArrayLike,
     styles: ArrayLike | Sequence[ArrayLike],

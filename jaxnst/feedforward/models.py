@@ -20,6 +20,7 @@ from jaxtyping import Array, Float
 
 from jaxnst._checks import channels_last, clipped, floating
 from jaxnst._files import name_of
+from jaxnst._numerics import own_numerics
 from jaxnst.feedforward.transformer import TransformationNetwork
 from jaxnst.weights import bundled_styles, check_parameters, read_parameters, write_parameters
 from jaxnst.weights.state_dict import FAST_NEURAL_STYLE
@@ -68,6 +69,7 @@ def bundled_models() -> tuple[str, ...]:
     return tuple(bundled_styles())
 
 
+@own_numerics()
 def load_model(source: str | os.PathLike[str]) -> Model:
     """Load a transformation network.
 
@@ -144,6 +146,7 @@ def save_model(
     write_parameters(path, stored, metadata={**model.facts, **words})
 
 
+@own_numerics()
 def apply_model(
     model: Model, image: Float[Array, "*batch h w 3"] | np.ndarray
 ) -> Float[Array, "*batch h w 3"]:
@@ -171,6 +174,7 @@ def apply_model(
     return painted(model.module, model.params, jnp.asarray(clipped("image", given)))
 
 
+@own_numerics()
 def paint_frames(model: Model, frames: npt.NDArray[np.uint8]) -> jax.Array:
     """Paint pictures of 8 bits, as :func:`apply_model`, converted on the device.
 

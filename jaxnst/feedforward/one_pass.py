@@ -9,6 +9,7 @@ import numpy as np
 from jaxtyping import Array, Float
 from numpy.typing import ArrayLike, NDArray
 
+from jaxnst._numerics import own_numerics
 from jaxnst.config import Scales
 from jaxnst.feedforward.decoders import Autoencoder
 from jaxnst.feedforward.lapack import on_one_thread
@@ -84,6 +85,7 @@ class OnePass:
         """Channels of the largest maps."""
         return int(self.params[0][0]["conv1_1"]["kernel"].shape[-1])
 
+    @own_numerics()
     def paint(
         self, contents: Sequence[ArrayLike], *, masks: Sequence[ArrayLike] = ()
     ) -> list[Picture]:

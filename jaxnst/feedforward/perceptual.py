@@ -19,6 +19,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from jaxnst._checks import not_negative
+from jaxnst._numerics import own_numerics
 from jaxnst._types import Image, Scalar
 from jaxnst.config import Recipe
 from jaxnst.image import fit, resample
@@ -119,6 +120,7 @@ def grid_loss(image: Image, *, period: int) -> Scalar:
     return jnp.mean(jnp.square(cell - cell.mean((0, 1), keepdims=True)))
 
 
+@own_numerics()
 def make_loss(
     module: nn.Module,
     recipe: Recipe,

@@ -26,6 +26,7 @@ from jaxtyping import Array, Float, UInt8
 from numpy.typing import NDArray
 from optax import contrib
 
+from jaxnst._numerics import own_numerics
 from jaxnst._types import Scalar
 from jaxnst.feedforward.crops import Batch
 from jaxnst.feedforward.settings import Optimizer, Training
@@ -192,6 +193,7 @@ class Trained(NamedTuple):
     seconds: float
 
 
+@own_numerics()
 def train(
     loss: Loss,
     params: Tree,

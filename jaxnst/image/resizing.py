@@ -75,12 +75,16 @@ def resample(image: npt.ArrayLike, size: tuple[int, int], *, box: Box | None = N
     (above, below), (before, after) = (
         (max(0, math.ceil(-first)), max(0, math.ceil(last))) for first, last in outside
     )
-    values = np.pad(values, [(above, below), (before, after), (0, 0)], mode="symmetric")
     taken = (left + before, top + above, right + before, bottom + above)
-    # Pillow resamples floating point one channel at a time only.
-    channels = [Image.fromarray(np.ascontiguousarray(c)) for c in np.moveaxis(values, -1, 0)]
-    resized = [c.resize((width, height), Image.Resampling.BICUBIC, taken) for c in channels]
-    return np.stack([np.asarray(c) for c in resized], axis=-1)
+    resampled = np.empty((height, width, values.shape[2]), np.float32)
+    # One channel at a time: Pillow resamples floating point only so, and large pictures are not
+    # copied whole.
+    for c in range(values.shape[2]):
+        plane = np.pad(values[..., c], [(above, below), (before, after)], mode="symmetric")
+        picture = Image.fromarray(plane)
+        picture = picture.resize((width, height), Image.Resampling.BICUBIC, taken)
+        resampled[..., c] = np.asarray(picture)
+    return resampled
 
 
 def resize_rgba(image: npt.ArrayLike, size: tuple[int, int], *, box: Box | None = None) -> Pixels:

@@ -13,6 +13,7 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from jaxnst._checks import among, channels_last, floating, unit_range, unknown
+from jaxnst._numerics import own_numerics
 from jaxnst._types import Features, Image
 from jaxnst.config import Padding, Pooling, Precision, Space
 from jaxnst.networks import densenet, squeezenet, vgg, winograd
@@ -21,7 +22,7 @@ from jaxnst.precision import rounded
 from jaxnst.preprocessing import PREPROCESSING
 from jaxnst.space import encode
 from jaxnst.weights import bundled, check_parameters, find_known, read_parameters
-from jaxnst.weights.fetch import fetched_path
+from jaxnst.weights.fetch import fetched_path, is_fetched
 from jaxnst.weights.native import FORMAT
 from jaxnst.weights.state_dict import UNSAID
 
@@ -240,12 +241,12 @@ def load_network(
         raise KeyError(unknown("network", name, NETWORKS))
     entry = NETWORKS[name]
     if weights is None:
-        weights = bundled(entry.file) if entry.file else fetched_path(name)
-        if not os.path.isfile(weights):
+        if entry.file is None and not is_fetched(name):
             raise ValueError(
                 f"{name} does not ship with jaxnst: run `jaxnst weights fetch {name}` once, or "
                 "give its parameter file (weights)"
             )
+        weights = bundled(entry.file) if entry.file else fetched_path(name)
     found, metadata = read_parameters(weights)
     check_parameters(found, entry.module.shapes(), weights)
     if preprocessing is None:
@@ -289,6 +290,7 @@ def _epsilon(weights: str | os.PathLike[str], text: str) -> float:
     return value
 
 
+@own_numerics()
 def make_network(
     name: str, module: Module, preprocessing: Space, parameters: dict[str, Any]
 ) -> LossNetwork:
@@ -313,6 +315,7 @@ def _features(
     return network.features(params, image, layers)
 
 
+@own_numerics()
 def extract_features(
     network: LossNetwork, image: Image | np.ndarray, layers: str | Sequence[str]
 ) -> Features:

@@ -11,8 +11,7 @@ from collections.abc import Callable
 from importlib.util import find_spec
 from pathlib import Path
 
-import platformdirs
-
+from jaxnst._files import user_folder
 from jaxnst.weights._files import one_line
 from jaxnst.weights.native import write_parameters
 from jaxnst.weights.reader import read_parameters
@@ -30,9 +29,20 @@ Told = Callable[[int, int], None]
 
 
 def fetched_path(network: str) -> Path:
-    """Return where the parameters of a network are kept once they were fetched."""
-    folder = Path(platformdirs.user_data_dir("jaxnst", appauthor=False))
-    return folder / "weights" / f"{network}.safetensors"
+    """Return where the parameters of a network are kept once they were fetched.
+
+    Raises:
+      FileNotFoundError: The user has no home to keep them in.
+    """
+    return user_folder("data") / "weights" / f"{network}.safetensors"
+
+
+def is_fetched(network: str) -> bool:
+    """Tell whether the parameters of a network were fetched."""
+    try:
+        return fetched_path(network).is_file()
+    except FileNotFoundError:
+        return False
 
 
 def official_file(network: str) -> KnownFile:

@@ -58,6 +58,8 @@ def read(path: str | os.PathLike[str]) -> tuple[Parameters, dict[str, str]]:
             f"{name} has format {one_line(version, 20)}, expected {FORMAT}: "
             "install the newest jaxnst"
         )
+    if state_dict.matches(tensors):  # counters of batches, which are integers, say nothing
+        tensors = {key: value for key, value in tensors.items() if value["dtype"] in _TYPES}
     arrays = {one_line(key): _array(name, key, value) for key, value in tensors.items()}
     if state_dict.matches(arrays):  # a state dict, saved as safetensors
         arrays, said = state_dict.convert(arrays)

@@ -10,6 +10,9 @@ training needed. Kernels go from OIHW to HWIO.
 So are transformation networks of pytorch/examples' ``fast_neural_style`` (``conv1.conv2d.weight``,
 ``in1.weight``). What a normalisation takes away again is left out, the biases before it, and so are
 running statistics, which older files have and nobody uses.
+
+What wrappers add to the names is left out first: ``module.`` of DataParallel, ``_orig_mod.`` of
+torch.compile, and whatever all names begin with, such as ``model.`` of a Lightning module.
 """
 
 import re
@@ -44,6 +47,18 @@ _TRANSFORMER = re.compile(
 )
 
 
+_WRAPPERS = frozenset(
+    (
+        "module",
+        "_orig_mod",
+        "_forward_module",
+        "_fsdp_wrapped_module",
+        "_checkpoint_wrapped_module",
+    )
+)
+"""Parts of names that PyTorch's and Lightning's wrappers add, at whichever module they wrap."""
+
+
 def matches(names: Iterable[str]) -> bool:
     """Tell a state dict by its names."""
     return any(re.search(r"(^|\.)weight$", name) for name in names)
@@ -54,7 +69,16 @@ def convert(tensors: Tensors) -> tuple[Parameters, dict[str, str]]:
 
     Names that no form has are kept, so that a check against a network lists them.
     """
-    tensors = {k: v for k, v in tensors.items() if not k.startswith("classifier.")}
+    known = _convert_known(_without_classifier(_unwrapped(tensors)))
+    return (_renamed(_without_classifier(tensors), {}), {}) if known is None else known
+
+
+def _without_classifier(tensors: Tensors) -> Tensors:
+    return {k: v for k, v in tensors.items() if not k.startswith("classifier.")}
+
+
+def _convert_known(tensors: Tensors) -> tuple[Parameters, dict[str, str]] | None:
+    """Convert a state dict of a known form, or return None."""
     names = set(tensors)
     if any(_DENSE.fullmatch(name) for name in names):
         return _densenet(tensors), {"preprocessing": "imagenet", "epsilon": "1e-05"}
@@ -76,7 +100,20 @@ def convert(tensors: Tensors) -> tuple[Parameters, dict[str, str]]:
     if kernels and tensors[f"{kernels[-1]}.weight"].shape[0] == 3:  # ends at an image
         deepest_last = _conv_names("vgg19")[: len(kernels)]
         return _renamed(tensors, dict(zip(kernels, reversed(deepest_last), strict=True))), {}
-    return _renamed(tensors, {}), {}
+    return None
+
+
+def _unwrapped(tensors: Tensors) -> Tensors:
+    """Leave out of the names what wrappers have added; what is left names a layer and its part."""
+    parts = {name: [p for p in name.split(".") if p not in _WRAPPERS] for name in tensors}
+    while parts and all(len(own) > 2 for own in parts.values()):
+        first = {own[0] for own in parts.values()}
+        if len(first) > 1 or first == {"features"}:  # torchvision's own
+            break
+        parts = {name: own[1:] for name, own in parts.items()}
+    unwrapped = {".".join(own): tensors[name] for name, own in parts.items()}
+    # Names that would become one are of something else.
+    return unwrapped if len(unwrapped) == len(tensors) and "" not in unwrapped else tensors
 
 
 def _distilled(tensors: Tensors) -> tuple[Parameters, dict[str, str]]:

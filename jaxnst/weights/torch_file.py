@@ -19,6 +19,13 @@ FORMAT = "torch"
 _TOO_LARGE = f"has more than {MAX_BYTES} bytes: give a file that holds one loss network"
 
 
+KEYS = ("state_dict", "model_state_dict", "model", "module")
+"""What checkpoints usually call the network's state dict."""
+
+DEPTH = 4
+"""Most dictionaries within one another that are followed to it."""
+
+
 class _Refused(ValueError):
     """What is wrong, and what to do; follows the file's name."""
 
@@ -64,10 +71,36 @@ def _reason(error: Exception) -> str:
     return one_line(sentence or type(error).__name__, 120)
 
 
+def _state_dict(found: Any, torch: Any) -> Any:
+    """Follow a checkpoint to the state dict that it keeps beside other things.
+
+    Raises:
+      _Refused: It keeps several, and none of them is called as the network's usually is.
+    """
+    for _ in range(DEPTH):
+        if not isinstance(found, Mapping):
+            break
+        inner = {str(key): value for key, value in found.items() if isinstance(value, Mapping)}
+        usual = [inner[key] for key in KEYS if key in inner]
+        if any(isinstance(value, torch.Tensor) for value in found.values()) and not usual:
+            break
+        direct = {
+            key: value
+            for key, value in inner.items()
+            if any(isinstance(each, torch.Tensor) for each in value.values())
+        }
+        candidates = usual[:1] or list((direct or inner).values())
+        if len(candidates) > 1:
+            names = one_line(", ".join(direct or inner), 80)
+            raise _Refused(f"holds several state dicts ({names}): save the network's alone")
+        if not candidates:
+            break
+        found = candidates[0]
+    return found
+
+
 def _tensors(found: Any, torch: Any) -> dict[str, NDArray[np.float32]]:
-    for key in ("state_dict", "model"):  # checkpoints keep it beside other things
-        if isinstance(found, Mapping) and isinstance(found.get(key), Mapping):
-            found = found[key]
+    found = _state_dict(found, torch)
     if not isinstance(found, Mapping):
         raise _Refused(
             f"holds a {one_line(type(found).__name__, 40)}, expected a state dict: "
