@@ -16,8 +16,8 @@ def own_numerics() -> Iterator[None]:
     """Compute under JAX's default numerics within, in this thread; afterwards, as before.
 
     Every function that a caller enters computations by is decorated with it, and so is what runs in
-    a thread of jaxnst's own, since these settings belong to a thread. Callbacks are called under them
-    as well.
+    a thread of jaxnst's own, since these settings belong to a thread. Callbacks run under
+    them as well.
     """
     with ExitStack() as settings:
         for setting in (
