@@ -16,7 +16,7 @@ def own_numerics() -> Iterator[None]:
     """Compute under JAX's default numerics within, in this thread; afterwards, as before.
 
     Every function that a caller enters computations by is decorated with it, and so is what runs in
-    a thread of jaxnst's own, since these settings belong to a thread. Callbacks are called under
+    a thread of jaxnst's own, since these settings belong to a thread. Callbacks run under
     them as well.
     """
     with ExitStack() as settings:
