@@ -21,7 +21,7 @@ Matrix: TypeAlias = npt.NDArray[np.float64]
 _SRGB = (0.3127, 0.3290, 0.64, 0.33, 0.30, 0.60, 0.15, 0.06)
 """Chromaticities of sRGB: x and y of white, red, green and blue."""
 
-_PRIMARIES = {
+PRIMARIES = {
     1: _SRGB,
     5: (0.3127, 0.3290, 0.64, 0.33, 0.29, 0.60, 0.15, 0.06),
     6: (0.3127, 0.3290, 0.630, 0.340, 0.310, 0.595, 0.155, 0.070),
@@ -34,7 +34,8 @@ _PRIMARIES = {
 _EXPONENTS = {1: None, 6: None, 14: None, 15: None, 13: None, 4: 2.2, 5: 2.8, 8: 1.0}
 """Exponents by number in H.273, table 3; None: sRGB's curve, by which BT.709 is shown too."""
 
-_HDR = {16: "PQ", 18: "HLG"}
+HDR = {16: "PQ", 18: "HLG"}
+"""Transfer characteristics of high dynamic range by number in H.273, table 3."""
 
 _NEAR_XY, _NEAR_EXPONENT = 0.01, 0.05
 """Chromaticities and exponents this near to sRGB's (absolute, relative) are sRGB, as for libpng."""
@@ -76,11 +77,11 @@ def stated_colors(info: Mapping[Any, Any]) -> tuple[Colors | None, str | None]:
     """
     if "cicp" in info:
         primaries, transfer, matrix, full = info["cicp"]
-        if primaries in _PRIMARIES and transfer in _EXPONENTS and (matrix, full) == (0, 1):
-            return _colors(_PRIMARIES[primaries], _EXPONENTS[transfer]), None
+        if primaries in PRIMARIES and transfer in _EXPONENTS and (matrix, full) == (0, 1):
+            return _colors(PRIMARIES[primaries], _EXPONENTS[transfer]), None
         if "icc_profile" in info:  # which is meant for readers that cannot do better
             return None, None
-        what = _HDR.get(transfer, f"cICP {primaries}, {transfer}, {matrix}, {full}")
+        what = HDR.get(transfer, f"cICP {primaries}, {transfer}, {matrix}, {full}")
         return None, f"has colors of a kind that is not converted ({what}): they are read as sRGB"
     if "icc_profile" in info or "srgb" in info or not info.get("gamma"):
         return None, None
@@ -97,9 +98,18 @@ def _colors(xy: tuple[float, ...], exponent: float | None) -> Colors | None:
         return Colors(exponent, np.eye(3))
     try:
         with np.errstate(all="raise"):
-            return Colors(exponent, np.linalg.inv(_to_xyz(_SRGB)) @ _to_xyz(xy))
+            return Colors(exponent, matrix_to_srgb(xy))
     except (ArithmeticError, np.linalg.LinAlgError):  # numbers that no color space has
         return None
+
+
+def matrix_to_srgb(xy: tuple[float, ...]) -> Matrix:
+    """Make the matrix from linear light to that of sRGB.
+
+    Args:
+      xy: Chromaticities: x and y of white, red, green and blue.
+    """
+    return np.linalg.inv(_to_xyz(_SRGB)) @ _to_xyz(xy)
 
 
 def _to_xyz(xy: tuple[float, ...]) -> Matrix:

@@ -5,6 +5,7 @@ import pytest
 from feedforward_helpers import negative, read_back
 
 from jaxnst.film import colors, read_film
+from jaxnst.srgb import HDR
 
 pytest.importorskip("av", reason="needs PyAV: pip install av")
 
@@ -26,7 +27,7 @@ def signal(color, transfer, primaries):
     """R'G'B' in [0, 1] that shows a color of sRGB, 0 to 255: the way of a camera or a grader."""
     value = np.asarray(color) / 255
     light = np.where(value <= 0.04045, value / 12.92, ((value + 0.055) / 1.055) ** 2.4)
-    if transfer in colors.HDR and primaries == 2:
+    if transfer in HDR and primaries == 2:
         primaries = colors.BT2020
     light = np.clip(light @ (np.linalg.solve(TO_XYZ[primaries], SRGB)).T, 0, None)
     if transfer == colors.PQ:  # the inverse EOTF
@@ -129,7 +130,7 @@ def test_films_are_read_in_the_colors_that_they_state(
     notices, seen = negative(source, output)
     np.testing.assert_allclose(np.int16(seen[0][0, 9, 9]), color, atol=3)
     np.testing.assert_allclose(255 - read_back(output)[1][0, 9, 9], color, atol=5)
-    name = colors.HDR.get(transfer)
+    name = HDR.get(transfer)
     assert notices == (
         ()
         if name is None

@@ -5,18 +5,19 @@ may exceed 1. What sRGB cannot show, brighter or more saturated, is clipped.
 """
 
 import functools
-from collections.abc import Iterable
 
 import numpy as np
 import numpy.typing as npt
 
+from jaxnst.srgb import HDR, PRIMARIES, matrix_to_srgb
+
 PQ, HLG = 16, 18
 """Transfer characteristics by their number in ITU-T H.273, table 3."""
 
-HDR = {PQ: "PQ", HLG: "HLG"}
-
 UNSAID, BT2020, P3 = 2, 9, 12
 """Primaries by their number in H.273, table 2, and in table 4 the matrix of BT.2020."""
+
+WIDE = (BT2020, P3)
 
 WHITE = 203.0
 """Luminance of HDR reference white, cd/m2 (ITU-R BT.2408, table 1): it becomes white."""
@@ -26,16 +27,6 @@ PEAK, GAMMA = 1000.0, 1.2
 
 LUMA = np.array((0.2627, 0.6780, 0.0593), np.float32)
 """Of BT.2020's primaries, linear (BT.2100, table 5)."""
-
-WHITE_XY = (0.3127, 0.3290)
-
-SRGB_XY = ((0.64, 0.33), (0.30, 0.60), (0.15, 0.06))
-
-WIDE_XY = {
-    BT2020: ((0.708, 0.292), (0.170, 0.797), (0.131, 0.046)),  # ITU-R BT.2020, table 3
-    P3: ((0.680, 0.320), (0.265, 0.690), (0.150, 0.060)),  # SMPTE EG 432-1
-}
-"""Chromaticities of red, green and blue; the white of all is D65."""
 
 TOP = 255 * 256
 """The level of white in 16 bits that FFmpeg makes of level 940 of 1023. Where white is 1023, it
@@ -47,7 +38,7 @@ Levels = npt.NDArray[np.uint16]
 
 def is_converted(transfer: int, primaries: int) -> bool:
     """Tell whether a film of such colors differs from sRGB; numbers as in H.273."""
-    return transfer in HDR or primaries in WIDE_XY
+    return transfer in HDR or primaries in WIDE
 
 
 def to_srgb(levels: Levels, transfer: int, primaries: int) -> npt.NDArray[np.uint8]:
@@ -64,8 +55,8 @@ def to_srgb(levels: Levels, transfer: int, primaries: int) -> npt.NDArray[np.uin
         light *= PEAK / WHITE * (light @ LUMA)[..., None] ** np.float32(GAMMA - 1)
     if transfer in HDR and primaries == UNSAID:
         primaries = BT2020
-    if primaries in WIDE_XY:
-        light = light @ _matrix(primaries).T
+    if primaries in WIDE:
+        light = light @ matrix_to_srgb(PRIMARIES[primaries]).T.astype(np.float32)
     return _encoded()[np.rint(65535 * light.clip(0, 1)).astype(np.uint16)]
 
 
@@ -84,22 +75,6 @@ def _light(transfer: int) -> npt.NDArray[np.float32]:
     else:
         light = np.where(signal <= 0.04045, signal / 12.92, ((signal + 0.055) / 1.055) ** 2.4)
     return light.astype(np.float32)
-
-
-@functools.cache
-def _matrix(primaries: int) -> npt.NDArray[np.float32]:
-    """Make the matrix from linear light to that of sRGB."""
-    matrix = np.linalg.solve(_to_xyz(SRGB_XY), _to_xyz(WIDE_XY[primaries]))
-    return matrix.astype(np.float32)
-
-
-def _to_xyz(chromaticities: Iterable[tuple[float, float]]) -> npt.NDArray[np.float64]:
-    """Make the matrix from linear RGB to XYZ: white of luminance 1 is (1, 1, 1)."""
-    white, *columns = (
-        np.array((x / y, 1, (1 - x - y) / y)) for x, y in (WHITE_XY, *chromaticities)
-    )
-    matrix = np.stack(columns, 1)
-    return matrix * np.linalg.solve(matrix, white)
 
 
 @functools.cache

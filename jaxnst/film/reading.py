@@ -15,8 +15,9 @@ import numpy.typing as npt
 
 from jaxnst import _files
 from jaxnst._files import AnyPath
-from jaxnst.film.colors import BT2020, HDR, UNSAID, is_converted, to_srgb
+from jaxnst.film.colors import BT2020, UNSAID, is_converted, to_srgb
 from jaxnst.image import fit
+from jaxnst.srgb import HDR
 
 Frames = npt.NDArray[np.uint8]
 """Pictures of a film, upright: ``(B, H, W, 3)``."""

@@ -9,7 +9,7 @@ import numpy.typing as npt
 
 from jaxnst import _files
 from jaxnst._files import AnyPath
-from jaxnst.film.colors import HDR, WHITE
+from jaxnst.film.colors import WHITE
 from jaxnst.film.ends import cut_off
 from jaxnst.film.reading import (
     Faults,
@@ -26,6 +26,7 @@ from jaxnst.film.reading import (
     within,
 )
 from jaxnst.film.writing import Writer, writing
+from jaxnst.srgb import HDR
 
 NEAR = Fraction(1, 4)
 """Seconds by which the end that a film announces may be wrong, beside a fiftieth of it."""
