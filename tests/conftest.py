@@ -12,6 +12,10 @@ import pytest
 # An accidental broadcast is the commonest silent error in array code.
 jax.config.update("jax_numpy_rank_promotion", "raise")
 
+# Under nohup it would be ignored here and in the processes that tests start and stop by it.
+if hasattr(signal, "SIGHUP"):
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)
+
 
 def pytest_runtest_setup(item):
     """Skip, with the reason, what this machine cannot run."""

@@ -275,7 +275,7 @@ def test_wrong_files(folder, run):
 def test_names_that_are_too_long_are_refused_before_any_work(folder, run, monkeypatch, flags):
     if "--plot" in flags:
         pytest.importorskip("matplotlib", reason="needs Matplotlib")
-    monkeypatch.setattr("jaxnst.cli.inputs.load_image", None)
+    monkeypatch.setattr("jaxnst.cli.inputs.load_with_notices", None)
     there = sorted(os.listdir())
     outcome = run("content.png", "style.png", "--quiet", *flags)
     refused(outcome, 1, "cannot be written (File name too long): choose another name")

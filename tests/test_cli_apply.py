@@ -263,6 +263,7 @@ def test_flags_that_make_no_sense_are_refused(applied, arguments, message):
 def test_names_that_are_too_long_are_refused_before_anything_is_painted(applied):
     long = "a" * 249  # with "-waves.png" too long, though a name of a picture
     os.rename("photos/a.png", f"photos/{long}.png")
+    os.remove("photos/notes.txt")
     status, out, err = applied("photos", "-o", "out", "--no-cache")
     words = f"out/{long}-waves.png cannot be written (File name too long): choose another name"
     assert (status, out, err) == (1, "", f"jaxnst apply: error: {words}\n")

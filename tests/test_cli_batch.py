@@ -91,6 +91,7 @@ def test_what_has_changed_is_made_again(batched):
 
 def test_what_another_command_made_is_kept_unless_it_may_be_replaced(batched, folder):
     """Nothing is painted either: the rows that are missing wait until the user has decided."""
+    os.remove("photos/notes.txt")
     assert batched(*FOLDERS, *SMALL, "--quiet")[0] == 0
     os.remove("out/b-x.png")
     before = {path.name: path.read_bytes() for path in (folder / "out").iterdir()}
@@ -107,7 +108,7 @@ def test_what_another_command_made_is_kept_unless_it_may_be_replaced(batched, fo
     save_image(folder / "out/own.png", helpers.picture(48, 48, seed=9))
     before["own.png"] = (folder / "out/own.png").read_bytes()
     (folder / "m.csv").write_text("content,style,output\nphotos/a.png,paintings/y.jpg,own.png\n")
-    own = batched("--manifest", "m.csv", *FOLDERS[-2:], *SMALL, "--seed", "3")
+    own = batched("--manifest", "m.csv", *FOLDERS[-2:], *SMALL, "--seed", "3", "--quiet")
     assert own == (2, "", error.format("own.png is"))
     assert {path.name: path.read_bytes() for path in (folder / "out").iterdir()} == before
 
@@ -330,6 +331,7 @@ def test_a_row_that_fails_in_a_batch_costs_only_itself(batched, painted, monkeyp
 
 
 def test_a_name_that_cannot_be_written_is_refused_before_anything_is_painted(batched, folder):
+    os.remove("photos/notes.txt")
     (folder / "out/a-x.png").mkdir(parents=True)
     words = "out/a-x.png is a folder: name a file in it"
     assert batched(*FOLDERS, *SMALL) == (1, "", f"jaxnst batch: error: {words}\n")

@@ -5,6 +5,7 @@ import subprocess
 import sys
 
 import helpers
+import jax
 import pytest
 
 from jaxnst._files import user_folder
@@ -24,6 +25,10 @@ def homeless(monkeypatch):
     monkeypatch.setattr(pwd, "getpwuid", unknown)
     for name in ("HOME", "XDG_CACHE_HOME", "XDG_DATA_HOME"):
         monkeypatch.delenv(name, raising=False)
+    before = jax.config.jax_compilation_cache_dir  # an earlier test may have set it
+    jax.config.update("jax_compilation_cache_dir", None)
+    yield
+    jax.config.update("jax_compilation_cache_dir", before)
 
 
 @pytest.mark.usefixtures("homeless")

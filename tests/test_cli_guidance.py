@@ -159,7 +159,8 @@ def test_a_batch_mixes_styles_and_knows_no_masks(call, folder):
     assert call(*given, "--out", "mixed", "--style-mix", "1,0")[0] == 0
     name = "content-style-other.png"
     assert np.abs(load_image(f"plain/{name}") - load_image(f"mixed/{name}")).max() > 2 / 255
-    assert call(*given, "--out", "mixed", "--style-mix", "0,1")[0] == 0  # painted anew
+    anew = ("--out", "mixed", "--style-mix", "0,1", "--overwrite")
+    assert call(*given, *anew)[0] == 0
     assert len((folder / "mixed/results.jsonl").read_text().splitlines()) == 2
     status, out, err = call(*given, "--out", "masked", "--mask", "left.png")
     assert (status, out) == (2, "") and "--mask" in err

@@ -78,7 +78,7 @@ def test_apply_reads_a_file_that_is_named_by_what_it_holds(call, folder):
         assert call("apply", "small.safetensors", name, "-o", "o.png", "--no-cache")[0] == 0
         (folder / name).rename(folder / "a.png")
     (folder / "photo.cr3").write_bytes(b"\0\0\0\x18ftypcrx " + bytes(99))
-    status, _, err = call("apply", "small.safetensors", "photo.cr3", "-o", "o.png", "--no-cache")
+    status, _, err = call("apply", "small.safetensors", "photo.cr3", "-o", "p.png", "--no-cache")
     assert status == 1 and "photo.cr3 is a raw photograph" in err and err.count("\n") == 1
     status, _, err = call("apply", "small.safetensors", "plain/e.gif", "-o", "o.png", "--no-cache")
     assert status == 1 and "e.gif is neither a picture nor a film by its ending" in err

@@ -182,6 +182,8 @@ def test_flags_named_in_prose_exist():
     folders = [ROOT / name for name in ("jaxnst", "scripts", "benchmarks")]
     sources = [path for folder in folders for path in folder.glob("**/*.py")]
     known = set(re.findall(r'"(--[a-z][a-z-]*)"', "".join(path.read_text() for path in sources)))
+    for script in ROOT.glob("scripts/*.sh"):
+        known |= set(re.findall(r"--[a-z][a-z-]*", script.read_text()))
     for page in PAGES:
         named = re.findall(r"(?<!\S)--[a-z][a-z-]*", "\n".join(spans(page)))
         assert {*named} <= known, page
