@@ -34,8 +34,10 @@ PRIMARIES = {
 _EXPONENTS = {1: None, 6: None, 14: None, 15: None, 13: None, 4: 2.2, 5: 2.8, 8: 1.0}
 """Exponents by number in H.273, table 3; None: sRGB's curve, by which BT.709 is shown too."""
 
-HDR = {16: "PQ", 18: "HLG"}
+PQ, HLG = 16, 18
 """Transfer characteristics of high dynamic range by number in H.273, table 3."""
+
+HDR = {PQ: "PQ", HLG: "HLG"}
 
 _NEAR_XY, _NEAR_EXPONENT = 0.01, 0.05
 """Chromaticities and exponents this near to sRGB's (absolute, relative) are sRGB, as for libpng."""
@@ -127,13 +129,18 @@ def _convert(image: Pixels, colors: Colors) -> None:
     """Convert a picture to sRGB in place; what is outside of its gamut is clipped."""
     for top in range(0, len(image), _ROWS):
         rows = image[top : top + _ROWS]
-        if colors.exponent is None:
-            linear = np.where(rows <= 0.04045, rows / 12.92, ((rows + 0.055) / 1.055) ** 2.4)
-        else:
-            linear = rows**colors.exponent
-        linear = np.clip(linear @ colors.matrix.T, 0, 1)
-        bright = 1.055 * linear ** (1 / 2.4) - 0.055
-        rows[...] = np.where(linear <= 0.0031308, 12.92 * linear, bright)
+        linear = to_linear(rows) if colors.exponent is None else rows**colors.exponent
+        rows[...] = from_linear(np.clip(linear @ colors.matrix.T, 0, 1))
+
+
+def to_linear(signal: npt.NDArray[Any]) -> npt.NDArray[Any]:
+    """Convert sRGB in [0, 1] to linear light (IEC 61966-2-1)."""
+    return np.where(signal <= 0.04045, signal / 12.92, ((signal + 0.055) / 1.055) ** 2.4)
+
+
+def from_linear(light: npt.NDArray[Any]) -> npt.NDArray[Any]:
+    """Convert linear light in [0, 1] to sRGB."""
+    return np.where(light <= 0.0031308, 12.92 * light, 1.055 * light ** (1 / 2.4) - 0.055)
 
 
 def to_rgb(

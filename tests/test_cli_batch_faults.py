@@ -14,7 +14,7 @@ from pathlib import Path
 import helpers
 import pytest
 
-from jaxnst.cli.ledger import Ledger
+from jaxnst.cli.ledger import Ledger, inputs
 from jaxnst.cli.locking import OLD, alone_in
 from jaxnst.cli.rows import Row
 from jaxnst.image import load_image, save_image
@@ -164,3 +164,24 @@ def test_half_a_line_is_taken_back_where_the_disk_is_full():
     ledger.write(row, "these", error="third")
     lines = Path(ledger.path).read_text().splitlines()
     assert [json.loads(line)["error"] for line in lines] == ["first", "third"]
+
+
+def test_what_failed_later_hides_no_result_that_is_there():
+    """A run with other settings failed on it, and replaced nothing."""
+    Path("out").mkdir()
+    row = Row("photos/a.png", ("paintings/x.png",), "out/a-x.png")
+    Path(row.output).write_bytes(b"finished")
+    ledger = Ledger("out")
+    ledger.write(row, "these", inputs=inputs(row), error=None)
+    ledger.write(row, "others", error="no room")
+    assert Ledger("out").has(row, "these")
+    assert Ledger("out").left([(row, "these")], overwrite=False) == []
+
+
+def test_a_picture_that_is_gone_costs_its_own_row_alone():
+    Path("out").mkdir()
+    rows = [Row(f"photos/{name}.png", ("paintings/x.png",), f"out/{name}-x.png") for name in "ab"]
+    Path(rows[0].output).write_bytes(b"finished")
+    Ledger("out").write(rows[0], "these", inputs=inputs(rows[0]), error=None)
+    os.remove(rows[0].content)
+    assert Ledger("out").left([(row, "these") for row in rows], overwrite=False) == rows

@@ -231,7 +231,7 @@ def test_pictures_of_another_size_are_scaled_to_fit_the_first(tmp_path, output, 
     notices, seen = negative(source, output, batch=1)
     assert notices == (
         f"{source} changes its size at 0.6 s, from 40x32 to {later[1]}x{later[0]}: all pictures "
-        "were scaled to fit that of the first",
+        "were scaled to fit the first",
     )
     np.testing.assert_allclose(read_back(output)[0], np.arange(18) / 10, atol=1e-3)
     shown = np.int16([batch[0] for batch in seen])

@@ -5,7 +5,7 @@ import pytest
 from feedforward_helpers import negative, read_back
 
 from jaxnst.film import colors, read_film
-from jaxnst.srgb import HDR
+from jaxnst.srgb import HDR, HLG, PQ
 
 pytest.importorskip("av", reason="needs PyAV: pip install av")
 
@@ -30,10 +30,10 @@ def signal(color, transfer, primaries):
     if transfer in HDR and primaries == 2:
         primaries = colors.BT2020
     light = np.clip(light @ (np.linalg.solve(TO_XYZ[primaries], SRGB)).T, 0, None)
-    if transfer == colors.PQ:  # the inverse EOTF
+    if transfer == PQ:  # the inverse EOTF
         y = (light * 203 / 10000) ** (2610 / 16384)
         return ((3424 / 4096 + 2413 / 128 * y) / (1 + 2392 / 128 * y)) ** (2523 / 32)
-    if transfer == colors.HLG:  # the inverse OOTF, and the OETF
+    if transfer == HLG:  # the inverse OOTF, and the OETF
         shown = light * 0.203
         luma = np.maximum(shown @ (0.2627, 0.678, 0.0593), 1e-9)[..., None]
         scene = shown * luma ** (1 / 1.2 - 1)
@@ -77,7 +77,7 @@ def write_color(path, color, transfer, primaries, *, matrix, levels, bits=10, st
         film.mux(stream.encode(None))
 
 
-@pytest.mark.parametrize("transfer", [colors.PQ, colors.HLG, 14])
+@pytest.mark.parametrize("transfer", [PQ, HLG, 14])
 @pytest.mark.parametrize("primaries", [colors.BT2020, colors.P3, 1])
 def test_colors_of_every_kind_are_those_of_srgb(transfer, primaries):
     color = np.random.default_rng(0).integers(0, 256, (64, 64, 3))
@@ -92,8 +92,8 @@ def test_colors_of_every_kind_are_those_of_srgb(transfer, primaries):
 @pytest.mark.parametrize(
     ("transfer", "percent", "luminance"),
     [
-        *[(colors.PQ, 38, 26), (colors.PQ, 58, 203), (colors.PQ, 75, 1000)],
-        *[(colors.HLG, 38, 26), (colors.HLG, 75, 203), (colors.HLG, 100, 1000)],
+        *[(PQ, 38, 26), (PQ, 58, 203), (PQ, 75, 1000)],
+        *[(HLG, 38, 26), (HLG, 75, 203), (HLG, 100, 1000)],
     ],
 )
 def test_levels_mean_what_bt_2408_says(transfer, percent, luminance):
@@ -108,9 +108,9 @@ def test_levels_mean_what_bt_2408_says(transfer, percent, luminance):
 @pytest.mark.parametrize(
     ("transfer", "primaries", "matrix", "levels", "bits"),
     [
-        (colors.HLG, colors.BT2020, 9, 1, 10),
-        (colors.PQ, colors.BT2020, 9, 1, 10),
-        (colors.PQ, colors.BT2020, 9, 2, 10),
+        (HLG, colors.BT2020, 9, 1, 10),
+        (PQ, colors.BT2020, 9, 1, 10),
+        (PQ, colors.BT2020, 9, 2, 10),
         (14, colors.BT2020, 9, 1, 10),
         (1, colors.P3, 1, 1, 8),
         *[
@@ -143,7 +143,7 @@ def test_films_are_read_in_the_colors_that_they_state(
 
 def test_hdr_that_does_not_state_its_matrix_has_that_of_bt_2020(tmp_path):
     color = (200, 60, 30)
-    write_color(tmp_path / "film.mp4", color, colors.HLG, 2, matrix=9, levels=1, stated=2)
+    write_color(tmp_path / "film.mp4", color, HLG, 2, matrix=9, levels=1, stated=2)
     _, seen = negative(tmp_path / "film.mp4", tmp_path / "out.mp4")
     np.testing.assert_allclose(np.int16(seen[0][0, 9, 9]), color, atol=3)
 

@@ -13,6 +13,7 @@ import pytest
 from PIL import Image
 
 from jaxnst import cli
+from jaxnst.checkpoint import Checkpoint
 from jaxnst.cli import paint, parser, resuming, watching
 from jaxnst.cli.stopping import Stopped
 from jaxnst.cli.watching import Animate, Figure, Interval, Log, Over, Plot, SaveEvery, Watch
@@ -394,6 +395,14 @@ def test_a_picture_so_far_does_not_replace_a_finished_one(run, folder, monkeypat
     assert (folder / "out.png").read_bytes() == before
     assert load_image("out-0010.png")[0, 0, 0] == pytest.approx(0.5, abs=0.01)
     assert run("-o", "out.png")[1] == b"out-0010-0010.png\n"
+    # Nor where the run resumes from a checkpoint.
+    monkeypatch.setattr(
+        paint, "checkpoint_of", lambda _: Checkpoint(0, (5,), (), 0, None, {}, {}, {})
+    )
+    status, out, err = run("-o", "out.png")
+    assert (status, words in err) == (130, True) and out.startswith(b"out-0010-")
+    assert (folder / "out.png").read_bytes() == before
+    monkeypatch.setattr(paint, "checkpoint_of", lambda _: None)
     # A finished one replaces it.
     (folder / "out.png").write_bytes(b"another")
     monkeypatch.setattr(paint, "stylize", plain)

@@ -127,8 +127,8 @@ def runs_side_by_side(
       devices: Of one kind.
       allowed: Bytes that may be taken of each device, or of the host's in all; None: what there is.
       remat: Whether feature maps are computed anew for the gradient.
-      pictures: As :func:`jaxnst.planning.runs_that_fit`.
-      shared: As there.
+      pictures: Bytes of the pictures of each run.
+      shared: Bytes of the pictures that all runs have in common.
     """
     host = devices[0].platform == "cpu"
     least = _least(devices, allowed)

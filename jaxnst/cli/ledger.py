@@ -36,6 +36,9 @@ class Ledger:
     def _take(self, line: str) -> None:
         try:
             record = json.loads(line)
+            earlier = self.done.get(record["output"])
+            if earlier is not None and earlier.get("error") is None and record.get("error"):
+                return  # what failed has replaced nothing
             self.done.pop(record["output"], None)  # in the order of their last lines
             self.done[record["output"]] = record
         except (ValueError, KeyError, TypeError, RecursionError):
@@ -46,10 +49,8 @@ class Ledger:
         record = self.done.get(os.path.basename(row.output))
         if record is None or record.get("error") is not None or not os.path.exists(row.output):
             return False
-        try:
-            return bool(record.get("settings") == settings and record.get("inputs") == inputs(row))
-        except OSError:
-            return False
+        same = record.get("settings") == settings and _is_readable(row)
+        return same and bool(record.get("inputs") == inputs(row))
 
     def left(self, rows: Sequence[tuple[Row, str]], *, overwrite: bool) -> list[Row]:
         """Return the rows that are to be made.
@@ -73,7 +74,7 @@ class Ledger:
         for row, settings in left:
             destination(row.output)
             own = os.path.basename(row.output) not in self.done and settings in begun
-            if os.path.exists(row.output) and not own:
+            if os.path.exists(row.output) and not own and _is_readable(row):
                 taken.append(row.output)
         if taken and not overwrite:
             more = f" and {len(taken) - 1} more are" if len(taken) > 1 else " is"
@@ -149,6 +150,15 @@ def inputs(row: Row) -> list[str]:
       OSError: If one cannot be read.
     """
     return [digest_of_file(path) for path in (row.content, *row.styles)]
+
+
+def _is_readable(row: Row) -> bool:
+    """Tell whether a row's pictures can be read; else it fails alone, and replaces nothing."""
+    try:
+        inputs(row)
+    except OSError:
+        return False
+    return True
 
 
 def digest_of_file(path: str) -> str:

@@ -33,8 +33,7 @@ def paint(job: Job, messages: Messages, record: Record | None) -> int:
     """
     flags = job.flags
     resume = checkpoint_of(flags.checkpoint)
-    if resume is None:
-        tell_of_replacing(flags.output, flags, messages)
+    tell_of_replacing(flags.output, flags, messages)
     _greet(job, messages)
     try:
         return _paint(job, messages, record, resume)
@@ -55,7 +54,7 @@ def _paint(job: Job, messages: Messages, record: Record | None, resume: Checkpoi
     total = sum(scale.evaluations for scale in schedule.scales)
     done = 0 if resume is None else resume.done
     output = flags.output
-    if resume is None and output != STREAM and is_taken(output):
+    if output != STREAM and is_taken(output):
         output = None  # what is cut short does not replace what is finished
     listeners = make_listeners(flags, job.pictures, total, done=done)
     if flags.checkpoint:

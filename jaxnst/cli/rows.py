@@ -120,8 +120,10 @@ def _folder_and_pattern(where: str) -> tuple[str, str]:
     """
     folder, pattern = os.path.split(where)
     while folder and not os.path.isdir(folder):
-        folder, last = os.path.split(folder)
-        pattern = os.path.join(last, pattern)
+        parent, last = os.path.split(folder)
+        if parent == folder:  # a drive that does not exist
+            break
+        folder, pattern = parent, os.path.join(last, pattern)
     return folder, pattern
 
 

@@ -85,13 +85,13 @@ def keep_elsewhere(
 
     Args:
       error: What went wrong there.
-      path: Where that was: the file is called so, but for what would be too long.
-      save: Saves it.
-      what: It is, for the message.
+      path: Where it should have gone; the copy has the same name, shortened to 40 characters.
+      save: Saves it under a path.
+      what: What is saved, for the message.
 
     Raises:
-      OSError: The message says where it is.
-      ValueError: ``error``, where it could not be saved in the temporary folder either.
+      OSError: Names the copy; or it is ``error``, if no copy could be saved.
+      ValueError: ``error``, if no copy could be saved.
     """
     stem, ending = os.path.splitext(os.path.basename(path))
     try:

@@ -102,9 +102,9 @@ class Work:
         """Give notice of pictures whose shape a recipe does not keep."""
         stretched = sorted({path for bucket in buckets for path in bucket.stretched})
         if stretched:
-            more = f" and {len(stretched) - 1} more" if len(stretched) > 1 else ""
+            more = f" and {len(stretched) - 1} more are" if len(stretched) > 1 else " is"
             self.messages.notice(
-                f"{name_of(stretched[0])}{more} are stretched: the recipe {recipe.name} gives its "
+                f"{name_of(stretched[0])}{more} stretched: the recipe {recipe.name} gives its "
                 "pictures a shape of its own"
             )
         if recipe.scales.style_like_content:

@@ -9,10 +9,7 @@ import functools
 import numpy as np
 import numpy.typing as npt
 
-from jaxnst.srgb import HDR, PRIMARIES, matrix_to_srgb
-
-PQ, HLG = 16, 18
-"""Transfer characteristics by their number in ITU-T H.273, table 3."""
+from jaxnst.srgb import HDR, HLG, PQ, PRIMARIES, from_linear, matrix_to_srgb, to_linear
 
 UNSAID, BT2020, P3 = 2, 9, 12
 """Primaries by their number in H.273, table 2, and in table 4 the matrix of BT.2020."""
@@ -73,13 +70,11 @@ def _light(transfer: int) -> npt.NDArray[np.float32]:
         b, c = 1 - 4 * a, 0.5 - a * np.log(4 * a)
         light = np.where(signal <= 0.5, signal**2 / 3, (np.exp((signal - c) / a) + b) / 12)
     else:
-        light = np.where(signal <= 0.04045, signal / 12.92, ((signal + 0.055) / 1.055) ** 2.4)
+        light = to_linear(signal)
     return light.astype(np.float32)
 
 
 @functools.cache
 def _encoded() -> npt.NDArray[np.uint8]:
     """Tabulate the levels of sRGB by light, 0 to 65535."""
-    light = np.arange(65536) / 65535
-    signal = np.where(light <= 0.0031308, 12.92 * light, 1.055 * light ** (1 / 2.4) - 0.055)
-    return np.rint(255 * signal).astype(np.uint8)
+    return np.rint(255 * from_linear(np.arange(65536) / 65535)).astype(np.uint8)

@@ -109,7 +109,7 @@ class Orientation(NamedTuple):
 
 
 class Faults:
-    """What could not be read of a film as it is.
+    """What could not be read in a film, or had to be changed.
 
     Attributes:
       resized: Seconds after which pictures are shown at another size, and that size, or None.

@@ -141,7 +141,7 @@ def _notices(source: AnyPath, film: Film, faults: Faults, done: int) -> Iterator
         first = f"{film.shown[1]}x{film.shown[0]}"
         yield (
             f"{name} changes its size at {time:.1f} s, from {first} to {width}x{height}: "
-            "all pictures were scaled to fit that of the first"
+            "all pictures were scaled to fit the first"
         )
     if faults.packets:
         yield f"{name} is damaged: {faults.packets} pieces of it were left out"

@@ -19,7 +19,7 @@ GAP = Fraction(1, 10)
 
 
 def changing(path: AnyPath) -> set[int]:
-    """Return the indices of those streams of AAC of which rate or channels change on the way.
+    """Return the indices of those streams of AAC whose rate or channels change on the way.
 
     MPEG-TS has a header in every packet (ADTS, ISO/IEC 13818-7, 6.2), of which bytes 2 and 3 hold
     profile, rate and channels; MP4 has one for all.

@@ -4,7 +4,7 @@ Measured at 12 and 48 million pixels, of every format, mode and orientation.
 """
 
 from jaxnst._files import AnyPath
-from jaxnst.image.reading import image_size, opened
+from jaxnst.image.reading import opened, upright_size
 
 _READING = {False: 32, True: 50}
 """Bytes for each pixel at the peak of reading, by whether there is transparency: the decoder's
@@ -23,8 +23,8 @@ def reading_bytes(source: AnyPath) -> int:
       OSError: As :func:`jaxnst.load_image`.
       ValueError: As :func:`jaxnst.load_image`.
     """
-    height, width = image_size(source)
     with opened(source) as (_, picture):
+        height, width = upright_size(picture)
         transparent = picture.has_transparency_data
     return _READING[transparent] * height * width
 

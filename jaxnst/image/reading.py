@@ -137,11 +137,16 @@ def image_size(source: AnyPath) -> tuple[int, int]:
       ValueError: As :func:`load_image`.
     """
     with opened(source) as (_, picture):
-        turned = picture.getexif().get(ExifTags.Base.Orientation, 1) in (5, 6, 7, 8)
-        # Pillow turns the size of TIFF itself: the tags have it as it is stored.
-        tags = getattr(picture, "tag_v2", {})
-        width = tags.get(ExifTags.Base.ImageWidth, picture.width)
-        height = tags.get(ExifTags.Base.ImageLength, picture.height)
+        return upright_size(picture)
+
+
+def upright_size(picture: Image.Image) -> tuple[int, int]:
+    """Return height and width of an opened picture, as it will stand upright."""
+    turned = picture.getexif().get(ExifTags.Base.Orientation, 1) in (5, 6, 7, 8)
+    # Pillow turns the size of TIFF itself: the tags have it as it is stored.
+    tags = getattr(picture, "tag_v2", {})
+    width = tags.get(ExifTags.Base.ImageWidth, picture.width)
+    height = tags.get(ExifTags.Base.ImageLength, picture.height)
     return (width, height) if turned else (height, width)
 
 

@@ -88,11 +88,10 @@ def resample(image: npt.ArrayLike, size: tuple[int, int], *, box: Box | None = N
 
 
 def resize_rgba(image: npt.ArrayLike, size: tuple[int, int], *, box: Box | None = None) -> Pixels:
-    """Resample a picture with transparency: colour as much as it is seen.
+    """Resample a picture with transparency: color as much as it is seen.
 
-    Color is weighted by its alpha, and made straight again, so
-    that what is hidden does not bleed into what is seen. Where nothing is left to be seen, colour
-    is resampled plainly.
+    Color is weighted by its alpha, and made straight again, so that what is hidden does not bleed
+    into what is seen. Where nothing is left to be seen, color is resampled plainly.
 
     Args:
       image: ``(H, W, 4)``: straight RGB and alpha, in [0, 1].
