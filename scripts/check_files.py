@@ -12,7 +12,7 @@ from pathlib import Path
 
 # Bytes, by the first pattern that matches.
 LIMITS = (
-    ("weights/*.safetensors", 6_000_000),
+    ("weights/*.safetensors", 8_000_000),
     ("docs/*", 1_000_000),
     ("examples/*", 1_000_000),
     ("*", 300_000),

@@ -318,7 +318,7 @@ def held_out(folder: Path) -> torch.Tensor:
 class TargetPool:
     """Teacher features, each batch used for ``reuse`` steps spread over ``pool`` batches' time.
 
-    Computing the teachers costs as much as a step of the student, and a student this small gains
+    Computing the teacher costs as much as a step of the student, and a student this small gains
     more from another step than from another crop. Which batch a step uses follows from the seed
     and the step alone, so a resumed run sees what an undisturbed one would have.
     """

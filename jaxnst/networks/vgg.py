@@ -1,4 +1,4 @@
-"""The VGG family (Simonyan and Zisserman 2015): one module, three tables.
+"""The VGG family (Simonyan and Zisserman 2015): one module, four tables.
 
 Blocks of 3x3 convolutions with ReLU, a 2x2 pooling between blocks. Layers are named as in the
 literature: ``conv4_2`` before the ReLU, ``relu4_2`` after it, ``pool4`` the pooling that follows
