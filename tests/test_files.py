@@ -83,7 +83,7 @@ def test_check_source_refuses_impossible_names(name):
         pytest.param("pipe", ValueError, r"pipe or a device", marks=posix),
         ("é" * 128, OSError, r"é cannot be written \(.+\): choose another name$"),
         (f"{'f' * 256}/x.bin", OSError, r"cannot be written \(.+\): choose another name$"),
-        ("a\0b", OSError, r"a\\x00b' cannot be written \(embedded null byte\): choose"),
+        ("a\0b", OSError, r"a\\x00b' cannot be written \(.*embedded null .+\): choose"),
     ],
     ids=lambda value: str(value)[:20],
 )
