@@ -16,8 +16,8 @@ def available_on_host(
     other systems it is all the memory of the machine.
 
     Args:
-      proc: Where Linux tells of processes.
-      cgroup: Where it tells of control groups.
+      proc: Folder in which Linux describes processes.
+      cgroup: Folder in which it describes control groups.
     """
     found = list(_left_in_groups(proc, cgroup))
     with contextlib.suppress(OSError, ValueError, IndexError):

@@ -28,7 +28,7 @@ def paint(job: Job, messages: Messages, record: Record | None) -> int:
 
     Args:
       job: The run.
-      messages: Where to tell of it.
+      messages: Where to report.
       record: How it is made, for the finished picture's file; None: it is not to say so.
     """
     flags = job.flags
@@ -155,7 +155,7 @@ def _end_early(
       stop: Why it ends.
       watch: What has listened.
       job: The run.
-      messages: Where to tell of it.
+      messages: Where to report.
       output: Where the picture goes; None: beside what is there by the name of the result.
     """
     left = "the picture so far is not saved"

@@ -50,7 +50,7 @@ def train_style(flags: argparse.Namespace, recipe: Recipe, given: Given, message
       flags: Of the command.
       recipe: What the loss computes.
       given: What was read.
-      messages: Where to tell of it.
+      messages: Where to report.
     """
     try:
         with _alone(flags.checkpoint):
@@ -153,7 +153,7 @@ def _work(
 
 
 def _check_replacing(task: Task) -> None:
-    """Refuse to replace a network, unless this training goes on from where that was written.
+    """Refuse to replace a network, unless this training resumes from where it was written.
 
     Raises:
       Finished: This training has made it.
