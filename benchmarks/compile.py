@@ -14,7 +14,7 @@ from benchmarks.problem import make_problem
 from jaxnst.objective import TERMS
 from jaxnst.optimize import advance, start
 
-CASES = (("vgg19-lite", (384, 512)), ("vgg19", (256, 256)))
+CASES = (("vgg16-lite", (384, 512)), ("vgg19", (256, 256)))
 
 
 def run(*, quick: bool) -> list[Row]:

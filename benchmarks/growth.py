@@ -19,7 +19,7 @@ from jaxnst.objective import TERMS
 from jaxnst.optimize import start
 from jaxnst.recipes import get_recipe
 
-SIDES = {"vgg19-lite": (128, 192, 256, 384, 512, 768, 1024), "vgg19": (128, 192, 256, 384, 512)}
+SIDES = {"vgg16-lite": (128, 192, 256, 384, 512, 768, 1024), "vgg19": (128, 192, 256, 384, 512)}
 PAIRS = (1, 2, 4, 8, 16)
 PAIR_SIZE, PAIR_EVALUATIONS = 192, 20
 STEPS = 4
@@ -97,7 +97,7 @@ def _row(kind: str, count: int, seconds: tuple[float, ...], details: dict[str, o
 
 def _batches(cases: Mapping[int, tuple[int, int]], quick: bool) -> dict[int, list[float]]:
     """Time batches of so many pairs on so many devices, without compilation."""
-    network = jaxnst.load_network("vgg19-lite")
+    network = jaxnst.load_network("vgg16-lite")
     recipe = get_recipe("default")
     evaluations = (2 if quick else PAIR_EVALUATIONS,)
     recipe = replace(recipe, scales=replace(recipe.scales, several=False, evaluations=evaluations))

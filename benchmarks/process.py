@@ -97,8 +97,8 @@ def _job(folder: Path, size: int) -> dict[str, object]:
     content, style = image_size(str(CONTENT)), image_size(str(STYLE))
     schedule = make_schedule(content, [style], recipe.scales, size=size)
     return {
-        "setting": setting_of(recipe, jaxnst.load_network("vgg19-lite"))._asdict(),
-        "weights": os.fspath(bundled("vgg19-lite.safetensors")),
+        "setting": setting_of(recipe, jaxnst.load_network("vgg16-lite"))._asdict(),
+        "weights": os.fspath(bundled("vgg16-lite.safetensors")),
         "content": str(CONTENT),
         "style": str(STYLE),
         "output": str(folder / "theirs.png"),

@@ -108,24 +108,25 @@ class Colors:
 
 @dataclass(frozen=True, kw_only=True)
 class Approximation:
-    """How ``vgg19-lite`` stands in for the network that a recipe was written for.
+    """How ``vgg16-lite`` stands in for the network that a recipe was written for.
+
+    Its feature maps are as strong as those of VGG16 with Caffe's parameters. The factors make both
+    terms as large as on the genuine VGG16, midway between content and style (geometric mean of four
+    pairs at 256 px); DenseNet's keep a balance that was chosen by eye.
 
     Attributes:
       layers: The recipe's layers, each with the one that stands in for it.
-      scales: Factors by which the feature maps of those layers are multiplied, to be as strong as
-        those that they stand in for.
       content: Factor of the content term.
       style: Factor of the style term.
       tv: Factor of the smoothness term.
     """
 
     layers: LayerNames = ()
-    scales: LayerWeights = ()
     content: float = 1.0
     style: float = 1.0
     tv: float = 1.0
 
     def __post_init__(self) -> None:
-        for name, value in (*self.scales, ("content", self.content), ("style", self.style)):
+        for name, value in (("content", self.content), ("style", self.style)):
             positive(f"approximation's {name}", value)
         not_negative("approximation's tv", self.tv)

@@ -29,8 +29,11 @@ Pooling = Literal["max", "avg", "avg-scaled"]
 Side = Literal["longest", "shortest"]
 Precision = Literal["float32", "tf32", "bfloat16"]
 
-SHIPPED = "vgg19-lite"
-"""The loss network that ships with jaxnst."""
+SHIPPED = "vgg16-lite"
+"""The default loss network, which also stands in for others."""
+
+ONE_PASS = "vgg19-lite"
+"""The network of the bundled decoders, for ``jaxnst instant``."""
 
 MOST_EVALUATIONS = 10**7
 
@@ -217,8 +220,8 @@ class Scales:
         above 1 their strokes come out larger. A style is never enlarged beyond its own size.
       style_like_content: Whether styles are stretched to the size of the content, in place of
         keeping their shape.
-      multiple: Sides of scales, with the margin, are rounded to a multiple of this; those of styles
-        to a multiple of twice, once or half of it, the first that changes them by at most 3 %. So
+      multiple: Sides of scales are rounded to a multiple of this; those of styles to a multiple of
+        twice, once or half of it, the first that changes them by at most 3 %. So
         programs are compiled for fewer shapes. 1: all sides are exact.
       sides: Longest sides of the scales in pixels, coarsest first; the last is the result's, and
         ``size``, ``several``, ``least`` and ``factor`` have no effect. Empty: as if ``several``
@@ -227,8 +230,6 @@ class Scales:
       least: Longest side of the coarsest scale, pixels; smaller scales are left out.
       factor: Ratio of one scale's side to the next coarser one's.
       evaluations: Loss evaluations per scale, coarsest first; the last repeats for further ones.
-      margin: Width of the border that is painted around the picture and cut off at the end, as a
-        share of the picture's longest side: a loss network is less sure of itself at a border.
       steps: Total loss evaluations, shared over the scales in that proportion, or None.
     """
 
@@ -251,8 +252,7 @@ class Scales:
     several: bool = True
     least: int = 128
     factor: float = 2.0
-    evaluations: tuple[int, ...] = (80, 60, 30)
-    margin: float = 1 / 64
+    evaluations: tuple[int, ...] = (50, 40, 22)
     steps: int | None = option(
         None, "--steps", "total loss evaluations, shared over the scales (default: the recipe's)"
     )
@@ -270,7 +270,6 @@ class Scales:
         check("multiple", self.multiple, 1 <= self.multiple <= 256, "1 to 256 pixels")
         check("least scale", self.least, self.least >= 16, "at least 16 pixels")
         check("scale factor", self.factor, self.factor >= 1.05, "at least 1.05")
-        check("margin", self.margin, 0 <= self.margin <= 0.25, "0 to 0.25 of the longest side")
         counts = self.evaluations
         fit = bool(counts) and min(counts) >= 1 and max(counts) <= MOST_EVALUATIONS
         check("evaluations", counts, fit, f"at least 1 per scale, at most {MOST_EVALUATIONS}")
@@ -306,7 +305,7 @@ class Recipe:
       solver: How the loss is followed downhill.
       scales: Sizes and evaluations.
       colors: Whose colours the result has.
-      approximation: How ``vgg19-lite`` stands in for ``network``, or None: it does not.
+      approximation: How ``vgg16-lite`` stands in for ``network``, or None: it does not.
     """
 
     name: str = "default"

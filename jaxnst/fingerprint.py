@@ -60,7 +60,6 @@ def settings_of(
     found |= {name: DIGEST + digest_of({name: mask}) for name, mask in masks.items()}
     found |= {"style mix": repr(dict(sorted(guidance.mix.items())))}
     found |= {"seed": str(seed), "size": "{1}x{0}".format(*schedule.size)}
-    found |= {"margin": repr(schedule.margin)}
     found |= {f"scale {i}": _scale_words(scale) for i, scale in enumerate(schedule.scales, 1)}
     return found | network_words(network)
 

@@ -28,7 +28,7 @@ from jaxnst.masks import (
 from jaxnst.networks.registry import LossNetwork
 from jaxnst.objective import EVERYWHERE, Objective, Where
 from jaxnst.result import Picture
-from jaxnst.schedule import Scale, Schedule, Size
+from jaxnst.schedule import Size
 from jaxnst.space import encode
 from jaxnst.targets import StyleImage
 
@@ -97,16 +97,12 @@ class Guidance:
         each = np.reshape(np.asarray(rows, np.float32), (len(rows), 1, styles))
         return np.repeat(each, regions, axis=1)
 
-    def where(
-        self, objective: Objective, schedule: Schedule, scale: Scale, content: Picture
-    ) -> Where:
-        """Lay the regions out at a scale, for its content picture."""
+    def where(self, objective: Objective, content: Picture) -> Where:
+        """Lay the regions out for the content picture at some size."""
         if not self.masks and self.opacity is None:
             return EVERYWHERE
-        network, inner = objective.network, scale.inner
-        regions, opaque = self.regions(
-            lambda mask: sized(mask, inner, box=schedule.with_margin(mask.shape)), inner
-        )
+        network, inner = objective.network, content.shape[:2]
+        regions, opaque = self.regions(lambda mask: sized(mask, inner), inner)
         shares = regions.mean(axis=(1, 2)) / max(opaque.mean(), LEAST)
         sizes = layer_sizes(network, inner, objective.layers)
         style = {

@@ -69,9 +69,8 @@ class _Place:
         self.counts, self.seconds = [0], [(0.0, 0.0)]
         self.records: list[NDArray[np.float32]] = []
         if state is None:
-            first = run.schedule.scales[0]
-            whole = run.start_image() if started is None else run.with_margin(started, first)
-            state = run.at_scale(first, whole)
+            whole = run.start_image() if started is None else started
+            state = run.at_scale(run.schedule.scales[0], whole)
         self.state = state
 
     @classmethod

@@ -63,9 +63,9 @@ def check_mask(name: str, mask: ArrayLike, size: Size) -> Mask:
     return values
 
 
-def sized(mask: Mask, size: Size, **more: object) -> Mask:
+def sized(mask: Mask, size: Size) -> Mask:
     """Resample a mask, as :func:`jaxnst.resize` does a picture."""
-    return np.clip(resize(mask[..., None], size, **more)[..., 0], 0, 1)  # type: ignore[arg-type]
+    return np.clip(resize(mask[..., None], size)[..., 0], 0, 1)
 
 
 def disjoint(masks: Sequence[Mask]) -> Float[np.ndarray, "r _ _"]:

@@ -26,7 +26,7 @@ def map_bytes(precision: Precision, *, host: bool) -> int:
     Args:
       precision: Of the network.
       host: Whether it computes on a CPU. There XLA widens 16 bits to float32 for most operations:
-        by its own account the loop of ``vgg19-lite`` takes no less in ``bfloat16``.
+        by its own account the loop of a small VGG takes no less in ``bfloat16``.
     """
     return 2 if precision == "bfloat16" and not host else 4
 

@@ -35,9 +35,7 @@ RECIPE = Recipe(
     content=Content(weight=1.0, normalization="target"),
     style=Style(weight=1.0, statistic="gram", distance="target"),
     tv=TotalVariation(weight=0.0),
-    scales=Scales(
-        style_like_content=True, multiple=1, several=False, evaluations=(400,), margin=0.0
-    ),
+    scales=Scales(style_like_content=True, multiple=1, several=False, evaluations=(400,)),
 )
 """Losses are relative to the picture's own features or Gram matrices, to be comparable between
 layers: 1 is as far as an empty feature map, 0 is the picture."""
@@ -80,7 +78,7 @@ class ReconstructProgress(NamedTuple):
 @own_numerics()
 def reconstruct_content(
     image: ArrayLike,
-    layers: Sequence[str],
+    layers: str | Sequence[str],
     *,
     network: str | LossNetwork = SHIPPED,
     recipe: Recipe = RECIPE,
@@ -93,7 +91,7 @@ def reconstruct_content(
 
     Args:
       image: ``(H, W, 3)`` RGB in [0, 1].
-      layers: Layers of the network, one reconstruction for each.
+      layers: Layers of the network, one reconstruction for each; or one layer.
       network: A loss network or its name.
       recipe: Start, space, solver, evaluations and content normalisation.
       size: Longest side, pixels; None: the picture's own.
@@ -106,7 +104,7 @@ def reconstruct_content(
       KeyError: If the network has no such layer.
       ValueError: If no layer is given, the picture is none or too small, or no loss is finite.
     """
-    groups = [(name,) for name in layers]
+    groups = [(name,) for name in ([layers] if isinstance(layers, str) else layers)]
     task = _Task("content", image, groups, network, recipe, size, seed, callback)
     return task.together() if together else task.one_by_one()
 
@@ -114,7 +112,7 @@ def reconstruct_content(
 @own_numerics()
 def reconstruct_style(
     image: ArrayLike,
-    layers: Sequence[str | Sequence[str]],
+    layers: str | Sequence[str | Sequence[str]],
     *,
     network: str | LossNetwork = SHIPPED,
     recipe: Recipe = RECIPE,
@@ -127,7 +125,8 @@ def reconstruct_style(
 
     Args:
       image: ``(H, W, 3)`` RGB in [0, 1].
-      layers: Layers of the network, one texture for each; a tuple of several gives one texture.
+      layers: Layers of the network, one texture for each; a tuple of several gives one texture. Or
+        one layer.
       network: As :func:`reconstruct_content`.
       recipe: Start, space, solver, evaluations, style statistic and distance.
       size: As there.
@@ -139,7 +138,8 @@ def reconstruct_style(
       KeyError: As there.
       ValueError: As there.
     """
-    groups = [(n,) if isinstance(n, str) else tuple(n) for n in layers]
+    several = [layers] if isinstance(layers, str) else layers
+    groups = [(n,) if isinstance(n, str) else tuple(n) for n in several]
     task = _Task("style", image, groups, network, recipe, size, seed, callback)
     return task.together() if together else task.one_by_one()
 

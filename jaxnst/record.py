@@ -25,7 +25,7 @@ from jaxnst._version import __version__
 from jaxnst.config import Precision, Recipe
 from jaxnst.recipes import format_recipe, recipe_from
 
-FORMAT = 1
+FORMAT = 2
 
 MARK = '{"jaxnst_record":'
 """How the text begins."""
@@ -192,10 +192,10 @@ def parse_record(text: str) -> Record:
     if not isinstance(table, dict) or (version := table.pop("jaxnst_record", None)) is None:
         raise ValueError("the record is damaged (no version is given)")
     if version != FORMAT or isinstance(version, bool):
-        raise ValueError(
-            f"the record is of version {_shown(version)}, expected {FORMAT}: use the jaxnst that "
-            "made the picture, or a newer one"
-        )
+        advice = "use the jaxnst that made the picture, or a newer one"
+        if version == 1:
+            advice = "its network vgg19-lite is gone; paint anew, without --from, on vgg16-lite"
+        raise ValueError(f"the record is of version {_shown(version)}, expected {FORMAT}: {advice}")
     try:
         return _record(table)
     except (ValueError, TypeError, RecursionError) as error:

@@ -17,7 +17,7 @@ from jaxnst.fingerprint import settings_of
 from jaxnst.guidance import Guidance
 from jaxnst.image import resample
 from jaxnst.networks.registry import LossNetwork, Params
-from jaxnst.networks.rescale import rescale, unit_means
+from jaxnst.networks.rescale import unit_means
 from jaxnst.objective import (
     TERMS,
     Targets,
@@ -26,7 +26,6 @@ from jaxnst.objective import (
     make_objective,
 )
 from jaxnst.optimize import CHUNK, State, advance_over, make_method, picture, start, start_after
-from jaxnst.recipes import factors_of
 from jaxnst.result import Picture
 from jaxnst.schedule import Scale, make_schedule
 from jaxnst.space import decode, encode
@@ -122,15 +121,10 @@ class Run:
     def tuning(self) -> Hashable:
         """Identify what becomes of the network's parameters: the same for runs that agree in it."""
         if not self.unit_means:
-            return self.factors
+            return None
         digests = [style.digest for style in (StyleImage(self.content), *self.styles)]
         schedule = self.schedule
-        return self.factors, *digests, schedule.scales[-1], schedule.size, schedule.margin
-
-    @property
-    def factors(self) -> tuple[tuple[str, float], ...]:
-        """Factors by which a stand-in's layers are made as strong as those it stands for."""
-        return factors_of(self.recipe, self.objective.network.name)
+        return *digests, schedule.scales[-1], schedule.size
 
     @property
     def unit_means(self) -> bool:
@@ -140,32 +134,26 @@ class Run:
     def tuned_parameters(self) -> Params:
         """Return the network's parameters, rescaled if need be, as its loop reads them fastest."""
         network = self.objective.network
-        if self.unit_means:
-            last = self.schedule.scales[-1]
-            styles = zip(self.styles, last.styles, strict=True)
-            pictures = [self.with_margin(self.content, last)]
-            pictures += [resample(style.image, size) for style, size in styles]
-            params = unit_means(network, [jnp.asarray(p) for p in pictures])
-        else:
-            params = rescale(network, dict(self.factors)) if self.factors else network.params
-        return network.prepare(params)
-
-    def with_margin(self, whole: Picture, scale: Scale) -> Picture:
-        """Bring a picture to the size of a scale, mirrored into the margin around it."""
-        return resample(whole, scale.inner, box=self.schedule.with_margin(whole.shape[:2]))
+        if not self.unit_means:
+            return network.prepare(network.params)
+        last = self.schedule.scales[-1]
+        styles = zip(self.styles, last.styles, strict=True)
+        pictures = [resample(self.content, last.inner)]
+        pictures += [resample(style.image, size) for style, size in styles]
+        return network.prepare(unit_means(network, [jnp.asarray(p) for p in pictures]))
 
     @own_numerics()
     def targets(self, scale: Scale) -> Targets:
         """Compute a scale's targets."""
         content = content_of(
-            self.objective, self.params, jnp.asarray(self.with_margin(self.content, scale))
+            self.objective, self.params, jnp.asarray(resample(self.content, scale.inner))
         )
         return Targets(content, self.style_targets(scale), self.where(scale))
 
     def where(self, scale: Scale) -> Where:
         """Lay out a scale's regions."""
-        content = self.with_margin(self.content, scale)
-        found = self.guidance.where(self.objective, self.schedule, scale, content)
+        content = resample(self.content, scale.inner)
+        found = self.guidance.where(self.objective, content)
         return jax.tree.map(jnp.asarray, found)
 
     def style_targets(self, scale: Scale) -> dict[str, tuple[Any, ...]]:
@@ -213,25 +201,22 @@ class Run:
 
     def start_image(self) -> Picture:
         """Make the picture that the coarsest scale starts from, as RGB."""
-        coarsest = self.schedule.scales[0]
-        size = coarsest.inner
+        size = self.schedule.scales[0].inner
         if self.recipe.init == "content":
-            return self.with_margin(self.content, coarsest)
+            return resample(self.content, size)
         if self.recipe.init == "style":
             return resample(self.styles[0].image, size)
         key = jax.random.key(self.seed)
         if self.recipe.init == "noise":
-            content = self.with_margin(self.content, coarsest)
+            content = resample(self.content, size)
             return make_noise(key, content, self.recipe.noise, self.objective.space)
         if self.recipe.init == "style-colors":
             shares = self.mixture / self.mixture.sum(axis=-1, keepdims=True)
             pictures = [(style.image, style.mask) for style in self.styles]
             return scatter_colors(key, pictures, size, shares=shares.mean(axis=(0, 1)))
         if self.recipe.init == "instant":
-            inside = 1 + 2 * self.schedule.margin / max(self.schedule.size)
-            side = round(max(size) / inside)
-            picture = start_in_one_pass(self.content, self.styles, self.guidance, size=side)
-            return self.with_margin(picture, coarsest)
+            picture = start_in_one_pass(self.content, self.styles, self.guidance, size=max(size))
+            return resample(picture, size)
         raise ValueError(
             f"init is {self.recipe.init!r}, expected one of {', '.join(STARTS)} "
             "(for a picture of your own, pass it as init)"
@@ -261,12 +246,11 @@ class Run:
             )
 
     def finish(self, image: Picture) -> Picture:
-        """Bring a picture to the size and the colours asked for, without margin, into [0, 1].
+        """Bring a picture to the size and the colours asked for, into [0, 1].
 
         What is transparent in the content stays as it was, and so does the content's opacity.
         """
-        box = self.schedule.without_margin(image.shape[:2])
-        shown = np.clip(resample(image, self.schedule.size, box=box), 0, 1)
+        shown = np.clip(resample(image, self.schedule.size), 0, 1)
         if self.recipe.colors.after:
             shown = recolor_after(self.recipe.colors, shown, self.colored_like)
         return self.guidance.kept(shown)

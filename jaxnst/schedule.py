@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from jaxnst.config import Scales
-from jaxnst.image import Box, fit
+from jaxnst.image import fit
 
 LEAST = 16
 """Least longest side of a result or a style, pixels: the stride of relu5_1."""
@@ -20,7 +20,7 @@ Size = tuple[int, int]
 
 
 class Scale(NamedTuple):
-    """One scale: its size with the margin, the sizes of the styles, the evaluations planned."""
+    """One scale: its size, the sizes of the styles, the evaluations planned."""
 
     inner: Size
     styles: tuple[Size, ...]
@@ -28,27 +28,10 @@ class Scale(NamedTuple):
 
 
 class Schedule(NamedTuple):
-    """All scales, coarsest first, the exact size of the result, and the margin around it.
-
-    The margin is in pixels of the result. Every scale's inner size contains it.
-    """
+    """All scales, coarsest first, and the exact size of the result."""
 
     size: Size
     scales: tuple[Scale, ...]
-    margin: float
-
-    def with_margin(self, own: Size) -> Box:
-        """Return what a scale shows of a whole picture of some size: all, and a margin around."""
-        (height, width), (h, w) = own, self.size
-        above, before = self.margin * height / h, self.margin * width / w
-        return -above, -before, height + above, width + before
-
-    def without_margin(self, inner: Size) -> Box:
-        """Return which part of a scale's picture is left when the margin is cut off."""
-        (height, width), (h, w) = inner, self.size
-        above = height * self.margin / (h + 2 * self.margin)
-        before = width * self.margin / (w + 2 * self.margin)
-        return above, before, height - above, width - before
 
 
 def make_schedule(
@@ -94,18 +77,14 @@ def make_schedule(
     planned = _evaluations(scales, len(sides))
 
     def scale(side: float, count: int) -> Scale:
-        inner = _rounded(fit(result, round(side)), scales.margin * side, scales.multiple)
+        inner = _rounded(fit(result, round(side)), scales.multiple)
         if scales.style_like_content:
             return Scale(inner, (inner,) * len(styles), count)
         shrunk = (_style(own, side * style_size / longest) for own in styles)
         of_styles = tuple(_nearly(size, scales.multiple) for size in shrunk)
         return Scale(inner, of_styles, count)
 
-    return Schedule(
-        size=result,
-        scales=tuple(scale(*pair) for pair in zip(sides, planned, strict=True)),
-        margin=scales.margin * longest,
-    )
+    return Schedule(result, tuple(scale(*pair) for pair in zip(sides, planned, strict=True)))
 
 
 def _sides(scales: Scales, longest: int) -> list[float]:
@@ -151,9 +130,8 @@ def result_size(content: Size, scales: Scales, size: int | None) -> Size:
     return (size, other) if tall else (other, size)
 
 
-def _rounded(size: Size, margin: float, multiple: int) -> Size:
-    sides = (side + 2 * margin for side in size)
-    height, width = (max(LEAST, round(side / multiple) * multiple) for side in sides)
+def _rounded(size: Size, multiple: int) -> Size:
+    height, width = (max(LEAST, round(side / multiple) * multiple) for side in size)
     return height, width
 
 

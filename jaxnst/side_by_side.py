@@ -68,7 +68,7 @@ class SideBySide:
         """Compute a scale's targets and compile its programs, by running them for 0 steps."""
         # Of each pair's own scale: its styles have sizes of their own.
         pairs = [(run, run.schedule.scales[index]) for run in self.runs]
-        pictures = apart(self.mesh, [run.with_margin(run.content, scale) for run, scale in pairs])
+        pictures = apart(self.mesh, [resample(run.content, scale.inner) for run, scale in pairs])
         content = self._each(content_targets, self.static[:1], self.params, pictures)
         styles = apart(self.mesh, [run.style_targets(scale) for run, scale in pairs])
         where = apart(self.mesh, [run.where(scale) for run, scale in pairs])

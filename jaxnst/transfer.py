@@ -50,7 +50,7 @@ def stylize(
       content: ``(H, W, 3)`` RGB in [0, 1]. With a fourth channel, its opacity: what is transparent
         neither counts nor changes, and the result has that channel too (unless all is opaque).
       styles: One such image or several, of any sizes; what is transparent does not count.
-      network: A loss network or its name; None: the recipe's. For ``vgg19-lite`` in the place of
+      network: A loss network or its name; None: the recipe's. For ``vgg16-lite`` in the place of
         another, the recipe is adapted (:func:`jaxnst.recipes.recipe_on`).
       recipe: A recipe or its name.
       size: Longest side of the result, pixels; None: the recipe's size, else the content's. A

@@ -2,9 +2,9 @@
 
 First VGG16 (Simonyan and Zisserman) is narrowed layer by layer without training (``narrow.py``).
 Then the narrow network, the student, is trained on whole batches to give, after a 1x1 convolution
-per layer that exists only here (a "probe"), the feature maps of VGG16 at ten layers, and the
-statistics of them that style losses compare (mean and covariance over a crop). Both networks pad
-alike, so borders count as well.
+per layer that exists only here (a "probe"), the feature maps of VGG16 at nine layers, and the
+statistics of them that style losses compare (mean and covariance over a crop). Both networks repeat
+the edges, so borders count as well.
 
 ``--painted DIR`` adds pictures that were painted with an earlier student (``paint_training.py``):
 optimization leads pictures to where student and teacher disagree, and these show the student
@@ -43,7 +43,7 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 from safetensors.numpy import load_file
 
 import jaxnst
-from jaxnst.networks.vgg import EDGE_WHERE_IT_SHOWS, VGG16, VGG16_LITE
+from jaxnst.networks.vgg import VGG16, VGG16_LITE
 from jaxnst.weights import write_parameters
 
 LAYERS = ("relu1_1", "relu2_1", "relu2_2", "relu3_1", "relu3_3")
@@ -81,7 +81,7 @@ class Settings:
 
 
 class VGG(torch.nn.Module):
-    """A plain VGG: 3x3 convolutions, ReLU, 2x2 max pooling."""
+    """A plain VGG: 3x3 convolutions that repeat the edges, ReLU, 2x2 max pooling."""
 
     def __init__(self, blocks: tuple[tuple[int, ...], ...]):
         super().__init__()
@@ -96,8 +96,7 @@ class VGG(torch.nn.Module):
         """Pad what a convolution reads, after the pooling that comes before it, if any."""
         if name.endswith("_1") and name != "conv1_1":
             x = F.max_pool2d(x, 2)
-        mode = "replicate" if (name, "edge") in EDGE_WHERE_IT_SHOWS else "constant"
-        return F.pad(x, (1, 1, 1, 1), mode=mode)
+        return F.pad(x, (1, 1, 1, 1), mode="replicate")
 
     def forward(self, x: torch.Tensor) -> dict[str, torch.Tensor]:
         features = {}
@@ -315,6 +314,10 @@ def held_out(folder: Path) -> torch.Tensor:
 # --- training ------------------------------------------------------------------------------------
 
 
+Targets = tuple[dict[str, torch.Tensor], dict[str, torch.Tensor]]
+"""Feature maps over their scales, and the statistics of those of style layers, by layer."""
+
+
 class TargetPool:
     """Teacher features, each batch used for ``reuse`` steps spread over ``pool`` batches' time.
 
@@ -327,7 +330,8 @@ class TargetPool:
         self.pictures, self.targets, self.settings = pictures, targets, settings
         self.kept: OrderedDict[int, tuple] = OrderedDict()
 
-    def __call__(self, step: int) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
+    def __call__(self, step: int) -> tuple[torch.Tensor, Targets]:
+        """Return image and targets of a step."""
         s = self.settings
         newest = step // s.reuse
         index = newest
@@ -391,9 +395,9 @@ def statistic(x: torch.Tensor) -> torch.Tensor:
 
 
 def statistics_loss(predicted: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
-    """Squared distance of the statistics over the target's square, mean over the batch."""
-    p, t = statistic(predicted), statistic(target)
-    return ((p - t).square().sum((1, 2)) / (t.square().sum((1, 2)) + 1e-6)).mean()
+    """Squared distance from the target's statistic over its square, mean over the batch."""
+    error = (statistic(predicted) - target).square().sum((1, 2))
+    return (error / (target.square().sum((1, 2)) + 1e-6)).mean()
 
 
 @torch.no_grad()
@@ -460,11 +464,12 @@ def schedule(step: int, settings: Settings) -> float:
 
 
 def train_step(student, optimizer, image, targets, rate: float, statistics: float) -> float:
+    maps, summaries = targets
     with torch.autocast(image.device.type, dtype=torch.bfloat16):
         predicted = student(image)
-    losses = [MeanSquaredError.apply(predicted[name], target) for name, target in targets.items()]
+    losses = [MeanSquaredError.apply(predicted[name], target) for name, target in maps.items()]
     losses += [
-        statistics * statistics_loss(predicted[name], targets[name]) for name in STYLE_LAYERS
+        statistics * statistics_loss(predicted[name], target) for name, target in summaries.items()
     ]
     loss = torch.stack(losses).sum()
     loss.backward()
@@ -544,13 +549,14 @@ def run(
         print(report("start", student), flush=True)
 
     @torch.no_grad()
-    def targets(image: torch.Tensor) -> dict[str, torch.Tensor]:
+    def targets(image: torch.Tensor) -> Targets:
         with torch.autocast(device.type, dtype=torch.bfloat16):
             features = teacher(image)
-        return {
+        maps = {
             name: (features[name] * (1 / scales[name]).to(features[name].dtype)).bfloat16()
             for name in LAYERS
         }
+        return maps, {name: statistic(maps[name]) for name in STYLE_LAYERS}
 
     pool = TargetPool(on_device, targets, settings)
 

@@ -6,14 +6,13 @@ feature map goes through the probe (a 1x1 convolution) that training left beside
     EV = 1 - sum of squared errors / sum of squares around each channel's mean in each picture,
 
 both sums over pictures, channels and positions of the teacher's raw feature maps. The teacher
-pads where and as the student does. ``--painted DIR`` takes pictures that were painted instead.
+repeats the edges as the student does. ``--painted DIR`` takes pictures that were painted instead.
 
     python scripts/explained_variance.py --data DIR [--weights FILE] [--painted DIR]
 """
 
 import argparse
 import os
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -22,7 +21,6 @@ from pictures import centre_crop
 from safetensors.numpy import load_file
 
 import jaxnst
-from jaxnst.networks.vgg import EDGE_WHERE_IT_SHOWS
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -32,8 +30,7 @@ def explained_variance(
 ) -> dict[str, float]:
     """Return the explained variance by layer."""
     weights = next((data / "weights/vgg16").glob("*.h5"))
-    teacher = jaxnst.load_network("vgg16", weights=weights)
-    teacher = replace(teacher, module=teacher.module.clone(exceptions=EDGE_WHERE_IT_SHOWS))
+    teacher = jaxnst.load_network("vgg16", weights=weights).configure(padding="edge")
     error, variation = dict.fromkeys(LAYERS, 0.0), dict.fromkeys(LAYERS, 0.0)
     for path in pictures:
         image = jaxnst.load_image(path)

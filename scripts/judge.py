@@ -33,6 +33,7 @@ from PIL import Image
 
 import jaxnst
 from jaxnst.image import fit, resize
+from jaxnst.recipes import base_recipe, read_recipe, recipe_on
 from jaxnst.sheet import contact_sheet
 
 STYLE_LAYERS = ("relu1_1", "relu2_1", "relu3_1", "relu4_1", "relu5_1")
@@ -104,12 +105,10 @@ def read_painter(text: str, data: Path) -> tuple[str, jaxnst.LossNetwork, jaxnst
     network, _, weights = rest.partition(":")
     if network == "vgg16" and not weights:
         weights = str(next((data / "weights/vgg16").glob("*.h5")))
-    read = jaxnst.recipes.read_recipe if recipe.endswith(".toml") else jaxnst.get_recipe
-    return (
-        name,
-        jaxnst.load_network(network or name, weights=weights or None),
-        read(recipe or "default"),
-    )
+    loaded = jaxnst.load_network(network or name, weights=weights or None)
+    if recipe.endswith(".toml"):
+        return name, loaded, read_recipe(recipe, base=base_recipe)
+    return name, loaded, recipe_on(jaxnst.get_recipe(recipe or "default"), loaded.name)
 
 
 def main() -> None:

@@ -2,7 +2,7 @@
 
     python scripts/make_recipe_sheet.py --size 256
 
-DenseNet169's and 201's recipes are left out: on ``vgg19-lite`` they are DenseNet121's.
+DenseNet169's and 201's recipes are left out: on ``vgg16-lite`` they are DenseNet121's.
 """
 
 import argparse

@@ -414,7 +414,7 @@ def tiny_recipe(**changes):
         style=Style(layers=(("relu1_1", 0.5), ("relu2_1", 0.3), ("relu3_2", 0.2))),
         tv=TotalVariation(),
         solver=Solver(),
-        scales=Scales(least=32, evaluations=(5, 4, 3), margin=0.0),
+        scales=Scales(least=32, evaluations=(5, 4, 3)),
     )
     return dataclasses.replace(recipe, **changes)
 

@@ -28,7 +28,7 @@ CONTENT, STYLE, OTHER = (
     helpers.picture(40, 36, 2),
     helpers.picture(20, 30),
 )
-SCALES = Scales(sides=(32, 48), evaluations=(5, 4), margin=0.0)
+SCALES = Scales(sides=(32, 48), evaluations=(5, 4))
 RECIPES = {
     "lbfgs": helpers.tiny_recipe(scales=SCALES, solver=Solver(memory=2, round=4, precondition=0.0)),
     "adam": helpers.tiny_recipe(

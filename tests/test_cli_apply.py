@@ -229,7 +229,7 @@ def test_models_that_ship_are_listed_and_go_by_their_names(call, folder, monkeyp
 
 
 def test_a_loss_network_is_refused_in_one_line(call):
-    path = weights.bundled("vgg19-lite.safetensors")
+    path = weights.bundled("vgg16-lite.safetensors")
     status, _, err = call("apply", path, "photos/a.png", "-o", "out.png")
     assert status == 1 and err.count("\n") == 1 and "is no transformation network" in err
 

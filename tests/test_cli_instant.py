@@ -159,7 +159,7 @@ def test_nothing_is_downloaded_for_a_network_without_decoders(folder, call):
 @pytest.mark.parametrize(
     ("network", "words"),
     [
-        ("bla", "unknown network 'bla': known are vgg19-lite, vgg16-lite,"),
+        ("bla", "unknown network 'bla': known are vgg16-lite, vgg19-lite,"),
         ("vgg19lite", "unknown network 'vgg19lite': did you mean 'vgg19-lite'?"),
         ("squeezenet1.1", "squeezenet1.1 is no VGG, and only those have decoders: choose another"),
     ],

@@ -46,9 +46,9 @@ def test_a_recipe_is_shown_as_the_file_that_gives_it(call, name, folder):
 
 def test_a_recipe_of_one_s_own_is_adapted_and_changed_by_flags(folder):
     (folder / "mine.toml").write_text('base = "keras-vgg19-tv"\n[tv]\nweight = 3\n')
-    arguments = ["a", "b", "--recipe", "mine.toml", "--network", "vgg19-lite"]
+    arguments = ["a", "b", "--recipe", "mine.toml", "--network", "vgg16-lite"]
     _, recipe = parser.parse(arguments, "jaxnst-run")
-    published = recipe_on(get_recipe("keras-vgg19-tv"), "vgg19-lite")
+    published = recipe_on(get_recipe("keras-vgg19-tv"), "vgg16-lite")
     assert recipe.content == published.content and recipe.style == published.style
     assert recipe.tv.weight == 3 * published.tv.weight
     _, recipe = parser.parse([*arguments, "--tv-weight", "7"], "jaxnst-run")
@@ -96,15 +96,15 @@ def test_a_network_without_the_layers_is_refused_before_anything_is_fetched(call
 
 def test_a_recipe_whose_network_is_not_there_names_the_approximation(call):
     outcome = call(*GIVEN, "--recipe", "gatys2016", "--quiet")
-    refused(outcome, "--yes downloads", "--weights FILE", "--network vgg19-lite approximates it")
+    refused(outcome, "--yes downloads", "--weights FILE", "--network vgg16-lite approximates it")
 
 
 def test_an_approximation_is_labelled(call):
-    approximated = ("--network", "vgg19-lite", "--size", "32", "--steps", "2", "--no-cache")
+    approximated = ("--network", "vgg16-lite", "--size", "32", "--steps", "2", "--no-cache")
     status, out, err = call(*GIVEN, "--recipe", "gatys2016", *approximated)
     assert (status, out) == (0, "out.png\n")
     assert "recipe gatys2016 (an approximation)" in err
-    assert "vgg19-lite stands in for the network of gatys2016" in err
+    assert "vgg16-lite stands in for the network of gatys2016" in err
     assert "rescaled to a mean activation of 1" in err
     assert load_image("out.png").shape == (24, 32, 3)
     status, out, _ = call(*GIVEN, "--recipe", "gatys2016", *approximated, "--dry-run")
@@ -118,7 +118,7 @@ def test_a_recipe_brings_its_size(call):
             "--recipe",
             "keras-vgg16-avgpool",
             "--network",
-            "vgg19-lite",
+            "vgg16-lite",
             *given,
             "--dry-run",
         )
@@ -127,7 +127,7 @@ def test_a_recipe_brings_its_size(call):
 
 def test_a_portrait_stays_upright_and_what_is_stretched_is_said(call, folder):
     save_image("content.png", helpers.picture(80, 40))
-    recipe = ("--recipe", "keras-vgg16-avgpool", "--network", "vgg19-lite", "--size", "40")
+    recipe = ("--recipe", "keras-vgg16-avgpool", "--network", "vgg16-lite", "--size", "40")
     small = ("--steps", "2", "--no-cache")
     status, _, err = call(*GIVEN, *recipe, *small)
     assert status == 0 and load_image("out.png").shape == (40, 28, 3)
@@ -150,7 +150,7 @@ def test_a_portrait_stays_upright_and_what_is_stretched_is_said(call, folder):
 def test_a_picture_after_every_round_is_numbered_exactly(call, folder):
     status, *_ = call(
         *GIVEN,
-        *("--recipe", "keras-vgg19-tv", "--network", "vgg19-lite", "--size", "32"),
+        *("--recipe", "keras-vgg19-tv", "--network", "vgg16-lite", "--size", "32"),
         *("--steps", "50", "--save-every", "21", "--no-cache", "--quiet"),
     )
     assert status == 0
@@ -195,7 +195,7 @@ def test_layers_are_listed_without_parameters(call):
     assert status == 0 and re.fullmatch(r"layer +stride +channels", lines[0])
     assert re.search(r"^conv2_block3_0_relu +4 +128$", out, re.MULTILINE)
     assert re.search(r"^relu +32 +1024$", out, re.MULTILINE)
-    refused(call("reconstruct", "layers", "--network", "densenet12"), "known are vgg19-lite")
+    refused(call("reconstruct", "layers", "--network", "densenet12"), "known are vgg16-lite")
 
 
 @pytest.mark.parametrize(

@@ -105,7 +105,7 @@ def test_a_picture_says_how_it_was_made(folder):
     record = read_record("out.png")
     assert record.recipe.style.weight == 7 and record.recipe.scales.steps == 3
     assert (record.size, record.style_size, record.seed) == (48, None, 5)
-    assert (record.network, record.precision, record.remat) == ("vgg19-lite", "float32", False)
+    assert (record.network, record.precision, record.remat) == ("vgg16-lite", "float32", False)
     assert [(s.role, s.name) for s in record.sources] == [
         ("content", "content.png"),
         ("style", "style.png"),
@@ -232,8 +232,8 @@ def test_a_record_s_recipe_is_adapted_to_a_network_that_is_given(folder):
     rewritten("out.png", recipe=get_recipe("keras-vgg19-tv"), network="vgg19")
     arguments = [*GIVEN, "--from", "out.png"]
     assert parser.parse(arguments, "jaxnst-run")[0].network == "vgg19"
-    flags, recipe = parser.parse([*arguments, "--network", "vgg19-lite"], "jaxnst-run")
-    assert flags.network == recipe.network == "vgg19-lite"
+    flags, recipe = parser.parse([*arguments, "--network", "vgg16-lite"], "jaxnst-run")
+    assert flags.network == recipe.network == "vgg16-lite"
 
 
 STRETCHED = "[scales]\nstyle_like_content = true\nsides = [64, 96]\n"
@@ -282,12 +282,12 @@ def test_flags_that_contradict_each_other_are_refused_as_ever(folder, run):
 
 
 def test_an_adapted_recipe_is_not_taken_for_another_network(folder, run):
-    adapted = recipe_on(get_recipe("keras-vgg19-tv"), "vgg19-lite")
+    adapted = recipe_on(get_recipe("keras-vgg19-tv"), "vgg16-lite")
     rewritten("out.png", recipe=adapted)
     arguments = "--from", "out.png", *GIVEN, "-o", "new.png", "--network"
-    words = "--from", "the recipe of out.png was adapted to vgg19-lite", "give --recipe too"
+    words = "--from", "the recipe of out.png was adapted to vgg16-lite", "give --recipe too"
     refused(run(*arguments, "vgg19"), 2, *words)
-    assert parser.parse([*arguments, "vgg19-lite"], "jaxnst-run")[1] == adapted
+    assert parser.parse([*arguments, "vgg16-lite"], "jaxnst-run")[1] == adapted
     given = [*arguments, "vgg19", "--recipe", "keras-vgg19-tv"]
     flags, recipe = parser.parse(given, "jaxnst-run")
     assert (flags.network, recipe) == ("vgg19", get_recipe("keras-vgg19-tv"))
@@ -382,7 +382,7 @@ def test_other_inputs_are_refused_unless_asked_for(folder, run, unpainted, pictu
         ({"jax": "0.4.1"}, ("made by JAX 0.4.1", "may differ")),
         ({"platform": "tpu"}, ("made on a tpu", "may differ")),
         ({"threads": 99}, ("made on 99 threads of a CPU", "PJRT_NPROC=99", "may differ")),
-        ({"network_sha256": "ab" * 32}, ("vgg19-lite", "abababababab", "will differ")),
+        ({"network_sha256": "ab" * 32}, ("vgg16-lite", "abababababab", "will differ")),
     ],
 )
 def test_what_has_changed_since_is_said(folder, run, unpainted, changes, words):
@@ -459,7 +459,7 @@ def test_a_record_s_recipe_that_cannot_be_adapted_is_one_line(
         style=Style(weight=weight, layers=(("a", 1.0), ("b", 1.0))),
         approximation=Approximation(**stand_in),
     )
-    rewritten("out.png", recipe=hostile, network="vgg19-lite")
+    rewritten("out.png", recipe=hostile, network="vgg16-lite")
     refused(run("--from", "out.png", *GIVEN, "-o", "new.png"), 2, "error: --from: ", words)
     assert not unpainted
 
@@ -468,7 +468,7 @@ def test_a_damaged_record_is_one_line(folder, run):
     from PIL import Image, PngImagePlugin
 
     text = PngImagePlugin.PngInfo()
-    text.add_itxt("jaxnst", '{"jaxnst_record":1,"size":' + "[" * 5000)
+    text.add_itxt("jaxnst", '{"jaxnst_record":2,"size":' + "[" * 5000)
     Image.new("RGB", (4, 4)).save("out.png", pnginfo=text)
     refused(run("--from", "out.png", *GIVEN, "-o", "new.png"), 2, "out.png: the record is damaged")
 
@@ -527,5 +527,5 @@ def test_a_batch_refuses_what_its_format_cannot_hold(folder, call):
 
 def test_a_record_is_json(folder):
     text = (folder / "out.png").read_bytes()
-    at = text.index(b'{"jaxnst_record":1')
+    at = text.index(b'{"jaxnst_record":2')
     assert json.JSONDecoder().raw_decode(text[at:].decode("latin-1"))[0]["seed"] == 5

@@ -42,8 +42,9 @@ def test_cells_are_all_combinations_on_a_sheet_with_their_commands(call, folder)
     commands = [line for line in err.splitlines() if ": jaxnst-run " in line]
     assert len(commands) == 6
     assert commands[4].startswith("style-weight 30, seed 1: jaxnst-run --style-weight 30 ")
-    for i, j in ((0, 1), (0, 3), (4, 5)):
-        assert np.abs(cells[i] - cells[j]).max() > 0.02
+    # Seeds differ from the start, weights only by what three steps do.
+    for i, j, least in ((0, 1, 0.02), (0, 3, 0.003), (4, 5, 0.02)):
+        assert np.abs(cells[i] - cells[j]).max() > least
     # The command makes the very picture of the cell, here at the sheet's own size.
     arguments = shlex.split(commands[4].partition(": jaxnst-run ")[2])
     assert "sheet-30-1.png" in arguments and "--size" not in arguments

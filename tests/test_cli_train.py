@@ -363,7 +363,7 @@ REFUSED = [
     (("--log", "-"), 2, "--log -: nothing but a picture goes to standard output: use another name"),
     (("--log", "m-samples.png"), 2, "--log m-samples.png is the file of --samples too"),
     (("--recipe", "gatys"), 2, "--recipe: unknown recipe 'gatys': did you mean 'gatys2016'"),
-    (("--style-layers", "relu9_1"), 2, "vgg19-lite has no layer relu9_1"),
+    (("--style-layers", "relu9_1"), 2, "vgg16-lite has no layer relu9_1"),
     (("--style-weight", "-1"), 2, "style weight is -1.0, expected a number from 0"),
     (("--style-weight", "0", "--content-weight", "0"), 2, "are both 0: nothing to optimise"),
     (("--rate", "0"), 2, "rate is 0.0, expected a number above 0"),

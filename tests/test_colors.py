@@ -188,9 +188,7 @@ def test_what_a_run_gets_is_clipped(mode):
 
 # Runs.
 
-RECIPE = helpers.tiny_recipe(
-    solver=Solver(kind="adam"), scales=Scales(least=48, evaluations=(4,), margin=0.0)
-)
+RECIPE = helpers.tiny_recipe(solver=Solver(kind="adam"), scales=Scales(least=48, evaluations=(4,)))
 
 
 def coloured(mode, when="before"):

@@ -146,7 +146,7 @@ def test_other_models_are_refused_in_one_line(file, words, message):
 
 
 def test_a_loss_network_is_no_model():
-    path = weights.bundled("vgg19-lite.safetensors")
+    path = weights.bundled("vgg16-lite.safetensors")
     with pytest.raises(ValueError, match="no transformation network, but holds conv1_1/kernel"):
         load_model(path)
 

@@ -41,7 +41,7 @@ TABLES = {
 
 @pytest.fixture(scope="module")
 def lite():
-    return init_network("vgg19-lite")
+    return init_network("vgg16-lite")
 
 
 @pytest.fixture(scope="module")
@@ -206,7 +206,7 @@ def test_every_layer_equals_float64(tiny, image, padding, pooling):
 
 
 def test_scaled_means_make_maps_about_as_large_as_maxima_do():
-    network = load_network("vgg19-lite")
+    network = load_network("vgg16-lite")
     image = resize(load_image(EXAMPLE), (96, 128))
     layers = ("relu2_1", "relu3_1", "relu4_1", "relu5_1")
 
@@ -215,8 +215,10 @@ def test_scaled_means_make_maps_about_as_large_as_maxima_do():
         return np.array([np.mean(found[name]) for name in layers])
 
     maxima = means("max")
-    np.testing.assert_allclose(means("avg-scaled") / maxima, 1, atol=0.25)
-    assert means("avg")[-1] / maxima[-1] < 0.5
+    *shallow, deepest = means("avg-scaled") / maxima
+    np.testing.assert_allclose(shallow, 1, atol=0.2)
+    assert 0.5 < deepest < 1
+    assert means("avg")[-1] / maxima[-1] < 0.25
 
 
 @pytest.mark.parametrize("shape", [(17, 23), (9, 8)])
@@ -249,6 +251,7 @@ def test_the_real_tables_equal_float64(name):
     expected = helpers.vgg_features(
         helpers.encode(tiny_image, network.preprocessing),
         parameters,
+        padding=NETWORKS[name].module.padding,
         exceptions=NETWORKS[name].module.exceptions,
     )
     names = ("relu1_1", "pool1", "relu3_1", "conv4_2", "relu4_2", "relu5_1")
@@ -312,7 +315,8 @@ def test_the_table_tells_shapes_strides_and_least_sizes(name):
         fits = tuple(n for n, layer in network.table.items() if layer.least == least)
         assert min(size[0] for size in sizes(least, fits).values()) == 1
         for layer in (fits[0], fits[-1]) if least > 1 else ():
-            with pytest.raises((ValueError, TypeError, AssertionError)):  # as padding a map of 0
+            # As padding a map of 0, whose edges there are none of.
+            with pytest.raises((ValueError, TypeError, AssertionError, IndexError)):
                 assert sizes(least - 1, (layer,))[layer][0] > 0
 
 
@@ -399,7 +403,7 @@ def test_configure_keeps_what_it_is_not_told(tiny):
 
 @pytest.mark.parametrize("name", ["pooling", "padding", "first_padding", "precision"])
 def test_configure_refuses_what_there_is_not(name):
-    network = init_network("vgg19-lite")
+    network = init_network("vgg16-lite")
     configure = inspect.unwrap(type(network).configure)
     with pytest.raises(ValueError, match=f"{name.replace('_', ' ')} is 'mean', expected one of"):
         configure(network, **{name: "mean"})

@@ -34,9 +34,9 @@ SETTINGS = {
 
 CONTENT, STYLE = helpers.picture(32, 48), helpers.picture(32, 32, seed=1)
 MASK = np.linspace(0, 1, 32 * 48, dtype=np.float32).reshape(32, 48)
-TWO_SCALES = helpers.tiny_recipe(scales=Scales(least=16, evaluations=(3, 2), margin=0.0))
+TWO_SCALES = helpers.tiny_recipe(scales=Scales(least=16, evaluations=(3, 2)))
 ADAM = replace(TWO_SCALES, solver=Solver(kind="adam", average=0.9, carry=True), init="noise")
-ONE_SCALE = helpers.tiny_recipe(scales=Scales(least=48, evaluations=(4,), margin=0.0))
+ONE_SCALE = helpers.tiny_recipe(scales=Scales(least=48, evaluations=(4,)))
 ZOOM = replace(ONE_SCALE, solver=Solver(line_search="zoom"), init="style-colors")
 SHORT = replace(RECIPE, scales=replace(RECIPE.scales, evaluations=(4,)))
 

@@ -91,7 +91,7 @@ def folder(tmp_path, monkeypatch):
         Path(name).parent.mkdir(exist_ok=True)
         save_image(name, helpers.picture(60, 80, seed=len(name)))
     record = Record(
-        recipe=get_recipe("default"), network="vgg19-lite", network_sha256="0" * 64, size=512
+        recipe=get_recipe("default"), network="vgg16-lite", network_sha256="0" * 64, size=512
     )
     save_image("out.png", helpers.picture(48, 64), record=record)
     Path("mine.toml").write_text(blocks("docs/recipes.md", "toml")[0][1])

@@ -43,8 +43,9 @@ def test_a_name_may_hold_any_character(read):
 
 
 def test_every_recipe_s_text_says_every_field_that_has_a_value():
-    table = tomllib.loads(format_recipe(get_recipe("default")))
-    fields = {f.name for f in dataclasses.fields(Recipe) if getattr(Recipe(), f.name) is not None}
+    default = get_recipe("default")
+    table = tomllib.loads(format_recipe(default))
+    fields = {f.name for f in dataclasses.fields(Recipe) if getattr(default, f.name) is not None}
     assert set(table) == fields
 
 
@@ -139,7 +140,7 @@ def test_what_is_wrong_with_a_file_is_one_line(read, words, text):
 
 
 def test_a_file_for_the_network_that_ships_starts_from_the_adapted_base(read):
-    recipe = read('base = "keras-vgg19-tv"\nnetwork = "vgg19-lite"\n[tv]\nweight = 0.5\n')
+    recipe = read('base = "keras-vgg19-tv"\nnetwork = "vgg16-lite"\n[tv]\nweight = 0.5\n')
     adapted = recipe_on(get_recipe("keras-vgg19-tv"), STAND_IN)
     assert recipe == dataclasses.replace(
         adapted, name="mine", tv=dataclasses.replace(adapted.tv, weight=0.5)
@@ -157,13 +158,10 @@ def test_a_missing_file_is_said(tmp_path):
 @pytest.mark.parametrize("name", RECIPES)
 def test_every_recipe_runs_on_the_network_that_ships(name):
     recipe = recipe_on(get_recipe(name), STAND_IN)
-    network = load_network(STAND_IN)
-    make_objective(recipe, network)
+    make_objective(recipe, load_network(STAND_IN))
     assert recipe.network == STAND_IN and recipe.preprocessing is None
     assert is_approximation(recipe) == (name != "default")
     assert recipe_on(recipe, STAND_IN) == recipe
-    for layer, _ in (recipe.approximation or get_recipe("gatys2016").approximation).scales:
-        network.resolve(layer)
 
 
 @pytest.mark.parametrize("name", RECIPES)

@@ -68,6 +68,13 @@ def test_style_has_the_picture_s_gram_matrices_and_not_its_places(style, network
         assert np.corrcoef(one.image.ravel(), PICTURE.ravel())[0, 1] < 0.9
 
 
+@pytest.mark.parametrize("reconstruct", [reconstruct_content, reconstruct_style])
+def test_a_single_layer_may_be_given_by_its_name(reconstruct, network):
+    brief = replace(RECIPE, scales=replace(RECIPE.scales, evaluations=(2,)))
+    (one,) = reconstruct(PICTURE, "relu1_1", network=network, recipe=brief)
+    assert one.layers == ("relu1_1",)
+
+
 @pytest.mark.parametrize("term", ["content", "style"])
 def test_together_they_are_what_they_are_one_by_one(term, network, content, style):
     short = replace(SHORT, scales=replace(SHORT.scales, evaluations=(8,)))

@@ -31,7 +31,7 @@ def make(**changes):
     """Return a record with something in every field."""
     record = Record(
         recipe=get_recipe("default"),
-        network="vgg19-lite",
+        network="vgg16-lite",
         network_sha256="0" * 64,
         size=2048,
         style_size=512,
@@ -214,7 +214,8 @@ HOSTILE = {
     "another JSON": ("[1, 2]", "no version"),
     "number": ("7", "no version"),
     "no version": (json.dumps({"recipe": {}}), "no version"),
-    "newer": (changed(jaxnst_record=2), "version 2, expected 1"),
+    "older": (changed(jaxnst_record=1), "expected 2: its network vgg19-lite is gone"),
+    "newer": (changed(jaxnst_record=3), "version 3, expected 2: use the jaxnst that made"),
     "version is no number": (changed(jaxnst_record={"a": 1}), "version {'a': 1}"),
     "version is true": (changed(jaxnst_record=True), "version True"),
     "too long": (" " * (MAX_BYTES + 1), "more than"),

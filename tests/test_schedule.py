@@ -10,7 +10,7 @@ from jaxnst.config import Scales
 from jaxnst.recipes import get_recipe
 from jaxnst.schedule import make_schedule
 
-DEFAULT = Scales(least=128, factor=2.0, evaluations=(100, 80, 60), margin=0.0)
+DEFAULT = Scales(least=128, factor=2.0, evaluations=(100, 80, 60))
 
 
 def layout(schedule):
@@ -45,27 +45,6 @@ def test_scales_shrink_by_the_factor_down_to_the_least(size, sides):
     assert [max(inner) for inner in layout(schedule)] == [round(s / 16) * 16 for s in sides]
 
 
-def test_a_margin_is_painted_around_every_scale():
-    scales = Scales(least=128, evaluations=(100, 80, 60), margin=1 / 64)
-    schedule = make_schedule((600, 800), [(1000, 700)], scales, size=512)
-    assert schedule.size == (384, 512) and schedule.margin == 8
-    assert layout(schedule) == [(96, 128), (192, 256), (400, 528)]  # 100x132, 200x264, 400x528
-    assert [scale.styles for scale in schedule.scales] == [
-        ((128, 88),),
-        ((256, 176),),
-        ((512, 352),),
-    ]
-
-
-def test_what_a_margin_adds_to_a_picture_is_cut_off_its_scale():
-    schedule = make_schedule((300, 400), [], Scales(margin=0.125), size=200)
-    assert schedule.margin == 25
-    assert schedule.with_margin((300, 400)) == (-50, -50, 350, 450)
-    assert schedule.with_margin((150, 200)) == (-25, -25, 175, 225)
-    assert schedule.without_margin((200, 250)) == (25, 25, 175, 225)
-    assert schedule.without_margin((400, 500)) == (50, 50, 350, 450)
-
-
 def test_further_scales_repeat_the_last_count():
     assert counts(make_schedule((1024, 1024), [(64, 64)], DEFAULT)) == [100, 80, 60, 60]
 
@@ -93,7 +72,7 @@ def test_steps_are_shared_in_the_recipe_s_proportion(steps, expected):
 
 @pytest.mark.parametrize("several", [True, False])
 def test_scales_may_be_given_and_end_at_the_size(several):
-    scales = Scales(sides=(64, 96, 512), size=300, several=several, evaluations=(9, 5), margin=0.0)
+    scales = Scales(sides=(64, 96, 512), size=300, several=several, evaluations=(9, 5))
     for size in (None, 512):
         schedule = make_schedule((600, 800), [(1000, 700)], scales, size=size)
         assert schedule.size == (384, 512)
@@ -106,7 +85,7 @@ def test_scales_may_be_given_and_end_at_the_size(several):
 
 def test_scales_left_open_are_coarse_to_fine_whatever_the_recipe_says():
     for several in (True, False):
-        scales = Scales(sides=(), several=several, margin=0.0)
+        scales = Scales(sides=(), several=several)
         assert layout(make_schedule((256, 256), [], scales)) == [(128, 128), (256, 256)]
 
 
@@ -204,12 +183,9 @@ sizes = st.tuples(sides, sides)
     factor=st.floats(1.2, 5),
     evaluations=st.lists(st.integers(1, 500), min_size=1, max_size=5),
     steps=st.none() | st.integers(1, 3000),
-    margin=st.floats(0, 0.25),
 )
-def test_any_schedule(content, styles, size, style_size, least, factor, evaluations, steps, margin):
-    scales = Scales(
-        least=least, factor=factor, evaluations=tuple(evaluations), steps=steps, margin=margin
-    )
+def test_any_schedule(content, styles, size, style_size, least, factor, evaluations, steps):
+    scales = Scales(least=least, factor=factor, evaluations=tuple(evaluations), steps=steps)
 
     def make():
         return make_schedule(content, styles, scales, size=size, style_size=style_size)
@@ -240,8 +216,7 @@ def check_sizes(schedule, content, styles, style_size):
             assert min(size) >= 16 and max(size) <= max(16, 1.03 * min(style_size, max(own)))
     final = schedule.scales[-1].inner
     for inner, exact in zip(final, schedule.size, strict=True):
-        with_margin = exact + 2 * schedule.margin
-        assert abs(inner - with_margin) <= 8 or (inner == 16 and with_margin < 8)
+        assert abs(inner - exact) <= 8 or (inner == 16 and exact < 8)
 
 
 def check_counts(schedule, evaluations, steps):
@@ -260,7 +235,7 @@ def check_counts(schedule, evaluations, steps):
 
 
 def test_a_recipe_s_size_holds_where_none_is_asked_for():
-    scales = Scales(size=500, several=False, multiple=1, margin=0.0, evaluations=(7,))
+    scales = Scales(size=500, several=False, multiple=1, evaluations=(7,))
     schedule = make_schedule((600, 800), [(1000, 700)], scales)
     assert schedule.size == (375, 500) and layout(schedule) == [(375, 500)]
     assert counts(schedule) == [7]
@@ -278,7 +253,7 @@ def test_a_recipe_s_size_holds_where_none_is_asked_for():
     ],
 )
 def test_an_aspect_stretches_the_content_which_stays_upright_or_wide(aspect, size, expected):
-    scales = Scales(aspect=aspect, multiple=1, several=False, margin=0.0)
+    scales = Scales(aspect=aspect, multiple=1, several=False)
     wide, upright = sorted(expected), sorted(expected, reverse=True)
     for content, sides in (((600, 800), wide), ((800, 600), upright), ((64, 64), expected)):
         schedule = make_schedule(content, [], scales, size=size)
@@ -286,7 +261,7 @@ def test_an_aspect_stretches_the_content_which_stays_upright_or_wide(aspect, siz
 
 
 def test_an_aspect_without_a_size_fits_inside_the_content():
-    scales = Scales(aspect=500 / 350, multiple=1, several=False, margin=0.0)
+    scales = Scales(aspect=500 / 350, multiple=1, several=False)
     assert make_schedule((300, 600), [], scales).size == (300, 429)
     assert make_schedule((600, 300), [], scales).size == (429, 300)
     assert make_schedule((300, 300), [], scales).size == (210, 300)
@@ -316,14 +291,14 @@ def test_recipes_keep_a_portrait_upright(name, size):
     ],
 )
 def test_the_shortest_side_as_torchvision_scales_it(content, expected):
-    scales = Scales(size=400, side="shortest", multiple=1, several=False, margin=0.0)
+    scales = Scales(size=400, side="shortest", multiple=1, several=False)
     assert make_schedule(content, [], scales).size == expected
     # What a person asks for is the longest side, whatever the recipe.
     assert max(make_schedule(content, [], scales, size=256).size) == 256
 
 
 def test_styles_stretched_to_the_content_are_enlarged_too():
-    scales = Scales(style_like_content=True, least=64, evaluations=(2,), margin=0.0)
+    scales = Scales(style_like_content=True, least=64, evaluations=(2,))
     schedule = make_schedule((128, 256), [(20, 20), (999, 30)], scales)
     for scale in schedule.scales:
         assert scale.styles == (scale.inner, scale.inner)
@@ -332,7 +307,7 @@ def test_styles_stretched_to_the_content_are_enlarged_too():
 
 
 def test_sides_are_exact_where_the_multiple_is_one():
-    scales = Scales(multiple=1, least=128, factor=2**0.5, evaluations=(10, 5), margin=0.0)
+    scales = Scales(multiple=1, least=128, factor=2**0.5, evaluations=(10, 5))
     schedule = make_schedule((512, 512), [], scales)
     assert layout(schedule) == [(s, s) for s in (128, 181, 256, 362, 512)]
     assert counts(schedule) == [10, 5, 5, 5, 5]

@@ -20,7 +20,7 @@ from jaxnst.targets import StyleImage, StyleStore
 
 CONTENT, STYLE = helpers.picture(40, 48, seed=1), helpers.picture(50, 64, seed=2)
 SIZE = (25, 32)
-RECIPE = helpers.tiny_recipe(scales=Scales(least=32, evaluations=(2,), margin=0.0))
+RECIPE = helpers.tiny_recipe(scales=Scales(least=32, evaluations=(2,)))
 
 
 @pytest.fixture(scope="module")

@@ -22,8 +22,8 @@ from jaxnst.transfer import Progress, StylizeResult, stylize
 CONTENT = helpers.picture(50, 64, seed=1)
 STYLE = helpers.picture(40, 72, seed=2)
 OTHER_STYLE = helpers.picture(64, 33, seed=3)
-TWO_SCALES = helpers.tiny_recipe(scales=Scales(least=32, evaluations=(5, 4), margin=0.0))
-ONE_SCALE = helpers.tiny_recipe(scales=Scales(least=64, evaluations=(6,), margin=0.0))
+TWO_SCALES = helpers.tiny_recipe(scales=Scales(least=32, evaluations=(5, 4)))
+ONE_SCALE = helpers.tiny_recipe(scales=Scales(least=64, evaluations=(6,)))
 
 
 # Adam in another space, from noise: one program for two tests.
@@ -115,7 +115,7 @@ def test_the_first_loss_of_a_run_equals_float64(network):
 
 def test_the_bundled_architecture_runs_the_default_recipe_as_it_is():
     recipe = dataclasses.replace(get_recipe("default"), scales=Scales(least=32, evaluations=(3,)))
-    result = stylize(CONTENT, STYLE, network=init_network("vgg19-lite"), recipe=recipe, size=48)
+    result = stylize(CONTENT, STYLE, network=init_network("vgg16-lite"), recipe=recipe, size=48)
     assert result.image.shape == (38, 48, 3)
     assert result.evaluations == 3 and np.all(np.isfinite(result.losses["total"]))
 
@@ -142,16 +142,6 @@ def test_a_run_starts_from_the_content(network):
     whole = helpers.picture(48, 64)
     result = run(network, content=whole, recipe=only_looking(ONE_SCALE))
     np.testing.assert_allclose(result.image, whole, atol=1e-6)
-
-
-def test_a_margin_leaves_the_picture_where_it_was(network):
-    whole = helpers.picture(48, 80)
-    for least, tolerance in ((64, 1e-6), (32, 0.01)):  # one scale of 64x96, then another before it
-        recipe = only_looking(helpers.tiny_recipe(scales=Scales(least=least, margin=0.1)))
-        for init in (None, whole):
-            content = whole if init is None else np.ascontiguousarray(whole[::-1])
-            result = run(network, content=content, recipe=recipe, init=init)
-            assert np.abs(result.image - whole).mean() < tolerance
 
 
 def test_a_run_may_start_from_the_first_style(network):
@@ -208,7 +198,7 @@ def noisy_start(network, recipe):
 
 ROUNDS = dataclasses.replace(
     ONE_SCALE,
-    scales=Scales(least=64, evaluations=(12,), margin=0.0),
+    scales=Scales(least=64, evaluations=(12,)),
     solver=Solver(round=5, precondition=0.0),
     bounds=(0.2, 0.7),
 )
@@ -278,8 +268,8 @@ def test_the_callback_is_called_after_every_round_and_whenever_asked(network, mo
 # Networks that are rescaled.
 
 
-def test_a_stand_in_is_rescaled_and_the_terms_weighted():
-    lite = helpers.tiny_network(PREPROCESSING["imagenet"], name="vgg19-lite")
+def test_a_stand_in_s_layers_are_replaced_and_its_terms_weighted():
+    lite = helpers.tiny_network(PREPROCESSING["imagenet"], name="vgg16-lite")
     recipe = dataclasses.replace(
         only_looking(ONE_SCALE),
         network="vgg19",
@@ -288,26 +278,18 @@ def test_a_stand_in_is_rescaled_and_the_terms_weighted():
         style=Style(layers=(("relu1_1", 1.0),), statistic="gram", distance="gatys"),
         tv=TotalVariation(weight=1.0),
         approximation=Approximation(
-            layers=(("relu5_2", "relu3_1"),),
-            scales=(("relu3_1", 10.0), ("relu1_1", 3.0)),
-            content=0.5,
-            tv=2.0,
+            layers=(("relu5_2", "relu3_1"),), content=0.5, style=3.0, tv=2.0
         ),
     )
     found = run(lite, recipe=recipe)
     plain = dataclasses.replace(
         recipe,
-        network="vgg19-lite",
+        network="vgg16-lite",
         approximation=None,
         content=Content(layers=(("relu3_1", 1.0),), normalization="sum"),
     )
     usual = run(lite, recipe=plain)
-    # An adapted recipe on another network than the stand-in leaves its parameters alone.
-    other = dataclasses.replace(lite, name="vgg19")
-    adapted = dataclasses.replace(plain, approximation=recipe.approximation)
-    same = run(other, recipe=adapted).losses["total"]
-    np.testing.assert_array_equal(same, usual.losses["total"])
-    for term, factor in (("content", 0.5 * 10**2), ("style", 3.0**4), ("tv", 2.0)):
+    for term, factor in (("content", 0.5), ("style", 3.0), ("tv", 2.0)):
         ratio = found.losses[term][0] / usual.losses[term][0] if usual.losses[term][0] else factor
         np.testing.assert_allclose(ratio, factor, rtol=1e-4)
 
@@ -556,7 +538,7 @@ def test_a_second_run_compiles_nothing(network, first):
         style=dataclasses.replace(TWO_SCALES.style, weight=2.0),
         content=dataclasses.replace(TWO_SCALES.content, weight=0.5),
         solver=Solver(learning_rate=0.7),
-        scales=Scales(least=32, evaluations=(2, 7), margin=0.0),
+        scales=Scales(least=32, evaluations=(2, 7)),
     )
     retrained = helpers.tiny_network(network.preprocessing, seed=7, name=network.name)
     run(retrained, recipe=recipe, content=CONTENT[::-1], seed=3)

@@ -25,7 +25,7 @@ def shared(path):
 
 def test_the_table_is_consistent():
     files = known_files()
-    assert files[0].name == "vgg19-lite.safetensors"
+    assert files[0].name == "vgg16-lite.safetensors"
     digests = [f.md5 or f.sha256 or f.sha256_prefix for f in files]
     assert len(set(filter(None, digests))) == len(list(filter(None, digests)))
     for known in files:

@@ -41,7 +41,7 @@ from jaxnst.cli.rows import (
 from jaxnst.cli.saving import check_format, save_options, save_picture
 from jaxnst.cli.stopping import GOES_ON, leaving_when_stopped, stoppable
 from jaxnst.cli.values import number, wholes
-from jaxnst.config import SHIPPED
+from jaxnst.config import ONE_PASS
 from jaxnst.feedforward.settings import Instant, Transform
 from jaxnst.image import check_output, fit
 from jaxnst.srgb import Pixels
@@ -119,7 +119,7 @@ def _parser(prog: str) -> Parser:
     method.add_argument(
         "--decoders", metavar="FILE", help="decoders of the network, of scripts/train_decoders.py"
     )
-    add_network(parser.add_argument_group("network"), SHIPPED)
+    add_network(parser.add_argument_group("network"), ONE_PASS)
     add_saving(parser, single=False)
     add_ending(parser)
     add_overwrite(parser)
@@ -291,7 +291,7 @@ def _prepare(
         method = Instant(alpha=flags.alpha, levels=flags.levels, transform=flags.transform)
     device = use_device(flags.device)
     wanted = [f"relu{level}_1" for level in flags.levels]
-    name = flags.network or SHIPPED
+    name = flags.network or ONE_PASS
     with blaming_flags():
         check_decodable(name)
     if name not in BUNDLED and flags.decoders is None:

@@ -9,12 +9,12 @@ import jax
 
 from jaxnst import lbfgs
 from jaxnst.cli.device import available_memory, describe, devices_beside, use_device
-from jaxnst.cli.errors import blaming_flags
+from jaxnst.cli.errors import UsageError, blaming_flags
 from jaxnst.cli.flags import style_mix_of
 from jaxnst.cli.inputs import Pictures
 from jaxnst.cli.loading import load_for
 from jaxnst.cli.messages import Messages, amount
-from jaxnst.config import Recipe
+from jaxnst.config import ONE_PASS, SHIPPED, Recipe
 from jaxnst.guidance import Guidance, make_guidance
 from jaxnst.lanes import threads_of
 from jaxnst.networks import LossNetwork
@@ -218,10 +218,13 @@ def open_network(flags: argparse.Namespace, recipe: Recipe) -> tuple[jax.Device,
       OSError: If the network's parameters cannot be read.
       ValueError: If they are damaged, or those of another network.
     """
+    name = flags.network or recipe.network
+    if name == ONE_PASS:
+        raise UsageError(f"{name} is for jaxnst instant alone now: give --network {SHIPPED}")
     device = use_device(flags.device, deterministic=flags.deterministic)
     layers = [layer for layer, _ in (*recipe.content.layers, *recipe.style.layers)]
     network = load_for(
-        flags.network or recipe.network,
+        name,
         layers,
         flags,
         why=f", which the recipe {recipe.name} looks at: that is for {recipe.network}; "

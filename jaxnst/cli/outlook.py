@@ -32,8 +32,6 @@ def report(job: Job, *, startup: float) -> str:
     for i, (scale, adds) in enumerate(zip(schedule.scales, plan.multiply_adds, strict=True), 1):
         work = f"{scale.evaluations} evaluations of {two_digits(adds / 1e9)} billion multiply-adds"
         facts.append((f"scale {i}", f"{shape(scale.inner)}, {work}"))
-    if schedule.margin:
-        facts.append(("margin", f"{schedule.margin:.0f} pixels all round, cut off at the end"))
     facts += [
         ("evaluations", f"{sum(scale.evaluations for scale in schedule.scales)} in all"),
         (

@@ -25,7 +25,7 @@ from numpy.typing import NDArray
 
 from jaxnst._checks import unknown
 from jaxnst._numerics import own_numerics
-from jaxnst.config import Padding, Precision
+from jaxnst.config import ONE_PASS, Padding, Precision
 from jaxnst.feedforward.upsampling import Doubling
 from jaxnst.networks.layers import relu
 from jaxnst.networks.modules import Convolution
@@ -43,7 +43,7 @@ from jaxnst.precision import rounded
 from jaxnst.preprocessing import PREPROCESSING
 from jaxnst.weights import bundled, check_parameters, read_parameters
 
-BUNDLED = {"vgg19-lite": "vgg19-lite-decoders.safetensors"}
+BUNDLED = {ONE_PASS: "vgg19-lite-decoders.safetensors"}
 """Files of decoders that ship with jaxnst, by network."""
 
 

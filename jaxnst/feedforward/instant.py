@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from jaxnst._numerics import own_numerics
-from jaxnst.config import SHIPPED
+from jaxnst.config import ONE_PASS
 from jaxnst.feedforward.decoders import BUNDLED, Autoencoder, load_autoencoders
 from jaxnst.feedforward.one_pass import OnePass
 from jaxnst.feedforward.settings import LEVELS, Instant, Transform, as_levels
@@ -24,7 +24,7 @@ def instant(
     content: ArrayLike,
     styles: ArrayLike | Sequence[ArrayLike],
     *,
-    network: str | LossNetwork = SHIPPED,
+    network: str | LossNetwork = ONE_PASS,
     decoders: dict[int, Autoencoder] | str | os.PathLike[str] | None = None,
     alpha: int | float = Instant.alpha,
     levels: Sequence[int] = LEVELS,

@@ -25,7 +25,7 @@ from jaxnst.result import Picture
 from jaxnst.schedule import Size, make_schedule
 from jaxnst.targets import StyleImage
 
-SCALES = Scales(several=False, margin=0.0)
+SCALES = Scales(several=False)
 """One scale; styles' sides are rounded as in the optimising path, so that programs are few."""
 
 MARGIN, MULTIPLE = 8, 32

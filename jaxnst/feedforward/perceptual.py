@@ -24,7 +24,7 @@ from jaxnst._types import Image, Scalar
 from jaxnst.config import Recipe
 from jaxnst.image import fit, resample
 from jaxnst.networks.registry import LossNetwork, Params
-from jaxnst.networks.rescale import rescale, unit_means
+from jaxnst.networks.rescale import unit_means
 from jaxnst.objective import (
     TERMS,
     Numbers,
@@ -34,7 +34,6 @@ from jaxnst.objective import (
     make_numbers,
     make_objective,
 )
-from jaxnst.recipes import factors_of
 from jaxnst.space import encode
 from jaxnst.srgb import Pixels
 from jaxnst.targets import StyleImage, mixed_styles, style_weights, summaries_of
@@ -167,7 +166,5 @@ def make_loss(
 
 def _tuned(network: LossNetwork, recipe: Recipe, image: Image) -> Params:
     """Bring the loss network to the strength that the recipe's weights are for."""
-    factors = factors_of(recipe, network.name)
-    if recipe.unit_means and not network.unit_means:
-        return network.prepare(unit_means(network, [image]))
-    return network.prepare(rescale(network, dict(factors)) if factors else network.params)
+    rescaled = recipe.unit_means and not network.unit_means
+    return network.prepare(unit_means(network, [image]) if rescaled else network.params)

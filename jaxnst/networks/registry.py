@@ -38,15 +38,15 @@ class _Entry:
 
 
 NETWORKS = {
+    "vgg16-lite": _Entry(
+        vgg.VGG(vgg.VGG16_LITE, padding="edge"),
+        "imagenet",
+        "vgg16-lite.safetensors",
+    ),
     "vgg19-lite": _Entry(
         vgg.VGG(vgg.VGG19_LITE, exceptions=vgg.EDGE_WHERE_IT_SHOWS),
         "imagenet",
         "vgg19-lite.safetensors",
-    ),
-    "vgg16-lite": _Entry(
-        vgg.VGG(vgg.VGG16_LITE, exceptions=vgg.EDGE_WHERE_IT_SHOWS),
-        "imagenet",
-        "vgg16-lite.safetensors",
     ),
     "vgg19": _Entry(vgg.VGG(vgg.VGG19), "caffe"),
     "vgg16": _Entry(vgg.VGG(vgg.VGG16), "caffe"),
@@ -218,7 +218,7 @@ def load_network(
     """Load a loss network by name.
 
     Args:
-      name: ``vgg19-lite`` or ``vgg16-lite`` (ship with the package), ``vgg16``, ``vgg19``,
+      name: ``vgg16-lite`` or ``vgg19-lite`` (ship with the package), ``vgg16``, ``vgg19``,
         ``vgg16-torchvision``, ``vgg19-torchvision`` (trained anew), ``densenet121``,
         ``densenet169``, ``densenet201`` or ``squeezenet1.1``.
       weights: Parameter file of any format that :func:`jaxnst.weights.read_parameters` knows.

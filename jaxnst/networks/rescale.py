@@ -2,7 +2,7 @@
 
 A ReLU and both poolings pass a positive factor on, and the next convolution's kernel takes it back.
 Gatys et al. 2016 (section 2) rescale VGG19 in this way so that every filter's mean activation over
-pictures and positions is 1; layers of different networks are brought to like strength as well.
+pictures and positions is 1.
 """
 
 from collections.abc import Mapping, Sequence

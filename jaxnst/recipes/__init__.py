@@ -26,7 +26,6 @@ __all__ = [
     "RECIPES",
     "STAND_IN",
     "base_recipe",
-    "factors_of",
     "format_recipe",
     "get_recipe",
     "is_approximation",
@@ -41,6 +40,7 @@ STAND_IN = SHIPPED
 DEFAULT = Recipe(
     name="default",
     summary="covariances of five layers, coarse to fine, L-BFGS",
+    padding="edge",
 )
 """Ours: mean and covariance at relu1_1 ... relu5_1, each relative to the style's own, which weighs
 large forms and fine texture alike at every size; content at relu4_2; three scales from coarse to
@@ -76,7 +76,7 @@ def get_recipe(name: str) -> Recipe:
 
 
 def recipe_on(recipe: Recipe, network: str) -> Recipe:
-    """Return a recipe as it runs on a network: for ``vgg19-lite`` in another's place, adapted.
+    """Return a recipe as it runs on a network: for ``vgg16-lite`` in another's place, adapted.
 
     Layers that it lacks are replaced, and terms weighted, as the recipe's
     :class:`~jaxnst.config.Approximation` says.
@@ -118,13 +118,3 @@ def base_recipe(name: str, network: str) -> Recipe:
 def is_approximation(recipe: Recipe) -> bool:
     """Tell a recipe that :func:`recipe_on` has adapted."""
     return recipe.network == STAND_IN and recipe.approximation is not None
-
-
-def factors_of(recipe: Recipe, network: str) -> tuple[tuple[str, float], ...]:
-    """Return the factors of feature maps by which a stand-in is brought to the strength of another.
-
-    They are for a network in another's place; all others have none.
-    """
-    if network != STAND_IN or not is_approximation(recipe) or recipe.approximation is None:
-        return ()
-    return recipe.approximation.scales

@@ -14,12 +14,10 @@ from jaxnst.config import (
 )
 from jaxnst.preprocessing import CAFFE, IMAGENET, MATCONVNET
 from jaxnst.recipes.common import (
-    AS_STRONG_AS_CAFFE,
-    AS_STRONG_AS_RAW,
-    AS_STRONG_AS_TORCHVISION,
     FIRST_OF_FIVE,
     ONE_SCALE,
     SCIPY,
+    TORCHVISION,
     equally,
 )
 
@@ -49,9 +47,7 @@ KERAS_VGG16_AVGPOOL = Recipe(
     tv=TotalVariation(weight=0.0),
     solver=SCIPY,
     scales=replace(ONE_SCALE, size=500, aspect=500 / 350),
-    approximation=Approximation(
-        layers=(("relu5_2", "relu5_1"),), scales=AS_STRONG_AS_CAFFE, style=10.0
-    ),
+    approximation=Approximation(layers=(("relu5_2", "relu5_1"),), content=0.83, style=0.56),
 )
 """The post *Style over Matter* (VGG16 in Keras).
 
@@ -75,13 +71,7 @@ KERAS_VGG19_TV = Recipe(
     tv=TotalVariation(weight=1.0, kind="power"),
     solver=SCIPY,
     scales=ONE_SCALE,
-    approximation=Approximation(
-        layers=(("relu5_2", "relu5_1"),),
-        scales=AS_STRONG_AS_CAFFE,
-        content=16.0,
-        style=10.0,
-        tv=0.2,
-    ),
+    approximation=Approximation(layers=(("relu5_2", "relu5_1"),), content=0.32, style=4.6),
 )
 """The post *Neural Style Transfer In Keras* (VGG19).
 
@@ -104,6 +94,7 @@ def _densenet(name: str) -> Recipe:
         network=name,
         init="noise",
         noise=Noise(distribution="uniform", centre=-0.5, spread=127.5),
+        padding="zero",
         space=_RAW,
         preprocessing=_RAW,
         content=Content(weight=4.0, layers=(("conv2_block3_0_relu", 1.0),), normalization="sum"),
@@ -120,8 +111,8 @@ def _densenet(name: str) -> Recipe:
                     strict=True,
                 ),
             ),
-            scales=AS_STRONG_AS_RAW,
-            content=20.0,
+            content=0.011,
+            style=3e-5,
         ),
     )
 
@@ -166,7 +157,7 @@ PYTORCH_VGG19_ADAM = Recipe(
     tv=TotalVariation(weight=0.0),
     solver=Solver(kind="adam", learning_rate=0.003, betas=(0.9, 0.999)),
     scales=replace(ONE_SCALE, size=400, side="shortest", evaluations=(2000,)),
-    approximation=Approximation(scales=AS_STRONG_AS_TORCHVISION, content=1000.0, style=0.1),
+    approximation=Approximation(content=1.1 * TORCHVISION**2, style=0.54 * TORCHVISION**4),
 )
 """The post *Neural Style Transfer using CNN* (PyTorch).
 
@@ -204,7 +195,7 @@ TENSORFLOW_VGG19_MATCONVNET = Recipe(
     tv=TotalVariation(weight=0.0),
     solver=Solver(kind="adam", learning_rate=2.0, betas=(0.9, 0.999)),
     scales=replace(ONE_SCALE, size=800, aspect=800 / 600, evaluations=(5000,)),
-    approximation=Approximation(scales=AS_STRONG_AS_CAFFE, content=1000.0),
+    approximation=Approximation(content=0.83, style=1.1),
 )
 """The post on log0's *A Neural Algorithm of Artistic Style* (TensorFlow).
 

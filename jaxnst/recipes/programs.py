@@ -14,10 +14,9 @@ from jaxnst.config import (
 )
 from jaxnst.preprocessing import CAFFE
 from jaxnst.recipes.common import (
-    AS_STRONG_AS_CAFFE,
-    AS_STRONG_AS_TORCHVISION,
     FIRST_OF_FIVE,
     ONE_SCALE,
+    TORCHVISION,
     equally,
 )
 
@@ -35,15 +34,8 @@ GATYS2016 = Recipe(
     style=Style(weight=1000.0, layers=equally(*FIRST_OF_FIVE), statistic="gram", distance="gatys"),
     tv=TotalVariation(weight=0.0),
     solver=Solver(precondition=0.0),
-    scales=Scales(
-        size=512,
-        style_like_content=True,
-        multiple=1,
-        several=False,
-        evaluations=(500,),
-        margin=0.0,
-    ),
-    approximation=Approximation(content=0.001),
+    scales=replace(ONE_SCALE, size=512, evaluations=(500,)),
+    approximation=Approximation(content=1.9, style=0.34),
 )
 """Image Style Transfer Using Convolutional Neural Networks, CVPR 2016.
 
@@ -76,7 +68,7 @@ NEURAL_STYLE = Recipe(
     tv=TotalVariation(weight=1e-3, kind="sum"),
     solver=Solver(precondition=0.0, memory=100),
     scales=replace(ONE_SCALE, size=512, style_like_content=False, evaluations=(1000,)),
-    approximation=Approximation(scales=AS_STRONG_AS_CAFFE, content=20.0),
+    approximation=Approximation(content=1.1, style=0.29),
 )
 """jcjohnson/neural-style (Torch), the options' defaults.
 
@@ -106,10 +98,8 @@ WASSERSTEIN = Recipe(
     ),
     tv=TotalVariation(weight=2.0, kind="diagonal"),
     solver=Solver(kind="adam", learning_rate=0.02, betas=(0.9, 0.99), average=0.99, carry=True),
-    scales=Scales(
-        size=512, multiple=1, least=128, factor=2**0.5, evaluations=(1000, 500), margin=0.0
-    ),
-    approximation=Approximation(scales=AS_STRONG_AS_TORCHVISION),
+    scales=Scales(size=512, multiple=1, least=128, factor=2**0.5, evaluations=(1000, 500)),
+    approximation=Approximation(content=1.1 * TORCHVISION**2, style=1.2 * TORCHVISION**2),
 )
 """crowsonkb/style-transfer-pytorch, the options' defaults.
 
