@@ -5,9 +5,14 @@ import os
 import signal
 from pathlib import Path
 
+import hypothesis
 import jax
 import numpy as np
 import pytest
+
+# A busy machine is slow now and then; no test of a property is about time.
+hypothesis.settings.register_profile("untimed", deadline=None)
+hypothesis.settings.load_profile("untimed")
 
 # An accidental broadcast is the commonest silent error in array code.
 jax.config.update("jax_numpy_rank_promotion", "raise")
