@@ -15,7 +15,7 @@ from dataclasses import replace
 from typing import TypeVar
 
 from jaxnst._checks import unknown
-from jaxnst.config import SHIPPED, Recipe
+from jaxnst.config import SHIPPED, Recipe, Style
 from jaxnst.recipes import posts, programs
 from jaxnst.recipes.toml_file import format_recipe, read_recipe, recipe_from
 
@@ -41,6 +41,7 @@ DEFAULT = Recipe(
     name="default",
     summary="covariances of five layers, coarse to fine, L-BFGS",
     padding="edge",
+    style=Style(weight=3.0),
 )
 """Ours: mean and covariance at relu1_1 ... relu5_1, each relative to the style's own, which weighs
 large forms and fine texture alike at every size; content at relu4_2; three scales from coarse to
