@@ -96,15 +96,15 @@ def test_a_pair_without_a_finite_loss_costs_itself(network):
 
 
 @pytest.mark.slow
-def test_final_losses_agree_with_the_network_that_ships():
+def test_final_losses_agree_within_a_hundredth_with_the_network_that_ships():
     contents = [helpers.picture(96, 128, seed=s) for s in (1, 2)]
     given = {"network": load_network("vgg16-lite"), "recipe": "default"}
     found = stylize_batch(contents, STYLES[:2], **given)
     for one, content, style in zip(found, contents, STYLES[:2], strict=True):
         several, single = one.losses["total"], stylize(content, style, **given).losses["total"]
-        # L-BFGS amplifies rounding, in a few evaluations to as much as some hundredths.
+        # L-BFGS amplifies rounding, in a few evaluations to as much as a hundredth.
         np.testing.assert_allclose(several[:4], single[:4], rtol=1e-4)
-        np.testing.assert_allclose(several[-1], single[-1], rtol=5e-2)
+        np.testing.assert_allclose(several[-1], single[-1], rtol=1e-2)
 
 
 def test_numbers_differ_within_one_program(network):

@@ -246,15 +246,16 @@ def test_transparent_parts_of_a_style_do_not_count(network):
 
 
 def test_masks_and_transparency_in_a_batch_equal_single_runs(network, cut_out):
-    given = {"network": network, "recipe": RECIPE, "style_mix": None}
+    # Three evaluations: L-BFGS amplifies rounding, to more than a ten-thousandth by the fourth.
+    recipe = dataclasses.replace(RECIPE, scales=Scales(several=False, evaluations=(3,)))
+    given = {"network": network, "recipe": recipe, "style_mix": None}
     contents = [CONTENT, CONTENT, cut_out, CONTENT]
     styles = [STYLES, STYLES[:1], STYLES[0], STYLES[::-1]]
     masks = [[LEFT, 1 - LEFT], [LEFT], [], [LEFT, 1 - LEFT]]
     found = stylize_batch(contents, styles, masks=masks, **given)
     for i, result in enumerate(found):
         single = jaxnst.stylize(contents[i], styles[i], masks=masks[i], **given)
-        # A ReLU that rounding decides the other way changes a patch of the picture.
-        np.testing.assert_allclose(result.image, single.image, atol=2e-3)
+        np.testing.assert_allclose(result.image, single.image, atol=1e-4)
     assert np.abs(found[0].image - found[3].image).max() > 0.01
 
 
