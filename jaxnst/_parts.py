@@ -6,7 +6,7 @@ They are used by the names that :mod:`jaxnst.config` has for them; standard libr
 from dataclasses import dataclass, field
 from typing import Any, Literal, get_args
 
-from jaxnst._checks import among, check, finite, not_negative, positive
+from jaxnst._checks import among, check, finite, positive
 
 ChannelOrder = Literal["rgb", "bgr"]
 Distribution = Literal["normal", "uniform"]
@@ -118,15 +118,12 @@ class Approximation:
       layers: The recipe's layers, each with the one that stands in for it.
       content: Factor of the content term.
       style: Factor of the style term.
-      tv: Factor of the smoothness term.
     """
 
     layers: LayerNames = ()
     content: float = 1.0
     style: float = 1.0
-    tv: float = 1.0
 
     def __post_init__(self) -> None:
-        for name, value in (("content", self.content), ("style", self.style)):
-            positive(f"approximation's {name}", value)
-        not_negative("approximation's tv", self.tv)
+        positive("approximation's content", self.content)
+        positive("approximation's style", self.style)

@@ -67,7 +67,6 @@ REFUSED = [
     (Colors, {"mode": "chroma"}, "colors mode is 'chroma', expected one of style, content-lumin"),
     (Colors, {"when": "during"}, "colors when is 'during', expected one of before, after"),
     (Approximation, {"content": 0.0}, "approximation's content is 0.0"),
-    (Approximation, {"tv": -1.0}, "approximation's tv is -1.0"),
     (Recipe, {"bounds": (1.0, 0.0)}, "bounds is (1.0, 0.0), expected (least, greatest)"),
     (Recipe, {"bounds": (0.0, NAN)}, "bounds is (0.0, nan)"),
     (Recipe, {"bounds": (0.0, 1.0)}, "lbfgs keeps to bounds between rounds only"),

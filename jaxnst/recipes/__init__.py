@@ -90,7 +90,7 @@ def recipe_on(recipe: Recipe, network: str) -> Recipe:
     def renamed(layers: tuple[tuple[str, T], ...]) -> tuple[tuple[str, T], ...]:
         return tuple((names.get(layer, layer), value) for layer, value in layers)
 
-    content, style, tv = recipe.content, recipe.style, recipe.tv
+    content, style = recipe.content, recipe.style
     return replace(
         recipe,
         network=STAND_IN,
@@ -107,7 +107,6 @@ def recipe_on(recipe: Recipe, network: str) -> Recipe:
             statistics=renamed(style.statistics),
             distances=renamed(style.distances),
         ),
-        tv=replace(tv, weight=tv.weight * stand_in.tv),
     )
 
 

@@ -14,7 +14,7 @@ def bundled(name: str) -> Path:
     """Return the path of a file that ships with jaxnst.
 
     Args:
-      name: Its plain file name, e.g. ``vgg19-lite.safetensors``.
+      name: Its plain file name, e.g. ``vgg16-lite.safetensors``.
 
     Raises:
       ValueError: If the name has a folder in it.
