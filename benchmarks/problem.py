@@ -1,6 +1,5 @@
 """The loss that the benchmarks evaluate: the default recipe's, on pictures made from a seed."""
 
-from dataclasses import replace
 from functools import partial
 from typing import NamedTuple
 
@@ -64,7 +63,7 @@ def make_problem(
         shrink = QUICK_SIDE / max(size)
         size = (round(size[0] * shrink), round(size[1] * shrink))
     network: LossNetwork = jaxnst.load_network(name) if name == "vgg16-lite" else init_network(name)
-    recipe = replace(jaxnst.get_recipe("default"), padding=None)  # the network's own
+    recipe = jaxnst.get_recipe("default")
     objective = make_objective(recipe, network, remat=remat)
     params = objective.network.prepare(network.params)
     content, style, other = (_picture(seed, size) for seed in range(3))
