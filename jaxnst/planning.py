@@ -31,10 +31,10 @@ MIB = 2**20
 PROCESS_BYTES = 275 * MIB
 """Python, JAX and what they load."""
 
-PROGRAM_BYTES = 115 * MIB
+PROGRAM_BYTES = 140 * MIB
 """One scale's compiled programs, and what it takes to run them besides their buffers."""
 
-COMPILER_BYTES = 220 * MIB
+COMPILER_BYTES = 370 * MIB
 """One compilation, most of which is not given back."""
 
 COMPILERS = 2
