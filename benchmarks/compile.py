@@ -11,8 +11,8 @@ import jax
 from benchmarks.iteration import Loop
 from benchmarks.measure import Row, timed
 from benchmarks.problem import make_problem
-from jaxnst.objective import TERMS
-from jaxnst.optimize import advance, start
+from jaxnst.losses.objective import TERMS
+from jaxnst.optim.solvers import advance, start
 
 CASES = (("vgg16-lite", (384, 512)), ("vgg19", (256, 256)))
 

@@ -21,8 +21,8 @@ from benchmarks.growth import picture
 from benchmarks.measure import Row, interleaved, timed
 from benchmarks.peer import setting_of
 from jaxnst.networks import init_network
-from jaxnst.planning import cost_of
 from jaxnst.recipes import get_recipe
+from jaxnst.transfer.memory import cost_of
 
 SIZE, EVALUATIONS = 512, 500
 BATCH, BATCH_SIZE, BATCH_EVALUATIONS = 16, 256, 100

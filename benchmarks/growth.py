@@ -15,8 +15,8 @@ import jaxnst
 from benchmarks.iteration import Loop
 from benchmarks.measure import Row, interleaved
 from benchmarks.problem import make_problem
-from jaxnst.objective import TERMS
-from jaxnst.optimize import start
+from jaxnst.losses.objective import TERMS
+from jaxnst.optim.solvers import start
 from jaxnst.recipes import get_recipe
 
 SIDES = {"vgg16-lite": (128, 192, 256, 384, 512, 768, 1024), "vgg19": (128, 192, 256, 384, 512)}

@@ -14,8 +14,8 @@ import numpy as np
 import jaxnst
 from benchmarks.measure import Row, interleaved
 from benchmarks.problem import Problem, make_problem, value_and_grad
-from jaxnst.objective import TERMS
-from jaxnst.optimize import CHUNK, State, advance, make_method, start
+from jaxnst.losses.objective import TERMS
+from jaxnst.optim.solvers import CHUNK, State, advance, make_method, start
 
 CASES = (("vgg19", (256, 256)), ("vgg16-lite", (384, 512)))
 BARS = {"vgg19": 1.05, "vgg16-lite": 1.15}
@@ -77,7 +77,7 @@ class Loop:
         self.method, self.rates = make_method(jaxnst.get_recipe("default"))
 
     def arguments(self, state: State, steps: int) -> tuple[object, ...]:
-        """What :func:`jaxnst.optimize.advance` is called with."""
+        """What :func:`jaxnst.optim.solvers.advance` is called with."""
         p = self.problem
         given = (p.params, p.targets, p.numbers)
         counts = (jnp.asarray(steps), jnp.asarray(CHUNK))

@@ -16,8 +16,8 @@ import jax.numpy as jnp
 from benchmarks.iteration import Loop
 from benchmarks.measure import Row
 from benchmarks.problem import make_problem
-from jaxnst.objective import TERMS
-from jaxnst.optimize import CHUNK, advance_over, lower_over, start
+from jaxnst.losses.objective import TERMS
+from jaxnst.optim.solvers import CHUNK, advance_over, lower_over, start
 
 NAME, SIDE, STEPS = "vgg19", 1024, 3
 BARS = {"peak": 0.6, "analysis": 0.6, "seconds": 1.4}

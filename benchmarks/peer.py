@@ -4,10 +4,10 @@ from collections.abc import Mapping
 from dataclasses import asdict
 from typing import TYPE_CHECKING
 
-from jaxnst.config import Recipe
+from jaxnst.losses.objective import Numbers, make_numbers, make_objective
 from jaxnst.networks import LossNetwork
 from jaxnst.networks.vgg import VGG
-from jaxnst.objective import Numbers, make_numbers, make_objective
+from jaxnst.recipes.schema import Recipe
 
 if TYPE_CHECKING:
     from benchmarks.torch_loss import Setting

@@ -8,9 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 
 import jaxnst
-from jaxnst.networks import LossNetwork, init_network
-from jaxnst.networks.registry import Params
-from jaxnst.objective import (
+from jaxnst.losses.objective import (
     Numbers,
     Objective,
     Targets,
@@ -20,7 +18,9 @@ from jaxnst.objective import (
     style_summaries,
     style_targets,
 )
-from jaxnst.space import encode
+from jaxnst.networks import LossNetwork, init_network
+from jaxnst.networks.color_space import encode
+from jaxnst.networks.registry import Params
 
 QUICK_SIDE = 64
 

@@ -20,7 +20,7 @@ from benchmarks.measure import Row, timed
 from benchmarks.peer import setting_of
 from jaxnst.image import image_size
 from jaxnst.recipes import get_recipe
-from jaxnst.schedule import make_schedule
+from jaxnst.transfer.pyramid import make_schedule
 from jaxnst.weights import bundled
 
 ROOT = Path(__file__).parent.parent

@@ -13,7 +13,7 @@ import numpy as np
 from jax import lax
 
 from benchmarks.measure import Row, interleaved
-from jaxnst.distances import ROOT_STEPS, root_trace
+from jaxnst.losses.distances import ROOT_STEPS, root_trace
 
 CHANNELS = (64, 128, 256, 512)
 

@@ -15,23 +15,23 @@ from typing import TYPE_CHECKING, Any
 
 from jaxnst import recipes
 from jaxnst._version import __version__
-from jaxnst.config import Recipe
 from jaxnst.recipes import get_recipe
+from jaxnst.recipes.schema import Recipe
 
 if TYPE_CHECKING:
-    from jaxnst import notebook
-    from jaxnst.batch import BatchProgress, PairsError, stylize_batch
-    from jaxnst.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
-    from jaxnst.distances import register_distance, style_loss
     from jaxnst.feedforward import Model, apply_model, bundled_models, load_model, save_model
     from jaxnst.feedforward.instant import instant
     from jaxnst.image import load_image, read_record, resize, save_image
-    from jaxnst.losses import content_loss, total_variation
+    from jaxnst.image.record import Record
+    from jaxnst.losses.distances import register_distance, style_loss
+    from jaxnst.losses.statistics import gram_matrix, moments, register_statistic
+    from jaxnst.losses.terms import content_loss, total_variation
     from jaxnst.networks import LossNetwork, extract_features, load_network
-    from jaxnst.reconstruct import reconstruct_content, reconstruct_style
-    from jaxnst.record import Record
-    from jaxnst.statistics import gram_matrix, moments, register_statistic
-    from jaxnst.transfer import Progress, ScaleTiming, StylizeResult, stylize
+    from jaxnst.report import notebook
+    from jaxnst.transfer.batch import BatchProgress, PairsError, stylize_batch
+    from jaxnst.transfer.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
+    from jaxnst.transfer.reconstruct import reconstruct_content, reconstruct_style
+    from jaxnst.transfer.stylize import Progress, ScaleTiming, StylizeResult, stylize
 
 __all__ = [
     "BatchProgress",
@@ -77,18 +77,18 @@ __all__ = [
 # Importing JAX takes a second or two: whoever only asks the command line for help, or loads a
 # picture, does not wait for it. The names are the ones imported above for type checkers.
 _MODULES = {
-    "jaxnst.batch": ("BatchProgress", "PairsError", "stylize_batch"),
-    "jaxnst.checkpoint": ("Checkpoint", "load_checkpoint", "save_checkpoint"),
-    "jaxnst.distances": ("register_distance", "style_loss"),
+    "jaxnst.transfer.batch": ("BatchProgress", "PairsError", "stylize_batch"),
+    "jaxnst.transfer.checkpoint": ("Checkpoint", "load_checkpoint", "save_checkpoint"),
+    "jaxnst.losses.distances": ("register_distance", "style_loss"),
     "jaxnst.feedforward": ("Model", "apply_model", "bundled_models", "load_model", "save_model"),
     "jaxnst.feedforward.instant": ("instant",),
     "jaxnst.image": ("load_image", "read_record", "resize", "save_image"),
-    "jaxnst.losses": ("content_loss", "total_variation"),
+    "jaxnst.losses.terms": ("content_loss", "total_variation"),
     "jaxnst.networks": ("LossNetwork", "extract_features", "load_network"),
-    "jaxnst.record": ("Record",),
-    "jaxnst.reconstruct": ("reconstruct_content", "reconstruct_style"),
-    "jaxnst.statistics": ("gram_matrix", "moments", "register_statistic"),
-    "jaxnst.transfer": ("Progress", "ScaleTiming", "StylizeResult", "stylize"),
+    "jaxnst.image.record": ("Record",),
+    "jaxnst.transfer.reconstruct": ("reconstruct_content", "reconstruct_style"),
+    "jaxnst.losses.statistics": ("gram_matrix", "moments", "register_statistic"),
+    "jaxnst.transfer.stylize": ("Progress", "ScaleTiming", "StylizeResult", "stylize"),
 }
 _HOMES = {name: module for module, names in _MODULES.items() for name in names}
 
@@ -96,7 +96,7 @@ _HOMES = {name: module for module, names in _MODULES.items() for name in names}
 def __getattr__(name: str) -> Any:
     """Import a public name when it is first asked for (PEP 562)."""
     if name == "notebook":
-        return importlib.import_module("jaxnst.notebook")
+        return importlib.import_module("jaxnst.report.notebook")
     if name not in _HOMES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     value = getattr(importlib.import_module(_HOMES[name]), name)

@@ -5,14 +5,17 @@ Every error is one line that names the file and says what to do.
 
 import contextlib
 import difflib
+import hashlib
 import os
 import secrets
 import stat
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
 from typing import Literal, TypeAlias
 
+import numpy as np
 import platformdirs
+from numpy.typing import ArrayLike
 
 AnyPath: TypeAlias = str | os.PathLike[str]
 
@@ -224,3 +227,18 @@ def _temporary(target: str) -> str:
 def _discard(path: str) -> None:
     with contextlib.suppress(OSError):
         os.unlink(path)
+
+
+def digest_of(arrays: Mapping[str, ArrayLike]) -> str:
+    """Return the SHA-256, in hexadecimal, of names, types, shapes and values, in whatever order.
+
+    Example:
+      >>> digest_of({"a": [1.0], "b": [2.0]}) == digest_of({"b": [2.0], "a": [1.0]})
+      True
+    """
+    found = hashlib.sha256()
+    for name, values in sorted(arrays.items()):
+        array = np.ascontiguousarray(values)
+        found.update(f"{name} {array.dtype} {array.shape}\n".encode())
+        found.update(array.data)
+    return found.hexdigest()

@@ -21,9 +21,9 @@ import numpy as np
 import jaxnst
 from jaxnst.feedforward import Model, apply_model, load_model
 from jaxnst.feedforward.perceptual import Frozen, PerceptualLoss, make_loss
-from jaxnst.objective import Targets, content_targets
-from jaxnst.sheet import contact_sheet
-from jaxnst.space import encode
+from jaxnst.losses.objective import Targets, content_targets
+from jaxnst.networks.color_space import encode
+from jaxnst.report.contact_sheet import contact_sheet
 
 EVALUATIONS = 200
 EVERY = 5

@@ -17,7 +17,7 @@ from pathlib import Path
 from pictures import STANDARD_PAIRS, pair_paths
 
 import jaxnst
-from jaxnst.sheet import contact_sheet
+from jaxnst.report.contact_sheet import contact_sheet
 
 ROOT = Path(__file__).resolve().parent.parent
 

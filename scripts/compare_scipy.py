@@ -16,9 +16,9 @@ import numpy as np
 from scipy.optimize import fmin_l_bfgs_b
 
 import jaxnst
+from jaxnst.networks.color_space import encode
 from jaxnst.recipes import STAND_IN, get_recipe, recipe_on
-from jaxnst.run import Run
-from jaxnst.space import encode
+from jaxnst.transfer.run import Run
 
 
 def main() -> None:

@@ -33,10 +33,10 @@ from jaxnst.feedforward.decoders import (
 )
 from jaxnst.feedforward.settings import Training
 from jaxnst.feedforward.training import Report, train
-from jaxnst.fingerprint import DIGEST, network_words
 from jaxnst.networks import NETWORKS, LossNetwork
 from jaxnst.networks.vgg import VGG
-from jaxnst.sheet import contact_sheet
+from jaxnst.report.contact_sheet import contact_sheet
+from jaxnst.transfer.fingerprint import DIGEST, network_words
 from jaxnst.weights import write_parameters
 
 SAMPLES = 4

@@ -34,7 +34,7 @@ from PIL import Image
 import jaxnst
 from jaxnst.image import fit, resize
 from jaxnst.recipes import base_recipe, read_recipe, recipe_on
-from jaxnst.sheet import contact_sheet
+from jaxnst.report.contact_sheet import contact_sheet
 
 STYLE_LAYERS = ("relu1_1", "relu2_1", "relu3_1", "relu4_1", "relu5_1")
 CONTENT_LAYER = "relu4_2"

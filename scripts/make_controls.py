@@ -17,7 +17,7 @@ from PIL import Image, ImageDraw, ImageFilter
 
 import jaxnst
 from jaxnst.cli import main as run_command
-from jaxnst.sheet import contact_sheet
+from jaxnst.report.contact_sheet import contact_sheet
 
 ROOT = Path(__file__).resolve().parent.parent
 OUT = ROOT / "docs/pictures"

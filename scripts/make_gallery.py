@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 
 import jaxnst
-from jaxnst.sheet import contact_sheet
+from jaxnst.report.contact_sheet import contact_sheet
 
 ROOT = Path(__file__).resolve().parent.parent
 OUT = ROOT / "docs/pictures"

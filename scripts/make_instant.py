@@ -20,7 +20,7 @@ from pictures import STANDARD_PAIRS, pair_paths
 
 import jaxnst
 from jaxnst.feedforward import Model, bundled_models
-from jaxnst.sheet import contact_sheet
+from jaxnst.report.contact_sheet import contact_sheet
 
 PAIRS = ("landscape-starry-night", "astronaut-scream", "coffee-great-wave", "chelsea-wheat-field")
 ALPHAS = (0.3, 0.6, 1.0)

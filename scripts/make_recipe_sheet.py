@@ -10,7 +10,7 @@ from pathlib import Path
 
 import jaxnst
 from jaxnst.recipes import RECIPES, STAND_IN
-from jaxnst.sheet import contact_sheet
+from jaxnst.report.contact_sheet import contact_sheet
 
 ROOT = Path(__file__).parents[1]
 LEFT_OUT = ("keras-densenet169", "keras-densenet201")

@@ -49,7 +49,8 @@ def run_all() -> Iterator[tuple[str, np.ndarray, np.ndarray]]:
     left[:, : content.shape[1] // 2] = 1
     yield painted("masks", [style, other], recipe=short, masks=[left, 1 - left])
     for mode in ("content-luminance", "linear", "histogram"):
-        yield painted(f"colors {mode}", style, recipe=replace(short, colors=replace(short.colors, mode=mode)))
+        recipe = replace(short, colors=replace(short.colors, mode=mode))
+        yield painted(f"colors {mode}", style, recipe=recipe)
     for name in jaxnst.recipes.RECIPES:
         recipe = jaxnst.get_recipe(name)
         sides = {"sides": (64, SIZE)} if recipe.scales.sides else {}
@@ -120,7 +121,7 @@ def compare(before: dict[str, np.ndarray], after: dict[str, np.ndarray]) -> int:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n", 1)[0])
     parser.add_argument("file", type=Path)
-    parser.add_argument("--compare", type=Path, metavar="BEFORE", help="compare instead of rendering")
+    parser.add_argument("--compare", type=Path, metavar="BEFORE", help="compare, do not render")
     arguments = parser.parse_args()
     if arguments.compare:
         files = (dict(np.load(path)) for path in (arguments.compare, arguments.file))

@@ -32,9 +32,9 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
 from jaxnst.cli.errors import UsageError, explain, guarded
 from jaxnst.cli.flags import Parser, add_seed
+from jaxnst.cli.interrupt import Stopped, stoppable
 from jaxnst.cli.messages import Messages
-from jaxnst.cli.stopping import Stopped, stoppable
-from jaxnst.cli.values import number, whole, wholes
+from jaxnst.cli.option_types import number, whole, wholes
 from jaxnst.feedforward.settings import Training
 
 PROG = "train_decoders.py"

@@ -81,7 +81,7 @@ def target(rng):
 @pytest.fixture
 def signals():
     """Set handlers back: a stop leaves others behind."""
-    from jaxnst.cli.stopping import SIGNALS
+    from jaxnst.cli.interrupt import SIGNALS
 
     before = {each: signal.getsignal(each) for each in SIGNALS}
     yield

@@ -12,9 +12,6 @@ import sys
 import time
 from pathlib import Path
 
-import jaxnst.batch  # imported here, so that a fork need not: it starts no device
-import jaxnst.cli.batch
-import jaxnst.cli.job  # noqa: F401
 from jaxnst import cli
 
 GIVEN = ("--contents", "photos", "--styles", "paintings", "--size", "32", "--at-once", "2")

@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxnst.feedforward import Model, TransformationNetwork
-from jaxnst.film import read_film, repaint
+from jaxnst.video import read_film, repaint
 
 SMALL = TransformationNetwork(widths=(4, 8, 8), blocks=2)
 

@@ -8,9 +8,9 @@ import dataclasses
 
 import numpy as np
 
-from jaxnst.config import Content, Recipe, Scales, Solver, Style, TotalVariation
 from jaxnst.networks import make_network
 from jaxnst.networks.vgg import VGG
+from jaxnst.recipes.schema import Content, Recipe, Scales, Solver, Style, TotalVariation
 
 TINY = ((4, 4), (6,), (8, 8))
 """Blocks of a VGG with the structure of the real ones and almost no arithmetic."""

@@ -5,8 +5,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from jaxnst import animation
-from jaxnst.animation import as_frame, save_animation
+from jaxnst.report import animation
+from jaxnst.report.animation import as_frame, save_animation
 
 
 def frames(count, size=(30, 40)):

@@ -13,15 +13,15 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jaxnst import batch as batches
-from jaxnst import side_by_side, targets
 from jaxnst._checks import refuse_one_array
-from jaxnst.batch import PairsError, stylize_batch
-from jaxnst.config import Noise, Scales, Solver, Style
-from jaxnst.lanes import apart, lanes_of, mesh_of
 from jaxnst.networks import PREPROCESSING, load_network
-from jaxnst.optimize import advance
-from jaxnst.transfer import stylize
+from jaxnst.optim.sharding import apart, lanes_of, mesh_of
+from jaxnst.optim.solvers import advance
+from jaxnst.recipes.schema import Noise, Scales, Solver, Style
+from jaxnst.transfer import batch as batches
+from jaxnst.transfer import side_by_side, stylize
+from jaxnst.transfer import style_cache as targets
+from jaxnst.transfer.batch import PairsError, stylize_batch
 
 CONTENTS = [helpers.picture(50, 64, seed=s) for s in (1, 2, 3)]
 STYLES = [helpers.picture(40, 72, seed=4), helpers.picture(64, 33, seed=5), CONTENTS[0]]
@@ -194,8 +194,9 @@ import dataclasses, sys
 import jax, numpy as np
 sys.path.insert(0, {tests!r})
 import helpers
-from jaxnst import lanes, stylize_batch
-from jaxnst.config import Scales, Solver, Style
+from jaxnst import stylize_batch
+from jaxnst.optim import sharding as lanes
+from jaxnst.recipes.schema import Scales, Solver, Style
 from jaxnst.networks import PREPROCESSING
 
 recipe = helpers.tiny_recipe(

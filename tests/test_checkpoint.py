@@ -10,18 +10,17 @@ import numpy as np
 import pytest
 import safetensors.numpy
 
-from jaxnst import checkpoint, loop
-from jaxnst.checkpoint import load_checkpoint, save_checkpoint
 from jaxnst.cli.messages import Messages
 from jaxnst.cli.resuming import Keeper
-from jaxnst.config import Scales, Solver
-from jaxnst.fingerprint import surroundings, warn_of_others
-from jaxnst.guidance import Guidance
+from jaxnst.losses.objective import TERMS
 from jaxnst.networks import PREPROCESSING
-from jaxnst.objective import TERMS
-from jaxnst.result import Progress
-from jaxnst.run import Run
-from jaxnst.transfer import stylize
+from jaxnst.recipes.schema import Scales, Solver
+from jaxnst.transfer import checkpoint, loop, stylize
+from jaxnst.transfer.checkpoint import load_checkpoint, save_checkpoint
+from jaxnst.transfer.fingerprint import surroundings, warn_of_others
+from jaxnst.transfer.guidance import Guidance
+from jaxnst.transfer.result import Progress
+from jaxnst.transfer.run import Run
 
 CONTENT, STYLE, OTHER = (
     helpers.picture(32, 48, 1),
@@ -241,7 +240,7 @@ def test_another_number_of_threads_is_warned_of(whole):
 def test_going_on_without_jaxopt_is_warned_of(network, whole, monkeypatch):
     there = whole[1][4][1]
     assert {"jaxopt", "optax"} <= there.surroundings.keys()
-    monkeypatch.setattr("jaxnst.lbfgs.jaxopt", lambda: None)
+    monkeypatch.setattr("jaxnst.optim.lbfgs.jaxopt", lambda: None)
     with pytest.warns(UserWarning, match=r"begun elsewhere \(jaxopt [\d.]+ -> missing\)"):
         warn_of_others(there.surroundings, {**surroundings(), "remat": "False"})
 

@@ -20,13 +20,14 @@ import pytest
 
 import jaxnst
 from jaxnst import cli
-from jaxnst.cli import device, errors, messages, paint, parser, progress, saving, stopping, values
-from jaxnst.config import LayerNames, LayerWeights, Scales
+from jaxnst.cli import device, errors, messages, paint, parser, progress, saving
+from jaxnst.cli import interrupt as stopping
+from jaxnst.cli import option_types as values
 from jaxnst.image import ENDINGS, load_image, save_image
-from jaxnst.options import options
 from jaxnst.recipes import get_recipe
-from jaxnst.schedule import LEAST, make_schedule
-from jaxnst.transfer import Progress, ScaleTiming, StylizeResult
+from jaxnst.recipes.schema import LayerNames, LayerWeights, Scales, options
+from jaxnst.transfer.pyramid import LEAST, make_schedule
+from jaxnst.transfer.stylize import Progress, ScaleTiming, StylizeResult
 
 ROOT = Path(jaxnst.__file__).parents[1]
 
@@ -313,7 +314,7 @@ def test_deterministic_tells_xla_before_a_device_is_used(monkeypatch):
 
 def test_a_batch_is_divided_between_all_devices_unless_one_is_named(monkeypatch):
     from jaxnst.cli.device import devices_beside
-    from jaxnst.cli.values import device
+    from jaxnst.cli.option_types import device
 
     one, asked = jax.devices()[0], []
     monkeypatch.setattr(jax, "local_devices", lambda backend: asked.append(backend) or [one] * 2)
@@ -501,7 +502,7 @@ def test_small_pictures_are_given_notice_of(painted):
 
 
 def test_a_missing_jaxopt_is_said(painted, monkeypatch):
-    monkeypatch.setattr("jaxnst.lbfgs.jaxopt", lambda: None)
+    monkeypatch.setattr("jaxnst.optim.lbfgs.jaxopt", lambda: None)
     assert "runs on optax" in painted("-o", "out.png")[2]
     assert "optax" not in painted("-o", "out.png", "--optimizer", "adam")[2]
 
@@ -592,8 +593,8 @@ def test_an_error_inside_the_transfer_is_one_line(painted, monkeypatch):
 
 
 def test_dry_run_says_what_a_run_takes_and_paints_nothing(painted, folder, monkeypatch):
-    pace = "jaxnst.cli.outlook.measure_pace"
-    monkeypatch.setattr(pace, lambda *_: jaxnst.planning.Pace(2e9, 10.0))
+    pace = "jaxnst.cli.dry_run.measure_pace"
+    monkeypatch.setattr(pace, lambda *_: jaxnst.transfer.memory.Pace(2e9, 10.0))
     monkeypatch.setattr("jaxnst.cli.fitting.loop_footprint", lambda *_, **__: 10**8)
     # The module was imported long ago when other tests ran before this one.
     monkeypatch.setattr("jaxnst.cli.run.BEGIN", time.perf_counter())

@@ -12,11 +12,12 @@ import numpy as np
 import pytest
 
 from jaxnst import cli
-from jaxnst.cli import batch, engine, job, rows, saving, work
+from jaxnst.cli import batch, engine, job, saving, work
+from jaxnst.cli import manifest as rows
 from jaxnst.cli.errors import UsageError
 from jaxnst.cli.parser import parse
 from jaxnst.image import image_size, load_image, save_image
-from jaxnst.lanes import threads_of
+from jaxnst.optim.sharding import threads_of
 
 SMALL = ("--size", "32", "--steps", "3", "--no-cache")
 
@@ -232,7 +233,7 @@ def test_nothing_but_bad_files_is_an_error_for_each(batched, folder):
 
 
 def test_a_batch_too_large_for_memory_is_halved(batched, monkeypatch):
-    from jaxnst import batch as batches
+    from jaxnst.transfer import batch as batches
 
     sizes, plain = [], batches.stylize_batch
 
@@ -279,7 +280,7 @@ def test_without_ray_its_engine_is_refused_in_one_line(batched, monkeypatch):
 
 
 def test_an_error_in_a_batch_costs_only_that_batch(batched, monkeypatch):
-    from jaxnst import batch as batches
+    from jaxnst.transfer import batch as batches
 
     plain = batches.stylize_batch
 
@@ -294,7 +295,7 @@ def test_an_error_in_a_batch_costs_only_that_batch(batched, monkeypatch):
 
 
 def test_a_batch_whose_program_fails_is_not_tried_for_every_row(batched, painted, monkeypatch):
-    from jaxnst import batch as batches
+    from jaxnst.transfer import batch as batches
 
     def broken(*arguments, only, **more):
         tried.append(len(only))
@@ -309,7 +310,7 @@ def test_a_batch_whose_program_fails_is_not_tried_for_every_row(batched, painted
 
 def test_a_row_that_fails_in_a_batch_costs_only_itself(batched, painted, monkeypatch):
     """The others come out as if it had not failed, to the byte."""
-    from jaxnst import batch as batches
+    from jaxnst.transfer import batch as batches
 
     assert batched(*FOLDERS, *SMALL, "--quiet")[0] == 0
     whole = {name: load_image(f"out/{name}") for name in made() if name != "b-y.png"}

@@ -14,9 +14,9 @@ from pathlib import Path
 import helpers
 import pytest
 
-from jaxnst.cli.ledger import Ledger, inputs
 from jaxnst.cli.locking import OLD, alone_in
-from jaxnst.cli.rows import Row
+from jaxnst.cli.manifest import Row
+from jaxnst.cli.results_log import Ledger, inputs
 from jaxnst.image import load_image, save_image
 
 FOLDERS = ("--contents", "photos", "--styles", "paintings", "--out", "out")

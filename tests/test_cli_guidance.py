@@ -10,7 +10,7 @@ from PIL import Image
 
 from jaxnst.cli import paint as paint_module
 from jaxnst.image import load_image, read_record, save_image
-from jaxnst.transfer import StylizeResult
+from jaxnst.transfer.stylize import StylizeResult
 
 STEPS = ("--size", "48", "--steps", "12", "--quiet")
 

@@ -5,7 +5,7 @@ import re
 import pytest
 
 from jaxnst.cli.parser import parse
-from jaxnst.config import Colors
+from jaxnst.recipes.schema import Colors
 
 GIVEN = ("content.png", "style.png", "-o", "out.png")
 

@@ -11,17 +11,20 @@ import numpy as np
 import pytest
 from PIL import ExifTags, Image
 
-from jaxnst import cli, planning
-from jaxnst.cli import fitting, inputs, job, outlook, paint, values
+from jaxnst import cli
+from jaxnst.cli import dry_run as outlook
+from jaxnst.cli import fitting, inputs, job, paint
+from jaxnst.cli import option_types as values
 from jaxnst.cli.host import available_on_host
-from jaxnst.footprint import loop_footprint
 from jaxnst.image import save_image
 from jaxnst.image.costs import keeping_bytes, reading_bytes
 from jaxnst.networks import init_network
-from jaxnst.options import replace
 from jaxnst.recipes import get_recipe
-from jaxnst.schedule import make_schedule
-from jaxnst.transfer import StylizeResult
+from jaxnst.recipes.schema import replace
+from jaxnst.transfer import memory as planning
+from jaxnst.transfer.footprint import loop_footprint
+from jaxnst.transfer.pyramid import make_schedule
+from jaxnst.transfer.stylize import StylizeResult
 
 GIB = 2**30
 
@@ -179,7 +182,7 @@ import sys
 import numpy as np
 from jaxnst.image import load_image, resize
 from jaxnst.image.costs import keeping_bytes, reading_bytes
-from jaxnst.srgb import to_rgb  # all that reading imports
+from jaxnst.image.color import to_rgb  # all that reading imports
 
 def kilobytes(name):
     return next(int(l.split()[1]) for l in open("/proc/self/status") if l.startswith(name))

@@ -16,11 +16,11 @@ import pytest
 from jaxnst import cli
 from jaxnst.cli import flags as flag_table
 from jaxnst.cli import paint, parser, recording
-from jaxnst.config import Approximation, Recipe, Style
 from jaxnst.image import DPI, load_image, read_record, save_image
-from jaxnst.lanes import threads_of
+from jaxnst.optim.sharding import threads_of
 from jaxnst.recipes import base_recipe, get_recipe, read_recipe, recipe_on
-from jaxnst.transfer import StylizeResult
+from jaxnst.recipes.schema import Approximation, Recipe, Style
+from jaxnst.transfer.stylize import StylizeResult
 
 GIVEN = ("content.png", "style.png")
 FIRST = (*GIVEN, "-o", "out.png", "--size", "48", "--steps", "3", "--seed", "5", "--init", "noise")

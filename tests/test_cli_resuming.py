@@ -8,11 +8,11 @@ import helpers
 import numpy as np
 import pytest
 
-from jaxnst import loop
-from jaxnst.checkpoint import Checkpoint, load_checkpoint
 from jaxnst.cli import messages, resuming
 from jaxnst.image import save_image
-from jaxnst.transfer import Progress
+from jaxnst.transfer import loop
+from jaxnst.transfer.checkpoint import Checkpoint, load_checkpoint
+from jaxnst.transfer.stylize import Progress
 
 GIVEN = ("content.png", "style.png", "--scales", "48", "--steps", "12", "--no-cache")
 
@@ -125,7 +125,7 @@ def test_the_same_command_goes_on_and_its_picture_has_the_same_bytes(
     assert (folder / "part.png").read_bytes() == (folder / "whole.png").read_bytes()
     assert sorted(p.name for p in folder.glob("part-*")) == ["part-0010.png", "part-0012.png"]
     # What is finished is there at once.
-    monkeypatch.setattr("jaxnst.run.Run.compile_loop", None)
+    monkeypatch.setattr("jaxnst.transfer.run.Run.compile_loop", None)
     assert call("run", *GIVEN, "-o", "again.png", "--checkpoint", "run.ck", "--quiet")[0] == 0
     assert (folder / "again.png").read_bytes() == (folder / "whole.png").read_bytes()
     err = call("run", *GIVEN, *kept)[2]

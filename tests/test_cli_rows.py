@@ -6,8 +6,8 @@ from feedforward_helpers import model
 
 from jaxnst.cli import apply, batch, instant
 from jaxnst.cli.errors import UsageError
+from jaxnst.cli.manifest import is_several, pictures, tell_of_passed_over
 from jaxnst.cli.messages import Messages
-from jaxnst.cli.rows import is_several, pictures, tell_of_passed_over
 from jaxnst.feedforward import save_model
 from jaxnst.image import save_image
 

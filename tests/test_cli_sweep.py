@@ -9,9 +9,9 @@ import pytest
 
 from jaxnst.cli import sweep
 from jaxnst.image import load_image, save_image
-from jaxnst.schedule import make_schedule
-from jaxnst.sheet import GAP
-from jaxnst.transfer import StylizeResult
+from jaxnst.report.contact_sheet import GAP
+from jaxnst.transfer.pyramid import make_schedule
+from jaxnst.transfer.stylize import StylizeResult
 
 
 @pytest.fixture(autouse=True)
@@ -66,7 +66,7 @@ def test_scales_are_reduced_to_the_memory_allowed(call, monkeypatch):
         make_schedule(contents[0].shape[:2], [], recipe[0].scales, size=size)
         return [StylizeResult(helpers.picture(24, 32), {}, 3, 0, 0.0, 0.0)] * len(recipe)
 
-    monkeypatch.setattr("jaxnst.batch.stylize_batch", stylize_batch)
+    monkeypatch.setattr("jaxnst.transfer.batch.stylize_batch", stylize_batch)
     monkeypatch.setattr("jaxnst.cli.fitting.loop_footprint", lambda *_, **__: None)
     given = ("--scales", "32,4096", "--style-weight", "1,30", "--max-memory", "2GB")
     status, _, err = call(*GIVEN, *given)

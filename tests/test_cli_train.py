@@ -19,7 +19,7 @@ import pytest
 import train_process
 
 from jaxnst.cli import training
-from jaxnst.cli.stopping import Stopped
+from jaxnst.cli.interrupt import Stopped
 from jaxnst.feedforward import Model, apply_model, load_model, save_model
 from jaxnst.feedforward.checkpoints import MARK
 from jaxnst.feedforward.initial import initial_parameters

@@ -7,9 +7,14 @@ import helpers
 import numpy as np
 import pytest
 
-from jaxnst import optimize, targets
-from jaxnst.batch import stylize_batch
-from jaxnst.colors import (
+from jaxnst.image import resize
+from jaxnst.networks import PREPROCESSING
+from jaxnst.optim import solvers as optimize
+from jaxnst.recipes import base_recipe, format_recipe, read_recipe
+from jaxnst.recipes.schema import Colors, Scales, Solver
+from jaxnst.transfer import style_cache as targets
+from jaxnst.transfer.batch import stylize_batch
+from jaxnst.transfer.color_transfer import (
     MATCHES,
     content_luminance,
     luminance,
@@ -19,11 +24,7 @@ from jaxnst.colors import (
     recolor_after,
     recolor_before,
 )
-from jaxnst.config import Colors, Scales, Solver
-from jaxnst.image import resize
-from jaxnst.networks import PREPROCESSING
-from jaxnst.recipes import base_recipe, format_recipe, read_recipe
-from jaxnst.transfer import stylize
+from jaxnst.transfer.stylize import stylize
 
 CONTENT = helpers.picture(32, 48, seed=1)
 STYLE = np.ascontiguousarray(helpers.picture(40, 36, seed=2) ** 2)
@@ -96,7 +97,7 @@ def test_the_linear_map_is_symmetric_and_leaves_a_picture_of_these_colours_alone
 
 def test_moments_of_large_pictures_are_summed_in_pieces(monkeypatch):
     whole = match_linear(STYLE, CONTENT)
-    monkeypatch.setattr("jaxnst.colors.PIXELS_AT_ONCE", 100)
+    monkeypatch.setattr("jaxnst.transfer.color_transfer.PIXELS_AT_ONCE", 100)
     np.testing.assert_allclose(match_linear(STYLE, CONTENT), whole, atol=1e-6)
 
 

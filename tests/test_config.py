@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from jaxnst import _parts, config
-from jaxnst.config import (
+from jaxnst.recipes import schema as config
+from jaxnst.recipes.schema import (
     Approximation,
     Colors,
     Content,
@@ -19,8 +19,10 @@ from jaxnst.config import (
     Space,
     Style,
     TotalVariation,
+    options,
+    replace,
+    replace_all,
 )
-from jaxnst.options import options, replace, replace_all
 
 PARTS = [
     *(Space, Content, Style, TotalVariation, Solver, Scales, Noise, Colors, Approximation, Recipe),
@@ -139,7 +141,7 @@ def test_every_field_is_documented(part):
     assert not missing
 
 
-@pytest.mark.parametrize("module", [_parts, config])
+@pytest.mark.parametrize("module", [config])
 def test_config_needs_the_standard_library_only(module):
     tree = ast.parse(Path(module.__file__).read_text(encoding="utf-8"))
     imported = [
@@ -148,7 +150,7 @@ def test_config_needs_the_standard_library_only(module):
         if isinstance(node, ast.Import | ast.ImportFrom)
         for alias in node.names
     ]
-    allowed = {*sys.stdlib_module_names, "jaxnst._checks", "jaxnst._parts"}
+    allowed = {*sys.stdlib_module_names, "jaxnst._checks", "jaxnst.recipes.schema"}
     assert imported and all(n in allowed or n.split(".")[0] in allowed for n in imported)
 
 

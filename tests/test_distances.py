@@ -6,8 +6,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jaxnst.distances import DISTANCES, get_distance, root_trace, style_loss
-from jaxnst.statistics import get_statistic
+from jaxnst.losses.distances import DISTANCES, get_distance, root_trace, style_loss
+from jaxnst.losses.statistics import get_statistic
 
 
 def covariance(channels, seed, spread=1.0):

@@ -9,8 +9,8 @@ import pytest
 from feedforward_helpers import film_picture, negative, oriented, read_back, turned, write_film
 from PIL import Image
 
-from jaxnst import film
-from jaxnst.film import Film, check_film, read_film, reading, repaint
+from jaxnst import video as film
+from jaxnst.video import Film, check_film, read_film, reading, repaint
 
 pytest.importorskip("av", reason="needs PyAV: pip install av")
 

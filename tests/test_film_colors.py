@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 from feedforward_helpers import negative, read_back
 
-from jaxnst.film import colors, read_film
-from jaxnst.srgb import HDR, HLG, PQ
+from jaxnst.image.color import HDR, HLG, PQ
+from jaxnst.video import colors, read_film
 
 pytest.importorskip("av", reason="needs PyAV: pip install av")
 

@@ -7,8 +7,8 @@ import struct
 import pytest
 from feedforward_helpers import negative, read_back, write_film
 
-from jaxnst.film import read_film
-from jaxnst.film.ends import LENGTHS, cut_off
+from jaxnst.video import read_film
+from jaxnst.video.ends import LENGTHS, cut_off
 
 pytest.importorskip("av", reason="needs PyAV: pip install av")
 

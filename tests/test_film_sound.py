@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from feedforward_helpers import negative, read_back, write_film
 
-from jaxnst.film import reading
+from jaxnst.video import reading
 
 pytest.importorskip("av", reason="needs PyAV: pip install av")
 

@@ -10,16 +10,16 @@ import numpy as np
 import pytest
 
 import jaxnst
-from jaxnst import targets
-from jaxnst.batch import stylize_batch
-from jaxnst.config import Content, Scales, Solver, Style
-from jaxnst.guidance import make_guidance
-from jaxnst.masks import check_mask, disjoint, position_weights
 from jaxnst.networks import PREPROCESSING
-from jaxnst.optimize import advance
-from jaxnst.run import Run
-from jaxnst.space import encode
-from jaxnst.targets import StyleImage
+from jaxnst.networks.color_space import encode
+from jaxnst.optim.solvers import advance
+from jaxnst.recipes.schema import Content, Scales, Solver, Style
+from jaxnst.transfer import style_cache as targets
+from jaxnst.transfer.batch import stylize_batch
+from jaxnst.transfer.guidance import make_guidance
+from jaxnst.transfer.masks import check_mask, disjoint, position_weights
+from jaxnst.transfer.run import Run
+from jaxnst.transfer.style_cache import StyleImage
 
 CONTENT = helpers.picture(36, 48, seed=1)
 STYLES = [helpers.picture(40, 50, seed=2), helpers.picture(33, 60, seed=3)]

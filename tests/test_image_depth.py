@@ -8,8 +8,8 @@ from image_helpers import levels
 from PIL import Image
 
 from jaxnst.image import DPI, ENDINGS, check_deep, holds_record, load_image, save_image
+from jaxnst.image.color import srgb_profile
 from jaxnst.image.formats import kind_of
-from jaxnst.srgb import srgb_profile
 
 DEEP = [".png", ".tif"]
 

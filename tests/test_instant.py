@@ -243,8 +243,8 @@ def test_a_whole_pass_is_what_numpy_computes(autoencoders, alpha):
 
 
 def guidance_of(one_pass):
-    from jaxnst.guidance import make_guidance
-    from jaxnst.targets import StyleImage
+    from jaxnst.transfer.guidance import make_guidance
+    from jaxnst.transfer.style_cache import StyleImage
 
     return make_guidance(StyleImage(CONTENT), one_pass.styles)[1]
 

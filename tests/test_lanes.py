@@ -17,7 +17,7 @@ if sys.argv[1:]:
 import jax
 import jax.numpy as jnp
 
-from jaxnst.lanes import threads_of
+from jaxnst.optim.sharding import threads_of
 
 jax.jit(jnp.sin)(1.0).block_until_ready()
 names = [open(f"/proc/self/task/{n}/comm").read() for n in os.listdir("/proc/self/task")]

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from jax import lax
 
-from jaxnst import lbfgs
+from jaxnst.optim import lbfgs
 
 SHAPE = (4, 5, 3)
 MEMORY = 4

@@ -8,9 +8,9 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jaxnst.distances import style_loss
-from jaxnst.losses import content_loss, total_variation
-from jaxnst.statistics import get_statistic
+from jaxnst.losses.distances import style_loss
+from jaxnst.losses.statistics import get_statistic
+from jaxnst.losses.terms import content_loss, total_variation
 
 CONTENT = ["mean", "sum", "target"]
 STYLE = ["gatys", "mean", "target", "elements", "sums", "rows", "keras"]

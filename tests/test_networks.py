@@ -12,7 +12,6 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jaxnst.config import Space
 from jaxnst.image import load_image, resize
 from jaxnst.networks import (
     NETWORKS,
@@ -25,6 +24,7 @@ from jaxnst.networks import (
 from jaxnst.networks import registry as networks_registry
 from jaxnst.networks.densenet import DenseNet
 from jaxnst.networks.vgg import VGG, VGG16, VGG19, VGG19_LITE
+from jaxnst.recipes.schema import Space
 
 EXAMPLE = Path(__file__).parent.parent / "examples" / "content.jpg"
 

@@ -14,12 +14,12 @@ import pytest
 import test_training
 
 import jaxnst
-from jaxnst.config import Scales, Solver
 from jaxnst.feedforward import paint_frames
-from jaxnst.footprint import loop_footprint
 from jaxnst.networks import PREPROCESSING
-from jaxnst.planning import cost_of
-from jaxnst.reconstruct import RECIPE
+from jaxnst.recipes.schema import Scales, Solver
+from jaxnst.transfer.footprint import loop_footprint
+from jaxnst.transfer.memory import cost_of
+from jaxnst.transfer.reconstruct import RECIPE
 
 SETTINGS = {
     "jax_enable_x64": (True, False),

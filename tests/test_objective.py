@@ -9,9 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jaxnst.config import Content, Space, Style, TotalVariation
-from jaxnst.networks import PREPROCESSING
-from jaxnst.objective import (
+from jaxnst.losses.objective import (
     TERMS,
     Targets,
     content_targets,
@@ -20,6 +18,8 @@ from jaxnst.objective import (
     style_summaries,
     style_targets,
 )
+from jaxnst.networks import PREPROCESSING
+from jaxnst.recipes.schema import Content, Space, Style, TotalVariation
 
 SKEWED = Space(order="bgr", scale=255.0, mean=(104.0, 117.0, 124.0), deviation=(1.0, 2.0, 3.0))
 CONTENT_PICTURE = helpers.picture(16, 24, seed=1)

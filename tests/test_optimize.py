@@ -9,10 +9,7 @@ import numpy as np
 import pytest
 from jax import lax
 
-from jaxnst import lbfgs
-from jaxnst.config import Content, Recipe, Solver, Style, TotalVariation
-from jaxnst.networks import PREPROCESSING
-from jaxnst.objective import (
+from jaxnst.losses.objective import (
     Targets,
     content_targets,
     make_numbers,
@@ -20,7 +17,10 @@ from jaxnst.objective import (
     style_summaries,
     style_targets,
 )
-from jaxnst.optimize import (
+from jaxnst.networks import PREPROCESSING
+from jaxnst.optim import lbfgs
+from jaxnst.optim.preconditioner import amplify_coarse
+from jaxnst.optim.solvers import (
     CHUNK,
     SOLVERS,
     advance,
@@ -30,7 +30,7 @@ from jaxnst.optimize import (
     start,
     start_after,
 )
-from jaxnst.precondition import amplify_coarse
+from jaxnst.recipes.schema import Content, Recipe, Solver, Style, TotalVariation
 
 SHAPE = (4, 5, 3)
 PLAIN = Solver(precondition=0.0)

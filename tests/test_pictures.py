@@ -8,11 +8,10 @@ import pytest
 from feedforward_helpers import model
 
 import jaxnst
-from jaxnst._checks import OVERSHOOT
+from jaxnst._checks import OVERSHOOT, check_picture
 from jaxnst.image import fill_hidden, resize, resize_rgba
-from jaxnst.masks import check_mask
 from jaxnst.networks import PREPROCESSING
-from jaxnst.pictures import check_picture
+from jaxnst.transfer.masks import check_mask
 
 EDGE = np.repeat(np.repeat(np.arange(10) > 4, 3)[None, :, None], 20, axis=0).astype(np.float32)
 BOARD = np.repeat(EDGE, 3, axis=2)

@@ -8,13 +8,13 @@ import helpers
 import jax
 import pytest
 
-from jaxnst import planning
-from jaxnst.config import Scales, Solver, Space, Style
-from jaxnst.footprint import loop_footprint
 from jaxnst.networks.registry import init_network
-from jaxnst.optimize import advance
+from jaxnst.optim.solvers import advance
 from jaxnst.recipes import get_recipe
-from jaxnst.schedule import make_schedule
+from jaxnst.recipes.schema import Scales, Solver, Space, Style
+from jaxnst.transfer import memory as planning
+from jaxnst.transfer.footprint import loop_footprint
+from jaxnst.transfer.pyramid import make_schedule
 
 MIB = 2**20
 

@@ -7,10 +7,11 @@ import types
 import numpy as np
 import pytest
 
-from jaxnst import notebook, plotting
 from jaxnst.image import load_image
-from jaxnst.plotting import History, check_plot, draw_losses, save_losses
-from jaxnst.result import Progress
+from jaxnst.report import notebook
+from jaxnst.report import plot as plotting
+from jaxnst.report.plot import History, check_plot, draw_losses, save_losses
+from jaxnst.transfer.result import Progress
 
 pytest.importorskip("matplotlib", reason="needs Matplotlib")
 

@@ -10,11 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jaxnst.config import Scales, Style
-from jaxnst.losses import content_loss
-from jaxnst.networks import PREPROCESSING, extract_features, init_network
-from jaxnst.networks.layers import conv, halving_conv
-from jaxnst.objective import (
+from jaxnst.losses.objective import (
     TERMS,
     Targets,
     content_targets,
@@ -23,10 +19,14 @@ from jaxnst.objective import (
     style_summaries,
     style_targets,
 )
-from jaxnst.optimize import advance, make_method, start
-from jaxnst.run import Run
-from jaxnst.statistics import gram_matrix, moments
-from jaxnst.transfer import stylize
+from jaxnst.losses.statistics import gram_matrix, moments
+from jaxnst.losses.terms import content_loss
+from jaxnst.networks import PREPROCESSING, extract_features, init_network
+from jaxnst.networks.layers import conv, halving_conv
+from jaxnst.optim.solvers import advance, make_method, start
+from jaxnst.recipes.schema import Scales, Style
+from jaxnst.transfer.run import Run
+from jaxnst.transfer.stylize import stylize
 
 CONTENT, STYLE = helpers.picture(32, 48, seed=1), helpers.picture(40, 32, seed=2)
 JAX_NAMES = {"float32": "HIGHEST", "tf32": "HIGH", "bfloat16": "DEFAULT"}

@@ -6,7 +6,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jaxnst.precondition import amplify_coarse
+from jaxnst.optim.preconditioner import amplify_coarse
 
 
 def enlargement(size, octaves):

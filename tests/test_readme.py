@@ -16,8 +16,8 @@ import pytest
 from jaxnst.cli import COMMANDS, batch, inputs, parser, sweep
 from jaxnst.cli.fetching import STREAM, is_address
 from jaxnst.image import save_image
+from jaxnst.image.record import Record
 from jaxnst.recipes import base_recipe, get_recipe, read_recipe
-from jaxnst.record import Record
 from jaxnst.weights import bundled_styles
 
 ROOT = Path(__file__).parents[1]

@@ -5,9 +5,8 @@ import tomllib
 
 import pytest
 
-from jaxnst.config import Recipe
+from jaxnst.losses.objective import make_objective
 from jaxnst.networks import load_network
-from jaxnst.objective import make_objective
 from jaxnst.recipes import (
     RECIPES,
     STAND_IN,
@@ -18,6 +17,7 @@ from jaxnst.recipes import (
     read_recipe,
     recipe_on,
 )
+from jaxnst.recipes.schema import Recipe
 
 
 @pytest.fixture

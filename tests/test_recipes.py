@@ -14,9 +14,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jaxnst.networks import PREPROCESSING, make_network
-from jaxnst.networks.densenet import DenseNet
-from jaxnst.objective import (
+from jaxnst.losses.objective import (
     Targets,
     content_targets,
     make_numbers,
@@ -24,8 +22,10 @@ from jaxnst.objective import (
     style_summaries,
     style_targets,
 )
+from jaxnst.networks import PREPROCESSING, make_network
+from jaxnst.networks.densenet import DenseNet
 from jaxnst.recipes import RECIPES, get_recipe
-from jaxnst.schedule import make_schedule
+from jaxnst.transfer.pyramid import make_schedule
 
 torch = pytest.importorskip("torch", reason="PyTorch, an extra, is not installed")
 functional = torch.nn.functional

@@ -6,9 +6,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jaxnst.config import Content, Solver, Space, Style
-from jaxnst.networks.registry import init_network
-from jaxnst.objective import (
+from jaxnst.losses.objective import (
     TERMS,
     Targets,
     content_targets,
@@ -17,7 +15,9 @@ from jaxnst.objective import (
     style_summaries,
     style_targets,
 )
-from jaxnst.optimize import advance, make_method, start
+from jaxnst.networks.registry import init_network
+from jaxnst.optim.solvers import advance, make_method, start
+from jaxnst.recipes.schema import Content, Solver, Space, Style
 
 DENSE = helpers.tiny_recipe(
     content=Content(layers=(("conv2_block2_concat", 1.0),)),

@@ -7,9 +7,14 @@ import numpy as np
 import pytest
 
 import jaxnst
-from jaxnst.config import Solver
 from jaxnst.networks import PREPROCESSING
-from jaxnst.reconstruct import RECIPE, Reconstruction, reconstruct_content, reconstruct_style
+from jaxnst.recipes.schema import Solver
+from jaxnst.transfer.reconstruct import (
+    RECIPE,
+    Reconstruction,
+    reconstruct_content,
+    reconstruct_style,
+)
 
 PICTURE = helpers.picture(32, 48, seed=2)
 LAYERS = ("relu1_1", "relu3_1")

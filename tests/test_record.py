@@ -12,8 +12,7 @@ from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
 from jaxnst.image import ENDINGS, holds_record, read_record, save_image
-from jaxnst.recipes import RECIPES, get_recipe
-from jaxnst.record import (
+from jaxnst.image.record import (
     MARK,
     MAX_BYTES,
     Record,
@@ -23,6 +22,7 @@ from jaxnst.record import (
     parse_record,
     source_of,
 )
+from jaxnst.recipes import RECIPES, get_recipe
 
 HOLDING = [ending for ending in ENDINGS if holds_record(f"x{ending}")]
 

@@ -6,9 +6,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from jaxnst.config import Scales
 from jaxnst.recipes import get_recipe
-from jaxnst.schedule import make_schedule
+from jaxnst.recipes.schema import Scales
+from jaxnst.transfer.pyramid import make_schedule
 
 DEFAULT = Scales(least=128, factor=2.0, evaluations=(100, 80, 60))
 

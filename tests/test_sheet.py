@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from jaxnst.sheet import GAP, contact_sheet
+from jaxnst.report.contact_sheet import GAP, contact_sheet
 
 RED = np.broadcast_to(np.float32([1, 0, 0]), (40, 60, 3))
 BLUE = np.broadcast_to(np.float32([0, 0, 1]), (20, 20, 3))

@@ -6,9 +6,9 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jaxnst.config import Space
 from jaxnst.networks import PREPROCESSING
-from jaxnst.space import decode, encode
+from jaxnst.networks.color_space import decode, encode
+from jaxnst.recipes.schema import Space
 
 SPACES = {
     **PREPROCESSING,

@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 from jax import lax
 
-from jaxnst.networks.canonical import canonical_conv, plain_conv
+from jaxnst.networks.cpu.canonical import canonical_conv, plain_conv
+from jaxnst.networks.cpu.space_to_depth import as_squares, from_squares, is_narrow, narrow_conv
 from jaxnst.networks.layers import conv
-from jaxnst.networks.squares import as_squares, from_squares, is_narrow, narrow_conv
 
 HOW = lax.Precision.HIGHEST
 CLOSE = {"rtol": 1e-4, "atol": 1e-4}

@@ -8,12 +8,12 @@ import numpy as np
 import pytest
 
 import jaxnst
-from jaxnst.config import STARTS
-from jaxnst.guidance import Guidance, make_guidance
 from jaxnst.networks import PREPROCESSING
-from jaxnst.run import Run
-from jaxnst.starts import scatter_colors
-from jaxnst.targets import StyleImage
+from jaxnst.recipes.schema import STARTS
+from jaxnst.transfer.guidance import Guidance, make_guidance
+from jaxnst.transfer.initial import scatter_colors
+from jaxnst.transfer.run import Run
+from jaxnst.transfer.style_cache import StyleImage
 
 DARK = np.ascontiguousarray(helpers.picture(40, 36, seed=2) ** 3)
 BRIGHT = np.ascontiguousarray(helpers.picture(25, 60, seed=3) ** 0.3)

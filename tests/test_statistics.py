@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 import jaxnst
-from jaxnst.statistics import (
+from jaxnst.losses.statistics import (
     QUANTILES,
     STATISTICS,
     Moments,

@@ -10,13 +10,13 @@ import jax
 import numpy as np
 import pytest
 
-from jaxnst import targets
-from jaxnst.config import Scales
 from jaxnst.image import resize
+from jaxnst.losses.objective import make_objective
 from jaxnst.networks import PREPROCESSING
-from jaxnst.objective import make_objective
-from jaxnst.run import Run
-from jaxnst.targets import StyleImage, StyleStore
+from jaxnst.recipes.schema import Scales
+from jaxnst.transfer import style_cache as targets
+from jaxnst.transfer.run import Run
+from jaxnst.transfer.style_cache import StyleImage, StyleStore
 
 CONTENT, STYLE = helpers.picture(40, 48, seed=1), helpers.picture(50, 64, seed=2)
 SIZE = (25, 32)

@@ -16,7 +16,6 @@ import numpy as np
 import pytest
 from jax import lax
 
-from jaxnst.config import Content, Style
 from jaxnst.feedforward import TransformationNetwork
 from jaxnst.feedforward.checkpoints import MARK, Checkpoints
 from jaxnst.feedforward.crops import Batch
@@ -24,9 +23,10 @@ from jaxnst.feedforward.initial import initial_parameters
 from jaxnst.feedforward.perceptual import grid_loss, make_loss
 from jaxnst.feedforward.settings import Training
 from jaxnst.feedforward.training import begin, train, train_step
-from jaxnst.lanes import default_device, mesh_of
+from jaxnst.losses.objective import TERMS
 from jaxnst.networks import PREPROCESSING
-from jaxnst.objective import TERMS
+from jaxnst.optim.sharding import default_device, mesh_of
+from jaxnst.recipes.schema import Content, Style
 
 SETTINGS = Training(steps=8, batch=4, crop=16, warmup=2, rate=0.01, optimizer="muon")
 WORDS = {"rate": "0.01", "style": "sha256:1"}

@@ -10,14 +10,24 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jaxnst import loop, optimize, targets
-from jaxnst import run as running
-from jaxnst.config import Approximation, Content, Noise, Scales, Solver, Style, TotalVariation
 from jaxnst.image import resize
+from jaxnst.losses.objective import TERMS
 from jaxnst.networks import PREPROCESSING, init_network, make_network
-from jaxnst.objective import TERMS
+from jaxnst.optim import solvers as optimize
 from jaxnst.recipes import get_recipe
-from jaxnst.transfer import Progress, StylizeResult, stylize
+from jaxnst.recipes.schema import (
+    Approximation,
+    Content,
+    Noise,
+    Scales,
+    Solver,
+    Style,
+    TotalVariation,
+)
+from jaxnst.transfer import loop
+from jaxnst.transfer import run as running
+from jaxnst.transfer import style_cache as targets
+from jaxnst.transfer.stylize import Progress, StylizeResult, stylize
 
 CONTENT = helpers.picture(50, 64, seed=1)
 STYLE = helpers.picture(40, 72, seed=2)

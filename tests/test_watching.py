@@ -13,15 +13,15 @@ import pytest
 from PIL import Image
 
 from jaxnst import cli
-from jaxnst.checkpoint import Checkpoint
 from jaxnst.cli import paint, parser, resuming, watching
-from jaxnst.cli.stopping import Stopped
+from jaxnst.cli.interrupt import Stopped
 from jaxnst.cli.watching import Animate, Figure, Interval, Log, Over, Plot, SaveEvery, Watch
-from jaxnst.config import Scales
 from jaxnst.image import load_image, save_image
 from jaxnst.recipes import get_recipe
-from jaxnst.sheet import GAP
-from jaxnst.transfer import Progress, StylizeResult
+from jaxnst.recipes.schema import Scales
+from jaxnst.report.contact_sheet import GAP
+from jaxnst.transfer.checkpoint import Checkpoint
+from jaxnst.transfer.stylize import Progress, StylizeResult
 
 SIZE = (48, 64)
 
@@ -518,8 +518,8 @@ def test_pictures_on_the_way_overwrite_nothing_else(run, folder, more, words):
 
 
 def test_a_missing_library_is_said_at_the_door(run, monkeypatch):
-    monkeypatch.setattr("jaxnst.animation.find_spec", lambda _: None)
-    monkeypatch.setattr("jaxnst.plotting.find_spec", lambda _: None)
+    monkeypatch.setattr("jaxnst.report.animation.find_spec", lambda _: None)
+    monkeypatch.setattr("jaxnst.report.plot.find_spec", lambda _: None)
     for flag, path in (("--plot", "a.png"), ("--animate", "a.mp4")):
         status, out, err = run("-o", "out.png", flag, path)
         assert (status, out) == (2, b"") and err.startswith(f"jaxnst-run: error: {flag}: {path} ")

@@ -8,12 +8,13 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jaxnst.config import Scales
-from jaxnst.loop import go_through
-from jaxnst.networks import PREPROCESSING, winograd
+from jaxnst.networks import PREPROCESSING
+from jaxnst.networks.cpu import winograd
+from jaxnst.networks.cpu.winograd import prepare, transform
 from jaxnst.networks.layers import conv
-from jaxnst.networks.winograd import prepare, transform
-from jaxnst.run import Run
+from jaxnst.recipes.schema import Scales
+from jaxnst.transfer.loop import go_through
+from jaxnst.transfer.run import Run
 
 # Sums of 72 products of values about 1 in float32, once more rounded by the transforms.
 CLOSE = {"rtol": 1e-4, "atol": 2e-5}

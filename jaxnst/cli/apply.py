@@ -10,16 +10,14 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NoReturn
 
-from jaxnst import film
+from jaxnst import video as film
 from jaxnst._files import name_of
 from jaxnst.cli.applying import Work
 from jaxnst.cli.errors import UsageError, guarded
 from jaxnst.cli.flags import Parser, add_ending, add_machine, add_overwrite, add_saving, add_side
-from jaxnst.cli.ledger import Ledger
+from jaxnst.cli.interrupt import GOES_ON, Stopped, leaving_when_stopped, stoppable
 from jaxnst.cli.locking import alone_in
-from jaxnst.cli.messages import Messages, hush_xla
-from jaxnst.cli.outputs import refuse_meeting, same_file
-from jaxnst.cli.rows import (
+from jaxnst.cli.manifest import (
     Row,
     is_several,
     name_after,
@@ -27,9 +25,11 @@ from jaxnst.cli.rows import (
     refuse_one_name,
     tell_of_passed_over,
 )
+from jaxnst.cli.messages import Messages, hush_xla
+from jaxnst.cli.option_types import whole
+from jaxnst.cli.outputs import refuse_meeting, same_file
+from jaxnst.cli.results_log import Ledger
 from jaxnst.cli.saving import check_format, save_options
-from jaxnst.cli.stopping import GOES_ON, Stopped, leaving_when_stopped, stoppable
-from jaxnst.cli.values import whole
 from jaxnst.image import ENDINGS, check_output
 from jaxnst.weights import bundled_styles
 

@@ -14,13 +14,13 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from jaxnst import film
+from jaxnst import video as film
 from jaxnst._files import name_of
 from jaxnst.cli.errors import UsageError, explain
-from jaxnst.cli.ledger import Ledger, inputs
+from jaxnst.cli.manifest import Row
 from jaxnst.cli.messages import Messages, length, print_path, shape
 from jaxnst.cli.outputs import tell_of_replacing
-from jaxnst.cli.rows import Row
+from jaxnst.cli.results_log import Ledger, inputs
 from jaxnst.cli.saving import save_options, save_picture
 from jaxnst.image import (
     ENDINGS,
@@ -33,7 +33,7 @@ from jaxnst.image import (
     resize,
     resize_rgba,
 )
-from jaxnst.srgb import Pixels
+from jaxnst.image.color import Pixels
 
 if TYPE_CHECKING:
     import jax

@@ -13,17 +13,17 @@ from jaxnst._files import name_of
 from jaxnst.cli.buckets import AT_ONCE, Task
 from jaxnst.cli.errors import UsageError, guarded
 from jaxnst.cli.flags import Parser, add_ending, add_overwrite, refuse_single, tell_of_seed
-from jaxnst.cli.ledger import Ledger, digest_of_file
+from jaxnst.cli.interrupt import GOES_ON, Stopped, leaving_when_stopped, stoppable
 from jaxnst.cli.locking import alone_in
+from jaxnst.cli.manifest import Row, product, read_manifest, tell_of_passed_over
 from jaxnst.cli.messages import Messages, hush_xla
+from jaxnst.cli.option_types import whole
 from jaxnst.cli.parser import parse
-from jaxnst.cli.rows import Row, product, read_manifest, tell_of_passed_over
+from jaxnst.cli.results_log import Ledger, digest_of_file
 from jaxnst.cli.saving import QUALITY, check_format, save_options
-from jaxnst.cli.stopping import GOES_ON, Stopped, leaving_when_stopped, stoppable
-from jaxnst.cli.values import whole
 from jaxnst.cli.work import Work
-from jaxnst.config import RANDOM_STARTS, STARTS, Recipe
 from jaxnst.recipes import format_recipe
+from jaxnst.recipes.schema import RANDOM_STARTS, STARTS, Recipe
 
 if TYPE_CHECKING:
     from jaxnst.cli.engine import Engine

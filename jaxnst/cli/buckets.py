@@ -10,11 +10,11 @@ from collections.abc import Callable, Hashable, Iterator
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
-from jaxnst.cli.rows import Row
-from jaxnst.config import Recipe
+from jaxnst.cli.manifest import Row
 from jaxnst.image import image_size, same_shape
 from jaxnst.image.costs import keeping_bytes
-from jaxnst.schedule import Schedule, make_schedule
+from jaxnst.recipes.schema import Recipe
+from jaxnst.transfer.pyramid import Schedule, make_schedule
 
 AT_ONCE = 8
 
@@ -125,7 +125,7 @@ def _bytes(path: str) -> int:
 
 
 def _program(index: int, task: Task, schedule: Schedule) -> Hashable:
-    """Say what decides a row's program, as :mod:`jaxnst.batch` does of pictures."""
+    """Say what decides a row's program, as :mod:`jaxnst.transfer.batch` does of pictures."""
     scales = tuple((scale.inner, scale.evaluations) for scale in schedule.scales)
     alone = index if task.recipe.solver.line_search != "fixed" else -1
     pictures = (task.row.content, *task.row.styles) if task.recipe.unit_means else ()

@@ -15,8 +15,8 @@ from jaxnst._files import reason
 from jaxnst.cli.errors import UsageError
 from jaxnst.cli.job import open_network
 from jaxnst.cli.ray_engine import Painter, RayEngine, last_line
-from jaxnst.config import Recipe
 from jaxnst.networks import LossNetwork
+from jaxnst.recipes.schema import Recipe
 
 PATIENCE = 30.0
 """Seconds that a cluster is waited for: Ray itself would wait for ever."""

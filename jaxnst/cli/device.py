@@ -14,9 +14,9 @@ from jaxnst._files import reason, user_folder
 from jaxnst.cli.errors import UsageError
 from jaxnst.cli.host import available_on_host
 from jaxnst.cli.messages import amount, shape
-from jaxnst.config import Precision
-from jaxnst.lanes import threads_of
-from jaxnst.precision import map_bytes
+from jaxnst.networks.precision import map_bytes
+from jaxnst.optim.sharding import threads_of
+from jaxnst.recipes.schema import Precision
 
 MAPPINGS, MOST_MAPPINGS = "/proc/self/maps", "/proc/sys/vm/max_map_count"
 """Of Linux: the parts of this process's memory, and how many there may be."""

@@ -10,17 +10,17 @@ from typing import NamedTuple, Protocol
 
 import jax
 
-from jaxnst import batch
 from jaxnst.cli.device import devices_beside, forget_programs
 from jaxnst.cli.job import open_network, refuse_too_large, runs_side_by_side
-from jaxnst.config import Recipe
-from jaxnst.guidance import StyleMix
-from jaxnst.lanes import threads_of
+from jaxnst.image.color import Pixels
 from jaxnst.networks import LossNetwork
-from jaxnst.result import StylizeResult
-from jaxnst.schedule import Schedule
-from jaxnst.srgb import Pixels
-from jaxnst.targets import StyleStore
+from jaxnst.optim.sharding import threads_of
+from jaxnst.recipes.schema import Recipe
+from jaxnst.transfer import batch
+from jaxnst.transfer.guidance import StyleMix
+from jaxnst.transfer.pyramid import Schedule
+from jaxnst.transfer.result import StylizeResult
+from jaxnst.transfer.style_cache import StyleStore
 
 
 class Order(NamedTuple):

@@ -8,10 +8,10 @@ from jaxnst.cli.device import keep_programs
 from jaxnst.cli.errors import UsageError
 from jaxnst.cli.job import Job
 from jaxnst.cli.messages import Messages, amount
-from jaxnst.footprint import loop_footprint
-from jaxnst.options import replace
-from jaxnst.planning import MULTIPLE, largest_size
-from jaxnst.statistics import OF_MOMENTS
+from jaxnst.losses.statistics import OF_MOMENTS
+from jaxnst.recipes.schema import replace
+from jaxnst.transfer.footprint import loop_footprint
+from jaxnst.transfer.memory import MULTIPLE, largest_size
 
 SURE, HOPELESS = 0.5, 2.0
 """Shares of the memory there is below and above which an estimate alone decides."""

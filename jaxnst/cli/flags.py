@@ -10,9 +10,9 @@ from jaxnst._version import __version__
 from jaxnst.cli.errors import USAGE, UsageError, complain
 from jaxnst.cli.fetching import shown
 from jaxnst.cli.messages import Messages
-from jaxnst.cli.values import SIZES, device, memory, mixture, whole
-from jaxnst.config import RANDOM_STARTS, Precision, Recipe
+from jaxnst.cli.option_types import SIZES, device, memory, mixture, whole
 from jaxnst.image import ENDINGS
+from jaxnst.recipes.schema import RANDOM_STARTS, Precision, Recipe
 
 SIZE = 512
 """Longest side where neither the person nor the recipe says one."""

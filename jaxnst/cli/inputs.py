@@ -16,12 +16,12 @@ from jaxnst.cli.host import available_on_host
 from jaxnst.cli.messages import Messages, amount, hush_xla, shape
 from jaxnst.cli.outputs import check_outputs
 from jaxnst.cli.saving import result_name
-from jaxnst.config import STARTS, Recipe
 from jaxnst.image import check_side, holds_alpha, load_with_notices, same_shape
+from jaxnst.image.color import Pixels
 from jaxnst.image.costs import keeping_bytes, reading_bytes
-from jaxnst.record import Source, source_of
-from jaxnst.schedule import Schedule, make_schedule
-from jaxnst.srgb import Pixels
+from jaxnst.image.record import Source, source_of
+from jaxnst.recipes.schema import STARTS, Recipe
+from jaxnst.transfer.pyramid import Schedule, make_schedule
 
 BEFORE_BYTES = 64 * 2**20
 """Of the process while pictures are read: Python, NumPy and Pillow, not yet JAX."""

@@ -26,11 +26,9 @@ from jaxnst.cli.flags import (
     tell_of_styles,
 )
 from jaxnst.cli.inputs import load_input
-from jaxnst.cli.ledger import Ledger, digest_of_file, inputs
+from jaxnst.cli.interrupt import GOES_ON, leaving_when_stopped, stoppable
 from jaxnst.cli.locking import alone_in
-from jaxnst.cli.messages import Messages, hush_xla, length, print_path, shape
-from jaxnst.cli.outputs import OTHER, refuse_meeting, same_file, tell_of_replacing
-from jaxnst.cli.rows import (
+from jaxnst.cli.manifest import (
     Row,
     is_several,
     name_after,
@@ -38,13 +36,15 @@ from jaxnst.cli.rows import (
     refuse_one_name,
     tell_of_passed_over,
 )
+from jaxnst.cli.messages import Messages, hush_xla, length, print_path, shape
+from jaxnst.cli.option_types import number, wholes
+from jaxnst.cli.outputs import OTHER, refuse_meeting, same_file, tell_of_replacing
+from jaxnst.cli.results_log import Ledger, digest_of_file, inputs
 from jaxnst.cli.saving import check_format, save_options, save_picture
-from jaxnst.cli.stopping import GOES_ON, leaving_when_stopped, stoppable
-from jaxnst.cli.values import number, wholes
-from jaxnst.config import ONE_PASS
 from jaxnst.feedforward.settings import Instant, Transform
 from jaxnst.image import check_output, fit
-from jaxnst.srgb import Pixels
+from jaxnst.image.color import Pixels
+from jaxnst.recipes.schema import ONE_PASS
 
 if TYPE_CHECKING:
     import jax

@@ -7,23 +7,23 @@ from functools import partial
 
 import jax
 
-from jaxnst import lbfgs
 from jaxnst.cli.device import available_memory, describe, devices_beside, use_device
 from jaxnst.cli.errors import UsageError, blaming_flags
 from jaxnst.cli.flags import style_mix_of
 from jaxnst.cli.inputs import Pictures
 from jaxnst.cli.loading import load_for
 from jaxnst.cli.messages import Messages, amount
-from jaxnst.config import ONE_PASS, SHIPPED, Recipe
-from jaxnst.guidance import Guidance, make_guidance
-from jaxnst.lanes import threads_of
+from jaxnst.losses.objective import make_objective
 from jaxnst.networks import LossNetwork
-from jaxnst.objective import make_objective
-from jaxnst.optimize import make_method
-from jaxnst.planning import Plan, make_plan, runs_that_fit
+from jaxnst.optim import lbfgs
+from jaxnst.optim.sharding import threads_of
+from jaxnst.optim.solvers import make_method
 from jaxnst.recipes import STAND_IN, is_approximation
-from jaxnst.schedule import Schedule
-from jaxnst.targets import StyleImage
+from jaxnst.recipes.schema import ONE_PASS, SHIPPED, Recipe
+from jaxnst.transfer.guidance import Guidance, make_guidance
+from jaxnst.transfer.memory import Plan, make_plan, runs_that_fit
+from jaxnst.transfer.pyramid import Schedule
+from jaxnst.transfer.style_cache import StyleImage
 
 
 @dataclass(frozen=True)

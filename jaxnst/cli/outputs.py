@@ -7,13 +7,13 @@ from collections.abc import Callable, Collection, Sequence
 
 from jaxnst import _files
 from jaxnst._files import name_of
-from jaxnst.animation import check_animation
 from jaxnst.cli.errors import UsageError
 from jaxnst.cli.fetching import STREAM
 from jaxnst.cli.messages import Messages
 from jaxnst.cli.saving import check_format, result_name
 from jaxnst.image import check_output
-from jaxnst.plotting import check_plot
+from jaxnst.report.animation import check_animation
+from jaxnst.report.plot import check_plot
 
 BESIDE: dict[str, Callable[[str], None]] = {
     "log": _files.check_writable,

@@ -7,20 +7,20 @@ from typing import NoReturn
 
 from jaxnst._files import name_of
 from jaxnst._version import __version__
-from jaxnst.checkpoint import Checkpoint
 from jaxnst.cli.errors import FAILED, STOPPED, complain, explain, leave
 from jaxnst.cli.fetching import STREAM
+from jaxnst.cli.interrupt import Stopped, finishing, stoppable
 from jaxnst.cli.job import Job, tell_of_method
 from jaxnst.cli.messages import Messages, length, shape
 from jaxnst.cli.outputs import is_taken, numbered, tell_of_replacing
 from jaxnst.cli.progress import make_display
 from jaxnst.cli.resuming import Keeper, checkpoint_of
 from jaxnst.cli.saving import hand_over
-from jaxnst.cli.stopping import Stopped, finishing, stoppable
 from jaxnst.cli.watching import Watch, make_listeners, report_interval
-from jaxnst.fingerprint import OtherSettings
-from jaxnst.record import Record
-from jaxnst.transfer import StylizeResult, stylize
+from jaxnst.image.record import Record
+from jaxnst.transfer.checkpoint import Checkpoint
+from jaxnst.transfer.fingerprint import OtherSettings
+from jaxnst.transfer.stylize import StylizeResult, stylize
 
 
 def paint(job: Job, messages: Messages, record: Record | None) -> int:

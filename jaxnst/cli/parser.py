@@ -20,10 +20,8 @@ from jaxnst.cli.flags import (
     add_styles,
     add_watching,
 )
-from jaxnst.cli.values import layer_names, layer_weights, number, sides, whole
-from jaxnst.config import RANDOM_STARTS, STARTS, LayerNames, LayerWeights, Recipe
+from jaxnst.cli.option_types import layer_names, layer_weights, number, sides, whole
 from jaxnst.image import ENDINGS
-from jaxnst.options import Option, options, replace_all
 from jaxnst.recipes import (
     RECIPES,
     base_recipe,
@@ -32,9 +30,19 @@ from jaxnst.recipes import (
     read_recipe,
     recipe_on,
 )
+from jaxnst.recipes.schema import (
+    RANDOM_STARTS,
+    STARTS,
+    LayerNames,
+    LayerWeights,
+    Option,
+    Recipe,
+    options,
+    replace_all,
+)
 
 if TYPE_CHECKING:
-    from jaxnst.record import Record
+    from jaxnst.image.record import Record
 
 READERS: dict[Any, Callable[[str], Any]] = {
     float: number,

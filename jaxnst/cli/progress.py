@@ -5,8 +5,8 @@ import sys
 from typing import Any
 
 from jaxnst.cli.messages import LINE_SECONDS, Messages, shape
-from jaxnst.schedule import Schedule
-from jaxnst.transfer import Progress, StylizeResult
+from jaxnst.transfer.pyramid import Schedule
+from jaxnst.transfer.stylize import Progress, StylizeResult
 
 
 class Display:

@@ -22,9 +22,9 @@ import jaxnst
 from jaxnst.cli.device import Wanted, keep_programs, use_device
 from jaxnst.cli.engine import EngineError, LocalEngine, Order, Outcome
 from jaxnst.cli.errors import explain
-from jaxnst.config import Recipe
 from jaxnst.networks import LossNetwork
-from jaxnst.schedule import Schedule
+from jaxnst.recipes.schema import Recipe
+from jaxnst.transfer.pyramid import Schedule
 
 TRIES = 3
 """Workers that a batch may cost, before it is taken for what costs them."""

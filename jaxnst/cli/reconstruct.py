@@ -9,17 +9,17 @@ from typing import TYPE_CHECKING
 
 from jaxnst.cli.errors import UsageError, guarded
 from jaxnst.cli.flags import Parser, add_machine, add_network, add_seed, add_side
+from jaxnst.cli.interrupt import leaving_when_stopped, stoppable
 from jaxnst.cli.messages import Messages, hush_xla, print_path
+from jaxnst.cli.option_types import whole
 from jaxnst.cli.outputs import refuse_meeting, tell_of_replacing
 from jaxnst.cli.saving import save_picture
-from jaxnst.cli.stopping import leaving_when_stopped, stoppable
-from jaxnst.cli.values import whole
-from jaxnst.config import SHIPPED
 from jaxnst.image import check_output, check_side, load_image, resize
-from jaxnst.srgb import Pixels
+from jaxnst.image.color import Pixels
+from jaxnst.recipes.schema import SHIPPED
 
 if TYPE_CHECKING:
-    from jaxnst.reconstruct import ReconstructProgress
+    from jaxnst.transfer.reconstruct import ReconstructProgress
 
 SIZE, STEPS = 256, 400
 COLUMNS = 5
@@ -141,8 +141,8 @@ def _make(
     """Make and save the single pictures as they are finished, and the sheet at the end."""
     from jaxnst.cli.device import keep_programs, use_device
     from jaxnst.cli.loading import load_for
-    from jaxnst.reconstruct import RECIPE, reconstruct_content, reconstruct_style
-    from jaxnst.sheet import contact_sheet
+    from jaxnst.report.contact_sheet import contact_sheet
+    from jaxnst.transfer.reconstruct import RECIPE, reconstruct_content, reconstruct_style
 
     use_device(flags.device)
     name = flags.network or SHIPPED

@@ -6,11 +6,11 @@ import time
 import numpy as np
 
 from jaxnst._files import name_of
-from jaxnst.checkpoint import WRITING, Checkpoint, load_checkpoint, save_checkpoint
 from jaxnst.cli.errors import explain
 from jaxnst.cli.flags import CHECKPOINT_SECONDS
 from jaxnst.cli.messages import Messages
-from jaxnst.transfer import Progress, StylizeResult
+from jaxnst.transfer.checkpoint import WRITING, Checkpoint, load_checkpoint, save_checkpoint
+from jaxnst.transfer.stylize import Progress, StylizeResult
 
 
 class Keeper:

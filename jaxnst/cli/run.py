@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from jaxnst.cli.errors import guarded
 from jaxnst.cli.messages import Messages, hush_xla
 from jaxnst.cli.parser import parse
-from jaxnst.config import Recipe
+from jaxnst.recipes.schema import Recipe
 
 BEGIN = time.perf_counter()
 
@@ -36,9 +36,9 @@ def _run(flags: argparse.Namespace, recipe: Recipe, messages: Messages) -> int:
     tell_of_sizes(flags, recipe, pictures, messages)
     hush_xla(debug=flags.debug)
 
+    from jaxnst.cli.dry_run import report
     from jaxnst.cli.fitting import settle
     from jaxnst.cli.job import make_job
-    from jaxnst.cli.outlook import report
     from jaxnst.cli.paint import paint
 
     job = make_job(flags, recipe, pictures)

@@ -14,8 +14,8 @@ from jaxnst.cli.errors import UsageError, explain, silence
 from jaxnst.cli.fetching import STREAM
 from jaxnst.cli.messages import print_path
 from jaxnst.image import check_deep, holds_quality, save_image
-from jaxnst.record import Record
-from jaxnst.srgb import Pixels
+from jaxnst.image.color import Pixels
+from jaxnst.image.record import Record
 
 FORMAT = "png"
 """Of a picture on standard output, unless said otherwise."""

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from jaxnst._files import name_of
 from jaxnst.cli.errors import guarded
 from jaxnst.cli.flags import Parser
-from jaxnst.record import Record
+from jaxnst.image.record import Record
 
 DESCRIPTION = (
     "Print how a picture of jaxnst-run was made: facts as comments, and its recipe as a TOML file, "

@@ -15,17 +15,17 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from jaxnst.cli.errors import UsageError, guarded
 from jaxnst.cli.flags import refuse_single
+from jaxnst.cli.interrupt import finishing, leaving_when_stopped, stoppable
 from jaxnst.cli.messages import Messages, hush_xla, length, print_path, shape
 from jaxnst.cli.outputs import tell_of_replacing
 from jaxnst.cli.parser import parse
 from jaxnst.cli.saving import save_options, save_picture
-from jaxnst.cli.stopping import finishing, leaving_when_stopped, stoppable
-from jaxnst.config import RANDOM_STARTS, STARTS, Recipe
-from jaxnst.srgb import Pixels
+from jaxnst.image.color import Pixels
+from jaxnst.recipes.schema import RANDOM_STARTS, STARTS, Recipe
 
 if TYPE_CHECKING:
-    from jaxnst.batch import BatchProgress
     from jaxnst.cli.job import Job
+    from jaxnst.transfer.batch import BatchProgress
 
 SWEPT = ("--content-weight", "--style-weight", "--tv-weight", "--learning-rate", "--seed")
 """Flags that take several values here."""
@@ -174,8 +174,8 @@ def _refuse_twins(sweep: Sweep) -> None:
 
 
 def _paint(sweep: Sweep, job: "Job", messages: Messages) -> Pixels:
-    from jaxnst.batch import stylize_batch
-    from jaxnst.sheet import contact_sheet
+    from jaxnst.report.contact_sheet import contact_sheet
+    from jaxnst.transfer.batch import stylize_batch
 
     count, plan = len(sweep.cells), job.plan()
     messages.say(f"{count} variations at {shape(plan.schedule.size)}: {job}")
@@ -232,7 +232,7 @@ def _across(sweep: Sweep) -> int:
 
 
 def _refuse_large_sheet(sweep: Sweep, job: "Job") -> None:
-    from jaxnst.sheet import LONGEST
+    from jaxnst.report.contact_sheet import LONGEST
 
     height, width = job.plan().schedule.size
     across = min(_across(sweep), len(sweep.cells))

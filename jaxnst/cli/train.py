@@ -22,7 +22,9 @@ from jaxnst.cli.flags import (
     add_side,
 )
 from jaxnst.cli.inputs import tell_of_small_style
+from jaxnst.cli.manifest import passed_over
 from jaxnst.cli.messages import Messages, hush_xla
+from jaxnst.cli.option_types import number, whole, wholes
 from jaxnst.cli.outputs import check_beside, refuse_meeting, refuse_stream
 from jaxnst.cli.parser import (
     add_options,
@@ -31,13 +33,10 @@ from jaxnst.cli.parser import (
     first_parser,
     given_options,
 )
-from jaxnst.cli.rows import passed_over
-from jaxnst.cli.values import number, whole, wholes
-from jaxnst.config import Recipe
 from jaxnst.feedforward.settings import GRID_WEIGHT, Optimizer, Training
 from jaxnst.image import check_output, check_side, load_image
-from jaxnst.options import Option, options, replace_all
-from jaxnst.srgb import Pixels
+from jaxnst.image.color import Pixels
+from jaxnst.recipes.schema import Option, Recipe, options, replace_all
 
 if TYPE_CHECKING:
     from jaxnst.feedforward.crops import Pictures

@@ -10,26 +10,25 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxnst._digests import digest_of
-from jaxnst._files import name_of
+from jaxnst._files import digest_of, name_of
 from jaxnst._version import __version__
 from jaxnst.cli.device import devices_beside, keep_programs, use_device
 from jaxnst.cli.errors import UsageError, blaming_flags
 from jaxnst.cli.loading import load_for
 from jaxnst.cli.messages import Messages
 from jaxnst.cli.train import ARCHITECTURE, Given
-from jaxnst.config import Recipe
 from jaxnst.feedforward.initial import initial_parameters
 from jaxnst.feedforward.models import Model, load_model
 from jaxnst.feedforward.perceptual import Frozen, PerceptualLoss, make_loss
 from jaxnst.feedforward.settings import Training
 from jaxnst.feedforward.training import Trained
 from jaxnst.feedforward.transformer import TransformationNetwork
-from jaxnst.fingerprint import DIGEST, network_words, recipe_words
-from jaxnst.lanes import mesh_of
+from jaxnst.image.record import parameters_sha256
 from jaxnst.networks import LossNetwork
 from jaxnst.networks.registry import Params
-from jaxnst.record import parameters_sha256
+from jaxnst.optim.sharding import mesh_of
+from jaxnst.recipes.schema import Recipe
+from jaxnst.transfer.fingerprint import DIGEST, network_words, recipe_words
 
 LAST = 100
 """Steps over which the losses are averaged that the model's file tells."""

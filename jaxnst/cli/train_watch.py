@@ -16,9 +16,9 @@ from jaxnst.cli.messages import Messages, length
 from jaxnst.cli.train import Given
 from jaxnst.feedforward.training import Report
 from jaxnst.image import resize, save_image
-from jaxnst.plotting import save_losses
-from jaxnst.sheet import contact_sheet, on_white
-from jaxnst.srgb import Pixels
+from jaxnst.image.color import Pixels
+from jaxnst.report.contact_sheet import contact_sheet, on_white
+from jaxnst.report.plot import save_losses
 
 SHOWN = 50
 """Steps over which the losses that are shown are averaged: those of single batches jump about."""

@@ -17,20 +17,20 @@ from jaxnst._files import name_of
 from jaxnst._version import __version__
 from jaxnst.cli.device import describe
 from jaxnst.cli.errors import UsageError, complain, explain, leave
+from jaxnst.cli.interrupt import Stopped, finishing, stoppable
 from jaxnst.cli.messages import Messages, length, print_path
 from jaxnst.cli.outputs import is_taken
 from jaxnst.cli.saving import keep_elsewhere
-from jaxnst.cli.stopping import Stopped, finishing, stoppable
 from jaxnst.cli.train import Given, lock_of
 from jaxnst.cli.train_task import LAST, Task, make_task
 from jaxnst.cli.train_watch import Watch
-from jaxnst.config import Recipe
 from jaxnst.feedforward.checkpoints import Checkpoints, clear_unused
 from jaxnst.feedforward.crops import batches
 from jaxnst.feedforward.models import Model, painted, save_model
 from jaxnst.feedforward.settings import Training
 from jaxnst.feedforward.training import Place, Report, Trained, TrainState, train
-from jaxnst.fingerprint import OtherSettings, surroundings
+from jaxnst.recipes.schema import Recipe
+from jaxnst.transfer.fingerprint import OtherSettings, surroundings
 from jaxnst.weights import read_parameters
 
 MOST_WORKERS = 4

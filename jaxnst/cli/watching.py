@@ -13,17 +13,17 @@ from typing import Any, Protocol, runtime_checkable
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from jaxnst.animation import as_frame, save_animation
 from jaxnst.cli.errors import FAILED, complain, explain
 from jaxnst.cli.inputs import Pictures
 from jaxnst.cli.logs import JsonLines
 from jaxnst.cli.outputs import numbered
 from jaxnst.cli.saving import save_options
 from jaxnst.image import save_image
-from jaxnst.plotting import History, save_losses
-from jaxnst.sheet import LONGEST, contact_sheet
-from jaxnst.srgb import Pixels
-from jaxnst.transfer import Progress, StylizeResult
+from jaxnst.image.color import Pixels
+from jaxnst.report.animation import as_frame, save_animation
+from jaxnst.report.contact_sheet import LONGEST, contact_sheet
+from jaxnst.report.plot import History, save_losses
+from jaxnst.transfer.stylize import Progress, StylizeResult
 
 FRAMES = 100
 """Most frames of an animation unless the person says how far they are apart."""

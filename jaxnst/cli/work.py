@@ -16,16 +16,16 @@ from jaxnst._files import name_of
 from jaxnst.cli.buckets import AT_ONCE, Batch, Bucket, Task, Waiting, make_buckets
 from jaxnst.cli.errors import explain
 from jaxnst.cli.flags import style_mix_of
-from jaxnst.cli.ledger import Ledger, inputs
 from jaxnst.cli.messages import Messages, length, print_path, shape
+from jaxnst.cli.results_log import Ledger, inputs
 from jaxnst.cli.saving import save_options, save_picture
 from jaxnst.image import check_side, load_image
-from jaxnst.srgb import Pixels
+from jaxnst.image.color import Pixels
 
 if TYPE_CHECKING:
     from jaxnst.cli.engine import Engine
-    from jaxnst.config import Recipe
-    from jaxnst.result import StylizeResult
+    from jaxnst.recipes.schema import Recipe
+    from jaxnst.transfer.result import StylizeResult
 
 Pictures = tuple[Pixels, list[Pixels]]
 Painted = tuple[Task, "StylizeResult"]
@@ -131,7 +131,7 @@ class Work:
 
     def lanes(self, bucket: Bucket, engine: "Engine") -> int:
         """Choose how many lanes a bucket's batches have: as before, if there was a before."""
-        from jaxnst.lanes import lanes_of
+        from jaxnst.optim.sharding import lanes_of
 
         most, count = self.at_once, engine.devices
         if most is None:
@@ -185,8 +185,8 @@ class Work:
 
     def read(self, batch: Batch) -> dict[int, Pictures]:
         """Load the pictures of a batch by lane; a row whose pictures cannot be used has ended."""
-        from jaxnst.guidance import make_guidance
-        from jaxnst.targets import StyleImage
+        from jaxnst.transfer.guidance import make_guidance
+        from jaxnst.transfer.style_cache import StyleImage
 
         found: dict[int, Pictures] = {}
         loaded: dict[str, Pixels] = {}

@@ -21,9 +21,9 @@ import jax
 import numpy as np
 
 from jaxnst._files import AnyPath, name_of, reason
-from jaxnst.checkpoint import WRITING
 from jaxnst.feedforward.training import Place, TrainState, Tree
-from jaxnst.fingerprint import refuse_others, warn_of_others
+from jaxnst.transfer.checkpoint import WRITING
+from jaxnst.transfer.fingerprint import refuse_others, warn_of_others
 
 FORMAT = "jaxnst-training-1"
 

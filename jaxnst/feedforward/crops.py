@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 
 from jaxnst._files import AnyPath, name_of
 from jaxnst.image import ENDINGS, image_size, load_with_notices, resize
-from jaxnst.srgb import Pixels
+from jaxnst.image.color import Pixels
 
 AHEAD = 4
 """Batches that every process prepares in advance."""

@@ -25,10 +25,11 @@ from numpy.typing import NDArray
 
 from jaxnst._checks import unknown
 from jaxnst._numerics import own_numerics
-from jaxnst.config import ONE_PASS, Padding, Precision
 from jaxnst.feedforward.upsampling import Doubling
+from jaxnst.networks.cpu.table import Shapes
 from jaxnst.networks.layers import relu
 from jaxnst.networks.modules import Convolution
+from jaxnst.networks.precision import rounded
 from jaxnst.networks.registry import (
     NETWORKS,
     LossNetwork,
@@ -37,10 +38,8 @@ from jaxnst.networks.registry import (
     load_network,
     make_network,
 )
-from jaxnst.networks.table import Shapes
 from jaxnst.networks.vgg import VGG, Blocks
-from jaxnst.precision import rounded
-from jaxnst.preprocessing import PREPROCESSING
+from jaxnst.recipes.schema import ONE_PASS, PREPROCESSING, Padding, Precision
 from jaxnst.weights import bundled, check_parameters, read_parameters
 
 BUNDLED = {ONE_PASS: "vgg19-lite-decoders.safetensors"}

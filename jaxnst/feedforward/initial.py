@@ -11,8 +11,8 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxnst._numerics import own_numerics
+from jaxnst.networks.cpu.table import Shapes
 from jaxnst.networks.registry import Params
-from jaxnst.networks.table import Shapes
 
 
 @own_numerics()

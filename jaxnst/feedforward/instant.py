@@ -7,16 +7,16 @@ from dataclasses import replace
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from jaxnst._checks import check_picture, style_pictures
 from jaxnst._numerics import own_numerics
-from jaxnst.config import ONE_PASS
 from jaxnst.feedforward.decoders import BUNDLED, Autoencoder, load_autoencoders
 from jaxnst.feedforward.one_pass import OnePass
 from jaxnst.feedforward.settings import LEVELS, Instant, Transform, as_levels
-from jaxnst.guidance import Guidance, StyleMix
 from jaxnst.networks.registry import LossNetwork
-from jaxnst.pictures import check_picture, style_pictures
-from jaxnst.result import Picture
-from jaxnst.targets import StyleImage
+from jaxnst.recipes.schema import ONE_PASS
+from jaxnst.transfer.guidance import Guidance, StyleMix
+from jaxnst.transfer.result import Picture
+from jaxnst.transfer.style_cache import StyleImage
 
 
 @own_numerics()

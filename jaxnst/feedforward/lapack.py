@@ -11,7 +11,7 @@ from threading import Lock
 
 from threadpoolctl import threadpool_limits
 
-from jaxnst.lanes import default_device
+from jaxnst.optim.sharding import default_device
 
 _one_by_one = Lock()
 

@@ -9,21 +9,21 @@ import numpy as np
 from jaxtyping import Array, Float
 from numpy.typing import ArrayLike, NDArray
 
+from jaxnst._checks import check_picture
 from jaxnst._numerics import own_numerics
-from jaxnst.config import Scales
 from jaxnst.feedforward.decoders import Autoencoder
 from jaxnst.feedforward.lapack import on_one_thread
 from jaxnst.feedforward.settings import Instant
 from jaxnst.feedforward.transforms import Summary
 from jaxnst.feedforward.wct import Regions, summarize_style, transfer
-from jaxnst.guidance import Guidance, StyleMix, check_mix, make_guidance
 from jaxnst.image import resize
-from jaxnst.masks import Mask, layer_sizes, position_weights, sized
-from jaxnst.pictures import check_picture
-from jaxnst.precision import PRODUCTS
-from jaxnst.result import Picture
-from jaxnst.schedule import Size, make_schedule
-from jaxnst.targets import StyleImage
+from jaxnst.networks.precision import PRODUCTS
+from jaxnst.recipes.schema import Scales
+from jaxnst.transfer.guidance import Guidance, StyleMix, check_mix, make_guidance
+from jaxnst.transfer.masks import Mask, layer_sizes, position_weights, sized
+from jaxnst.transfer.pyramid import Size, make_schedule
+from jaxnst.transfer.result import Picture
+from jaxnst.transfer.style_cache import StyleImage
 
 SCALES = Scales(several=False)
 """One scale; styles' sides are rounded as in the optimising path, so that programs are few."""

@@ -2,8 +2,8 @@
 
 Johnson et al. 2016 (section 3.2) train with the loss that Gatys et al. 2016 optimise a picture by:
 content against the picture that went in, style against one painting. Here it is the very same
-function, :class:`~jaxnst.objective.Objective`, so that whatever a recipe can say can be trained
-with, and losses of both ways compare. Theirs is a mean over the batch, as is this one.
+function, :class:`~jaxnst.losses.objective.Objective`, so that whatever a recipe can say can be
+trained with, and losses of both ways compare. Theirs is a mean over the batch, as is this one.
 
 A term of its own is against the grid that such a network weaves into what it paints: dots as far
 apart as the positions of its smallest map (:func:`grid_loss`).
@@ -21,11 +21,9 @@ from jaxtyping import Array, Float
 from jaxnst._checks import not_negative
 from jaxnst._numerics import own_numerics
 from jaxnst._types import Image, Scalar
-from jaxnst.config import Recipe
 from jaxnst.image import fit, resample
-from jaxnst.networks.registry import LossNetwork, Params
-from jaxnst.networks.rescale import unit_means
-from jaxnst.objective import (
+from jaxnst.image.color import Pixels
+from jaxnst.losses.objective import (
     TERMS,
     Numbers,
     Objective,
@@ -34,9 +32,11 @@ from jaxnst.objective import (
     make_numbers,
     make_objective,
 )
-from jaxnst.space import encode
-from jaxnst.srgb import Pixels
-from jaxnst.targets import StyleImage, mixed_styles, style_weights, summaries_of
+from jaxnst.networks.color_space import encode
+from jaxnst.networks.cpu.rescale import unit_means
+from jaxnst.networks.registry import LossNetwork, Params
+from jaxnst.recipes.schema import Recipe
+from jaxnst.transfer.style_cache import StyleImage, mixed_styles, style_weights, summaries_of
 
 
 class Frozen(NamedTuple):
@@ -44,7 +44,7 @@ class Frozen(NamedTuple):
 
     Attributes:
       network: The loss network's parameters.
-      style: Prepared statistics by layer, as in :class:`~jaxnst.objective.Targets`.
+      style: Prepared statistics by layer, as in :class:`~jaxnst.losses.objective.Targets`.
       numbers: Weights of the terms.
       grid: Weight of the loss of :func:`grid_loss`.
     """

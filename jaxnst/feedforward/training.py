@@ -30,7 +30,7 @@ from jaxnst._numerics import own_numerics
 from jaxnst._types import Scalar
 from jaxnst.feedforward.crops import Batch
 from jaxnst.feedforward.settings import Optimizer, Training
-from jaxnst.lanes import APART, AXIS, WHOLE, default_device, mesh_of, shared
+from jaxnst.optim.sharding import APART, AXIS, WHOLE, default_device, mesh_of, shared
 
 Tree = Any
 """A pytree of arrays, such as a module's parameters."""
@@ -97,7 +97,7 @@ def train_step(
     Args:
       loss: What is minimised.
       optimizer: By what.
-      mesh: Of the devices that share the batch, as in :mod:`jaxnst.lanes`.
+      mesh: Of the devices that share the batch, as in :mod:`jaxnst.optim.sharding`.
       state: The parameters and moments, whole on every device.
       frozen: What else the loss depends on, whole on every device.
       images: RGB, 0 to 255.

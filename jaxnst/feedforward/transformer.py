@@ -20,12 +20,12 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from jaxnst._checks import among
-from jaxnst.config import Padding, Precision
 from jaxnst.feedforward.upsampling import Doubling, Upsampling
+from jaxnst.networks.cpu.table import Shapes
 from jaxnst.networks.layers import relu
 from jaxnst.networks.modules import Convolution
-from jaxnst.networks.table import Shapes
-from jaxnst.precision import rounded
+from jaxnst.networks.precision import rounded
+from jaxnst.recipes.schema import Padding, Precision
 
 Normalization = Literal["instance", "batch"]
 Output = Literal["tanh", "linear"]

@@ -14,10 +14,10 @@ import numpy as np
 from jax import lax
 from jaxtyping import Array, Float
 
-from jaxnst.config import Padding, Precision
-from jaxnst.networks.canonical import canonical_conv
+from jaxnst.networks.cpu.canonical import canonical_conv
 from jaxnst.networks.layers import pad
-from jaxnst.precision import PRODUCTS
+from jaxnst.networks.precision import PRODUCTS
+from jaxnst.recipes.schema import Padding, Precision
 
 Upsampling = Literal["resize", "transposed"]
 

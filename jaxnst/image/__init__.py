@@ -5,9 +5,8 @@ transparency is asked for, ``(H, W, 4)`` with straight (not premultiplied) colou
 ``(height, width)``.
 """
 
-from jaxnst.image.deep import check_deep
 from jaxnst.image.formats import ENDINGS, holds_16_bits, holds_alpha, holds_quality, holds_record
-from jaxnst.image.notes import read_record
+from jaxnst.image.metadata import read_record
 from jaxnst.image.reading import (
     MAX_BYTES,
     MAX_PIXELS,
@@ -18,6 +17,7 @@ from jaxnst.image.reading import (
     load_with_notices,
 )
 from jaxnst.image.resizing import Box, fill_hidden, fit, resample, resize, resize_rgba, same_shape
+from jaxnst.image.sixteen_bit import check_deep
 from jaxnst.image.writing import DPI, check_output, save_image
 
 __all__ = [

@@ -14,8 +14,8 @@ from PIL import ExifTags, Image, UnidentifiedImageError
 from jaxnst import _files
 from jaxnst._files import AnyPath
 from jaxnst.image import png, tiff
+from jaxnst.image.color import Pixels, stated_colors, to_rgb
 from jaxnst.image.formats import FORMATS
-from jaxnst.srgb import Pixels, stated_colors, to_rgb
 
 MAX_PIXELS = 2**27
 """Most pixels that are read: about 134 million. Decoding takes 25 to 50 bytes for each."""

@@ -7,7 +7,7 @@ import numpy.typing as npt
 from PIL import Image
 
 from jaxnst._checks import channels_last
-from jaxnst.srgb import Pixels
+from jaxnst.image.color import Pixels
 
 Box = tuple[float, float, float, float]
 """Part of an image: top, left, bottom and right, pixels from its upper left corner."""

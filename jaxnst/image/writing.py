@@ -10,11 +10,11 @@ from PIL import Image
 from jaxnst import _files
 from jaxnst._checks import channels_last, floating
 from jaxnst._files import AnyPath
-from jaxnst.image.deep import check_deep, encode_png, encode_tiff
+from jaxnst.image.color import Pixels, flattened, srgb_profile
 from jaxnst.image.formats import holds_alpha, holds_record, kind_of
-from jaxnst.image.notes import notes
-from jaxnst.record import Record, format_record
-from jaxnst.srgb import Pixels, flattened, srgb_profile
+from jaxnst.image.metadata import notes
+from jaxnst.image.record import Record, format_record
+from jaxnst.image.sixteen_bit import check_deep, encode_png, encode_tiff
 
 DPI = (1, 30_000)
 """Pixels per inch that can be said, least and most: every format holds these."""

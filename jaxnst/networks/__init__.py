@@ -8,7 +8,7 @@ from jaxnst.networks.registry import (
     load_network,
     make_network,
 )
-from jaxnst.preprocessing import PREPROCESSING
+from jaxnst.recipes.schema import PREPROCESSING
 
 __all__ = [
     "NETWORKS",

@@ -12,10 +12,10 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from jaxnst.config import Padding, Pooling, Precision
+from jaxnst.networks.cpu.table import FeatureMaps, Layer, Shapes, following, take
 from jaxnst.networks.layers import avg_pool, overlapping_pool, relu
 from jaxnst.networks.modules import Convolution
-from jaxnst.networks.table import FeatureMaps, Layer, Shapes, following, take
+from jaxnst.recipes.schema import Padding, Pooling, Precision
 
 DENSENET121 = (6, 12, 24, 16)
 DENSENET169 = (6, 12, 32, 32)

@@ -4,10 +4,10 @@ Arrays are channels-last, ``(..., height, width, channels)`` with at most one ba
 are ``(height, width, in, out)``.
 
 XLA's CPU habits decide how these layers are written (figures in docs/performance.md). Gradients of
-convolutions are in canonical layout (:mod:`~jaxnst.networks.canonical`). Pooling is arithmetic on
-four strided slices, as the gradient of ``reduce_window`` is slow. And XLA copies cheap arithmetic
-into everything that uses its result, so that both sides of a plain ReLU are kept for the backward
-pass: :func:`relu` keeps its result alone.
+convolutions are in canonical layout (:mod:`~jaxnst.networks.cpu.canonical`). Pooling is arithmetic
+on four strided slices, as the gradient of ``reduce_window`` is slow. XLA also copies cheap
+arithmetic into everything that uses its result, so that both sides of a plain ReLU would be kept
+for the backward pass: :func:`relu` keeps only its result.
 """
 
 from collections.abc import Callable
@@ -18,11 +18,11 @@ import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array, Float
 
-from jaxnst.config import Padding, Pooling, Precision
-from jaxnst.networks.canonical import canonical_conv
-from jaxnst.networks.squares import halving_in_squares, is_narrow, narrow_conv
-from jaxnst.networks.winograd import winograd_conv
-from jaxnst.precision import PRODUCTS
+from jaxnst.networks.cpu.canonical import canonical_conv
+from jaxnst.networks.cpu.space_to_depth import halving_in_squares, is_narrow, narrow_conv
+from jaxnst.networks.cpu.winograd import winograd_conv
+from jaxnst.networks.precision import PRODUCTS
+from jaxnst.recipes.schema import Padding, Pooling, Precision
 
 # XLA's fast path for convolutions on a CPU wants the input channels in whole vectors of this
 # many: a picture's three, filled up with zeros, cost a fifth of what three cost.
@@ -47,7 +47,7 @@ def conv(
       padding: What lies beyond the border. Zeros are padded inside the convolution; ``edge`` and
         ``reflect`` (without repeating the border) cost a copy of the feature map.
       precision: Of the products, here and in both gradients.
-      transformed: The 3x3 kernel as :mod:`jaxnst.networks.winograd` has it, used in its place.
+      transformed: The 3x3 kernel as :mod:`jaxnst.networks.cpu.winograd` has it, used in its place.
 
     Returns:
       The feature map after convolution and bias, before any activation.

@@ -3,9 +3,9 @@
 import flax.linen as nn
 from jaxtyping import Array, Float
 
-from jaxnst.config import Padding, Precision
+from jaxnst.networks.cpu.winograd import KEY
 from jaxnst.networks.layers import conv, halving_conv
-from jaxnst.networks.winograd import KEY
+from jaxnst.recipes.schema import Padding, Precision
 
 
 class Convolution(nn.Module):

@@ -15,12 +15,12 @@ from jaxtyping import Array, Float
 from jaxnst._checks import among, channels_last, floating, unit_range, unknown
 from jaxnst._numerics import own_numerics
 from jaxnst._types import Features, Image
-from jaxnst.config import Padding, Pooling, Precision, Space
-from jaxnst.networks import densenet, squeezenet, vgg, winograd
-from jaxnst.networks.table import Layer, layers_of
-from jaxnst.precision import rounded
-from jaxnst.preprocessing import PREPROCESSING
-from jaxnst.space import encode
+from jaxnst.networks import densenet, squeezenet, vgg
+from jaxnst.networks.color_space import encode
+from jaxnst.networks.cpu import winograd
+from jaxnst.networks.cpu.table import Layer, layers_of
+from jaxnst.networks.precision import rounded
+from jaxnst.recipes.schema import PREPROCESSING, Padding, Pooling, Precision, Space
 from jaxnst.weights import bundled, check_parameters, find_known, read_parameters
 from jaxnst.weights.fetch import fetched_path, is_fetched
 from jaxnst.weights.native import FORMAT
@@ -131,7 +131,7 @@ class LossNetwork:
 
     @property
     def precision(self) -> Precision:
-        """How exactly it computes; see :mod:`jaxnst.precision`."""
+        """How exactly it computes; see :mod:`jaxnst.networks.precision`."""
         return self.module.precision
 
     def in_precision(self, params: Params) -> Params:
@@ -176,7 +176,7 @@ class LossNetwork:
           first_padding: Of the first convolution alone.
           preprocessing: What the module is fed.
           precision: Of feature maps and products: ``float32``, ``tf32`` or ``bfloat16``
-            (:mod:`jaxnst.precision`).
+            (:mod:`jaxnst.networks.precision`).
 
         Raises:
           ValueError: If the first convolution of such a network cannot have its own padding, or

@@ -10,10 +10,10 @@ import flax.linen as nn
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from jaxnst.config import Padding, Pooling, Precision
+from jaxnst.networks.cpu.table import FeatureMaps, Layer, Shapes, take
 from jaxnst.networks.layers import overlapping_pool, relu
 from jaxnst.networks.modules import Convolution
-from jaxnst.networks.table import FeatureMaps, Layer, Shapes, take
+from jaxnst.recipes.schema import Padding, Pooling, Precision
 
 STEM = 64
 FIRES = {2: (16, 64), 3: (16, 64), 4: (32, 128), 5: (32, 128)}

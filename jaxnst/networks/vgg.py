@@ -11,10 +11,10 @@ from collections.abc import Iterator
 import flax.linen as nn
 from jaxtyping import Array, Float
 
-from jaxnst.config import Padding, Pooling, Precision
+from jaxnst.networks.cpu.table import FeatureMaps, Layer, Shapes, following, take
 from jaxnst.networks.layers import POOLINGS, relu
 from jaxnst.networks.modules import Convolution
-from jaxnst.networks.table import FeatureMaps, Layer, Shapes, following, take
+from jaxnst.recipes.schema import Padding, Pooling, Precision
 
 Blocks = tuple[tuple[int, ...], ...]
 """Output channels of every convolution, by block."""

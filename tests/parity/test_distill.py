@@ -9,7 +9,7 @@ from marks import AGAINST_ANOTHER
 from safetensors.numpy import load_file
 
 import jaxnst
-from jaxnst.statistics import get_statistic
+from jaxnst.losses.statistics import get_statistic
 
 sys.path.append(str(Path(__file__).parents[2] / "scripts"))
 

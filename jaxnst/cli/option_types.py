@@ -1,0 +1,120 @@
+"""Readers of flags' values: from a text to what it says, or to one line of complaint."""
+
+import argparse
+import re
+from collections.abc import Callable
+
+from jaxnst.recipes.schema import LayerNames, LayerWeights
+
+SIZES = (16, 16384)
+"""Longest sides that can be asked for, pixels."""
+
+
+def number(text: str) -> float:
+    """Read a number."""
+    try:
+        return float(text)
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"{text!r} is no number") from None
+
+
+def whole(least: int | None = None, greatest: int | None = None) -> Callable[[str], int]:
+    """Return a reader of whole numbers within bounds."""
+
+    def read(text: str) -> int:
+        try:
+            value = int(text)
+        except ValueError:
+            raise argparse.ArgumentTypeError(f"{text!r} is no whole number") from None
+        low = least is not None and value < least
+        if low or (greatest is not None and value > greatest):
+            bounds = f"at least {least}" if greatest is None else f"{least} to {greatest}"
+            raise argparse.ArgumentTypeError(f"{value} is out of range, expected {bounds}")
+        return value
+
+    return read
+
+
+def wholes(least: int, greatest: int) -> Callable[[str], tuple[int, ...]]:
+    """Return a reader of whole numbers within bounds, with commas between them.
+
+    Example:
+      >>> wholes(1, 4096)("16,32,64")
+      (16, 32, 64)
+    """
+    return lambda text: tuple(map(whole(least, greatest), text.split(",")))
+
+
+def layer_weights(text: str) -> LayerWeights:
+    """Read layers with their weights, 1 where none is given.
+
+    Example:
+      >>> layer_weights("relu1_1:0.5,relu3_1")
+      (('relu1_1', 0.5), ('relu3_1', 1.0))
+    """
+    pairs = [part.partition(":") for part in _parts(text)]
+    if not all(layer for layer, _, _ in pairs):
+        raise argparse.ArgumentTypeError(f"{text!r} names no layers, expected LAYER:WEIGHT,...")
+    return tuple((layer, number(weight) if colon else 1.0) for layer, colon, weight in pairs)
+
+
+def layer_names(text: str) -> LayerNames:
+    """Read a name for each of several layers.
+
+    Example:
+      >>> layer_names("relu1_1:histogram,relu3_1:sliced")
+      (('relu1_1', 'histogram'), ('relu3_1', 'sliced'))
+    """
+    pairs = [part.partition(":") for part in _parts(text)]
+    for layer, _, name in pairs:
+        if not (layer and name):
+            raise argparse.ArgumentTypeError(f"{text!r} names no layers, expected LAYER:NAME,...")
+    return tuple((layer, name) for layer, _, name in pairs)
+
+
+def mixture(text: str) -> tuple[str, tuple[float, ...]]:
+    """Read how much there is of each style, at one layer or at all others ("").
+
+    Example:
+      >>> mixture("0.7,0.3"), mixture("relu1_1:0,1")
+      (('', (0.7, 0.3)), ('relu1_1', (0.0, 1.0)))
+    """
+    layer, _, weights = text.rpartition(":")
+    return layer, tuple(number(part) for part in _parts(weights))
+
+
+def _parts(text: str) -> list[str]:
+    return [part.strip() for part in text.split(",")]
+
+
+def sides(text: str) -> tuple[int, ...]:
+    """Read longest sides of scales; "auto" is none, which leaves them to the recipe.
+
+    Example:
+      >>> sides("128,256,512"), sides("auto")
+      ((128, 256, 512), ())
+    """
+    return () if text == "auto" else wholes(*SIZES)(text)
+
+
+def memory(text: str) -> int:
+    """Read an amount of memory, bytes.
+
+    Example:
+      >>> memory("8GB"), memory("1.5 GiB"), memory("500000")
+      (8000000000, 1610612736, 500000)
+    """
+    match = re.fullmatch(r"(\d+(?:\.\d+)?)\s*(?:([KMGT])(I?)B?|B)?", text.strip().upper())
+    if match is None or float(match[1]) == 0:
+        raise argparse.ArgumentTypeError(f"{text!r} is no amount of memory, expected 8GB or 500MiB")
+    number, prefix, binary = match.groups()
+    power = " KMGT".index(prefix) if prefix else 0
+    return round(float(number) * (1024 if binary else 1000) ** power)
+
+
+def device(text: str) -> tuple[str, int | None]:
+    """Read a device: its kind, and which of them, if that is said."""
+    kind, _, index = text.partition(":")
+    if kind not in ("cpu", "gpu", "tpu") or not (index.isdecimal() or text == kind):
+        raise argparse.ArgumentTypeError(f"{text!r} is no device, expected cpu, gpu, tpu or gpu:1")
+    return kind, int(index) if index else None

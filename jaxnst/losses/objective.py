@@ -1,0 +1,323 @@
+"""The objective: a pure function from an image to a loss and its named terms.
+
+What does not change during a run is computed once as :class:`Targets`. An :class:`Objective` says
+what is computed and is static under ``jax.jit``; :class:`Numbers` holds every weight and is
+traced, so that changing one never compiles anything.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import Any, NamedTuple
+
+import jax.numpy as jnp
+import numpy as np
+from jax import lax
+from jaxtyping import Array, Float
+
+from jaxnst._numerics import own_numerics
+from jaxnst._types import FeatureMap, Features, Image, PositionWeights, Scalar
+from jaxnst.losses.distances import Distance, Extent, get_distance
+from jaxnst.losses.statistics import Statistic, get_statistic, mix
+from jaxnst.losses.terms import content_loss, total_variation
+from jaxnst.networks.color_space import decode
+from jaxnst.networks.registry import LossNetwork, Params
+from jaxnst.networks.remat import look_in_blocks
+from jaxnst.recipes.schema import LayerNames, Normalization, Recipe, Space, TotalVariationKind
+
+TERMS = ("total", "content", "style", "tv")
+"""Names of the loss and its terms; the terms carry their weights, so they sum to the total."""
+
+
+@dataclass(frozen=True)
+class Objective:
+    """The loss of an image as a hashable function: all of a recipe and network but the numbers.
+
+    Two of them are equal when they compute the same thing, whatever the network's parameters, so
+    that they share compiled loops.
+
+    Attributes:
+      statistics: Of each style layer.
+      distances: Of each style layer.
+      remat: Whether the gradient recomputes the feature maps of each block of the network, to save
+        memory.
+    """
+
+    network: LossNetwork
+    space: Space
+    content_layers: tuple[str, ...]
+    content_normalization: Normalization
+    style_layers: tuple[str, ...]
+    statistics: tuple[Statistic, ...]
+    distances: tuple[Distance, ...]
+    tv_kind: TotalVariationKind
+    remat: bool = False
+
+    @property
+    def layers(self) -> tuple[str, ...]:
+        """Every layer that the loss looks at, once."""
+        return tuple(dict.fromkeys((*self.content_layers, *self.style_layers)))
+
+    def __call__(
+        self, variable: Image, params: Params, targets: "Targets", numbers: "Numbers"
+    ) -> tuple[Scalar, Float[Array, " terms"]]:
+        """Compute the loss of an image.
+
+        Args:
+          variable: The image, in the objective's space.
+          params: The loss network's parameters.
+          targets: What it is compared with.
+          numbers: Weights of the terms.
+
+        Returns:
+          The total, and the array of :data:`TERMS`.
+        """
+        where = targets.where
+        if where.free is not None:
+            variable = jnp.where(where.free[..., None] > 0, variable, where.still)
+        aims = {
+            name: Aim(
+                targets.content.get(name),
+                where.content.get(name),
+                targets.style.get(name, ()),
+                where.style.get(name),
+                where.shares,
+            )
+            for name in self.layers
+        }
+        see = partial(self._compare, variable.shape[0] * variable.shape[1])
+        image = decode(variable, self.space)
+        if self.remat:
+            seen = look_in_blocks(self.network, params, image, see, aims)
+        else:
+            features = self.network.features(params, image, self.layers)
+            seen = {name: see(name, features[name], aim) for name, aim in aims.items()}
+        content = [seen[name][0] for name in self.content_layers]
+        style = [seen[name][1] for name in self.style_layers]
+        tv = total_variation(
+            variable, kind=self.tv_kind, chroma=numbers.tv_chroma, inside=where.free
+        )
+        terms = jnp.stack(
+            [
+                _weighted(numbers.content, content),
+                _weighted(numbers.style, style),
+                numbers.tv * tv,
+            ]
+        )
+        total = terms.sum()
+        return total, jnp.concatenate([total[None], terms])
+
+    def _compare(
+        self, pixels: int, layer: str, features: FeatureMap, aim: "Aim"
+    ) -> tuple[Scalar | None, Scalar | None]:
+        """Compare a layer's feature map with the content's and with the styles, where it counts."""
+        content = style = None
+        if layer in self.content_layers:
+            content = content_loss(
+                features,
+                aim.content,
+                normalization=self.content_normalization,
+                weights=aim.positions,
+            )
+        if layer in self.style_layers:
+            index = self.style_layers.index(layer)
+            statistic, distance = self.statistics[index], self.distances[index]
+            extent = Extent(features.shape[0] * features.shape[1], pixels)
+
+            def compare(target: Any, weights: PositionWeights | None) -> Scalar:
+                seen = statistic(features, weights=weights, precision=self.network.precision)
+                return distance.compare(seen, target, extent)
+
+            if aim.regions is None:
+                style = compare(aim.style[0], None)
+            else:
+                each = [compare(*pair) for pair in zip(aim.style, aim.regions, strict=True)]
+                style = _weighted(aim.shares, each)
+        return content, style
+
+
+def _weighted(weights: Float[Array, " layers"], losses: list[Scalar]) -> Scalar:
+    if not losses:
+        return jnp.zeros(())
+    return jnp.matmul(weights, jnp.stack(losses), precision=lax.Precision.HIGHEST)
+
+
+class Numbers(NamedTuple):
+    """The numbers of the loss. Layer weights are in the order of the objective's layers."""
+
+    content: Float[Array, " layers"]
+    style: Float[Array, " layers"]
+    tv: Scalar
+    tv_chroma: Scalar
+
+
+class Where(NamedTuple):
+    """Which part of the picture each style is for, and which part may change.
+
+    Attributes:
+      content: Weights of the positions of content layers, ``(H, W)`` by layer; empty: all count
+        alike.
+      style: Those of style layers for each of R regions, ``(R, H, W)``, each with sum 1; empty:
+        there is one region, the whole picture.
+      shares: How much each region counts, ``(R,)``; None: there is one region.
+      free: 1 where a pixel may change, else 0, ``(H, W)``; None: all may.
+      still: The picture, in the objective's space, where it may not change.
+    """
+
+    content: Mapping[str, Any]
+    style: Mapping[str, Any]
+    shares: Any
+    free: Any
+    still: Any
+
+
+EVERYWHERE = Where({}, {}, None, None, None)
+
+
+class Targets(NamedTuple):
+    """What the image is compared with.
+
+    Attributes:
+      content: Features by layer.
+      style: Prepared statistics by layer, one for each region.
+      where: The regions.
+    """
+
+    content: Features
+    style: Mapping[str, tuple[Any, ...]]
+    where: Where = EVERYWHERE
+
+
+class Aim(NamedTuple):
+    """What one layer is compared with: its own part of :class:`Targets` and :class:`Where`."""
+
+    content: Any
+    positions: Any
+    style: tuple[Any, ...]
+    regions: Any
+    shares: Any
+
+
+def make_objective(recipe: Recipe, network: LossNetwork, *, remat: bool = False) -> Objective:
+    """Take from a recipe what its loss computes.
+
+    Args:
+      recipe: The method.
+      network: Its loss network.
+      remat: Whether to save memory at the cost of time; the loss is the same.
+
+    Raises:
+      KeyError: If the network has no such layer.
+      ValueError: If there is no such statistic or distance, or the two do not go together.
+    """
+    content = tuple(network.resolve(name) for name, _ in recipe.content.layers)
+    style = tuple(network.resolve(name) for name, _ in recipe.style.layers)
+    statistics = _by_layer(network, style, recipe.style.statistic, recipe.style.statistics)
+    distances = _by_layer(network, style, recipe.style.distance, recipe.style.distances)
+    for layer, statistic, distance in zip(style, statistics, distances, strict=True):
+        if get_distance(distance).only not in (None, statistic):
+            raise ValueError(
+                f"style distance {distance!r} compares {get_distance(distance).only} statistics, "
+                f"but that of {layer} is {statistic!r}: change either"
+            )
+    return Objective(
+        network=network.configure(
+            pooling=recipe.pooling,
+            padding=recipe.padding,
+            first_padding=recipe.first_padding,
+            preprocessing=recipe.preprocessing,
+        ),
+        space=recipe.space,
+        content_layers=content,
+        content_normalization=recipe.content.normalization,
+        style_layers=style,
+        statistics=tuple(map(get_statistic, statistics)),
+        distances=tuple(map(get_distance, distances)),
+        tv_kind=recipe.tv.kind,
+        remat=remat,
+    )
+
+
+def _by_layer(
+    network: LossNetwork, layers: tuple[str, ...], common: str, own: LayerNames
+) -> list[str]:
+    """Return a name for each layer: its own, or the common one."""
+    found = {network.resolve(layer): name for layer, name in own}
+    if unused := found.keys() - set(layers):
+        raise ValueError(
+            f"{sorted(unused)[0]} has a style statistic or distance of its own, but is none of the "
+            f"style layers {', '.join(layers)}"
+        )
+    return [found.get(layer, common) for layer in layers]
+
+
+@own_numerics()
+def make_numbers(recipe: Recipe) -> Numbers:
+    """Take from a recipe the numbers of its loss."""
+    content = [recipe.content.weight * weight for _, weight in recipe.content.layers]
+    style = [recipe.style.weight * weight for _, weight in recipe.style.layers]
+    with np.errstate(over="ignore"):  # a product beyond float32 makes an infinite loss, an error
+        return Numbers(
+            content=jnp.asarray(content, float),
+            style=jnp.asarray(style, float),
+            tv=jnp.asarray(recipe.tv.weight, float),
+            tv_chroma=jnp.asarray(recipe.tv.chroma, float),
+        )
+
+
+def content_targets(objective: Objective, params: Params, content: Image) -> Features:
+    """Compute the features that the content term aims at; ``content`` is RGB in [0, 1]."""
+    return objective.network.features(params, content, objective.content_layers)
+
+
+def style_summaries(
+    objective: Objective,
+    params: Params,
+    style: Image,
+    *,
+    weights: Mapping[str, PositionWeights] | None = None,
+) -> dict[str, Any]:
+    """Summarise one style image by layer.
+
+    Args:
+      objective: Says at which layers, and how.
+      params: The network's parameters.
+      style: RGB in [0, 1].
+      weights: Of the positions of each layer, sum 1; None: all count alike.
+    """
+    features = objective.network.features(params, style, objective.style_layers)
+    precision = objective.network.precision
+    return {
+        name: statistic.summarize(
+            features[name], None if weights is None else weights[name], precision
+        )
+        for name, statistic in zip(objective.style_layers, objective.statistics, strict=True)
+    }
+
+
+def style_targets(
+    objective: Objective,
+    styles: Sequence[dict[str, Any]],
+    *,
+    mixture: Float[Array, "layers regions styles"] | None = None,
+) -> dict[str, tuple[Any, ...]]:
+    """Mix the summaries of all styles, form the statistics, and prepare the targets from them.
+
+    Args:
+      objective: Says how.
+      styles: From :func:`style_summaries`, one for each.
+      mixture: How much of each style there is at each layer in each region, with any positive sum;
+        None: one region, equal parts.
+
+    Returns:
+      Targets by layer, one for each region.
+    """
+    if mixture is None:
+        mixture = jnp.ones((len(objective.style_layers), 1, len(styles)))
+    mixture = mixture / jnp.sum(mixture, axis=-1, keepdims=True)
+    found = {}
+    for i, name in enumerate(objective.style_layers):
+        statistic, distance = objective.statistics[i], objective.distances[i]
+        mixed = [mix([style[name] for style in styles], shares) for shares in mixture[i]]
+        found[name] = tuple(distance.prepare(statistic.form(summary)) for summary in mixed)
+    return found

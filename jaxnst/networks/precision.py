@@ -1,0 +1,36 @@
+"""How exactly a loss network and the statistics of its feature maps are computed.
+
+``float32`` is full float32 on every device. ``tf32`` lets NVIDIA's GPUs round the factors of
+products to 10 bits, which their tensor cores are made for; on a CPU it is float32. ``bfloat16``
+keeps feature maps and kernels in 16 bits, which halves the memory of the maps. Whichever it is,
+statistics and losses are summed in float32, and the image and the solver's state are float32.
+"""
+
+import jax.numpy as jnp
+from jax import lax
+from jaxtyping import Array, Float
+
+from jaxnst.recipes.schema import Precision
+
+PRODUCTS: dict[Precision, lax.Precision] = {
+    "float32": lax.Precision.HIGHEST,
+    "tf32": lax.Precision.HIGH,
+    "bfloat16": lax.Precision.DEFAULT,
+}
+"""What every product and convolution is given: JAX's own default is TF32 on GPUs."""
+
+
+def map_bytes(precision: Precision, *, host: bool) -> int:
+    """Return how many bytes a value of a feature map takes.
+
+    Args:
+      precision: Of the network.
+      host: Whether it computes on a CPU. There XLA widens 16 bits to float32 for most operations:
+        by its own account the loop of a small VGG takes no less in ``bfloat16``.
+    """
+    return 2 if precision == "bfloat16" and not host else 4
+
+
+def rounded(values: Float[Array, "*any"], precision: Precision) -> Float[Array, "*any"]:
+    """Convert values to what feature maps and kernels are kept in: 16 bits, or as they are."""
+    return values.astype(jnp.bfloat16) if precision == "bfloat16" else values

@@ -1,0 +1,1 @@
+"""Optimizers of an image as compiled loops, and how several devices share them."""

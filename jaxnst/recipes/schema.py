@@ -1,0 +1,521 @@
+"""Recipe dataclasses: a complete description of a style transfer method.
+
+A :class:`Recipe` names the color space in which the image is optimized, the terms of the loss, the
+solver and the scales. Open sets (layers, statistics, networks, solvers) are strings, checked
+against their registry where they are used; closed sets and numbers are checked here. Everything is
+frozen, hashable and free of arrays; this module imports the standard library only.
+
+A field whose metadata holds ``flag`` is offered by the command line under that name, with the
+field's type, choices, help and default: this module is the only place where they are stated.
+"""
+
+import dataclasses
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal, get_args
+
+from jaxnst._checks import among, check, finite, not_negative, positive
+
+ChannelOrder = Literal["rgb", "bgr"]
+Distribution = Literal["normal", "uniform"]
+ColorMode = Literal["style", "content-luminance", "linear", "histogram"]
+ColorTime = Literal["before", "after"]
+LayerWeights = tuple[tuple[str, float], ...]
+LayerNames = tuple[tuple[str, str], ...]
+Normalization = Literal["mean", "sum", "target"]
+TotalVariationKind = Literal["squared", "sum", "power", "diagonal"]
+Padding = Literal["zero", "edge", "reflect"]
+Pooling = Literal["max", "avg", "avg-scaled"]
+Side = Literal["longest", "shortest"]
+Precision = Literal["float32", "tf32", "bfloat16"]
+
+SHIPPED = "vgg16-lite"
+"""The default loss network, which also stands in for others."""
+
+ONE_PASS = "vgg19-lite"
+"""The network of the bundled decoders, for ``jaxnst instant``."""
+
+MOST_EVALUATIONS = 10**7
+
+STARTS = ("content", "noise", "style", "style-colors", "instant")
+"""What an image may start from by name; see :mod:`jaxnst.transfer.initial`."""
+
+RANDOM_STARTS = ("noise", "style-colors")
+"""Those of them that a seed decides."""
+
+
+def option(default: Any, flag: str, help: str, **more: Any) -> Any:
+    """Declare a field that the command line offers."""
+    return field(default=default, metadata={"flag": flag, "help": help, **more})
+
+
+@dataclass(frozen=True, kw_only=True)
+class Space:
+    """A linear colour space: ``(scale * image[order] - mean) / deviation``.
+
+    ``image`` is RGB in [0, 1]. A network's preprocessing is one, and so is the space in which a
+    recipe's variable lives; start, steps, bounds and total variation are in the latter.
+
+    Attributes:
+      order: Channel order.
+      scale: Largest value of a channel before the mean is subtracted: 1 or 255, as a rule.
+      mean: Per channel, in this space's order.
+      deviation: Per channel, in this space's order.
+    """
+
+    order: ChannelOrder = "rgb"
+    scale: float = 1.0
+    mean: tuple[float, float, float] = (0.0, 0.0, 0.0)
+    deviation: tuple[float, float, float] = (1.0, 1.0, 1.0)
+
+    def __post_init__(self) -> None:
+        among("order", self.order, get_args(ChannelOrder))
+        positive("scale", self.scale)
+        for mean, deviation in zip(self.mean, self.deviation, strict=True):
+            finite("mean", mean)
+            positive("deviation", deviation)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Noise:
+    """What a start from noise is, in the variable's space.
+
+    Attributes:
+      distribution: ``normal`` or ``uniform``.
+      centre: Its mean, of every channel; None: that of mid-grey.
+      spread: Standard deviation, or half the width of a uniform one.
+      share: Of the noise in the start; the rest is the content picture.
+    """
+
+    distribution: Distribution = "normal"
+    centre: float | None = None
+    spread: float = 0.2
+    share: float = 1.0
+
+    def __post_init__(self) -> None:
+        among("noise distribution", self.distribution, get_args(Distribution))
+        if self.centre is not None:
+            finite("noise centre", self.centre)
+        positive("noise spread", self.spread)
+        check("noise share", self.share, 0 < self.share <= 1, "above 0, up to 1")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Colors:
+    """Whose colours the result has.
+
+    Attributes:
+      mode: ``style``: they are learned with the rest of the style, and nothing is recoloured. Else
+        the content's: ``content-luminance`` keeps its chroma and takes luminance from the style
+        transfer, ``linear`` matches mean and covariance, ``histogram`` the three channels' values.
+      when: ``before``: the styles are recoloured, and the picture follows them (for luminance, all
+        pictures are grey meanwhile). ``after``: the result is recoloured.
+    """
+
+    mode: ColorMode = option(
+        "style", "--colors", "whose colours: the style's, or the content's by one of three ways"
+    )
+    when: ColorTime = option(
+        "before", "--colors-when", "recolour the styles before, or the result after"
+    )
+
+    def __post_init__(self) -> None:
+        among("colors mode", self.mode, get_args(ColorMode))
+        among("colors when", self.when, get_args(ColorTime))
+
+    @property
+    def before(self) -> bool:
+        """Whether pictures are recoloured before the transfer."""
+        return self.mode != "style" and self.when == "before"
+
+    @property
+    def after(self) -> bool:
+        """Whether the result is recoloured: for content-luminance it always is."""
+        return self.mode == "content-luminance" or (self.mode != "style" and self.when == "after")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Approximation:
+    """How ``vgg16-lite`` stands in for the network that a recipe was written for.
+
+    Its feature maps are as strong as those of VGG16 with Caffe's parameters. The factors make both
+    terms as large as on the genuine VGG16, midway between content and style (geometric mean of four
+    pairs at 256 px); DenseNet's keep a balance that was chosen by eye.
+
+    Attributes:
+      layers: The recipe's layers, each with the one that stands in for it.
+      content: Factor of the content term.
+      style: Factor of the style term.
+    """
+
+    layers: LayerNames = ()
+    content: float = 1.0
+    style: float = 1.0
+
+    def __post_init__(self) -> None:
+        positive("approximation's content", self.content)
+        positive("approximation's style", self.style)
+
+
+def _layers(name: str, layers: LayerWeights, weight: float) -> None:
+    if not layers and weight:
+        raise ValueError(f"{name} layers is empty, expected at least one (layer, weight)")
+    names = [layer for layer, _ in layers]
+    if len(set(names)) < len(names):
+        raise ValueError(f"{name} layers {names} name a layer twice")
+    for layer, weight in layers:
+        not_negative(f"{name} weight of {layer}", weight)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Content:
+    """The content term: squared distance of feature maps.
+
+    Attributes:
+      weight: Factor of the whole term.
+      layers: Layer names with their weights; there may be none if the weight is 0.
+      normalization: ``mean`` over elements, ``sum``, or ``target`` (mean, divided by the mean
+        square of the content image's own features).
+    """
+
+    weight: float = option(1.0, "--content-weight", "factor of the content loss")
+    layers: LayerWeights = option(
+        (("relu4_2", 1.0),),
+        "--content-layers",
+        "layers whose feature maps are compared, with weights: relu3_2:0.3,relu4_2:1",
+    )
+    normalization: Normalization = "target"
+
+    def __post_init__(self) -> None:
+        not_negative("content weight", self.weight)
+        _layers("content", self.layers, self.weight)
+        among("content normalization", self.normalization, get_args(Normalization))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Style:
+    """The style term: distance of a statistic of the feature maps over all positions.
+
+    Attributes:
+      weight: Factor of the whole term.
+      layers: Layer names with their weights, applied as they are; none if the weight is 0.
+      statistic: Name in :data:`jaxnst.losses.statistics.STATISTICS`, such as ``gram``.
+      statistics: Names of those that single layers have in its place.
+      distance: Name in :data:`jaxnst.losses.distances.DISTANCES`, such as ``gatys``: how
+        the image's statistic and the style's are compared, and what is divided by.
+      distances: Names of those that single layers have in its place.
+    """
+
+    weight: float = option(5.0, "--style-weight", "factor of the style loss")
+    layers: LayerWeights = option(
+        tuple((f"relu{b}_1", 0.2) for b in range(1, 6)),
+        "--style-layers",
+        "layers whose statistics are compared, with weights: relu1_1:0.5,relu3_1:2",
+    )
+    statistic: str = option(
+        "covariance",
+        "--style-statistic",
+        "what a style is: covariance, gram, mean-deviation, histogram or sliced",
+    )
+    statistics: LayerNames = option(
+        (), "--style-statistics", "those of single layers: relu1_1:histogram,relu2_1:sliced"
+    )
+    distance: str = option(
+        "target",
+        "--style-distance",
+        "how it is compared: target (relative), mean, wasserstein, or a published form such as "
+        "gatys",
+    )
+    distances: LayerNames = option(
+        (), "--style-distances", "those of single layers: relu5_1:wasserstein"
+    )
+
+    def __post_init__(self) -> None:
+        not_negative("style weight", self.weight)
+        _layers("style", self.layers, self.weight)
+        for what, own in (("statistics", self.statistics), ("distances", self.distances)):
+            names = [layer for layer, _ in own]
+            if len(set(names)) < len(names):
+                raise ValueError(f"style {what} {names} name a layer twice")
+
+
+@dataclass(frozen=True, kw_only=True)
+class TotalVariation:
+    """The smoothness term.
+
+    Attributes:
+      weight: Factor of the whole term.
+      kind: ``squared`` (means of squared differences), ``sum`` (half the sum of the squared
+        gradient), ``power`` (sum of the squared gradient to the power 1.25) or ``diagonal`` (means
+        of squared differences with all eight neighbours).
+      chroma: For ``squared``, further factor for differences in colour at equal luminance; 1 treats
+        the three channels alike.
+    """
+
+    weight: float = option(1.5, "--tv-weight", "factor of the total variation loss")
+    kind: TotalVariationKind = option(
+        "squared",
+        "--tv-kind",
+        "its form: squared and diagonal are means over the pixels, sum and power are totals",
+    )
+    chroma: float = 4.0
+
+    def __post_init__(self) -> None:
+        not_negative("total variation weight", self.weight)
+        not_negative("total variation chroma", self.chroma)
+        among("total variation kind", self.kind, get_args(TotalVariationKind))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Solver:
+    """How the loss is followed downhill.
+
+    Fields for the other kind of solver have no effect, except that L-BFGS refuses ``average``.
+
+    Attributes:
+      kind: Name in ``jaxnst.optim.solvers.SOLVERS``: ``lbfgs`` or ``adam``.
+      learning_rate: Step scale. For L-BFGS, 1 is the plain quasi-Newton step.
+      memory: Curvature pairs that L-BFGS keeps.
+      line_search: ``fixed`` (one evaluation per step) or ``zoom``.
+      precondition: For L-BFGS: power of their size by which forms larger than a pixel are
+        amplified in its steps (``jaxnst.optim.preconditioner``); 0: steps in plain pixels.
+      round: For L-BFGS: evaluations after which it begins anew with an empty memory, the image
+        clipped to the recipe's bounds; None: never.
+      betas: Adam's decay rates.
+      average: Decay of the running average of iterates that is shown and handed on; 0: none. Every
+        scale begins one anew.
+      carry: For Adam: whether its moments go on at the next scale, enlarged as the picture is.
+        L-BFGS begins every scale with an empty memory.
+    """
+
+    kind: str = option("lbfgs", "--optimizer", "solver", choices=("lbfgs", "adam"))
+    learning_rate: float | None = option(
+        None, "--learning-rate", "step scale (default: 1 for lbfgs, 0.02 for adam)"
+    )
+    memory: int = 10
+    line_search: Literal["fixed", "zoom"] = "fixed"
+    precondition: float = 0.5
+    round: int | None = None
+    betas: tuple[float, float] = (0.9, 0.99)
+    average: float = option(
+        0.0,
+        "--average",
+        "decay of a running average of iterates, which is the picture then; for adam alone",
+        metavar="RATE",
+    )
+    carry: bool = False
+
+    def __post_init__(self) -> None:
+        if self.learning_rate is not None:
+            positive("learning rate", self.learning_rate)
+        check("memory", self.memory, self.memory >= 1, "at least 1 curvature pair")
+        among("line search", self.line_search, ("fixed", "zoom"))
+        power = self.precondition
+        check("precondition", power, 0 <= power <= 2, "0 (none) to 2")
+        if self.round is not None:
+            check("round", self.round, self.round >= 2, "at least 2 evaluations")
+            if self.line_search != "fixed":
+                raise ValueError("rounds are for fixed steps: set round or line_search, not both")
+        for value in (*self.betas, self.average):
+            check("decay rate", value, 0 <= value < 1, "0 <= rate < 1")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Scales:
+    """Sizes of a run, coarse to fine: each is ``factor`` times the one before.
+
+    Attributes:
+      size: Side of the result in pixels where none is asked for; None: the method leaves it open.
+      side: Which side that is. With ``shortest`` it is at most the content's longest side.
+      aspect: Width over height of the result, to which pictures are stretched, or its inverse, so
+        that an upright content stays upright and a wide one wide; None: the content's.
+      style_scale: Size of the styles in proportion to the result's, where no size is asked for:
+        above 1 their strokes come out larger. A style is never enlarged beyond its own size.
+      style_like_content: Whether styles are stretched to the size of the content, in place of
+        keeping their shape.
+      multiple: Sides of scales are rounded to a multiple of this; those of styles to a multiple of
+        twice, once or half of it, the first that changes them by at most 3 %. So
+        programs are compiled for fewer shapes. 1: all sides are exact.
+      sides: Longest sides of the scales in pixels, coarsest first; the last is the result's, and
+        ``size``, ``several``, ``least`` and ``factor`` have no effect. Empty: as if ``several``
+        were set. None: the other fields decide.
+      several: Whether there are coarser scales than the final one.
+      least: Longest side of the coarsest scale, pixels; smaller scales are left out.
+      factor: Ratio of one scale's side to the next coarser one's.
+      evaluations: Loss evaluations per scale, coarsest first; the last repeats for further ones.
+      steps: Total loss evaluations, shared over the scales in that proportion, or None.
+    """
+
+    size: int | None = None
+    side: Side = "longest"
+    aspect: float | None = None
+    style_scale: float = option(
+        1.0,
+        "--style-scale",
+        "size of the styles in proportion to the result: 1.5 for larger strokes",
+    )
+    style_like_content: bool = False
+    multiple: int = 16
+    sides: tuple[int, ...] | None = option(
+        None,
+        "--scales",
+        "longest sides of the scales, coarse to fine, of which the last is the result's: "
+        "128,256,512; or auto, for coarse to fine whatever the recipe says (default: the recipe's)",
+    )
+    several: bool = True
+    least: int = 128
+    factor: float = 2.0
+    evaluations: tuple[int, ...] = (50, 40, 22)
+    steps: int | None = option(
+        None, "--steps", "total loss evaluations, shared over the scales (default: the recipe's)"
+    )
+
+    def __post_init__(self) -> None:
+        if self.size is not None:
+            check("size", self.size, self.size >= 16, "at least 16 pixels")
+        among("side", self.side, get_args(Side))
+        sides = self.sides or ()
+        fit = min(sides, default=16) >= 16 and list(sides) == sorted(set(sides))
+        check("scales", sides, fit, "increasing sides of at least 16 pixels")
+        if self.aspect is not None:
+            positive("aspect", self.aspect)
+        positive("style scale", self.style_scale)
+        check("multiple", self.multiple, 1 <= self.multiple <= 256, "1 to 256 pixels")
+        check("least scale", self.least, self.least >= 16, "at least 16 pixels")
+        check("scale factor", self.factor, self.factor >= 1.05, "at least 1.05")
+        counts = self.evaluations
+        fit = bool(counts) and min(counts) >= 1 and max(counts) <= MOST_EVALUATIONS
+        check("evaluations", counts, fit, f"at least 1 per scale, at most {MOST_EVALUATIONS}")
+        if self.steps is not None:
+            fit = 1 <= self.steps <= MOST_EVALUATIONS
+            check("steps", self.steps, fit, f"at least 1, at most {MOST_EVALUATIONS}")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Recipe:
+    """A method of style transfer, completely.
+
+    Attributes:
+      name: What it is called.
+      summary: One line about it.
+      network: Loss network it is meant for.
+      init: What the image starts from: one of :data:`STARTS`, or for the command line a path.
+      noise: What a start from noise is.
+      pooling: The loss network's pooling, or None for its own; ``avg-scaled`` are means times a
+        factor that makes them about as large as maxima (:mod:`jaxnst.networks.layers`).
+      padding: The loss network's padding, or None for its own.
+      first_padding: That of its first convolution, or None for the same.
+      preprocessing: What the loss network is fed, or None for what it was trained on.
+      unit_means: Whether each of the loss network's filters is rescaled to a mean activation of 1
+        over the pictures given. A network published with such filters, as the VGG of Gatys et al.
+        is, is left alone.
+      space: Where the variable lives.
+      bounds: Least and greatest value, in that space, or None. Adam's every step is clipped to
+        them, and every round of L-BFGS.
+      content: The content term.
+      style: The style term.
+      tv: The smoothness term.
+      solver: How the loss is followed downhill.
+      scales: Sizes and evaluations.
+      colors: Whose colours the result has.
+      approximation: How ``vgg16-lite`` stands in for ``network``, or None: it does not.
+    """
+
+    name: str = "default"
+    summary: str = ""
+    network: str = SHIPPED
+    init: str = option("content", "--init", f"start: {', '.join(STARTS)}, or a picture's path")
+    noise: Noise = Noise()
+    pooling: Pooling | None = option(
+        None,
+        "--pooling",
+        "of the loss network; avg-scaled are means as large as maxima (default: its own)",
+    )
+    padding: Padding | None = option(
+        None, "--padding", "of all convolutions of the loss network (default: its own)"
+    )
+    first_padding: Padding | None = None
+    preprocessing: Space | None = None
+    unit_means: bool = False
+    space: Space = Space()
+    bounds: tuple[float, float] | None = None
+    content: Content = Content()
+    style: Style = Style()
+    tv: TotalVariation = TotalVariation()
+    solver: Solver = Solver()
+    scales: Scales = Scales()
+    colors: Colors = Colors()
+    approximation: Approximation | None = None
+
+    def __post_init__(self) -> None:
+        if self.bounds is not None:
+            least, greatest = self.bounds
+            check("bounds", self.bounds, least < greatest, "(least, greatest)")
+        solver, content, style = self.solver, self.content, self.style
+        if solver.kind == "lbfgs" and solver.average > 0:
+            raise ValueError(
+                f"averaged iterates are for adam, but average is {solver.average} and the "
+                "optimizer lbfgs: take adam, or an average of 0"
+            )
+        if solver.kind == "lbfgs" and self.bounds is not None and solver.round is None:
+            raise ValueError("lbfgs keeps to bounds between rounds only: give round, or use adam")
+        among("pooling", self.pooling or "max", get_args(Pooling))
+        for name, padding in (("padding", self.padding), ("first padding", self.first_padding)):
+            among(name, padding or "zero", get_args(Padding))
+        if content.weight == style.weight == 0:
+            raise ValueError("content weight and style weight are both 0: nothing to optimise")
+
+
+# --- color spaces of networks --------------------------------------------------------------------
+
+CAFFE = Space(order="bgr", scale=255.0, mean=(103.939, 116.779, 123.68))
+IMAGENET = Space(mean=(0.485, 0.456, 0.406), deviation=(0.229, 0.224, 0.225))
+MATCONVNET = Space(scale=255.0, mean=(123.68, 116.779, 103.939))
+
+PREPROCESSING = {
+    "caffe": CAFFE,
+    "imagenet": IMAGENET,
+    "torchvision": IMAGENET,
+    "matconvnet": MATCONVNET,
+    "identity": Space(),
+}
+"""Spaces by the name that parameter files and the command line have for them."""
+
+
+# --- fields that the command line offers ---------------------------------------------------------
+
+Option = tuple[tuple[str, ...], dataclasses.Field[Any], Any]
+"""A field of a recipe: its path, the field, and its present value."""
+
+
+def options(recipe: Recipe) -> dict[str, Option]:
+    """List what the command line offers of a recipe, by flag."""
+    found: dict[str, Option] = {}
+    for f in dataclasses.fields(recipe):
+        value = getattr(recipe, f.name)
+        if "flag" in f.metadata:
+            found[f.metadata["flag"]] = ((f.name,), f, value)
+        elif dataclasses.is_dataclass(value):
+            for g in dataclasses.fields(value):
+                if "flag" in g.metadata:
+                    found[g.metadata["flag"]] = ((f.name, g.name), g, getattr(value, g.name))
+    return found
+
+
+def replace(recipe: Recipe, path: tuple[str, ...], value: Any) -> Recipe:
+    """Return the recipe with one field set, e.g. ``("style", "weight")``."""
+    return replace_all(recipe, {path: value})
+
+
+def replace_all(recipe: Recipe, values: Mapping[tuple[str, ...], Any]) -> Recipe:
+    """Return the recipe with fields set at once: what they are together is checked, not the way."""
+    changes: dict[str, Any] = {}
+    parts: dict[str, dict[str, Any]] = {}
+    for (name, *inner), value in values.items():
+        if inner:
+            parts.setdefault(name, {})[inner[0]] = value
+        else:
+            changes[name] = value
+    for name, fields in parts.items():
+        changes[name] = dataclasses.replace(getattr(recipe, name), **fields)
+    return dataclasses.replace(recipe, **changes)

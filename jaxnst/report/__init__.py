@@ -1,0 +1,1 @@
+"""Ways to show results: contact sheets, animations, plots of losses, a view in notebooks."""

@@ -1,0 +1,170 @@
+"""Giving a picture the colours of another: pure functions of arrays on the host.
+
+Pictures are ``(H, W, 3)`` float32 RGB in [0, 1], gamma-encoded as files are. Matched colours may
+leave that range; only :func:`recolor_before` and :func:`recolor_after`, which a run calls, clip to
+it. Statistics are summed in float64.
+
+References:
+  Gatys, Bethge, Hertzmann, Shechtman: Preserving Color in Neural Artistic Style Transfer.
+    arXiv:1606.05897, 2016.
+  Pitié, Kokaram: The Linear Monge-Kantorovitch Linear Colour Mapping for Example-Based Colour
+    Transfer. CVMP 2007.
+  Gonzalez, Woods: Digital Image Processing, on histogram matching (specification).
+"""
+
+import numpy as np
+from numpy.typing import NDArray
+
+from jaxnst.recipes.schema import Colors
+from jaxnst.transfer.result import Picture
+
+LUMINANCE = np.array([0.299, 0.587, 0.114], np.float32)
+"""Y of YIQ, of gamma-encoded RGB (ITU-R BT.601), which Gatys et al. 2016 transfer."""
+
+LEAST_VARIANCE = 1 / 255**2 / 3
+"""Variance of rounding errors of up to one of 256 levels.
+
+A direction in which colours vary no more than that is not stretched: the rounding errors of a grey
+picture must not become its colours."""
+
+PIXELS_AT_ONCE = 2**20
+
+
+def luminance(image: Picture) -> Picture:
+    """Compute Y of YIQ, ``(H, W)``."""
+    return image @ LUMINANCE
+
+
+def content_luminance(result: Picture, content: Picture) -> Picture:
+    """Combine a result's luminance with the content's chroma (Gatys et al. 2016, section 4).
+
+    I and Q of YIQ depend on differences of channels alone, so that adding the difference of the
+    luminances to all channels of the content is the exchange of Y in YIQ.
+
+    Args:
+      result: ``(H, W, 3)``.
+      content: Of the same size.
+
+    Raises:
+      ValueError: If their sizes differ.
+    """
+    if result.shape != content.shape:
+        raise ValueError(
+            f"result has shape {result.shape} and content {content.shape}: resize one of them"
+        )
+    return content + (luminance(result) - luminance(content))[..., None]
+
+
+def match_luminance(image: Picture, reference: Picture) -> Picture:
+    """Make an image grey, with the mean and deviation of the reference's luminance.
+
+    ``s_r / s_i (Y_i - m_i) + m_r`` (Gatys et al. 2016, section 4). Without contrast in the image
+    it is ``m_r`` everywhere.
+
+    Args:
+      image: ``(H, W, 3)``.
+      reference: Of any size.
+
+    Returns:
+      ``(H, W, 3)``, all channels alike.
+    """
+    own, goal = luminance(image), luminance(reference)
+    mean, deviation = (f(own, dtype=np.float64) for f in (np.mean, np.std))
+    aim, aimed = (f(goal, dtype=np.float64) for f in (np.mean, np.std))
+    factor = aimed / deviation if deviation**2 > LEAST_VARIANCE else 0.0
+    grey = (own - np.float32(mean)) * np.float32(factor) + np.float32(aim)
+    return np.repeat(grey[..., None], 3, axis=-1)
+
+
+def match_linear(image: Picture, reference: Picture) -> Picture:
+    """Give an image the reference's mean and covariance of colours by an affine map.
+
+    ``A (x - m_i) + m_r`` with ``A = C_i^-1/2 (C_i^1/2 C_r C_i^1/2)^1/2 C_i^-1/2``: of all such maps
+    the symmetric one, which moves colours least (Pitié and Kokaram 2007). Gatys et al. 2016,
+    section 3, take others.
+
+    Directions in which the image's colours hardly vary (:data:`LEAST_VARIANCE`) are given no
+    variation: there the inverse root is zero. A grey image stays an image of one hue, tinted by
+    the reference's mean, and a constant one becomes that mean.
+
+    Args:
+      image: ``(H, W, 3)``.
+      reference: Of any size.
+    """
+    mean, covariance = _moments(image)
+    aim, goal = _moments(reference)
+    variances, axes = np.linalg.eigh(covariance)
+    held = variances > LEAST_VARIANCE
+    deviations = np.sqrt(np.where(held, variances, 1.0))
+    root = (axes * np.where(held, deviations, 0.0)) @ axes.T
+    inverse = (axes * np.where(held, 1 / deviations, 0.0)) @ axes.T
+    stretch = inverse @ _root(root @ goal @ root) @ inverse
+    centred = image - mean.astype(np.float32)
+    return centred @ stretch.astype(np.float32) + aim.astype(np.float32)
+
+
+def match_histogram(image: Picture, reference: Picture) -> Picture:
+    """Give each channel of RGB the reference's distribution of values, exactly (by sorting).
+
+    The value of rank k becomes the reference's value of that rank. Where sizes differ, it becomes
+    the mean of the reference's values over the ranks that it stands for. Equal values share their
+    ranks, so that they stay equal: a constant channel becomes the reference's mean. That is
+    one-dimensional optimal transport; with bins for ranks it is Gonzalez and Woods'.
+
+    Channels are matched one by one, so correlations between them are not matched.
+
+    Args:
+      image: ``(H, W, 3)``.
+      reference: Of any size.
+    """
+    channels = (_match_values(image[..., c].ravel(), reference[..., c]) for c in range(3))
+    return np.stack(list(channels), axis=-1).reshape(image.shape)
+
+
+MATCHES = {
+    "content-luminance": match_luminance,
+    "linear": match_linear,
+    "histogram": match_histogram,
+}
+"""How an image's colors are matched to another's, by :class:`jaxnst.recipes.schema.Colors.mode`."""
+
+
+def recolor_before(colors: Colors, picture: Picture, content: Picture) -> Picture:
+    """Give a style the content's colours before the transfer, in [0, 1].
+
+    With ``content-luminance`` the result is grey; the content is made grey by the same call.
+    """
+    return np.clip(MATCHES[colors.mode](picture, content), 0, 1)
+
+
+def recolor_after(colors: Colors, result: Picture, content: Picture) -> Picture:
+    """Give a result the colours of the content, which has the same size, in [0, 1]."""
+    match = content_luminance if colors.mode == "content-luminance" else MATCHES[colors.mode]
+    return np.clip(match(result, content), 0, 1)
+
+
+def _moments(image: Picture) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Compute mean and covariance of the channels, in pieces that take little memory."""
+    flat = image.reshape(-1, 3)
+    mean = flat.mean(axis=0, dtype=np.float64)
+    covariance = np.zeros((3, 3))
+    for first in range(0, len(flat), PIXELS_AT_ONCE):
+        centred = flat[first : first + PIXELS_AT_ONCE] - mean
+        covariance += centred.T @ centred
+    return mean, covariance / len(flat)
+
+
+def _root(matrix: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return the root of a symmetric matrix, negative eigenvalues (of rounding) taken for zero."""
+    values, axes = np.linalg.eigh(matrix)
+    return (axes * np.sqrt(np.maximum(values, 0))) @ axes.T
+
+
+def _match_values(values: Picture, reference: Picture) -> Picture:
+    """Match one channel: mean reference value over the ranks of each value."""
+    _, place, counts = np.unique(values, return_inverse=True, return_counts=True)
+    ends = np.concatenate([[0], np.cumsum(counts)]) * (reference.size / values.size)
+    sums = np.concatenate([[0.0], np.cumsum(np.sort(reference, axis=None), dtype=np.float64)])
+    below = np.interp(ends, np.arange(reference.size + 1), sums)
+    found = np.diff(below) / np.diff(ends)
+    return found[place].astype(np.float32)

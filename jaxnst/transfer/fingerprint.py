@@ -1,0 +1,171 @@
+"""What decides a run's picture, in words: a run goes on only from a checkpoint of its own."""
+
+import dataclasses
+import hashlib
+import platform
+import warnings
+from collections.abc import Iterator, Sequence
+from importlib.metadata import version
+from typing import Any
+
+from jaxnst._files import digest_of
+from jaxnst._version import __version__
+from jaxnst.image.record import parameters_sha256
+from jaxnst.networks.registry import LossNetwork
+from jaxnst.optim import lbfgs
+from jaxnst.optim.sharding import default_device, threads_of
+from jaxnst.recipes.schema import Recipe
+from jaxnst.transfer.guidance import Guidance
+from jaxnst.transfer.pyramid import Scale, Schedule
+from jaxnst.transfer.style_cache import StyleImage
+
+DIGEST = "sha256:"
+
+UNSAID = ("name", "summary", "scales")
+"""Parts of a recipe that decide nothing, or nothing beyond the schedule."""
+
+
+def settings_of(
+    recipe: Recipe,
+    network: LossNetwork,
+    schedule: Schedule,
+    *,
+    content: StyleImage,
+    styles: Sequence[StyleImage],
+    init: StyleImage | None,
+    guidance: Guidance,
+    seed: int,
+) -> dict[str, str]:
+    """List all that decides a picture, except where it is computed, by name.
+
+    Args:
+      recipe: The method, as it is meant for the network.
+      network: With its parameters.
+      schedule: Sizes and evaluations.
+      content: The content picture.
+      styles: The style pictures.
+      init: What the run starts from, where that is no part of the recipe.
+      guidance: Which style goes where.
+      seed: Of the noise.
+    """
+    found = recipe_words(recipe)
+    pictures = {"content": content, **{f"style {i}": s for i, s in enumerate(styles, 1)}}
+    if init is not None:
+        pictures["init"] = init
+        del found["init"]  # its path
+    found |= {f"{name} picture": DIGEST + one.digest for name, one in pictures.items()}
+    masks = {f"mask {i}": mask for i, mask in enumerate(guidance.masks, 1)}
+    if guidance.opacity is not None:
+        masks["opacity"] = guidance.opacity
+    found |= {name: DIGEST + digest_of({name: mask}) for name, mask in masks.items()}
+    found |= {"style mix": repr(dict(sorted(guidance.mix.items())))}
+    found |= {"seed": str(seed), "size": "{1}x{0}".format(*schedule.size)}
+    found |= {f"scale {i}": _scale_words(scale) for i, scale in enumerate(schedule.scales, 1)}
+    return found | network_words(network)
+
+
+def _scale_words(scale: Scale) -> str:
+    """Describe a scale.
+
+    Example:
+      >>> _scale_words(Scale((48, 64), ((50, 40),), 20))
+      '20 evaluations at 64x48 with styles at 40x50'
+    """
+    inner, *styles = (f"{width}x{height}" for height, width in (scale.inner, *scale.styles))
+    return f"{scale.evaluations} evaluations at {inner} with styles at {', '.join(styles)}"
+
+
+def recipe_words(recipe: Recipe) -> dict[str, str]:
+    """List all of a recipe that decides something, by the names of its fields."""
+    return {name: repr(value) for name, value in _fields(recipe, ())}
+
+
+def network_words(network: LossNetwork) -> dict[str, str]:
+    """Say which network it is, by name, structure, parameters and precision."""
+    made = repr((network.name, network.module, network.preprocessing))
+    return {
+        "precision": network.precision,
+        "network": network.name,
+        "network's structure": DIGEST + hashlib.sha256(made.encode()).hexdigest(),
+        "network's parameters": DIGEST + parameters_sha256(network.params),
+    }
+
+
+def surroundings() -> dict[str, str]:
+    """Say what decides the last bits: versions, machine and number of threads."""
+    device = default_device()
+    threads = threads_of(device)
+    return {
+        "jaxnst": __version__,
+        **{name: version(name) for name in ("jax", "jaxlib", "numpy", "optax")},
+        "jaxopt": version("jaxopt") if lbfgs.jaxopt() else "missing",
+        "machine": platform.machine(),
+        "device": device.device_kind,
+        **({} if threads is None else {"threads": str(threads)}),
+    }
+
+
+class OtherSettings(ValueError):
+    """A checkpoint is of a run with other settings."""
+
+
+def refuse_others(
+    there: dict[str, str],
+    here: dict[str, str],
+    *,
+    instead: str = "begin anew with another checkpoint",
+) -> None:
+    """Refuse to go on from a run of other settings.
+
+    Args:
+      there: Settings of the run that left the checkpoint.
+      here: Those of the run that is to go on.
+      instead: What to do other than give the same settings again.
+
+    Raises:
+      OtherSettings: Names the first that differs.
+    """
+    for name in dict.fromkeys((*here, *there)):
+        was, now = there.get(name), here.get(name)
+        if was == now:
+            continue
+        digests = (was or DIGEST).startswith(DIGEST) and (now or DIGEST).startswith(DIGEST)
+        how = "another" if digests else f"{_short(was)}, this one {_short(now)}"
+        raise OtherSettings(
+            f"the checkpoint is of a run with other settings: its {name} is {how}; give the same "
+            f"settings again, or {instead}"
+        )
+
+
+def warn_of_others(there: dict[str, str], here: dict[str, str], *, what: str = "picture") -> None:
+    """Warn where a run goes on under other versions, or on another machine.
+
+    Args:
+      there: Surroundings in which it was begun.
+      here: Surroundings in which it goes on.
+      what: The run makes.
+    """
+    names = [name for name in here if there.get(name) != here[name]]
+    if names:
+        changes = ", ".join(f"{name} {_short(there.get(name))} -> {here[name]}" for name in names)
+        warnings.warn(
+            f"the run was begun elsewhere ({changes}): its {what} may differ by rounding from "
+            "that of a run that never stopped",
+            stacklevel=2,
+        )
+
+
+def _short(text: str | None) -> str:
+    return "unset" if text is None else text if len(text) <= 60 else text[:57] + "..."
+
+
+def _fields(part: Any, path: tuple[str, ...]) -> Iterator[tuple[str, Any]]:
+    """Go through the values of a dataclass and of its parts."""
+    for field in dataclasses.fields(part):
+        value, here = getattr(part, field.name), (*path, field.name)
+        if here[0] in UNSAID:
+            continue
+        if dataclasses.is_dataclass(value):
+            yield from _fields(value, here)
+        else:
+            yield ".".join(here), value

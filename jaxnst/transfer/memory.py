@@ -1,0 +1,338 @@
+"""What a run will take, before any of it is compiled: arithmetic, memory and time.
+
+Arithmetic and memory follow from shapes, those of the network's feature maps and of the solver's
+state, and grow with the number of pixels. Time needs a measurement: :func:`measure_pace` runs the
+very loop for a moment at a small size. The constants were fitted to runs at 128 to 1024 pixels
+with two networks and both solvers (docs/performance.md).
+"""
+
+import math
+import time
+from collections.abc import Callable, Collection
+from functools import lru_cache, partial
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from jaxnst._numerics import own_numerics
+from jaxnst.image import fit
+from jaxnst.losses.objective import TERMS, make_numbers, make_objective
+from jaxnst.networks.precision import map_bytes
+from jaxnst.networks.registry import LossNetwork
+from jaxnst.networks.remat import blocks
+from jaxnst.optim.solvers import advance, make_method, start
+from jaxnst.recipes.schema import Recipe
+from jaxnst.transfer.pyramid import Schedule, Size
+from jaxnst.transfer.style_cache import target_shapes
+
+MIB = 2**20
+
+PROCESS_BYTES = 275 * MIB
+"""Python, JAX and what they load."""
+
+PROGRAM_BYTES = 140 * MIB
+"""One scale's compiled programs, and what it takes to run them besides their buffers."""
+
+COMPILER_BYTES = 370 * MIB
+"""One compilation, most of which is not given back."""
+
+COMPILERS = 2
+"""Compilations at a time."""
+
+MAP_COPIES = 1.5
+"""Every convolution's output is kept for the backward pass; half as much again goes to gradients
+and to gaps between XLA's buffers."""
+
+BLOCK_COPIES = 2
+"""The same within the largest block, where blocks are recomputed for the gradient."""
+
+PADDED_COPIES = 1.5
+"""How much more of both there is where maps are padded by copies, with edges."""
+
+STATE_COPIES = 2.5
+"""The solver's state as it enters the loop and as it leaves it, and part of it in between."""
+
+FIRST_WAIT = 2.0
+"""How many compilations of a loop a run waits before its first step: it computes targets, too.
+Further scales are prepared while others run."""
+
+WAIT_AGAIN = 0.6
+"""The same if all programs were compiled in an earlier run: they are only traced and loaded."""
+
+SLOWER = 1.25
+"""How much longer a run's evaluations take than those of the bare loop that is measured: meanwhile
+other scales are compiled, arrays outgrow the caches, and pictures are shown."""
+
+MULTIPLE = 16
+"""Sizes that are proposed and measured are multiples of this."""
+
+NOMINAL = 256
+"""Side of the picture at which shapes are evaluated."""
+
+
+class Cost(NamedTuple):
+    """What one scale takes.
+
+    Attributes:
+      multiply_adds: Of one evaluation (loss and gradient), per pixel.
+      loop_bytes: While the loop runs, per pixel of the scale.
+      target_bytes: While targets are computed, per pixel of the largest picture.
+      fixed_bytes: Whatever the size: parameters.
+    """
+
+    multiply_adds: float
+    loop_bytes: float
+    target_bytes: float
+    fixed_bytes: float
+
+
+class Plan(NamedTuple):
+    """What a run goes through and takes.
+
+    Attributes:
+      schedule: Sizes and evaluations.
+      remat: Whether feature maps are recomputed for the gradient, as :func:`jaxnst.stylize`.
+      multiply_adds: Of one evaluation, by scale.
+      bytes: Memory at the peak.
+      bytes_again: The same once all programs have been compiled in an earlier run.
+    """
+
+    schedule: Schedule
+    remat: bool
+    multiply_adds: tuple[float, ...]
+    bytes: int
+    bytes_again: int
+
+
+class Pace(NamedTuple):
+    """How fast this machine is.
+
+    Attributes:
+      multiply_adds: Per second of an evaluation, including all its other work.
+      compile_seconds: For one loop.
+    """
+
+    multiply_adds: float
+    compile_seconds: float
+
+
+class Seconds(NamedTuple):
+    """How long a run takes.
+
+    Attributes:
+      wait: For programs, if none was compiled before.
+      wait_again: For programs, if all were compiled in an earlier run.
+      run: Optimising.
+    """
+
+    wait: float
+    wait_again: float
+    run: float
+
+
+def make_plan(
+    schedule: Schedule,
+    recipe: Recipe,
+    network: LossNetwork,
+    *,
+    pictures: int = 0,
+    reading: int = 0,
+    host: bool = True,
+    remat: bool = False,
+    loop: int | None = None,
+) -> Plan:
+    """Work out what a run takes.
+
+    Args:
+      schedule: Sizes and evaluations.
+      recipe: The method.
+      network: Its loss network.
+      pictures: Bytes of all pictures that were loaded for it
+        (:func:`jaxnst.image.costs.keeping_bytes`).
+      reading: Bytes of the process at the peak of reading them.
+      host: Whether the memory is the host's, which the process and its compiler need as well, and
+        in which feature maps are float32 whatever the precision; else it is an accelerator's own.
+      remat: Whether it recomputes feature maps for the gradient.
+      loop: Bytes of the largest loop, from :func:`jaxnst.transfer.footprint.loop_footprint`; None
+        to estimate them.
+
+    Raises:
+      KeyError: If the network lacks a layer of the recipe.
+    """
+    value = map_bytes(network.precision, host=host)
+    cost = cost_of(recipe, network, remat=remat, value_bytes=value)
+    areas = [math.prod(scale.inner) for scale in schedule.scales]
+    looked_at = max(math.prod(s) for scale in schedule.scales for s in (scale.inner, *scale.styles))
+    if loop is None:
+        loop = round(max(areas) * cost.loop_bytes + cost.fixed_bytes)
+    memory = max(loop, looked_at * cost.target_bytes + cost.fixed_bytes)
+    compilers = 0
+    if host:
+        process, compilers = _host_bytes(len(areas))
+        memory += process + pictures
+    adds = tuple(area * cost.multiply_adds for area in areas)
+    again = round(memory)
+    if host:
+        return Plan(schedule, remat, adds, max(again + compilers, reading), max(again, reading))
+    return Plan(schedule, remat, adds, again, again)
+
+
+def runs_that_fit(
+    schedule: Schedule,
+    recipe: Recipe,
+    network: LossNetwork,
+    available: int | None,
+    *,
+    host: bool,
+    remat: bool = False,
+    pictures: int = 0,
+    shared: int = 0,
+) -> int | None:
+    """Work out how many runs of one kind fit into memory side by side, at least 1.
+
+    Args:
+      schedule: Of each.
+      recipe: Of each.
+      network: Of each.
+      available: Bytes, or None where that is not known.
+      host: As :func:`make_plan`.
+      remat: As there.
+      pictures: Bytes of the pictures of each.
+      shared: Bytes of the pictures that all of them have in common, or of one that is being read.
+
+    Returns:
+      None if ``available`` is None.
+    """
+    if available is None:
+        return None
+    process = sum(_host_bytes(len(schedule.scales))) if host else 0
+    plan = make_plan(schedule, recipe, network, pictures=pictures, host=host, remat=remat)
+    left = available - process - (shared if host else 0)
+    return max(1, left // (plan.bytes - process))
+
+
+def _host_bytes(scales: int) -> tuple[int, int]:
+    """Return the bytes of the process and its compilers, however many runs there are."""
+    return PROCESS_BYTES + PROGRAM_BYTES * scales, COMPILER_BYTES * min(COMPILERS, scales)
+
+
+@lru_cache
+@own_numerics()
+def cost_of(
+    recipe: Recipe, network: LossNetwork, *, remat: bool = False, value_bytes: int = 4
+) -> Cost:
+    """Work out what one scale takes, from shapes alone.
+
+    Args:
+      recipe: The method.
+      network: Its loss network.
+      remat: As :func:`make_plan`.
+      value_bytes: Of a value of a feature map (:func:`jaxnst.networks.precision.map_bytes`).
+    """
+    objective = make_objective(recipe, network, remat=remat)
+    depth = max(network.layers.index(name) for name in objective.layers) + 1
+    image = jax.ShapeDtypeStruct((NOMINAL, NOMINAL, 3), jnp.float32)  # type: ignore[no-untyped-call]
+    see = partial(objective.network.features, layers=network.layers[:depth])
+    maps = jax.eval_shape(see, network.params, image)
+    method, _ = make_method(recipe)
+    state = jax.eval_shape(lambda x: start(method, x, len(TERMS)), image)
+
+    def work(names: Collection[str]) -> tuple[float, float]:
+        """Values of convolutions' outputs, and multiply-adds."""
+        adds = sum(maps[n].size * maps[n].shape[-1] for n in objective.style_layers if n in names)
+        values = 0.0
+        for name in names:
+            arrays = network.params.get(name, {})
+            values += maps[name].size if arrays else 0
+            if "kernel" in arrays:
+                adds += arrays["kernel"].size * maps[name].size / maps[name].shape[-1]
+        return values, adds
+
+    parameters = sum(
+        arrays["kernel"].size
+        for name, arrays in network.params.items()
+        if name in maps and "kernel" in arrays
+    )
+    values, adds = work(maps)
+    copies = 1.0 if objective.network.module.padding == "zero" else PADDED_COPIES
+    held, twice = MAP_COPIES * copies * values, 0.0
+    if remat:
+        *before, last = blocks(network, objective.layers)
+        works = [work(names) for _, names, _ in (*before, last)]
+        twice = sum(adds for _, adds in works[:-1])
+        held = sum(maps[end].size for *_, end in before) + BLOCK_COPIES * copies * max(works)[0]
+    area = NOMINAL**2
+    state_bytes = sum(leaf.size * leaf.dtype.itemsize for leaf in jax.tree.leaves(state))
+    return Cost(
+        multiply_adds=(2 * adds + twice) / area,  # as much again for the gradient
+        loop_bytes=(value_bytes * held + STATE_COPIES * state_bytes) / area,
+        target_bytes=value_bytes * values / area,
+        fixed_bytes=2 * 4 * parameters,  # and flipped, for the gradient
+    )
+
+
+def largest_size(needed: Callable[[int], int], available: int, size: int) -> int | None:
+    """Find the largest size, a multiple of 16 below ``size``, that fits; None: none does.
+
+    Args:
+      needed: From a size to the bytes that it takes.
+      available: Bytes.
+      size: One that does not fit.
+    """
+    least, beyond = 0, math.ceil(size / MULTIPLE)
+    while beyond - least > 1:
+        middle = (least + beyond) // 2
+        if needed(middle * MULTIPLE) <= available:
+            least = middle
+        else:
+            beyond = middle
+    return least * MULTIPLE or None
+
+
+@own_numerics()
+def measure_pace(
+    recipe: Recipe, network: LossNetwork, content: Size, *, longest: int = 192
+) -> Pace:
+    """Compile the loop at a small size and run it for a moment, some seconds in all.
+
+    Args:
+      recipe: The method.
+      network: Its loss network.
+      content: Size of the content picture, for its shape.
+      longest: Longest side at which it is run, pixels.
+    """
+    objective = make_objective(recipe, network)
+    method, rates = make_method(recipe)
+    height, width = (max(1, round(s / MULTIPLE)) * MULTIPLE for s in fit(content, longest))
+    image = jnp.full((height, width, 3), 0.5)
+
+    shapes = target_shapes(objective, network.params, (height, width))
+    # The time does not depend on the values.
+    targets = jax.tree.map(lambda leaf: jnp.ones(leaf.shape, leaf.dtype), shapes)
+    args = (network.prepare(network.params), targets, make_numbers(recipe))
+    state = start(method, image, len(TERMS))
+
+    def seconds(steps: int) -> float:
+        begin = time.perf_counter()
+        budget = jnp.asarray(2**20)
+        result = advance(objective, method, args, rates, state, jnp.asarray(steps), budget)
+        jax.block_until_ready(result)  # type: ignore[no-untyped-call]
+        return time.perf_counter() - begin
+
+    compiling = seconds(0)
+    seconds(1)
+    step = min(seconds(2) for _ in range(3)) / 2
+    adds = cost_of(recipe, network).multiply_adds * height * width
+    return Pace(adds / step, compiling)
+
+
+def estimate_seconds(plan: Plan, pace: Pace) -> Seconds:
+    """Estimate how long a run takes, from the end of its preparations to its last step."""
+    scales = plan.schedule.scales
+    work = sum(s.evaluations * a for s, a in zip(scales, plan.multiply_adds, strict=True))
+    return Seconds(
+        wait=FIRST_WAIT * pace.compile_seconds,
+        wait_again=WAIT_AGAIN * pace.compile_seconds,
+        run=SLOWER * work / pace.multiply_adds,
+    )

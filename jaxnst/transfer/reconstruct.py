@@ -1,0 +1,241 @@
+"""What a layer keeps of a picture: pictures made from noise by one layer's loss alone.
+
+Content reconstruction follows the content term of one layer (Gatys et al. 2016, figure 1, above;
+Mahendran and Vedaldi 2015): what it shows of the photograph is what that layer holds fast. Style
+reconstruction, or texture synthesis (Gatys et al. 2015, figure 1, below), follows the style term of
+one layer or of several. Looking at them is how layers are chosen.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from functools import partial
+from typing import Literal, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from numpy.typing import ArrayLike
+
+from jaxnst._checks import check_picture
+from jaxnst._numerics import own_numerics
+from jaxnst.losses.objective import TERMS, Numbers
+from jaxnst.networks.color_space import decode, encode
+from jaxnst.networks.registry import LossNetwork, load_network
+from jaxnst.optim.solvers import State, advance, picture, start
+from jaxnst.recipes.schema import SHIPPED, Content, Noise, Recipe, Scales, Style, TotalVariation
+from jaxnst.transfer.loop import go_through
+from jaxnst.transfer.result import Picture, Progress
+from jaxnst.transfer.run import Run
+
+RECIPE = Recipe(
+    name="reconstruction",
+    summary="one layer's loss alone, from noise",
+    init="noise",
+    noise=Noise(distribution="uniform", centre=0.5, spread=0.5),
+    content=Content(weight=1.0, normalization="target"),
+    style=Style(weight=1.0, statistic="gram", distance="target"),
+    tv=TotalVariation(weight=0.0),
+    scales=Scales(style_like_content=True, multiple=1, several=False, evaluations=(400,)),
+)
+"""Losses are relative to the picture's own features or Gram matrices, to be comparable between
+layers: 1 is as far as an empty feature map, 0 is the picture."""
+
+TOGETHER = 16
+"""Steps between two calls of the callback where all pictures are made together."""
+
+Layers = tuple[str, ...]
+
+
+class Reconstruction(NamedTuple):
+    """A picture made from layers of another, and how near it came.
+
+    Attributes:
+      layers: The layers it was made from.
+      image: ``(H, W, 3)`` float32 RGB in [0, 1].
+      loss: By the default recipe, the relative squared error of their features or Gram matrices,
+        averaged over the layers.
+    """
+
+    layers: Layers
+    image: Picture
+    loss: float
+
+
+class ReconstructProgress(NamedTuple):
+    """What a callback is told.
+
+    Attributes:
+      layers: Of the reconstruction at work, or of all if they are made together.
+      done: Evaluations so far, of all reconstructions.
+      total: Evaluations in all.
+    """
+
+    layers: Layers
+    done: int
+    total: int
+
+
+@own_numerics()
+def reconstruct_content(
+    image: ArrayLike,
+    layers: str | Sequence[str],
+    *,
+    network: str | LossNetwork = SHIPPED,
+    recipe: Recipe = RECIPE,
+    size: int | None = None,
+    seed: int = 0,
+    together: bool = False,
+    callback: Callable[[ReconstructProgress], None] | None = None,
+) -> list[Reconstruction]:
+    """Make pictures from what single layers keep of a picture's content.
+
+    Args:
+      image: ``(H, W, 3)`` RGB in [0, 1].
+      layers: Layers of the network, one reconstruction for each; or one layer.
+      network: A loss network or its name.
+      recipe: Start, space, solver, evaluations and content normalisation.
+      size: Longest side, pixels; None: the picture's own.
+      seed: Decides the noise.
+      together: All in one program, by ``vmap`` over weights that choose the layer: faster on
+        accelerators. Else one after the other, each computed no deeper than its layer.
+      callback: Called about once a second, together every 16 steps. It may raise to stop.
+
+    Raises:
+      KeyError: If the network has no such layer.
+      ValueError: If no layer is given, the picture is none or too small, or no loss is finite.
+    """
+    groups = [(name,) for name in ([layers] if isinstance(layers, str) else layers)]
+    task = _Task("content", image, groups, network, recipe, size, seed, callback)
+    return task.together() if together else task.one_by_one()
+
+
+@own_numerics()
+def reconstruct_style(
+    image: ArrayLike,
+    layers: str | Sequence[str | Sequence[str]],
+    *,
+    network: str | LossNetwork = SHIPPED,
+    recipe: Recipe = RECIPE,
+    size: int | None = None,
+    seed: int = 0,
+    together: bool = False,
+    callback: Callable[[ReconstructProgress], None] | None = None,
+) -> list[Reconstruction]:
+    """Make textures from the Gram matrices of layers.
+
+    Args:
+      image: ``(H, W, 3)`` RGB in [0, 1].
+      layers: Layers of the network, one texture for each; a tuple of several gives one texture. Or
+        one layer.
+      network: As :func:`reconstruct_content`.
+      recipe: Start, space, solver, evaluations, style statistic and distance.
+      size: As there.
+      seed: As there.
+      together: As there.
+      callback: As there.
+
+    Raises:
+      KeyError: As there.
+      ValueError: As there.
+    """
+    several = [layers] if isinstance(layers, str) else layers
+    groups = [(n,) if isinstance(n, str) else tuple(n) for n in several]
+    task = _Task("style", image, groups, network, recipe, size, seed, callback)
+    return task.together() if together else task.one_by_one()
+
+
+class _Task:
+    """One call: checked arguments, and two ways of doing the work."""
+
+    def __init__(
+        self,
+        term: Literal["content", "style"],
+        image: ArrayLike,
+        groups: Sequence[Layers],
+        network: str | LossNetwork,
+        recipe: Recipe,
+        size: int | None,
+        seed: int,
+        callback: Callable[[ReconstructProgress], None] | None,
+    ):
+        if not groups or () in groups:
+            raise ValueError("layers is empty, expected at least one layer for each picture")
+        self.term, self.image, self.groups = term, check_picture("picture", image), groups
+        self.network = load_network(network) if isinstance(network, str) else network
+        for layer in self.layers:
+            self.network.resolve(layer)
+        self.recipe, self.size, self.seed, self.callback = recipe, size, seed, callback
+
+    @property
+    def layers(self) -> Layers:
+        """Every layer once."""
+        return tuple(dict.fromkeys(layer for group in self.groups for layer in group))
+
+    def run(self, layers: Layers) -> Run:
+        """Prepare a run whose loss has no other layers."""
+        weights = tuple((layer, 1 / len(layers)) for layer in layers)
+        content, style = self.recipe.content, self.recipe.style
+        if self.term == "content":
+            content, style = replace(content, layers=weights), replace(style, layers=(), weight=0.0)
+        else:
+            content, style = replace(content, layers=(), weight=0.0), replace(style, layers=weights)
+        recipe = replace(self.recipe, content=content, style=style)
+        return Run(self.image, [self.image], self.network, recipe, size=self.size, seed=self.seed)
+
+    def one_by_one(self) -> list[Reconstruction]:
+        """Make one picture after the other, each with a program of its own."""
+        found = []
+        for i, group in enumerate(self.groups):
+
+            def told(progress: Progress, i: int = i, group: Layers = group) -> None:
+                done = i * progress.total + progress.total_done
+                self.tell(group, done, len(self.groups) * progress.total)
+
+            result = go_through(self.run(group), callback=told)
+            found.append(Reconstruction(group, result.image, float(result.losses["total"][-1])))
+        return found
+
+    def together(self) -> list[Reconstruction]:
+        """Make all pictures in one program: weights are one for a picture's layers, else zero."""
+        run = self.run(self.layers)
+        if len(run.schedule.scales) > 1 or run.method.round:
+            raise ValueError("pictures are made together at one scale, and without rounds")
+        weights = [[(n in group) / len(group) for n in self.layers] for group in self.groups]
+        numbers = run.numbers._replace(**{self.term: jnp.asarray(weights)})
+        one_each = Numbers(None, None, None, None)._replace(**{self.term: 0})  # type: ignore[arg-type]
+        follow = jax.vmap(
+            partial(advance, run.objective, run.method),
+            in_axes=((None, None, one_each), None, 0, None, None),
+        )
+        run.params = run.tuned_parameters()
+        args = (run.params, run.targets(run.schedule.scales[0]), numbers)
+        states = self.begin(run)
+        total, used = run.schedule.scales[0].evaluations, 0
+        while used < total:
+            steps = min(TOGETHER, total - used)
+            counts = (jnp.asarray(steps), jnp.asarray(total))
+            states, _ = follow(args, run.rates, states, *counts)
+            jax.block_until_ready(states)  # type: ignore[no-untyped-call]
+            used += steps
+            self.tell(self.layers, used * len(self.groups), total * len(self.groups))
+        images = jax.vmap(partial(picture, run.method))(states)
+        shown = np.asarray(decode(images, run.objective.space))
+        losses = np.asarray(states.terms)[:, 0]
+        for loss in losses:
+            run.check_losses(loss)
+        return [
+            Reconstruction(group, run.finish(one), float(loss))
+            for group, one, loss in zip(self.groups, shown, losses, strict=True)
+        ]
+
+    def begin(self, run: Run) -> State:
+        """Make a starting state for each picture, all from the same noise."""
+        variable = encode(jnp.asarray(run.start_image()), run.objective.space)
+        state = start(run.method, variable, len(TERMS))
+        count = len(self.groups)
+        return jax.tree.map(lambda leaf: jnp.broadcast_to(leaf, (count, *leaf.shape)), state)
+
+    def tell(self, layers: Layers, done: int, total: int) -> None:
+        """Tell the callback."""
+        if self.callback is not None:
+            self.callback(ReconstructProgress(layers, done, total))

@@ -1,0 +1,93 @@
+"""What a run tells: its progress on the way, its picture and its figures at the end."""
+
+from collections.abc import Callable
+from typing import Literal, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from jaxnst.transfer.checkpoint import Checkpoint
+
+Picture = NDArray[np.float32]
+
+
+def _nowhere() -> Checkpoint:
+    raise ValueError("this progress is of no run: there is nothing to go on with")
+
+
+class Progress(NamedTuple):
+    """What a callback is told between chunks.
+
+    Attributes:
+      phase: ``compile`` while a scale is being prepared, else ``optimize``.
+      scale: Which scale, from 0.
+      scales: How many there are.
+      size: Height and width of the scale, pixels.
+      evaluations: Of the loss, in this scale.
+      scale_evaluations: Planned for this scale.
+      total_done: Evaluations in all scales so far.
+      total: Planned for all scales.
+      losses: The loss and its weighted terms by name, as in :class:`StylizeResult`; empty before
+        the first evaluation.
+      image: Call it for the present picture, at the size asked for.
+      seconds: Spent waiting for programs and optimising, including before the run was resumed.
+      rounds: Rounds of L-BFGS that have ended in this scale, 0 for a method without.
+      checkpoint: Call it, from any thread, for where the run stands at that moment (``resume`` of
+        :func:`jaxnst.stylize`). It waits for the end of a chunk, and raises ValueError if the run
+        has failed and cannot be resumed.
+    """
+
+    phase: Literal["compile", "optimize"]
+    scale: int
+    scales: int
+    size: tuple[int, int]
+    evaluations: int
+    scale_evaluations: int
+    total_done: int
+    total: int
+    losses: dict[str, float]
+    image: Callable[[], Picture]
+    seconds: float
+    rounds: int = 0
+    checkpoint: Callable[[], Checkpoint] = _nowhere
+
+
+class ScaleTiming(NamedTuple):
+    """How long one scale took.
+
+    Attributes:
+      size: Height and width, pixels.
+      compile_seconds: Spent waiting until it could begin. What was compiled or computed for it
+        while an earlier scale ran is not counted; it makes that scale's ``run_seconds`` longer.
+      run_seconds: Spent optimising, the callback included.
+      evaluations: Of the loss.
+    """
+
+    size: tuple[int, int]
+    compile_seconds: float
+    run_seconds: float
+    evaluations: int
+
+
+class StylizeResult(NamedTuple):
+    """A stylised picture and how it came about.
+
+    Attributes:
+      image: ``(H, W, 3)`` float32 RGB in [0, 1], of the size asked for; ``(H, W, 4)`` with its
+        opacity where the content is transparent.
+      losses: The loss (``total``) and its weighted terms at every step of every scale: after the
+        step with L-BFGS, before it with Adam, whose last picture is not evaluated.
+      evaluations: Of the loss, in all scales.
+      restarts: Steps that were taken back because the loss rose far or was not finite.
+      compile_seconds: Spent waiting for programs to be compiled and targets to be computed.
+      run_seconds: Spent optimising.
+      timings: The same for every scale.
+    """
+
+    image: Picture
+    losses: dict[str, NDArray[np.float32]]
+    evaluations: int
+    restarts: int
+    compile_seconds: float
+    run_seconds: float
+    timings: tuple[ScaleTiming, ...] = ()

@@ -1,0 +1,270 @@
+"""One run: what stays the same over its scales, and what is made for each of them."""
+
+from collections.abc import Hashable, Sequence
+from functools import cached_property, partial
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from numpy.typing import ArrayLike
+
+from jaxnst._numerics import own_numerics
+from jaxnst.feedforward.instant import start_in_one_pass
+from jaxnst.image import resample
+from jaxnst.losses.objective import (
+    TERMS,
+    Targets,
+    Where,
+    make_numbers,
+    make_objective,
+)
+from jaxnst.networks.color_space import decode, encode
+from jaxnst.networks.cpu.rescale import unit_means
+from jaxnst.networks.registry import LossNetwork, Params
+from jaxnst.optim.solvers import (
+    CHUNK,
+    State,
+    advance_over,
+    make_method,
+    picture,
+    start,
+    start_after,
+)
+from jaxnst.recipes.schema import STARTS, Recipe
+from jaxnst.transfer.color_transfer import recolor_after, recolor_before
+from jaxnst.transfer.fingerprint import settings_of
+from jaxnst.transfer.guidance import Guidance
+from jaxnst.transfer.initial import make_noise, scatter_colors
+from jaxnst.transfer.pyramid import Scale, make_schedule
+from jaxnst.transfer.result import Picture
+from jaxnst.transfer.style_cache import (
+    StyleImage,
+    StyleStore,
+    blank_targets,
+    content_of,
+    mixed_styles,
+)
+
+
+class Run:
+    """A run before it begins: pictures that have been checked, and all that follows from them.
+
+    Args:
+      content: ``(H, W, 3)`` RGB in [0, 1].
+      styles: Such pictures, or :class:`StyleImage` where several runs share them.
+      network: The loss network.
+      recipe: The method, as it is meant for that network.
+      size: As :func:`jaxnst.stylize`.
+      style_size: As there.
+      seed: As there.
+      store: Keeps summaries of styles, where several runs share one.
+      remat: As there.
+      guidance: Which style goes where; None: all everywhere, in equal parts.
+    """
+
+    def __init__(
+        self,
+        content: Picture,
+        styles: Sequence[Picture | StyleImage],
+        network: LossNetwork,
+        recipe: Recipe,
+        *,
+        size: int | None = None,
+        style_size: int | None = None,
+        seed: int = 0,
+        store: StyleStore | None = None,
+        remat: bool = False,
+        guidance: Guidance | None = None,
+    ):
+        self.guidance = Guidance({}) if guidance is None else guidance
+        self.styles = [s if isinstance(s, StyleImage) else StyleImage(s) for s in styles]
+        self.content, self.recipe, self.seed = content, recipe, seed
+        self.store = StyleStore() if store is None else store
+        self.objective = make_objective(recipe, network, remat=remat)
+        self.numbers = make_numbers(recipe)
+        self.mixture = self.guidance.mixture(
+            self.objective.network, self.objective.style_layers, len(self.styles)
+        )
+        self.method, self.rates = make_method(recipe)
+        self.schedule = make_schedule(
+            content.shape[:2],
+            [s.image.shape[:2] for s in self.styles],
+            recipe.scales,
+            size=size,
+            style_size=style_size,
+        )
+        self.given, self.given_styles = content, self.styles
+        if recipe.colors.before:
+            self.content, self.styles = self.recolored()
+        self.params = self.objective.network.params
+        self.total = sum(scale.evaluations for scale in self.schedule.scales)
+
+    @cached_property
+    def colored_like(self) -> Picture:
+        """The content as it was given, at the size of the result: where colours are taken from."""
+        return np.clip(resample(self.given, self.schedule.size), 0, 1)
+
+    def recolored(self) -> tuple[Picture, list[StyleImage]]:
+        """Return content and styles, the latter at the last scale's size, in their new colours."""
+        recolor = partial(recolor_before, self.recipe.colors, content=self.colored_like)
+        sizes = self.schedule.scales[-1].styles
+        styles = [
+            resample(style.image, size) for style, size in zip(self.styles, sizes, strict=True)
+        ]
+        luminance = self.recipe.colors.mode == "content-luminance"
+        content = recolor(self.colored_like) if luminance else self.content
+        recolored = [StyleImage(recolor(style)) for style in styles]
+        pairs = zip(recolored, self.styles, strict=True)
+        return content, [new if s.mask is None else new.masked(s.mask) for new, s in pairs]
+
+    def settings(self, started: Picture | None) -> dict[str, str]:
+        """List in words all that decides the picture; ``started`` is a given start, if any."""
+        return settings_of(
+            self.recipe,
+            self.objective.network,
+            self.schedule,
+            content=StyleImage(self.given),
+            styles=self.given_styles,
+            init=None if started is None else StyleImage(started),
+            guidance=self.guidance,
+            seed=self.seed,
+        )
+
+    @cached_property
+    def tuning(self) -> Hashable:
+        """Identify what becomes of the network's parameters: the same for runs that agree in it."""
+        if not self.unit_means:
+            return None
+        digests = [style.digest for style in (StyleImage(self.content), *self.styles)]
+        schedule = self.schedule
+        return *digests, schedule.scales[-1], schedule.size
+
+    @property
+    def unit_means(self) -> bool:
+        """Whether filters are rescaled to a mean activation of 1 over the run's pictures."""
+        return self.recipe.unit_means and not self.objective.network.unit_means
+
+    def tuned_parameters(self) -> Params:
+        """Return the network's parameters, rescaled if need be, as its loop reads them fastest."""
+        network = self.objective.network
+        if not self.unit_means:
+            return network.prepare(network.params)
+        last = self.schedule.scales[-1]
+        styles = zip(self.styles, last.styles, strict=True)
+        pictures = [resample(self.content, last.inner)]
+        pictures += [resample(style.image, size) for style, size in styles]
+        return network.prepare(unit_means(network, [jnp.asarray(p) for p in pictures]))
+
+    @own_numerics()
+    def targets(self, scale: Scale) -> Targets:
+        """Compute a scale's targets."""
+        content = content_of(
+            self.objective, self.params, jnp.asarray(resample(self.content, scale.inner))
+        )
+        return Targets(content, self.style_targets(scale), self.where(scale))
+
+    def where(self, scale: Scale) -> Where:
+        """Lay out a scale's regions."""
+        content = resample(self.content, scale.inner)
+        found = self.guidance.where(self.objective, content)
+        return jax.tree.map(jnp.asarray, found)
+
+    def style_targets(self, scale: Scale) -> dict[str, tuple[Any, ...]]:
+        """Compute what the style at a scale is compared with."""
+        of_style = partial(self.store.summaries, self.objective, self.params, tuning=self.tuning)
+        several = [of_style(*pair) for pair in zip(self.styles, scale.styles, strict=True)]
+        return mixed_styles(self.objective, several, self.mixture)
+
+    @own_numerics()
+    def compile_loop(self, scale: Scale) -> None:
+        """Compile a scale's loop, and what shows its picture, by running it for 0 steps."""
+        where = self.guidance.where_shapes(self.objective, scale.inner)
+        targets = blank_targets(self.objective, self.params, scale.inner, where=where)
+        blank = jnp.zeros((*scale.inner, 3), jnp.float32)
+        state, _ = self.advance(targets, start(self.method, blank, len(TERMS)), 0, 0)
+        self.shown(state)
+
+    def advance(
+        self, targets: Targets, state: State, steps: int, budget: int
+    ) -> tuple[State, jax.Array]:
+        """Take steps of a scale's loop; the old state's solver is gone then, its picture is not."""
+        args = (self.params, targets, self.numbers)
+        counts = (jnp.asarray(steps), jnp.asarray(budget))
+        return advance_over(self.objective, self.method, args, self.rates, state, *counts)
+
+    def at_scale(self, scale: Scale, image: Picture, *, before: State | None = None) -> State:
+        """Make the state that a scale begins with, from a picture and the state before, if any."""
+        variable = encode(jnp.asarray(resample(image, scale.inner)), self.objective.space)
+        if before is None or not self.method.carry:
+            return start(self.method, variable, len(TERMS))
+        return start_after(self.method, variable, before)
+
+    def state_shapes(self, scale: Scale) -> State:
+        """Return the shapes of a scale's state."""
+        image = jax.ShapeDtypeStruct((*scale.inner, 3), jnp.float32)  # type: ignore[no-untyped-call]
+        shapes: State = jax.eval_shape(lambda x: start(self.method, x, len(TERMS)), image)
+        return shapes
+
+    def until_stop(self, used: int) -> int:
+        """Return how many evaluations to make: until a round ends, at most a chunk."""
+        stops = [CHUNK]
+        if self.method.round:
+            stops.append(self.method.round - used % self.method.round)
+        return min(stops)
+
+    def start_image(self) -> Picture:
+        """Make the picture that the coarsest scale starts from, as RGB."""
+        size = self.schedule.scales[0].inner
+        if self.recipe.init == "content":
+            return resample(self.content, size)
+        if self.recipe.init == "style":
+            return resample(self.styles[0].image, size)
+        key = jax.random.key(self.seed)
+        if self.recipe.init == "noise":
+            content = resample(self.content, size)
+            return make_noise(key, content, self.recipe.noise, self.objective.space)
+        if self.recipe.init == "style-colors":
+            shares = self.mixture / self.mixture.sum(axis=-1, keepdims=True)
+            pictures = [(style.image, style.mask) for style in self.styles]
+            return scatter_colors(key, pictures, size, shares=shares.mean(axis=(0, 1)))
+        if self.recipe.init == "instant":
+            picture = start_in_one_pass(self.content, self.styles, self.guidance, size=max(size))
+            return resample(picture, size)
+        raise ValueError(
+            f"init is {self.recipe.init!r}, expected one of {', '.join(STARTS)} "
+            "(for a picture of your own, pass it as init)"
+        )
+
+    @own_numerics()
+    def shown(self, state: State) -> Picture:
+        """Return the picture of a state, of its scale's inner size."""
+        return np.asarray(decode(picture(self.method, state), self.objective.space))
+
+    def check_losses(self, losses: ArrayLike) -> None:
+        """Refuse losses of which none is finite: their picture is what the run started from.
+
+        Args:
+          losses: At every step, infinite until the first that is finite.
+
+        Raises:
+          ValueError: None is finite.
+        """
+        if np.size(losses) and not np.any(np.isfinite(losses)):
+            content, style, tv = self.recipe.content, self.recipe.style, self.recipe.tv
+            raise ValueError(
+                f"no step had a finite loss and gradient with content weight {content.weight:g}, "
+                f"style weight {style.weight:g} and tv weight {tv.weight:g}, expected what float32 "
+                "holds (below 3e38): give smaller weights, or other parameters of the network or "
+                "another statistic if theirs are not finite"
+            )
+
+    def finish(self, image: Picture) -> Picture:
+        """Bring a picture to the size and the colours asked for, into [0, 1].
+
+        What is transparent in the content stays as it was, and so does the content's opacity.
+        """
+        shown = np.clip(resample(image, self.schedule.size), 0, 1)
+        if self.recipe.colors.after:
+            shown = recolor_after(self.recipe.colors, shown, self.colored_like)
+        return self.guidance.kept(shown)

@@ -1,0 +1,220 @@
+"""What a run computes from its pictures before it begins: targets, and summaries of the styles.
+
+The summaries of a style follow from the style, its size, and the network's parameters. Runs that
+share a :class:`StyleStore` compute those of one style and size once. There are separate programs
+for the content at a size, for a style at a size, and a small one that mixes styles and prepares
+them, whatever sizes they had.
+"""
+
+import itertools
+import threading
+import weakref
+from collections import OrderedDict
+from collections.abc import Hashable, Sequence
+from concurrent.futures import Future
+from functools import cached_property, partial
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from jaxnst._files import digest_of
+from jaxnst._types import Features, Image
+from jaxnst.image import fill_hidden, resample
+from jaxnst.image.color import Pixels
+from jaxnst.losses.objective import (
+    EVERYWHERE,
+    Objective,
+    Targets,
+    Where,
+    content_targets,
+    style_summaries,
+    style_targets,
+)
+from jaxnst.networks.registry import Params
+from jaxnst.transfer.masks import Mask, layer_sizes, position_weights, sized
+from jaxnst.transfer.pyramid import Size
+
+STORE_BYTES = 256 * 2**20
+"""Most that a store keeps: about a hundred styles of a VGG at one size."""
+
+
+class StyleImage:
+    """A style image, identified by its digest.
+
+    Args:
+      image: ``(H, W, 3)`` RGB in [0, 1]; a fourth channel, its opacity, becomes the mask. It must
+        not be changed afterwards.
+
+    Attributes:
+      given: Its colours as they were given.
+      image: The same, with hidden pixels in the colours around them.
+      mask: How much each pixel counts; None: all alike.
+    """
+
+    def __init__(self, image: Pixels) -> None:
+        self.given, opacity = image[..., :3], image[..., 3:]
+        self.image: Pixels = self.given
+        self.mask: Mask | None = None
+        if opacity.size and opacity.min() < 1:
+            self.image, self.mask = fill_hidden(image), opacity[..., 0]
+
+    @cached_property
+    def digest(self) -> str:
+        """SHA-256 of its shape and values, and of its mask's."""
+        own = {"image": self.given} | ({} if self.mask is None else {"mask": self.mask})
+        return digest_of(own)
+
+    def masked(self, mask: Mask) -> "StyleImage":
+        """Return the same picture with a mask, multiplied by its own if it has one."""
+        found, size = StyleImage(self.given), self.image.shape[:2]
+        found.image = self.image
+        found.mask = mask if self.mask is None else sized(mask, size) * self.mask
+        return found
+
+
+class StyleStore:
+    """A cache of styles' summaries, on the host; threads may share it.
+
+    Args:
+      most_bytes: Beyond that, the least recently used are dropped.
+    """
+
+    def __init__(self, *, most_bytes: int = STORE_BYTES) -> None:
+        self._most, self._bytes = most_bytes, 0
+        self._kept: OrderedDict[Hashable, Future[dict[str, Any]]] = OrderedDict()
+        self._owners: dict[int, list[weakref.ref[Any]]] = {}
+        self._numbers = itertools.count()
+        self._lock = threading.Lock()
+
+    def summaries(
+        self,
+        objective: Objective,
+        params: Params,
+        style: StyleImage,
+        size: Size,
+        *,
+        tuning: Hashable = None,
+    ) -> dict[str, Any]:
+        """Return a style's summaries by layer, computed if need be.
+
+        Args:
+          objective: Its network, style layers and statistics.
+          params: The network's parameters, or what a run has made of them.
+          style: The style image.
+          size: Height and width at which it is looked at, pixels.
+          tuning: How a run has changed the parameters: equal values, equal parameters.
+        """
+        network = objective.network
+        looked = objective.style_layers, objective.statistics
+        what = network.module, network.preprocessing, looked
+        with self._lock:
+            key = what, self._owner(network.params), tuning, style.digest, size
+            found = self._kept.get(key)
+            if found is not None:
+                self._kept.move_to_end(key)
+            else:
+                mine = self._kept[key] = Future()
+        if found is not None:
+            return found.result()
+        try:
+            image = jnp.asarray(resample(style.image, size))
+            weights = style_weights(objective, style, size)
+            made = jax.device_get(summaries_of(objective, params, image, weights))
+        except BaseException as error:
+            with self._lock:
+                del self._kept[key]
+            mine.set_exception(error)
+            raise
+        with self._lock:
+            mine.set_result(made)
+            self._bytes += _bytes(made)
+            self._drop()
+        return mine.result()
+
+    def _owner(self, params: Params) -> int:
+        """Number a network's parameters without keeping them alive; forget those that are gone."""
+        leaves = jax.tree.leaves(params)
+        there = {n: r for n, r in self._owners.items() if all(ref() is not None for ref in r)}
+        self._owners = there
+        for number, refs in there.items():
+            if [id(ref()) for ref in refs] == [id(leaf) for leaf in leaves]:
+                return number
+        number = next(self._numbers)
+        there[number] = [weakref.ref(leaf) for leaf in leaves]
+        return number
+
+    def _drop(self) -> None:
+        """Drop the least recently used until the rest fits; keep what is being computed."""
+        for key in [key for key, found in self._kept.items() if found.done()][:-1]:
+            if self._bytes <= self._most:
+                return
+            self._bytes -= _bytes(self._kept.pop(key).result())
+
+
+def _bytes(summaries: dict[str, Any]) -> int:
+    return sum(leaf.nbytes for leaf in jax.tree.leaves(summaries))
+
+
+def style_weights(objective: Objective, style: StyleImage, size: Size) -> dict[str, Mask] | None:
+    """Say how much the positions of each style layer count; None: all alike."""
+    if style.mask is None:
+        return None
+    mask = sized(style.mask, size)
+    sizes = layer_sizes(objective.network, size, objective.style_layers)
+    return {name: position_weights(mask, of_layer) for name, of_layer in sizes.items()}
+
+
+@partial(jax.jit, static_argnums=0)
+def content_of(objective: Objective, params: Params, content: Image) -> Features:
+    """Compute the content's features, compiled."""
+    return content_targets(objective, params, content)
+
+
+@partial(jax.jit, static_argnums=0)
+def summaries_of(
+    objective: Objective, params: Params, style: Image, weights: dict[str, Any] | None
+) -> dict[str, Any]:
+    """Summarise one style, compiled."""
+    return style_summaries(objective, params, style, weights=weights)
+
+
+@partial(jax.jit, static_argnums=0)
+def mixed_styles(
+    objective: Objective, several: Sequence[dict[str, Any]], mixture: Any
+) -> dict[str, tuple[Any, ...]]:
+    """Mix styles, and prepare them to be compared with, compiled."""
+    return style_targets(objective, several, mixture=mixture)
+
+
+def target_shapes(
+    objective: Objective, params: Params, size: Size, *, where: Where = EVERYWHERE
+) -> Targets:
+    """Return the shapes of the targets of a scale; nothing is computed.
+
+    Args:
+      objective: What is computed.
+      params: The network's parameters.
+      size: Of the scale, pixels.
+      where: Its regions.
+    """
+    regions = 1 if where.shares is None else where.shares.shape[0]
+
+    def targets(params: Params, image: Image) -> Targets:
+        mixture = jnp.ones((len(objective.style_layers), regions, 1))
+        styles = style_targets(
+            objective, [style_summaries(objective, params, image)], mixture=mixture
+        )
+        return Targets(content_targets(objective, params, image), styles)
+
+    image = jax.ShapeDtypeStruct((*size, 3), jnp.float32)  # type: ignore[no-untyped-call]
+    shapes: Targets = jax.eval_shape(targets, params, image)
+    return shapes._replace(where=where)
+
+
+def blank_targets(
+    objective: Objective, params: Params, size: Size, *, where: Where = EVERYWHERE
+) -> Targets:
+    """Make targets of zeros for a picture of some size: a loop can be compiled with them."""
+    shapes = target_shapes(objective, params, size, where=where)
+    return jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), shapes)
