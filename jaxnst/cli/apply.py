@@ -1,19 +1,26 @@
 """``jaxnst apply``: pictures and films painted by a network that was trained for one style.
 
-What is to be made of what is worked out before anything slow is imported.
+What is to be painted is worked out before JAX is imported. Then one input is painted after the
+other, while the next picture is read. An input of a folder that fails costs only itself.
 """
 
 import argparse
 import hashlib
 import os
-from collections.abc import Sequence
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any, NoReturn
 
+import numpy as np
+
 from jaxnst import video as film
 from jaxnst._files import name_of
-from jaxnst.cli.applying import Work
-from jaxnst.cli.errors import UsageError, guarded
+from jaxnst.cli.errors import UsageError, explain, guarded
 from jaxnst.cli.flags import Parser, add_ending, add_machine, add_overwrite, add_saving, add_side
 from jaxnst.cli.interrupt import GOES_ON, Stopped, leaving_when_stopped, stoppable
 from jaxnst.cli.locking import alone_in
@@ -25,15 +32,36 @@ from jaxnst.cli.manifest import (
     refuse_one_name,
     tell_of_passed_over,
 )
-from jaxnst.cli.messages import Messages, hush_xla
+from jaxnst.cli.messages import Messages, hush_xla, length, print_path, shape
 from jaxnst.cli.option_types import whole
-from jaxnst.cli.outputs import refuse_meeting, same_file
-from jaxnst.cli.results_log import Ledger
-from jaxnst.cli.saving import check_format, save_options
-from jaxnst.image import ENDINGS, check_output
+from jaxnst.cli.outputs import refuse_meeting, same_file, tell_of_replacing
+from jaxnst.cli.results_log import Ledger, inputs
+from jaxnst.cli.saving import check_format, save_options, save_picture
+from jaxnst.image import (
+    ENDINGS,
+    NoPictureError,
+    check_output,
+    check_side,
+    fill_hidden,
+    fit,
+    holds_alpha,
+    load_image,
+    resize,
+    resize_rgba,
+)
+from jaxnst.image.color import Pixels
 from jaxnst.weights import bundled_styles
 
 KNOWN = (*ENDINGS, *film.ENDINGS)
+
+AT_ONCE = 4
+"""Frames of a film that are painted at a time, at most, without ``--batch``."""
+
+PIXELS_AT_ONCE = 4_000_000
+"""About as many pixels are painted at a time, if that is more than one frame."""
+
+PATIENCE = 30.0
+"""Seconds to wait after a stop until unfinished files have been removed."""
 
 
 def main(arguments: Sequence[str], prog: str) -> int:
@@ -103,59 +131,56 @@ class _List(argparse.Action):
 
 def _run(flags: argparse.Namespace, prog: str) -> int:
     sources = _sources(flags.inputs)
+    # What ships goes by its name, unless a file has that name.
+    model = flags.model
+    if not os.path.isfile(model):
+        model = str(bundled_styles().get(model, model))
     messages = Messages(prog, quiet=flags.quiet)
     if _is_file(flags.output, sources):
-        row = Row(sources[0], (_model(flags),), flags.output)
-        check_row(row, flags)
+        rows = [Row(sources[0], (model,), flags.output)]
+        if is_film(sources[0]):
+            try:
+                film.check_film(flags.output)
+            except ModuleNotFoundError as error:
+                raise UsageError(str(error)) from error
+        else:
+            check_output(flags.output)
+            check_format(flags.output, flags)
         tell_of_passed_over(flags.inputs, messages, endings=KNOWN)
         with leaving_when_stopped(messages):
-            return _work([row], None, flags, messages)
+            return _work(rows, None, flags, messages)
     # Or the same command would go on with its own results.
     if len(sources) > 1 or is_several(flags.inputs[0]):
         folders = {os.path.dirname(source) or os.curdir for source in sources}
         if any(same_file(folder, flags.output) for folder in folders):
             raise UsageError(f"-o {name_of(flags.output)} is a folder of inputs: name another")
-    rows = _rows(sources, flags)
+    rows = []
+    for source in sources:
+        name = name_after((source, model), film.ENDING if is_film(source) else flags.ending)
+        rows.append(Row(source, (model,), os.path.join(flags.output, name)))
+    refuse_one_name(rows, "give them in two commands, with two folders")
+    for row in rows:
+        if not is_film(row.content):
+            check_format(row.output, flags)
     tell_of_passed_over(flags.inputs, messages, endings=KNOWN)
     os.makedirs(flags.output, exist_ok=True)
     with leaving_when_stopped(messages, GOES_ON), alone_in(flags.output, (1, 1)):
         return _work(rows, Ledger(flags.output), flags, messages)
 
 
-def _work(
-    rows: list[Row], ledger: Ledger | None, flags: argparse.Namespace, messages: Messages
-) -> int:
-    """Make what is left."""
-    settings = _settings(flags)
-    todo = rows
-    if ledger is not None:
-        todo = ledger.left([(row, settings) for row in rows], overwrite=flags.overwrite)
-        messages.say(f"inputs: {len(rows)}, of which there already: {len(rows) - len(todo)}")
-    if not todo:
-        return 0
-    hush_xla(debug=flags.debug)
-    work = Work(todo, settings, ledger, flags, messages)
-    with messages.warnings_as_notices():
-        try:
-            return 1 if stoppable(work.all) else 0
-        except Stopped:
-            work.end()
-            raise
-
-
-def _sources(given: Sequence[str]) -> list[str]:
+def _sources(places: Sequence[str]) -> list[str]:
     """List the files to be painted: what folders and patterns hold, and those named, once each."""
-    found: list[str] = []
-    for where in given:
-        if is_several(where):
-            found += pictures("INPUT", where, endings=KNOWN, what="picture or film")
-        else:  # if it is missing, or no picture, it costs its own row only
-            found.append(where)
-    return list(dict.fromkeys(found))
+    sources: list[str] = []
+    for place in places:
+        if is_several(place):
+            sources += pictures("INPUT", place, endings=KNOWN, what="picture or film")
+        else:  # if it is missing, or no picture, only its own row fails
+            sources.append(place)
+    return list(dict.fromkeys(sources))
 
 
 def _is_file(output: str, sources: Sequence[str]) -> bool:
-    """Tell whether the output is a single result's own file, else a folder.
+    """Return whether the output is a single result's file, not a folder.
 
     Raises:
       UsageError: It is a file, and there are several inputs, or it is an input, or it could be
@@ -166,70 +191,227 @@ def _is_file(output: str, sources: Sequence[str]) -> bool:
         return False
     if output == "-":
         raise UsageError("-o - is no folder or file: results of apply do not go to standard output")
-    known = ending in KNOWN
-    if len(sources) > 1 and (known or os.path.exists(output)):
+    known, exists = ending in KNOWN, os.path.exists(output)
+    if len(sources) > 1 and (known or exists):
         raise UsageError(
             f"-o {name_of(output)} is a file, but there are {len(sources)} inputs: name a folder"
         )
     refuse_meeting([("-o", output)], sources)
-    if len(sources) == 1 and ending and not known and not os.path.exists(output):
+    if len(sources) == 1 and ending and not known and not exists:
         raise UsageError(
             f"-o {name_of(output)} has the ending {ending}, expected one of {', '.join(KNOWN)}: if "
             f"it is to be a folder, say {name_of(output)}/"
         )
-    return len(sources) == 1 and (known or os.path.exists(output))
-
-
-def _rows(sources: Sequence[str], flags: argparse.Namespace) -> list[Row]:
-    """Name the results in a folder after inputs and model.
-
-    Raises:
-      UsageError: Two results would have one name, or a flag is for other formats.
-    """
-    model = _model(flags)
-    rows = []
-    for source in sources:
-        ending = film.ENDING if is_film(source) else flags.ending
-        name = name_after((source, model), ending)
-        rows.append(Row(source, (model,), os.path.join(flags.output, name)))
-    refuse_one_name(rows, "give them in two commands, with two folders")
-    for row in rows:
-        if not is_film(row.content):
-            check_format(row.output, flags)
-    return rows
-
-
-def check_row(row: Row, flags: argparse.Namespace) -> None:
-    """Refuse a single result that cannot be written.
-
-    Raises:
-      UsageError: A library is missing, or a flag is for other formats.
-      OSError: It cannot be written.
-      ValueError: The ending is not one of its kind.
-    """
-    if is_film(row.content):
-        try:
-            film.check_film(row.output)
-        except ModuleNotFoundError as error:
-            raise UsageError(str(error)) from error
-    else:
-        check_output(row.output)
-        check_format(row.output, flags)
+    return len(sources) == 1 and (known or exists)
 
 
 def is_film(path: str) -> bool:
-    """Tell a film by its ending."""
+    """Return whether a file is a film, by its ending."""
     return Path(path).suffix.lower() in film.ENDINGS
 
 
-def _model(flags: argparse.Namespace) -> str:
-    """Return the model's file: a path, or what ships by that name."""
-    given: str = flags.model
-    shipped = bundled_styles()
-    return str(shipped[given]) if given in shipped and not os.path.isfile(given) else given
+def _work(
+    rows: list[Row], ledger: Ledger | None, flags: argparse.Namespace, messages: Messages
+) -> int:
+    """Paint what is left; return the exit status."""
+    # All that decides a result but its input and the model.
+    decisive = flags.size, flags.precision, sorted(save_options(flags).items())
+    settings = hashlib.sha256(repr(decisive).encode()).hexdigest()[:16]
+    left = rows
+    if ledger is not None:
+        left = ledger.left([(row, settings) for row in rows], overwrite=flags.overwrite)
+        messages.say(f"inputs: {len(rows)}, of which there already: {len(rows) - len(left)}")
+    if not left:
+        return 0
+    hush_xla(debug=flags.debug)
+    work = Work(left, settings, ledger, flags, messages)
+    with messages.warnings_as_notices():
+        try:
+            return 1 if stoppable(work.all) else 0
+        except Stopped:
+            work.stopped.set()
+            work.over.wait(PATIENCE)
+            raise
 
 
-def _settings(flags: argparse.Namespace) -> str:
-    """Digest all that decides a result but its input and the model."""
-    said = flags.size, flags.precision, sorted(save_options(flags).items())
-    return hashlib.sha256(repr(said).encode()).hexdigest()[:16]
+class _Ended(Exception):
+    """The user stopped the command."""
+
+
+class Work:
+    """The painting of all inputs, in one thread.
+
+    Args:
+      rows: Input, model and output.
+      settings: Digest of what decides a result beside them.
+      ledger: The log, or None for a single result.
+      flags: Of the command.
+      messages: Where to report progress.
+
+    Attributes:
+      stopped: To be set when the work is to end early.
+      over: Set when it has ended, and unfinished files are removed.
+    """
+
+    def __init__(
+        self,
+        rows: list[Row],
+        settings: str,
+        ledger: Ledger | None,
+        flags: argparse.Namespace,
+        messages: Messages,
+    ) -> None:
+        self.rows, self.settings, self.ledger = rows, settings, ledger
+        self.flags, self.messages = flags, messages
+        self.stopped, self.over = threading.Event(), threading.Event()
+
+    def all(self) -> int:
+        """Paint everything; return how many inputs failed.
+
+        Raises:
+          Exception: The model cannot be loaded, or the only input failed.
+        """
+        from jaxnst.cli.device import keep_programs, use_device
+        from jaxnst.feedforward import load_model
+
+        try:
+            begin, failed = time.monotonic(), 0
+            self.device = use_device(self.flags.device)
+            if not self.flags.no_cache:
+                keep_programs(self.messages.notice)
+            model = load_model(self.rows[0].styles[0])
+            module = model.module.clone(precision=self.flags.precision)
+            self.model = replace(model, module=module)
+            if self.ledger is None:
+                tell_of_replacing(self.rows[0].output, self.flags, self.messages)
+            for i, (row, loading) in enumerate(self._read_ahead()):
+                self.messages.now_and_then(f"{i}/{len(self.rows)} inputs")
+                failed += not self._paint(row, loading)
+            if self.ledger is not None and not self.stopped.is_set():
+                done, seconds = len(self.rows) - failed, length(time.monotonic() - begin)
+                self.messages.say(f"done: {done}, failed: {failed}, in {seconds}")
+            return failed
+        finally:
+            self.over.set()
+
+    def _read_ahead(self) -> Iterator[tuple[Row, Future[Pixels] | None]]:
+        """Go through the inputs, and read the next picture while one is painted."""
+        with ThreadPoolExecutor(1, "jaxnst-read") as reader:
+
+            def begin(row: Row) -> Future[Pixels] | None:
+                return None if is_film(row.content) else reader.submit(self._read, row)
+
+            following = begin(self.rows[0])
+            for row, next_row in zip(self.rows, [*self.rows[1:], None], strict=True):
+                loading, following = following, begin(next_row) if next_row else None
+                if self.stopped.is_set():
+                    return
+                yield row, loading
+
+    def _paint(self, row: Row, loading: Future[Pixels] | None) -> bool:
+        """Paint and save an input, and write it to the log; return whether that succeeded."""
+        begin = time.monotonic()
+        try:
+            picture = None if loading is None else loading.result()
+            facts = None if picture is not None else film.read_film(row.content)
+            digests = inputs(row) if self.ledger else []
+            if picture is not None:
+                self._paint_picture(row, picture)
+            elif facts is not None:
+                self._paint_film(row, facts)
+        except _Ended:
+            return True
+        except Exception as error:
+            if isinstance(error, ModuleNotFoundError):  # PyAV
+                error = UsageError(str(error))
+            if self.ledger is None:
+                raise error
+            text = explain(error)
+            self.ledger.write(row, self.settings, error=text)
+            self.messages.say(f"{self.messages.prog}: {name_of(row.output)} failed: {text}")
+            return False
+        if self.ledger is not None:
+            seconds = round(time.monotonic() - begin, 2)
+            self.ledger.write(row, self.settings, inputs=digests, seconds=seconds, error=None)
+        print_path(row.output)
+        return True
+
+    def _read(self, row: Row) -> Pixels:
+        """Read a picture, reduced to ``--size``."""
+        try:
+            picture = load_image(row.content, alpha=True)
+        except NoPictureError as error:
+            if Path(row.content).suffix.lower() in ENDINGS:
+                raise
+            raise ValueError(
+                f"{name_of(row.content)} is neither a picture nor a film by its ending, expected "
+                f"one of {', '.join(KNOWN)}"
+            ) from error
+        size = self.flags.size
+        if size is not None and size < max(picture.shape[:2]):
+            reduce = resize_rgba if picture.shape[2] == 4 else resize
+            picture = reduce(picture, fit(picture.shape[:2], size)).clip(0, 1)
+        check_side(picture, row.content)
+        return picture
+
+    def _paint_picture(self, row: Row, picture: Pixels) -> None:
+        """Paint and save a picture, with its transparency if the file can hold it."""
+        from jaxnst.cli.device import forget_programs, refuse_too_large
+        from jaxnst.feedforward import apply_model
+
+        forget_programs()
+        module, transparent = self.model.module, picture.shape[2] == 4
+        width, precision = module.widths[0], module.precision
+        refuse_too_large(picture.shape[:2], width, self.device, precision=precision)
+        opaque = fill_hidden(picture) if transparent else picture
+        painted = np.asarray(apply_model(self.model, opaque))
+        if transparent:
+            painted = np.concatenate([painted, picture[..., 3:]], axis=-1)
+            if not holds_alpha(row.output):
+                self.messages.notice(
+                    f"{name_of(row.content)} is transparent, which {name_of(row.output)} cannot "
+                    "be: the result is laid on white; .png, .webp and .tif keep it"
+                )
+        save_picture(row.output, painted, **save_options(self.flags))
+
+    def _paint_film(self, row: Row, facts: film.Film) -> None:
+        """Paint and save a film."""
+        from jaxnst.cli.device import refuse_too_large
+        from jaxnst.feedforward import paint_frames
+
+        size = facts.fitting(self.flags.size)
+        batch = self.flags.batch or max(1, min(AT_ONCE, PIXELS_AT_ONCE // (size[0] * size[1])))
+        width, precision = self.model.module.widths[0], self.model.module.precision
+        way = "--size or --batch" if batch > 1 else "--size"
+        refuse_too_large(size, width, self.device, batch=batch, precision=precision, way=way)
+        for notice in film.repaint(
+            row.content,
+            row.output,
+            partial(paint_frames, self.model),
+            film=facts,
+            size=size,
+            batch=batch,
+            tell=self.film_progress(row, facts, size),
+        ):
+            self.messages.notice(notice)
+
+    def film_progress(
+        self, row: Row, facts: film.Film, size: tuple[int, int]
+    ) -> Callable[[int], None]:
+        """Return what reports, given how many frames are done, and ends the work if stopped."""
+        first: tuple[int, float] | None = None
+
+        def report(done: int) -> None:
+            nonlocal first
+            if self.stopped.is_set():
+                raise _Ended
+            now = time.monotonic()
+            first = first or (done, now)  # before that, it was compiled
+            of = "" if facts.count is None else f"/{facts.count}"
+            text = f"{name_of(row.content)}: {done}{of} pictures of {shape(size)}"
+            if facts.count and done > first[0]:
+                left = max(0, facts.count - done) * (now - first[1]) / (done - first[0])
+                text += f", {length(left)} left"
+            self.messages.now_and_then(text)
+
+        return report
