@@ -24,7 +24,7 @@ from jaxnst.recipes.schema import Precision, Recipe
 from jaxnst.transfer.guidance import StyleMix, make_guidance
 from jaxnst.transfer.result import StylizeResult
 from jaxnst.transfer.run import Run
-from jaxnst.transfer.side_by_side import SideBySide
+from jaxnst.transfer.runner import optimize_side_by_side
 from jaxnst.transfer.style_cache import StyleImage, StyleStore
 
 Array: TypeAlias = np.ndarray | jax.Array
@@ -249,16 +249,16 @@ class _Batches:
         """Paint some pairs of a batch, in the lanes that they have among all its members."""
         filler = self.runs[here[0]]
         runs = [self.runs[i] if i in here else filler for i in members]
-        batch = SideBySide(runs + [filler] * (lanes - len(runs)), mesh_of(lanes, self.devices))
-        images = batch.through_all_scales(partial(self.tell, tuple(here), len(batch.scales)))
+        runs += [filler] * (lanes - len(runs))
+        scales = len(filler.schedule.scales)
+        result_of = optimize_side_by_side(
+            runs, mesh_of(lanes, self.devices), partial(self.tell, tuple(here), scales)
+        )
         for i in here:
-            lane = members.index(i)
             try:
-                self.found[i] = batch.result(lane, images[lane])
+                self.found[i] = result_of(members.index(i))
             except ValueError as error:
                 self.failed[i] = error
-            # Rescaled parameters are as large as the network: not to be kept for every pair.
-            self.runs[i].params = self.runs[i].objective.network.params
 
     def tell(self, pairs: tuple[int, ...], scales: int, scale: int, steps: int) -> None:
         """Tell the callback."""

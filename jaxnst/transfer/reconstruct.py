@@ -8,24 +8,20 @@ one layer or of several. Looking at them is how layers are chosen.
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
-from functools import partial
 from typing import Literal, NamedTuple
 
-import jax
 import jax.numpy as jnp
-import numpy as np
 from numpy.typing import ArrayLike
 
 from jaxnst._checks import check_picture
 from jaxnst._numerics import own_numerics
-from jaxnst.losses.objective import TERMS, Numbers
-from jaxnst.networks.color_space import decode, encode
 from jaxnst.networks.registry import LossNetwork, load_network
-from jaxnst.optim.solvers import State, advance, picture, start
+from jaxnst.optim.sharding import default_device, mesh_of
 from jaxnst.recipes.schema import SHIPPED, Content, Noise, Recipe, Scales, Style, TotalVariation
-from jaxnst.transfer.loop import go_through
-from jaxnst.transfer.result import Picture, Progress
+from jaxnst.transfer.result import Picture, Progress, StylizeResult
 from jaxnst.transfer.run import Run
+from jaxnst.transfer.runner import optimize, optimize_side_by_side
+from jaxnst.transfer.style_cache import StyleStore
 
 RECIPE = Recipe(
     name="reconstruction",
@@ -39,9 +35,6 @@ RECIPE = Recipe(
 )
 """Losses are relative to the picture's own features or Gram matrices, to be comparable between
 layers: 1 is as far as an empty feature map, 0 is the picture."""
-
-TOGETHER = 16
-"""Steps between two calls of the callback where all pictures are made together."""
 
 Layers = tuple[str, ...]
 
@@ -98,7 +91,7 @@ def reconstruct_content(
       seed: Decides the noise.
       together: All in one program, by ``vmap`` over weights that choose the layer: faster on
         accelerators. Else one after the other, each computed no deeper than its layer.
-      callback: Called about once a second, together every 16 steps. It may raise to stop.
+      callback: Called about once a second. It may raise to stop.
 
     Raises:
       KeyError: If the network has no such layer.
@@ -171,7 +164,7 @@ class _Task:
         """Every layer once."""
         return tuple(dict.fromkeys(layer for group in self.groups for layer in group))
 
-    def run(self, layers: Layers) -> Run:
+    def run(self, layers: Layers, store: StyleStore | None = None) -> Run:
         """Prepare a run whose loss has no other layers."""
         weights = tuple((layer, 1 / len(layers)) for layer in layers)
         content, style = self.recipe.content, self.recipe.style
@@ -180,7 +173,10 @@ class _Task:
         else:
             content, style = replace(content, layers=(), weight=0.0), replace(style, layers=weights)
         recipe = replace(self.recipe, content=content, style=style)
-        return Run(self.image, [self.image], self.network, recipe, size=self.size, seed=self.seed)
+        size, seed = self.size, self.seed
+        return Run(
+            self.image, [self.image], self.network, recipe, size=size, seed=seed, store=store
+        )
 
     def one_by_one(self) -> list[Reconstruction]:
         """Make one picture after the other, each with a program of its own."""
@@ -191,51 +187,32 @@ class _Task:
                 done = i * progress.total + progress.total_done
                 self.tell(group, done, len(self.groups) * progress.total)
 
-            result = go_through(self.run(group), callback=told)
-            found.append(Reconstruction(group, result.image, float(result.losses["total"][-1])))
+            found.append(_reconstruction(group, optimize(self.run(group), callback=told)))
         return found
 
     def together(self) -> list[Reconstruction]:
         """Make all pictures in one program: weights are one for a picture's layers, else zero."""
-        run = self.run(self.layers)
-        if len(run.schedule.scales) > 1 or run.method.round:
-            raise ValueError("pictures are made together at one scale, and without rounds")
-        weights = [[(n in group) / len(group) for n in self.layers] for group in self.groups]
-        numbers = run.numbers._replace(**{self.term: jnp.asarray(weights)})
-        one_each = Numbers(None, None, None, None)._replace(**{self.term: 0})  # type: ignore[arg-type]
-        follow = jax.vmap(
-            partial(advance, run.objective, run.method),
-            in_axes=((None, None, one_each), None, 0, None, None),
-        )
-        run.params = run.tuned_parameters()
-        args = (run.params, run.targets(run.schedule.scales[0]), numbers)
-        states = self.begin(run)
-        total, used = run.schedule.scales[0].evaluations, 0
-        while used < total:
-            steps = min(TOGETHER, total - used)
-            counts = (jnp.asarray(steps), jnp.asarray(total))
-            states, _ = follow(args, run.rates, states, *counts)
-            jax.block_until_ready(states)  # type: ignore[no-untyped-call]
-            used += steps
-            self.tell(self.layers, used * len(self.groups), total * len(self.groups))
-        images = jax.vmap(partial(picture, run.method))(states)
-        shown = np.asarray(decode(images, run.objective.space))
-        losses = np.asarray(states.terms)[:, 0]
-        for loss in losses:
-            run.check_losses(loss)
-        return [
-            Reconstruction(group, run.finish(one), float(loss))
-            for group, one, loss in zip(self.groups, shown, losses, strict=True)
-        ]
+        runs, store = [], StyleStore()
+        for group in self.groups:
+            run = self.run(self.layers, store)
+            weights = jnp.asarray([(name in group) / len(group) for name in self.layers])
+            run.numbers = run.numbers._replace(**{self.term: weights})
+            runs.append(run)
+        done, total = 0, sum(run.total for run in runs)
 
-    def begin(self, run: Run) -> State:
-        """Make a starting state for each picture, all from the same noise."""
-        variable = encode(jnp.asarray(run.start_image()), run.objective.space)
-        state = start(run.method, variable, len(TERMS))
-        count = len(self.groups)
-        return jax.tree.map(lambda leaf: jnp.broadcast_to(leaf, (count, *leaf.shape)), state)
+        def report(_: int, steps: int) -> None:
+            nonlocal done
+            done += steps * len(runs)
+            self.tell(self.layers, done, total)
+
+        result_of = optimize_side_by_side(runs, mesh_of(len(runs), [default_device()]), report)
+        return [_reconstruction(group, result_of(i)) for i, group in enumerate(self.groups)]
 
     def tell(self, layers: Layers, done: int, total: int) -> None:
         """Tell the callback."""
         if self.callback is not None:
             self.callback(ReconstructProgress(layers, done, total))
+
+
+def _reconstruction(layers: Layers, result: StylizeResult) -> Reconstruction:
+    return Reconstruction(layers, result.image, float(result.losses["total"][-1]))

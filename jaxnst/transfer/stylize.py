@@ -11,9 +11,9 @@ from jaxnst.recipes import get_recipe, recipe_on
 from jaxnst.recipes.schema import Precision, Recipe
 from jaxnst.transfer.checkpoint import Checkpoint
 from jaxnst.transfer.guidance import StyleMix, make_guidance
-from jaxnst.transfer.loop import go_through
 from jaxnst.transfer.result import Progress, ScaleTiming, StylizeResult
 from jaxnst.transfer.run import Run
+from jaxnst.transfer.runner import optimize
 from jaxnst.transfer.style_cache import StyleImage
 
 __all__ = [
@@ -121,4 +121,4 @@ def stylize(
         remat=remat,
         guidance=guidance,
     )
-    return go_through(run, started=started, callback=callback, every=every, resume=resume)
+    return optimize(run, started=started, callback=callback, every=every, resume=resume)
