@@ -22,7 +22,7 @@ from jaxnst.networks import init_network
 from jaxnst.recipes import get_recipe
 from jaxnst.recipes.schema import replace
 from jaxnst.transfer import memory as planning
-from jaxnst.transfer.footprint import loop_footprint
+from jaxnst.transfer.memory import loop_footprint
 from jaxnst.transfer.pyramid import make_schedule
 from jaxnst.transfer.stylize import StylizeResult
 

@@ -10,8 +10,7 @@ from jaxnst.cli.job import Job
 from jaxnst.cli.messages import Messages, amount
 from jaxnst.losses.statistics import OF_MOMENTS
 from jaxnst.recipes.schema import replace
-from jaxnst.transfer.footprint import loop_footprint
-from jaxnst.transfer.memory import MULTIPLE, largest_size
+from jaxnst.transfer.memory import MULTIPLE, largest_size, loop_footprint
 
 SURE, HOPELESS = 0.5, 2.0
 """Shares of the memory there is below and above which an estimate alone decides."""

@@ -17,12 +17,13 @@ import jax.numpy as jnp
 
 from jaxnst._numerics import own_numerics
 from jaxnst.image import fit
-from jaxnst.losses.objective import TERMS, make_numbers, make_objective
+from jaxnst.losses.objective import EVERYWHERE, TERMS, make_numbers, make_objective
 from jaxnst.networks.precision import map_bytes
 from jaxnst.networks.registry import LossNetwork
 from jaxnst.networks.remat import blocks
-from jaxnst.optim.solvers import advance, make_method, start
+from jaxnst.optim.solvers import advance, lower_over, make_method, start
 from jaxnst.recipes.schema import Recipe
+from jaxnst.transfer.guidance import Guidance
 from jaxnst.transfer.pyramid import Schedule, Size
 from jaxnst.transfer.style_cache import target_shapes
 
@@ -154,7 +155,7 @@ def make_plan(
       host: Whether the memory is the host's, which the process and its compiler need as well, and
         in which feature maps are float32 whatever the precision; else it is an accelerator's own.
       remat: Whether it recomputes feature maps for the gradient.
-      loop: Bytes of the largest loop, from :func:`jaxnst.transfer.footprint.loop_footprint`; None
+      loop: Bytes of the largest loop, from :func:`loop_footprint`; None
         to estimate them.
 
     Raises:
@@ -336,3 +337,43 @@ def estimate_seconds(plan: Plan, pace: Pace) -> Seconds:
         wait_again=WAIT_AGAIN * pace.compile_seconds,
         run=SLOWER * work / pace.multiply_adds,
     )
+
+
+@own_numerics()
+def loop_footprint(
+    recipe: Recipe,
+    network: LossNetwork,
+    size: Size,
+    *,
+    remat: bool,
+    guidance: Guidance | None = None,
+) -> int | None:
+    """Compile the loop of a scale and return the bytes of its arguments, results and buffers.
+
+    The program is the run's own: where JAX keeps compiled programs on disk, the run finds it there.
+
+    Args:
+      recipe: The method.
+      network: Its loss network.
+      size: Height and width of the scale.
+      remat: As :func:`jaxnst.stylize`.
+      guidance: Its regions; None: none.
+
+    Returns:
+      None where this device's XLA does not report it.
+    """
+    objective = make_objective(recipe, network, remat=remat)
+    method, rates = make_method(recipe)
+    where = EVERYWHERE if guidance is None else guidance.where_shapes(objective, size)
+    targets = target_shapes(objective, network.params, size, where=where)
+    image = jax.ShapeDtypeStruct((*size, 3), jnp.float32)  # type: ignore[no-untyped-call]
+    state = jax.eval_shape(lambda x: start(method, x, len(TERMS)), image)
+    args = (network.prepare(network.params), targets, make_numbers(recipe))
+    count = jnp.asarray(0)
+    program = lower_over(objective, method, args, rates, state, count, count).compile()
+    found = program.memory_analysis()
+    if found is None:
+        return None
+    own = found.temp_size_in_bytes + found.generated_code_size_in_bytes
+    passed = found.argument_size_in_bytes + found.output_size_in_bytes - found.alias_size_in_bytes
+    return int(own + passed)
