@@ -1,8 +1,8 @@
 """The objective: a pure function from an image to a loss and its named terms.
 
-What does not change during a run is computed once as :class:`Targets`. An :class:`Objective` says
-what is computed and is static under ``jax.jit``; :class:`Numbers` holds every weight and is
-traced, so that changing one never compiles anything.
+What does not change during a run is computed once as :class:`Targets`. An :class:`Objective`
+defines the computation and is static under ``jax.jit``; :class:`Numbers` holds every weight and is
+traced, so that changing one compiles nothing.
 """
 
 from collections.abc import Mapping, Sequence

@@ -1,4 +1,4 @@
-"""Where a run stands, as data and as a file: all that it takes to go on as if it had never stopped.
+"""Checkpoints: the state of a run as data and as a file, enough to resume it byte-identically.
 
 A file is safetensors: arrays, and some JSON in its header. Reading it never runs code. It is
 replaced whole or not at all, so that a process that is killed leaves the last one behind.
@@ -43,7 +43,7 @@ class Checkpoint(NamedTuple):
       restarts: Steps taken back in earlier scales.
       losses: ``(steps, terms)``: the loss and its weighted terms at every step.
       state: The optimiser's state by name: image, gradient, memory, moments, averages.
-      settings: All that decides the picture, in words; a run goes on only from its own.
+      settings: All that decides the picture, by name; a checkpoint only resumes a run of the same.
       surroundings: Versions and machine, in words, which decide its last bits.
     """
 

@@ -49,7 +49,7 @@ BLOCK_COPIES = 2
 """The same within the largest block, where blocks are recomputed for the gradient."""
 
 PADDED_COPIES = 1.5
-"""How much more of both there is where maps are padded by copies, with edges."""
+"""Factor of both where feature maps are copied to pad them with their edges."""
 
 STATE_COPIES = 2.5
 """The solver's state as it enters the loop and as it leaves it, and part of it in between."""
@@ -197,8 +197,8 @@ def runs_that_fit(
       recipe: Of each.
       network: Of each.
       available: Bytes, or None where that is not known.
-      host: As :func:`make_plan`.
-      remat: As there.
+      host: Whether the memory is the host's (see :func:`make_plan`).
+      remat: Whether feature maps are recomputed for the gradient.
       pictures: Bytes of the pictures of each.
       shared: Bytes of the pictures that all of them have in common, or of one that is being read.
 
@@ -228,7 +228,7 @@ def cost_of(
     Args:
       recipe: The method.
       network: Its loss network.
-      remat: As :func:`make_plan`.
+      remat: Whether feature maps are recomputed for the gradient.
       value_bytes: Of a value of a feature map (:func:`jaxnst.networks.precision.map_bytes`).
     """
     objective = make_objective(recipe, network, remat=remat)
@@ -356,7 +356,7 @@ def loop_footprint(
       recipe: The method.
       network: Its loss network.
       size: Height and width of the scale.
-      remat: As :func:`jaxnst.stylize`.
+      remat: Whether feature maps are recomputed for the gradient.
       guidance: Its regions; None: none.
 
     Returns:

@@ -1,9 +1,9 @@
-"""What a layer keeps of a picture: pictures made from noise by one layer's loss alone.
+"""Reconstructions: pictures made from noise by the loss of single layers.
 
-Content reconstruction follows the content term of one layer (Gatys et al. 2016, figure 1, above;
-Mahendran and Vedaldi 2015): what it shows of the photograph is what that layer holds fast. Style
-reconstruction, or texture synthesis (Gatys et al. 2015, figure 1, below), follows the style term of
-one layer or of several. Looking at them is how layers are chosen.
+Content reconstruction minimizes the content term of one layer (Gatys et al. 2016, figure 1, above;
+Mahendran and Vedaldi 2015) and shows what that layer preserves of a photograph. Style
+reconstruction, or texture synthesis (Gatys et al. 2015, figure 1, below), minimizes the style term
+of one layer or of several. They help to choose layers.
 """
 
 from collections.abc import Callable, Sequence
@@ -55,7 +55,7 @@ class Reconstruction(NamedTuple):
 
 
 class ReconstructProgress(NamedTuple):
-    """What a callback is told.
+    """Progress, passed to the callback.
 
     Attributes:
       layers: Of the reconstruction at work, or of all if they are made together.
@@ -120,16 +120,16 @@ def reconstruct_style(
       image: ``(H, W, 3)`` RGB in [0, 1].
       layers: Layers of the network, one texture for each; a tuple of several gives one texture. Or
         one layer.
-      network: As :func:`reconstruct_content`.
-      recipe: Start, space, solver, evaluations, style statistic and distance.
-      size: As there.
-      seed: As there.
-      together: As there.
-      callback: As there.
+      network: A loss network or its name.
+      recipe: Start, color space, solver, evaluations, style statistic and distance.
+      size: Longest side, pixels; None: the picture's own.
+      seed: Decides the noise.
+      together: Make all in one program, by ``vmap``: faster on accelerators.
+      callback: Called about once a second. It may raise to stop.
 
     Raises:
-      KeyError: As there.
-      ValueError: As there.
+      KeyError: If the network has no such layer.
+      ValueError: If no layer is given, the picture is invalid or too small, or no loss is finite.
     """
     several = [layers] if isinstance(layers, str) else layers
     groups = [(n,) if isinstance(n, str) else tuple(n) for n in several]
@@ -183,11 +183,11 @@ class _Task:
         found = []
         for i, group in enumerate(self.groups):
 
-            def told(progress: Progress, i: int = i, group: Layers = group) -> None:
+            def report(progress: Progress, i: int = i, group: Layers = group) -> None:
                 done = i * progress.total + progress.total_done
-                self.tell(group, done, len(self.groups) * progress.total)
+                self.report(group, done, len(self.groups) * progress.total)
 
-            found.append(_reconstruction(group, optimize(self.run(group), callback=told)))
+            found.append(_reconstruction(group, optimize(self.run(group), callback=report)))
         return found
 
     def together(self) -> list[Reconstruction]:
@@ -203,13 +203,13 @@ class _Task:
         def report(_: int, steps: int) -> None:
             nonlocal done
             done += steps * len(runs)
-            self.tell(self.layers, done, total)
+            self.report(self.layers, done, total)
 
         result_of = optimize_side_by_side(runs, mesh_of(len(runs), [default_device()]), report)
         return [_reconstruction(group, result_of(i)) for i, group in enumerate(self.groups)]
 
-    def tell(self, layers: Layers, done: int, total: int) -> None:
-        """Tell the callback."""
+    def report(self, layers: Layers, done: int, total: int) -> None:
+        """Call the callback."""
         if self.callback is not None:
             self.callback(ReconstructProgress(layers, done, total))
 

@@ -1,4 +1,4 @@
-"""One run: what stays the same over its scales, and what is made for each of them."""
+"""One run: everything that follows from its arguments, and what is computed for each scale."""
 
 from collections.abc import Hashable, Sequence
 from functools import cached_property, partial
@@ -41,19 +41,19 @@ from jaxnst.transfer.style_cache import (
 
 
 class Run:
-    """A run before it begins: pictures that have been checked, and all that follows from them.
+    """The pictures of a run, checked, and everything that follows from its arguments.
 
     Args:
       content: ``(H, W, 3)`` RGB in [0, 1].
       styles: Such pictures, or :class:`StyleImage` where several runs share them.
       network: The loss network.
       recipe: The method, as it is meant for that network.
-      size: As :func:`jaxnst.stylize`.
-      style_size: As there.
-      seed: As there.
-      store: Keeps summaries of styles, where several runs share one.
-      remat: As there.
-      guidance: Which style goes where; None: all everywhere, in equal parts.
+      size: Longest side of the result, pixels; None: the recipe's size, or the content's.
+      style_size: Longest side of the styles at the last scale, pixels; None: that of the result.
+      seed: Decides the noise of a start from noise.
+      store: Keeps summaries of styles; several runs may share one.
+      remat: Whether feature maps are recomputed for the gradient, to save memory.
+      guidance: Masks and mixtures; None: all styles everywhere, in equal parts.
     """
 
     def __init__(

@@ -418,7 +418,7 @@ def optimize(
 
 
 class _Identity:
-    """What a checkpoint says of the run that wrote it, beside how far it is."""
+    """What identifies a run in its checkpoints."""
 
     def __init__(self, run: Run, started: Picture | None) -> None:
         self.run, self.started = run, started

@@ -76,9 +76,9 @@ def stylize(
         (:mod:`jaxnst.networks.precision`); None: the network's own, ``float32`` unless configured.
       remat: Whether to take less memory and more time: feature maps are recomputed for the
         gradient, block by block, instead of being kept. The picture is the same up to rounding.
-      resume: Checkpoint of a run with the same arguments (``Progress.checkpoint``): the run goes on
-        from there, and ends as if it had never stopped: byte-identical on the same CPU with the
-        same versions and number of threads.
+      resume: Checkpoint of a run with the same arguments (``Progress.checkpoint``). The result is
+        that of a run that never stopped: byte-identical on the same CPU with the same versions and
+        number of threads.
 
     Returns:
       The picture, its losses over time, and counts.
