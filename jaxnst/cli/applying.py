@@ -216,7 +216,7 @@ class Work:
             film=facts,
             size=size,
             batch=batch,
-            tell=Clock(row, facts, size, self),
+            on_progress=Clock(row, facts, size, self),
         )
         for notice in notices:
             self.messages.notice(notice)
