@@ -75,14 +75,9 @@ def save_losses(
     scales: Sequence[tuple[int, tuple[int, int]]] = (),
     count: str = "evaluations",
 ) -> None:
-    """Write a plot of losses to a file. A crash never leaves half a file.
+    """Write a plot of losses to a file with one of ``ENDINGS``. A crash never leaves half a file.
 
-    Args:
-      path: The file, with one of ``ENDINGS``.
-      losses: Like the other arguments, passed to :func:`draw_losses`.
-      evaluations: After which each value was computed.
-      scales: Evaluations before each scale, and its height and width, pixels.
-      count: What is counted along the axis.
+    The other arguments are passed to :func:`draw_losses`.
 
     Raises:
       ValueError: The ending is unknown, or no value is above 0.

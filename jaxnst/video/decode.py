@@ -209,17 +209,18 @@ class Decoder:
             if count == 0 or frame.key_frame:
                 coded = fraction(context.sample_aspect_ratio) or Fraction(1)
             if count == 0:
-                first_time, first_coded = frame.time or 0.0, coded
+                first_time, first_coded = time, coded
             aspect = stated * coded / first_coded
             aspect = 1 / aspect if orientation.swap else aspect
             shown = _square_pixels(orientation.size(frame), aspect)
-            if shown != film.shown and "size" not in self.notices:
-                self.notices["size"] = (
-                    f"{self.name} changes its size at {(frame.time or 0.0) - first_time:.1f} s, "
-                    f"from {film.shown[1]}x{film.shown[0]} to {shown[1]}x{shown[0]}: all pictures "
-                    "were scaled to fit the first"
+            if shown != film.shown:
+                self.notices.setdefault(
+                    "size",
+                    f"{self.name} changes its size at {float(time - first_time):.1f} s, from "
+                    f"{film.shown[1]}x{film.shown[0]} to {shown[1]}x{shown[0]}: all pictures were "
+                    "scaled to fit the first",
                 )
-            tagged = frame if hasattr(frame, "color_trc") else context  # before PyAV 16
+            tagged = frame if hasattr(frame, "color_trc") else context  # old versions of PyAV
             transfer, primaries = int(tagged.color_trc), int(tagged.color_primaries)
             if transfer in HDR:
                 self.notices.setdefault(
