@@ -26,14 +26,12 @@ from numpy.typing import NDArray
 from jaxnst._checks import unknown
 from jaxnst._numerics import own_numerics
 from jaxnst.feedforward.upsampling import Doubling
-from jaxnst.networks.cpu.table import Shapes
-from jaxnst.networks.layers import relu
-from jaxnst.networks.modules import Convolution
+from jaxnst.networks.convnet import ConvNet, Shapes
+from jaxnst.networks.layers import Convolution, relu
 from jaxnst.networks.precision import rounded
 from jaxnst.networks.registry import (
     NETWORKS,
     LossNetwork,
-    Module,
     Params,
     load_network,
     make_network,
@@ -294,7 +292,7 @@ def _blocks_of(network: LossNetwork) -> Blocks:
     return _vgg(network.name, network.module).blocks
 
 
-def _vgg(name: str, module: Module) -> VGG:
+def _vgg(name: str, module: ConvNet) -> VGG:
     if not isinstance(module, VGG):
         raise ValueError(
             f"{name} is no VGG, and only those have decoders: choose another network, such as "

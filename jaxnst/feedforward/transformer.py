@@ -21,9 +21,8 @@ from jaxtyping import Array, Float
 
 from jaxnst._checks import among
 from jaxnst.feedforward.upsampling import Doubling, Upsampling
-from jaxnst.networks.cpu.table import Shapes
-from jaxnst.networks.layers import relu
-from jaxnst.networks.modules import Convolution
+from jaxnst.networks.convnet import Shapes
+from jaxnst.networks.layers import Convolution, relu
 from jaxnst.networks.precision import rounded
 from jaxnst.recipes.schema import Padding, Precision
 
@@ -86,7 +85,7 @@ class TransformationNetwork(nn.Module):
         x = rounded(self.scale * x, self.precision)
         x = relu(self._layer("conv1", x, self.widths[0], side=ENDS))
         for i, channels in enumerate(self.widths[1:], 2):
-            x = relu(self._layer(f"conv{i}", x, channels, halving=1))
+            x = relu(self._layer(f"conv{i}", x, channels, margin=1))
         for i in range(1, self.blocks + 1):
             y = relu(self._layer(f"res{i}_1", x, self.widths[-1]))
             x = x + self._layer(f"res{i}_2", y, self.widths[-1])
@@ -102,7 +101,7 @@ class TransformationNetwork(nn.Module):
         width: int,
         *,
         side: int = 3,
-        halving: int | None = None,
+        margin: int | None = None,
         has_bias: bool = False,
     ) -> Convolution:
         return Convolution(
@@ -110,16 +109,16 @@ class TransformationNetwork(nn.Module):
             side=side,
             padding=self.padding,
             has_bias=has_bias,
-            halving=halving,
+            margin=margin,
             precision=self.precision,
             name=name,
         )
 
     def _layer(
-        self, name: str, x: Array, width: int, *, side: int = 3, halving: int | None = None
+        self, name: str, x: Array, width: int, *, side: int = 3, margin: int | None = None
     ) -> Array:
         # No bias: a normalisation takes it away again.
-        return self._normalized(name, self._convolution(name, width, side=side, halving=halving)(x))
+        return self._normalized(name, self._convolution(name, width, side=side, margin=margin)(x))
 
     def _doubled(self, name: str, x: Array, width: int) -> Array:
         layer = Doubling(width, self.upsampling, self.padding, self.precision, name=name)

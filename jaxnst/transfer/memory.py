@@ -260,9 +260,9 @@ def cost_of(
     held, twice = MAP_COPIES * copies * values, 0.0
     if remat:
         *before, last = blocks(network, objective.layers)
-        works = [work(names) for _, names, _ in (*before, last)]
+        works = [work(names) for names in (*before, last)]
         twice = sum(adds for _, adds in works[:-1])
-        held = sum(maps[end].size for *_, end in before) + BLOCK_COPIES * copies * max(works)[0]
+        held = sum(maps[names[-1]].size for names in before) + BLOCK_COPIES * copies * max(works)[0]
     area = NOMINAL**2
     state_bytes = sum(leaf.size * leaf.dtype.itemsize for leaf in jax.tree.leaves(state))
     return Cost(

@@ -18,8 +18,8 @@ from jaxnst.losses.objective import (
     make_numbers,
     make_objective,
 )
-from jaxnst.networks.cpu.rescale import unit_means
 from jaxnst.networks.registry import LossNetwork, Params
+from jaxnst.networks.rescale import unit_means
 from jaxnst.optim.solvers import (
     State,
     make_method,
