@@ -49,7 +49,7 @@ from jaxnst.recipes.schema import ONE_PASS
 if TYPE_CHECKING:
     import jax
 
-    from jaxnst.feedforward.one_pass import OnePass
+    from jaxnst.feedforward.instant import OnePass
 
 FILES = ("weights", "decoders")
 """Flags that name a file which decides the result by what it holds."""
@@ -250,7 +250,7 @@ def _painter(
         begin = time.perf_counter()
         forget_programs()
         _check_memory(flags, picture, styles, one_pass, device)
-        painted = one_pass.paint([picture], masks=masks)[0]
+        painted = one_pass.paint(picture, masks=masks)
         save_picture(row.output, painted, **save_options(flags))
         took = length(time.perf_counter() - begin)
         messages.say(f"{name_of(row.content)}: {shape(painted.shape[:2])} in {took}")
@@ -284,8 +284,7 @@ def _prepare(
     from jaxnst.cli.device import keep_programs, use_device
     from jaxnst.cli.loading import load_for
     from jaxnst.feedforward.decoders import BUNDLED, check_decodable, load_autoencoders
-    from jaxnst.feedforward.instant import style_images
-    from jaxnst.feedforward.one_pass import OnePass
+    from jaxnst.feedforward.instant import OnePass, style_images
 
     with blaming_flags():
         method = Instant(alpha=flags.alpha, levels=flags.levels, transform=flags.transform)
