@@ -16,8 +16,7 @@ from jaxnst.cli import dry_run as outlook
 from jaxnst.cli import fitting, inputs, job, paint
 from jaxnst.cli import option_types as values
 from jaxnst.cli.host import available_on_host
-from jaxnst.image import save_image
-from jaxnst.image.costs import keeping_bytes, reading_bytes
+from jaxnst.image import keeping_bytes, reading_bytes, save_image
 from jaxnst.networks import init_network
 from jaxnst.recipes import get_recipe
 from jaxnst.recipes.schema import replace
@@ -180,8 +179,7 @@ def test_what_an_accelerator_may_take_says_nothing_of_reading(ran, monkeypatch):
 READ = """
 import sys
 import numpy as np
-from jaxnst.image import load_image, resize
-from jaxnst.image.costs import keeping_bytes, reading_bytes
+from jaxnst.image import keeping_bytes, load_image, reading_bytes, resize
 from jaxnst.image.color import to_rgb  # all that reading imports
 
 def kilobytes(name):

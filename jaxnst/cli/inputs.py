@@ -16,9 +16,15 @@ from jaxnst.cli.host import available_on_host
 from jaxnst.cli.messages import Messages, amount, hush_xla, shape
 from jaxnst.cli.outputs import check_outputs
 from jaxnst.cli.saving import result_name
-from jaxnst.image import check_side, holds_alpha, load_with_notices, same_shape
+from jaxnst.image import (
+    check_side,
+    holds_alpha,
+    keeping_bytes,
+    load_with_notices,
+    reading_bytes,
+    same_shape,
+)
 from jaxnst.image.color import Pixels
-from jaxnst.image.costs import keeping_bytes, reading_bytes
 from jaxnst.image.record import Source, source_of
 from jaxnst.recipes.schema import STARTS, Recipe
 from jaxnst.transfer.pyramid import Schedule, make_schedule

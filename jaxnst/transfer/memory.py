@@ -150,7 +150,7 @@ def make_plan(
       recipe: The method.
       network: Its loss network.
       pictures: Bytes of all pictures that were loaded for it
-        (:func:`jaxnst.image.costs.keeping_bytes`).
+        (:func:`jaxnst.image.keeping_bytes`).
       reading: Bytes of the process at the peak of reading them.
       host: Whether the memory is the host's, which the process and its compiler need as well, and
         in which feature maps are float32 whatever the precision; else it is an accelerator's own.
