@@ -10,7 +10,7 @@ from image_helpers import EXACT, SRGB, SWAPPED, chunk, encoded, levels, load, to
 from PIL import Image
 from test_record import make as make_record
 
-from jaxnst.image import image_size, load_image, read_record, save_image
+from jaxnst.image import image_size, load_image, read_record, reading_bytes, save_image
 from jaxnst.image.png import LONGEST
 
 LONG = b"a long text " * 150_000  # 1.8 MB, of which Pillow reads 1 MiB
@@ -107,6 +107,13 @@ def test_orientation_is_heeded_wherever_it_stands(tmp_path, oriented, after):
     path.write_bytes(png(after=oriented) if after else png(oriented))
     np.testing.assert_array_equal(load_image(path) * 255, np.rot90(PICTURE, -1))
     assert image_size(path) == (12, 8)
+
+
+def test_size_and_memory_are_read_without_the_pixels(tmp_path):
+    path = tmp_path / "x.png"
+    path.write_bytes(png()[:60])  # in the middle of them
+    assert image_size(path) == (8, 12)
+    assert reading_bytes(path) == 32 * 8 * 12
 
 
 def test_a_record_is_read_beside_what_is_long_or_damaged(tmp_path):

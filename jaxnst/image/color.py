@@ -152,24 +152,24 @@ def to_rgb(
         is shown on white.
     """
     profile = picture.info.get("icc_profile") if colors is None else None
-    seen = None
+    opacity = None
     if picture.mode.startswith(("I", "F")):
-        gray, seen = _deep_gray(picture, tags)
+        gray, opacity = _deep_gray(picture, tags)
         image = _tint(gray, profile)
     else:
         is_gray = picture.mode in ("1", "L", "LA")
         if picture.has_transparency_data:
             picture = picture.convert("LA" if is_gray else "RGBA")
-            seen = _unit(picture.getchannel("A"))
+            opacity = _unit(picture.getchannel("A"))
         if is_gray:
             image = _tint(_unit(picture.convert("L")), profile)
         else:
             image = _unit(_to_srgb(picture, profile))
     if colors is not None:
         _convert(image, colors)
-    if seen is None or (seen == 1).all():
+    if opacity is None or (opacity == 1).all():
         return image
-    return np.dstack([image, seen]) if alpha else flattened(image, seen)
+    return np.dstack([image, opacity]) if alpha else flattened(image, opacity)
 
 
 def flattened(image: Pixels, alpha: Pixels) -> Pixels:
@@ -211,8 +211,8 @@ def _deep_gray(picture: Image.Image, tags: Mapping[int, Any]) -> tuple[Pixels, P
     np.clip(gray, 0, 1, out=gray)
     if tags.get(_PHOTOMETRIC) == _WHITE_IS_ZERO:
         gray = 1 - gray
-    clear = picture.info.get("transparency")  # PNG: the one value that stands for transparent
-    return gray, None if clear is None else (stored != clear).astype(np.float32)
+    hidden = picture.info.get("transparency")  # PNG: the one value that stands for transparent
+    return gray, None if hidden is None else (stored != hidden).astype(np.float32)
 
 
 def _tint(gray: Pixels, profile: object) -> Pixels:
