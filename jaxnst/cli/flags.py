@@ -111,15 +111,6 @@ def add_styles(group: argparse._ActionsContainer) -> None:
     )
 
 
-def add_local(group: argparse._ActionsContainer) -> None:
-    """Add the flag that allows addresses that are not public."""
-    group.add_argument(
-        "--allow-local",
-        action="store_true",
-        help="take pictures from addresses of this machine and of networks that are not public",
-    )
-
-
 def add_ending(group: argparse._ActionsContainer) -> None:
     """Add the flag for the format of results in a folder."""
     group.add_argument(

@@ -119,7 +119,7 @@ def read_pictures(flags: argparse.Namespace, recipe: Recipe) -> Pictures:
     """
     sources: list[Source] = []
     kept, peak = BEFORE_BYTES, 0
-    with as_files(sources_of(flags, recipe), allow_local=flags.allow_local) as files:
+    with as_files(sources_of(flags, recipe)) as files:
 
         def read(role: str, source: str, *, least: int = 16, alpha: bool = False) -> Pixels:
             nonlocal kept, peak

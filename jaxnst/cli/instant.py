@@ -14,7 +14,6 @@ from jaxnst.cli.flags import (
     SIZE,
     Parser,
     add_ending,
-    add_local,
     add_machine,
     add_network,
     add_overwrite,
@@ -55,7 +54,7 @@ FILES = ("weights", "decoders")
 """Flags that name a file which decides the result by what it holds."""
 
 NO_MATTER = {"content", "styles", "output", "mask", "style_mask", *FILES}
-NO_MATTER |= {"yes", "overwrite", "allow_local", "device", "no_cache", "quiet", "debug"}
+NO_MATTER |= {"yes", "overwrite", "device", "no_cache", "quiet", "debug"}
 """Flags that do not affect whether an existing result is up to date."""
 
 
@@ -123,7 +122,6 @@ def _parser(prog: str) -> Parser:
     add_saving(parser, single=False)
     add_ending(parser)
     add_overwrite(parser)
-    add_local(parser)
     add_machine(parser)
     return parser
 
@@ -179,7 +177,7 @@ def _rows(flags: argparse.Namespace) -> tuple[list[Row], bool]:
 
 
 def _paint_one(flags: argparse.Namespace, row: Row, messages: Messages) -> int:
-    with as_files([row.content, *_beside(flags)], allow_local=flags.allow_local) as files:
+    with as_files([row.content, *_beside(flags)]) as files:
         picture = _read(files, row.content)
         paint = _painter(flags, files, messages)
         tell_of_replacing(row.output, flags, messages)
@@ -192,7 +190,7 @@ def _paint_all(flags: argparse.Namespace, rows: list[Row], messages: Messages) -
     """Paint what is not there yet; return the exit status."""
     ledger, failed = Ledger(flags.output), 0
     names = [os.path.basename(shown(style)) for style in flags.styles]
-    with as_files(_beside(flags), allow_local=flags.allow_local) as files:
+    with as_files(_beside(flags)) as files:
         settings = _settings(flags, files)
         left = ledger.left([(row, settings) for row in rows], overwrite=flags.overwrite)
         messages.say(f"inputs: {len(rows)}, of which there already: {len(rows) - len(left)}")

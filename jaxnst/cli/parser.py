@@ -11,7 +11,6 @@ from jaxnst.cli.errors import explain
 from jaxnst.cli.flags import (
     SIZE,
     Parser,
-    add_local,
     add_machine,
     add_network,
     add_saving,
@@ -238,7 +237,6 @@ def _add_pictures(parser: Parser, recipe: Recipe, single: bool, size: int | None
         if single
         else argparse.SUPPRESS,
     )
-    add_local(group)
 
 
 def _add_method(parser: Parser, recipe: Recipe) -> None:

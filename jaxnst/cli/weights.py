@@ -101,10 +101,10 @@ def fetch_with_bar(network: str) -> Path:
     with Progress(*columns, console=console, disable=not sys.stderr.isatty()) as progress:
         task = progress.add_task("", total=None)
 
-        def told(done: int, total: int) -> None:
+        def show(done: int, total: int) -> None:
             progress.update(task, completed=done, total=total or None)
 
-        return fetch(network, told=told)
+        return fetch(network, on_progress=show)
 
 
 def _convert(flags: argparse.Namespace) -> int:
