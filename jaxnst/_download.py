@@ -18,7 +18,6 @@ def download(
     *,
     max_bytes: int,
     timeout: int | float,
-    accept: str = "*/*",
     check: Callable[[str], object] = str,
     on_progress: Callable[[int, int], None] | None = None,
 ) -> None:
@@ -29,7 +28,6 @@ def download(
       file: Open for writing.
       max_bytes: Most bytes that are accepted.
       timeout: Longest wait for a connection, for an answer, and between two pieces; seconds.
-      accept: Media types that are wanted, as HTTP's header of that name.
       check: Called with every address that is redirected to; raises ValueError to refuse it.
       on_progress: Called with the bytes received so far, and those of the whole file (0 if
         unknown); may raise to stop.
@@ -52,13 +50,8 @@ def download(
     too_large = OSError(f"more than the {max_bytes} bytes that are accepted")
     with requests.Session() as session:
         session.max_redirects = REDIRECTS
-        session.headers.update(
-            {
-                "User-Agent": f"jaxnst/{__version__}",
-                "Accept": accept,
-                "Accept-Encoding": "identity",
-            }
-        )
+        session.headers["User-Agent"] = f"jaxnst/{__version__}"
+        session.headers["Accept-Encoding"] = "identity"
         try:
             with session.get(
                 address, stream=True, timeout=timeout, hooks={"response": check_redirect}

@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 from safetensors.numpy import save_file
 
-from jaxnst import weights
 from jaxnst.cli import main
+from jaxnst.cli import weights as commands
 from jaxnst.networks import PREPROCESSING, extract_features, init_network, load_network
 from jaxnst.weights import KnownFile, digest, read_parameters, registry, write_parameters
 from jaxnst.weights import fetch as fetching
@@ -82,7 +82,7 @@ def server(official, tmp_path, monkeypatch):
         url=f"{address}/whole/{NAME}",
         sha256_prefix=digest(official)[:8],
     )
-    for module in (registry, fetching, weights):
+    for module in (registry, fetching, commands):
         monkeypatch.setattr(module, "known_files", lambda: (known,))
     monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path / "data"))
     monkeypatch.setattr("platformdirs.user_data_dir", lambda *_, **__: str(tmp_path / "data"))

@@ -25,8 +25,6 @@ MAX_BYTES = 64 * 2**20
 SECONDS = 60.0
 """Longest time that an address may take, redirects included."""
 
-ACCEPT = "image/png, image/jpeg, image/webp, image/tiff, image/bmp, */*;q=0.1"
-
 
 def is_address(source: str) -> bool:
     """Return whether an input is an address, of any scheme, and not a path.
@@ -111,7 +109,7 @@ def as_files(sources: Iterable[str]) -> Iterator[dict[str, str]]:
         for number, source in enumerate(dict.fromkeys(sources)):
             files[source] = source
             if source == STREAM or is_address(source):
-                data = _piped() if source == STREAM else fetch(source)
+                data = _read_piped() if source == STREAM else fetch(source)
                 # Private to the user.
                 folder = stack.enter_context(tempfile.TemporaryDirectory(prefix="jaxnst-"))
                 files[source] = os.path.join(folder, str(number))
@@ -132,7 +130,7 @@ def blaming(source: str, path: str) -> Iterator[None]:
         raise kind(str(error).replace(path, shown(source))) from error
 
 
-def _piped() -> bytes:
+def _read_piped() -> bytes:
     data = sys.stdin.buffer.read(MAX_BYTES + 1)
     if len(data) > MAX_BYTES:
         raise ValueError(
@@ -158,14 +156,7 @@ def fetch(address: str, *, max_bytes: int = MAX_BYTES, seconds: int | float = SE
 
     def work() -> None:
         try:
-            download(
-                address,
-                file,
-                max_bytes=max_bytes,
-                timeout=seconds,
-                accept=ACCEPT,
-                check=check_address,
-            )
+            download(address, file, max_bytes=max_bytes, timeout=seconds, check=check_address)
             result.set_result(file.getvalue())
         except BaseException as error:
             result.set_exception(error)
