@@ -31,6 +31,7 @@ from jaxnst.networks import (
     registry,
 )
 from jaxnst.weights import KnownFile, read_parameters, write_parameters
+from jaxnst.weights.native import serialize
 from jaxnst.weights.state_dict import UNSAID, convert
 
 # Where torchvision's VGG "features" have their convolutions.
@@ -500,10 +501,8 @@ def test_without_pytorch_a_pth_says_what_to_do(tmp_path, monkeypatch):
 def test_a_safetensors_file_may_begin_as_a_pickle_does(tmp_path):
     path = tmp_path / "a.safetensors"
     params = {"conv1_1/bias": np.ones(3, np.float32)}
-    for length in range(1, 600):
-        write_parameters(path, params, metadata={"note": "x" * length})
-        if path.read_bytes()[:2] == b"\x80\x02":
-            break
+    files = (serialize(params, {"note": "x" * length}) for length in range(1, 600))
+    path.write_bytes(next(data for data in files if data[:2] == b"\x80\x02"))
     assert path.read_bytes()[:2] == b"\x80\x02"
     np.testing.assert_array_equal(read_parameters(path)[0]["conv1_1/bias"], params["conv1_1/bias"])
 

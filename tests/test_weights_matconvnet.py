@@ -11,7 +11,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 import scipy.io
-from weights_helpers import assert_refused, assert_same, random_parameters, refused_or_read
+from weights_helpers import (
+    assert_refused,
+    assert_same,
+    flip_bits,
+    random_parameters,
+    refused_or_read,
+)
 
 from jaxnst.networks import load_network
 from jaxnst.weights import _child, matconvnet, read_parameters
@@ -231,13 +237,6 @@ def test_more_values_than_any_network_has(tmp_path, monkeypatch):
 
 # Damage. SciPy's reader does crash on two files in a hundred, and hangs on one in a thousand: what
 # makes an error of that is the process, here a fork. Those are then read again as users read them.
-
-
-def flip_bits(rng, data):
-    damaged = bytearray(data)
-    for place in rng.integers(len(data), size=rng.choice([1, 1, 2, 8])):
-        damaged[place] ^= 1 << rng.integers(8)
-    return bytes(damaged)
 
 
 def damage(rng, data, form):

@@ -5,7 +5,7 @@ import zipfile
 
 import numpy as np
 import pytest
-from weights_helpers import assert_refused, refused_or_read
+from weights_helpers import assert_refused, flip_bits, refused_or_read
 
 pytestmark = [
     pytest.mark.torch,
@@ -33,13 +33,6 @@ def repacked(data, change, compression=zipfile.ZIP_STORED):
             part = old.read(name)
             new.writestr(name, change(part) if name.endswith("data.pkl") else part)
     return stream.getvalue()
-
-
-def flip_bits(rng, data):
-    damaged = bytearray(data)
-    for place in rng.integers(len(data), size=rng.choice([1, 1, 2, 8])):
-        damaged[place] ^= 1 << rng.integers(8)
-    return bytes(damaged)
 
 
 # All of the legacy form but the values is pickles, so flips do reach them there.
