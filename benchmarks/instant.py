@@ -18,7 +18,7 @@ from benchmarks.measure import Row, timed
 from benchmarks.painters import Painter, both_layouts, flat, race
 from benchmarks.process import CONTENT, STYLE, process
 from jaxnst.feedforward.decoders import Autoencoder, load_autoencoders
-from jaxnst.feedforward.lapack import on_one_thread
+from jaxnst.feedforward.instant import lapack_on_one_thread
 from jaxnst.feedforward.settings import Instant
 from jaxnst.feedforward.wct import summarize_style, transfer
 
@@ -43,12 +43,12 @@ def _passes(quick: bool) -> list[Row]:
     pictures = (jaxnst.load_image(path) for path in (CONTENT, STYLE))
     content, style = (np.clip(jaxnst.resize(picture, size), 0, 1) for picture in pictures)
 
-    @on_one_thread()  # as OnePass does
+    @lapack_on_one_thread()  # as OnePass does
     def ours() -> np.ndarray:
         found = summarize_style(levels, "whiten", params, jnp.asarray(style), (None,) * len(levels))
         styles = jax.tree.map(lambda leaf: leaf[None], found)
-        given = jnp.asarray(content)[None], styles, jnp.float32(ALPHA), (None,) * len(levels)
-        return np.asarray(transfer(levels, "whiten", params, *given))[0]
+        given = jnp.asarray(content), styles, jnp.float32(ALPHA), (None,) * len(levels)
+        return np.asarray(transfer(levels, "whiten", params, *given))
 
     return race(
         "instant",

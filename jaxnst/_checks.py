@@ -23,6 +23,9 @@ NEARLY = 0.25
 MOST = 1e30
 """Losses are float32, which end at 3e38: what is multiplied by more has no finite loss."""
 
+LEAST_SIDE = 16
+"""Of any picture, pixels: the stride of relu5_1."""
+
 
 def among(name: str, value: str, choices: tuple[str, ...]) -> None:
     """Refuse a value that is none of the choices."""
@@ -31,23 +34,23 @@ def among(name: str, value: str, choices: tuple[str, ...]) -> None:
 
 
 def unknown(what: str, name: str, known: Collection[str], *, within: str = "", of: str = "") -> str:
-    """Say that nothing goes by a name, what comes nearest to it, and what there is.
+    """Return a message that a name is unknown, with the nearest name and all that are known.
 
     Args:
-      what: Kind of thing that is asked for, such as ``layer``.
+      what: Kind of thing that has the name, such as ``layer``.
       name: The unknown name.
       known: Names that are known; of very many, the first and the last are listed.
       within: Put before the name.
       of: Put after it.
     """
-    # Whatever was given: a name that is no string is like none that is known.
+    # A name that is no string is like none that is known.
     near = difflib.get_close_matches(name, known, 1, 0.4) if isinstance(name, str) else []
     hint = f"did you mean {near[0]!r}? " if near else ""
     listed = list(known)
     if len(listed) > LISTED:
         listed[LISTED // 2 : -LISTED // 2] = ["..."]
-    asked = within + name if within else name
-    return f"unknown {what} {asked!r}{of}: {hint}known are {', '.join(listed)}"
+    full_name = within + name if within else name
+    return f"unknown {what} {full_name!r}{of}: {hint}known are {', '.join(listed)}"
 
 
 def lookup(what: str, name: str, table: Mapping[str, T]) -> T:
@@ -58,7 +61,7 @@ def lookup(what: str, name: str, table: Mapping[str, T]) -> T:
 
 
 def not_own(what: str, name: str, own: Collection[str]) -> None:
-    """Refuse to replace what is jaxnst's own."""
+    """Refuse to replace an entry of a registry that jaxnst itself made."""
     if name in own:
         raise ValueError(f"{what} {name!r} is jaxnst's own: choose another name")
 
@@ -67,6 +70,30 @@ def check(name: str, value: object, fits: bool, expected: str) -> None:
     """Refuse a value that does not fit."""
     if not fits:
         raise ValueError(f"{name} is {value}, expected {expected}")
+
+
+def finite(name: str, value: float) -> None:
+    """Refuse infinities and NaN."""
+    check(name, value, math.isfinite(value), "a finite number")
+
+
+def positive(name: str, value: float) -> None:
+    """Refuse numbers that are not above 0 or more than ``MOST``, and NaN."""
+    check(name, value, 0 < value <= MOST, f"a number above 0, at most {MOST:g}")
+
+
+def not_negative(name: str, value: float) -> None:
+    """Refuse numbers below 0 or more than ``MOST``, and NaN."""
+    check(name, value, 0 <= value <= MOST, f"a number from 0 to {MOST:g}")
+
+
+def share(name: str, value: object) -> None:
+    """Refuse anything but a number from 0 to 1."""
+    try:
+        fits = bool(0 <= value <= 1)  # type: ignore[operator]
+    except TypeError:
+        fits = False
+    check(name, value, fits, "a number from 0 to 1")
 
 
 def floating(name: str, dtype: Any) -> None:
@@ -82,8 +109,8 @@ def channels_last(name: str, shape: tuple[int, ...], expected: str, *, fits: boo
     """Refuse a picture whose shape does not fit; one with its channels first gets a hint."""
     if not fits:
         first = len(shape) in (3, 4) and shape[-3] in (1, 3, 4) and shape[-1] not in (1, 3, 4)
-        what = ": move its channels to the end, as np.moveaxis(image, -3, -1) does" if first else ""
-        raise ValueError(f"{name} has shape {shape}, expected {expected}{what}")
+        hint = ": move its channels to the end, as np.moveaxis(image, -3, -1) does" if first else ""
+        raise ValueError(f"{name} has shape {shape}, expected {expected}{hint}")
 
 
 def unit_range(name: str, least: float, greatest: float) -> None:
@@ -91,10 +118,10 @@ def unit_range(name: str, least: float, greatest: float) -> None:
     if not math.isfinite(least + greatest):
         raise ValueError(f"{name} has values that are not finite, expected values in [0, 1]")
     if not (least >= -OVERSHOOT and greatest <= 1 + OVERSHOOT):
-        what = "divide 8-bit values by 255"
+        hint = "divide 8-bit values by 255"
         if greatest <= 1 + NEARLY:
-            what = "clip them" if least >= -NEARLY else "bring values in [-1, 1] to [0, 1]"
-        raise ValueError(f"{name} has values outside [0, 1]: {what}")
+            hint = "clip them" if least >= -NEARLY else "bring values in [-1, 1] to [0, 1]"
+        raise ValueError(f"{name} has values outside [0, 1]: {hint}")
 
 
 def clipped(name: str, values: npt.NDArray[Any]) -> npt.NDArray[np.float32]:
@@ -105,53 +132,25 @@ def clipped(name: str, values: npt.NDArray[Any]) -> npt.NDArray[np.float32]:
     return (values if inside else np.clip(values, 0, 1)).astype(np.float32, copy=False)
 
 
-def finite(name: str, value: float) -> None:
-    """Refuse infinities and NaN."""
-    check(name, value, math.isfinite(value), "a finite number")
-
-
-def positive(name: str, value: float) -> None:
-    """Refuse what is not above 0, not finite, or beyond all reason."""
-    check(name, value, 0 < value <= MOST, f"a number above 0, at most {MOST:g}")
-
-
-def share(name: str, value: object) -> None:
-    """Refuse what is no number from 0 to 1."""
-    try:
-        fits = bool(0 <= value <= 1)  # type: ignore[operator]
-    except TypeError:
-        fits = False
-    check(name, value, fits, "a number from 0 to 1")
-
-
-def not_negative(name: str, value: float) -> None:
-    """Refuse what is below 0, not finite, or beyond all reason."""
-    check(name, value, 0 <= value <= MOST, f"a number from 0 to {MOST:g}")
-
-
-def refuse_one_array(name: str, given: object, axes: int, expected: str) -> None:
-    """Refuse a single picture or mask in the place of several: its rows are not what is meant.
+def refuse_one_array(name: str, value: object, axes: int, expected: str) -> None:
+    """Refuse a single picture or mask in the place of several, whose rows would be taken for them.
 
     Args:
       name: What the sequence is called in messages.
-      given: The argument.
+      value: The argument.
       axes: Most axes of a single entry.
-      expected: What is, for the message.
+      expected: For the message.
 
     Raises:
       ValueError: It is an array of so many axes or fewer.
     """
-    if 0 < getattr(given, "ndim", 0) <= axes:
-        shape = getattr(given, "shape", ())
+    if 0 < getattr(value, "ndim", 0) <= axes:
+        shape = getattr(value, "shape", ())
         raise ValueError(f"{name} is one array of shape {shape}, expected {expected}")
 
 
-LEAST_SIDE = 16
-"""Of any picture, pixels: the stride of relu5_1."""
-
-
 def style_pictures(styles: Any) -> Iterator[tuple[str, ArrayLike]]:
-    """Go through the style images given, one or more, each with its name for messages.
+    """Go through one or more style images, each with its name for messages.
 
     Raises:
       ValueError: If there is none.

@@ -9,6 +9,7 @@ import hashlib
 import os
 import secrets
 import stat
+import tempfile
 from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
 from typing import Literal, TypeAlias
@@ -30,13 +31,13 @@ def name_of(path: AnyPath) -> str:
 
 
 def reason(error: BaseException) -> str:
-    """Say on one line what another library, or the system, complained about."""
+    """Return on one line what another library, or the system, complained about."""
     text = error.strerror if isinstance(error, OSError) else None
     return " ".join((text or str(error)).split()) or type(error).__name__
 
 
 def user_folder(kind: Literal["cache", "data"]) -> Path:
-    """Return jaxnst's own folder of the user's caches or data; it need not exist.
+    """Return jaxnst's folder of the user's caches or data; it need not exist.
 
     Raises:
       FileNotFoundError: The user has no home, as user numbers of containers have none.
@@ -58,8 +59,8 @@ def ending_of(path: AnyPath, known: Collection[str], *, usual: str) -> str:
 
     Args:
       path: The file.
-      known: Endings that there are.
-      usual: One of them, to suggest where none is near.
+      known: Endings that can be written.
+      usual: One of them, suggested where none is near.
 
     Raises:
       ValueError: It is none of them.
@@ -107,7 +108,7 @@ def check_source(path: AnyPath, most_bytes: int) -> None:
 
 
 def destination(path: AnyPath) -> str:
-    """Find the file behind all links that ``path`` would write to.
+    """Return the file behind all links that writing to ``path`` would replace.
 
     Raises:
       FileNotFoundError: Its folder does not exist.
@@ -141,26 +142,22 @@ def destination(path: AnyPath) -> str:
 
 
 def check_writable(path: AnyPath) -> None:
-    """Find out whether ``replace_file`` could write to ``path``.
+    """Check that :func:`replace_file` could write to ``path``.
 
     A temporary file is made in the folder: nothing else tells reliably.
 
     Raises:
-      OSError: The folder cannot be written to; a fitting subclass, or those of ``destination``.
-      ValueError: As ``destination``.
+      OSError: The folder cannot be written to, or no file can have that name; a fitting subclass.
+      ValueError: The file exists and is a device or a pipe.
     """
-    target = destination(path)
-    probe = _temporary(target)
+    folder = os.path.dirname(destination(path))
     try:
-        with open(probe, "xb"):
-            pass
+        tempfile.TemporaryFile(dir=folder).close()
     except OSError as error:
         raise type(error)(
-            f"folder {name_of(os.path.dirname(target))} cannot be written to ({reason(error)}): "
+            f"folder {name_of(folder)} cannot be written to ({reason(error)}): "
             f"choose another for {name_of(path)}"
         ) from error
-    finally:
-        _discard(probe)
 
 
 def replace_file(path: AnyPath, data: bytes) -> None:
@@ -171,7 +168,7 @@ def replace_file(path: AnyPath, data: bytes) -> None:
 
     Raises:
       OSError: Writing failed; the subclass tells why, and nothing has changed.
-      ValueError: As ``destination``.
+      ValueError: The file exists and is a device or a pipe.
     """
     with replacing(path) as temporary, open(temporary, "wb") as file:
         file.write(data)
@@ -179,19 +176,17 @@ def replace_file(path: AnyPath, data: bytes) -> None:
 
 @contextlib.contextmanager
 def replacing(path: AnyPath) -> Iterator[str]:
-    """Make an empty file beside ``path``, which is moved into its place at the end.
-
-    As :func:`replace_file`, for what is written bit by bit. If the body raises, nothing changes.
+    """Make an empty file beside ``path``, which replaces it at the end, unless the body raises.
 
     Yields:
       Its name.
 
     Raises:
-      OSError: As :func:`replace_file`, also if the body raised one.
-      ValueError: As ``destination``.
+      OSError: Writing failed, also in the body; the subclass tells why, and nothing has changed.
+      ValueError: The file exists and is a device or a pipe.
     """
     target = destination(path)
-    temporary = _temporary(target)
+    temporary = os.path.join(os.path.dirname(target), f".jaxnst-{secrets.token_hex(8)}.tmp")
     _unfinished.add(temporary)
     try:
         # Opened plainly: tempfile's files are private to the user whatever the umask.
@@ -202,7 +197,8 @@ def replacing(path: AnyPath) -> Iterator[str]:
             os.fsync(file.fileno())
         os.replace(temporary, target)
     except BaseException as error:
-        _discard(temporary)
+        with contextlib.suppress(OSError):
+            os.unlink(temporary)
         if not isinstance(error, OSError):
             raise
         raise type(error)(
@@ -216,17 +212,8 @@ def replacing(path: AnyPath) -> Iterator[str]:
 def discard_unfinished() -> None:
     """Delete temporary files that other threads are writing; for a process that ends at once."""
     for temporary in tuple(_unfinished):
-        _discard(temporary)
-
-
-def _temporary(target: str) -> str:
-    """Name a file beside ``target`` that no other process uses."""
-    return os.path.join(os.path.dirname(target), f".jaxnst-{secrets.token_hex(8)}.tmp")
-
-
-def _discard(path: str) -> None:
-    with contextlib.suppress(OSError):
-        os.unlink(path)
+        with contextlib.suppress(OSError):
+            os.unlink(temporary)
 
 
 def digest_of(arrays: Mapping[str, ArrayLike]) -> str:
@@ -236,9 +223,9 @@ def digest_of(arrays: Mapping[str, ArrayLike]) -> str:
       >>> digest_of({"a": [1.0], "b": [2.0]}) == digest_of({"b": [2.0], "a": [1.0]})
       True
     """
-    found = hashlib.sha256()
+    digest = hashlib.sha256()
     for name, values in sorted(arrays.items()):
         array = np.ascontiguousarray(values)
-        found.update(f"{name} {array.dtype} {array.shape}\n".encode())
-        found.update(array.data)
-    return found.hexdigest()
+        digest.update(f"{name} {array.dtype} {array.shape}\n".encode())
+        digest.update(array.data)
+    return digest.hexdigest()

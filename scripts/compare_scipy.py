@@ -48,9 +48,9 @@ def main() -> None:
 def scipy_rounds(content, style, network, recipe, size, rounds):  # type: ignore[no-untyped-def]
     """Losses after each round of SciPy's, and the evaluations until then."""
     run = Run(content, [style], network, recipe, size=size)
-    run.params = run.tuned_parameters()
+    params = run.tuned_parameters()
     scale = run.schedule.scales[-1]
-    args = run.params, run.targets(scale), run.numbers
+    args = params, run.targets(params, scale), run.numbers
     evaluate = jax.jit(jax.value_and_grad(lambda x: run.objective(x, *args)[0]))
     start = encode(jnp.asarray(run.start_image()), recipe.space)
     losses, counts, used = [], [], 0

@@ -97,7 +97,9 @@ def negative(source, output, *, batch=4, longest=None):
         return 255 - frames
 
     size = found.fitting(longest)
-    notices = repaint(source, output, paint, film=found, size=size, batch=batch, tell=told.append)
+    notices = repaint(
+        source, output, paint, film=found, size=size, batch=batch, on_progress=told.append
+    )
     assert told == sorted(told) and len(told) == len(seen)
     return notices, seen
 

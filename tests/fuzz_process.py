@@ -1,6 +1,6 @@
-"""Read many files with a program of jaxnst/weights/_child, each in a fork: starting it is dear.
+"""Read many files with a reader of jaxnst.weights._child, each in a fork: starting it is slow.
 
-``python fuzz_process.py PROGRAM SECONDS FILE...`` leaves each answer in FILE.answer and writes
+``python fuzz_process.py READER SECONDS FILE...`` leaves each answer in FILE.answer and writes
 how each fork ended, as JSON: 0, the number of the signal that killed it, or minus its exit status.
 """
 
@@ -10,23 +10,25 @@ import os
 import signal
 import sys
 
+from jaxnst.weights import _child
 
-def read(program, seconds, path):
-    """Become the program, reading one file."""
+
+def read(reader, seconds, path):
+    """Write the answer for one file; this process cannot be used after that."""
     signal.alarm(seconds)
     with open(f"{path}.answer", "wb") as file:
         os.dup2(file.fileno(), sys.stdout.fileno())
-    program.main(path)
+    _child.answer(reader, path)
     sys.stdout.flush()
 
 
-def ending(program, seconds, path):
+def ending(reader, seconds, path):
     """Read one file in a fork."""
     process = os.fork()
     if not process:
         status = 1
         try:
-            read(program, seconds, path)
+            read(reader, seconds, path)
             status = 0
         finally:
             os._exit(status)
@@ -34,7 +36,6 @@ def ending(program, seconds, path):
 
 
 if __name__ == "__main__":
-    name, seconds, *paths = sys.argv[1:]
-    program = importlib.import_module(f"_child.{name}")
-    program.load()
-    sys.stdout.write(json.dumps([ending(program, int(seconds), path) for path in paths]))
+    reader, seconds, *paths = sys.argv[1:]
+    importlib.import_module(f"jaxnst.weights.{reader}")
+    sys.stdout.write(json.dumps([ending(reader, int(seconds), path) for path in paths]))

@@ -31,13 +31,19 @@ def encoded(picture, kind, **options):
     return buffer.getvalue()
 
 
-def load(picture, kind="PNG", **options):
+def load(picture, kind="PNG", *, alpha=False, **options):
     """Load a Pillow picture, or bytes, by way of a file."""
     data = picture if isinstance(picture, bytes) else encoded(picture, kind, **options)
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder, "picture")
         path.write_bytes(data)
-        return load_image(path)
+        return load_image(path, alpha=alpha)
+
+
+def to_srgb(linear):
+    """IEC 61966-2-1."""
+    linear = np.asarray(linear, np.float64)
+    return np.where(linear <= 0.0031308, 12.92 * linear, 1.055 * linear ** (1 / 2.4) - 0.055)
 
 
 def tiff(width, height, pixels, *, bits, photometric=1, sample_format=None, order="<", extra=None):
@@ -68,17 +74,18 @@ def tiff(width, height, pixels, *, bits, photometric=1, sample_format=None, orde
     return head + pixels + count + entries + bytes(4) + blobs
 
 
-def one_row(found):
-    assert (found == found[..., :1]).all()
-    return found[0, :, 0]
+def one_row(image):
+    assert (image == image[..., :1]).all()
+    return image[0, :, 0]
+
+
+def chunk(name, body, *, damaged=False):
+    """Build a chunk of a PNG file."""
+    checksum = zlib.crc32(name + body) ^ damaged
+    return struct.pack(">I", len(body)) + name + body + struct.pack(">I", checksum)
 
 
 def png(width, height, data=b""):
-    def chunk(name, body):
-        return (
-            struct.pack(">I", len(body)) + name + body + struct.pack(">I", zlib.crc32(name + body))
-        )
-
     head = struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)
     body = chunk(b"IDAT", data) if data else b""
     return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", head) + body + chunk(b"IEND", b"")
@@ -105,7 +112,7 @@ def tiff_header(width, height):
     return tiff(width, height, bytes(16), bits=(8, 8, 8), photometric=2)
 
 
-# Colour profiles
+# Color profiles
 
 
 def profile(space, tags, kind=b"mntr", connection=b"XYZ "):
@@ -125,7 +132,7 @@ SRGB = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
 SWAPPED = SRGB.replace(b"rXYZ", b"????").replace(b"gXYZ", b"rXYZ").replace(b"????", b"gXYZ")
 """A profile whose red is sRGB's green, and the other way round."""
 WHITE = {b"wtpt": b"XYZ " + struct.pack(">4xIII", 0xF6D6, 0x10000, 0xD32D)}
-LINEAR_GREY = profile(b"GRAY", {**WHITE, b"kTRC": b"curv" + struct.pack(">4xI", 0)})
+LINEAR_GRAY = profile(b"GRAY", {**WHITE, b"kTRC": b"curv" + struct.pack(">4xI", 0)})
 
 
 def cmyk_profile():

@@ -19,9 +19,10 @@ from jaxnst.optim.sharding import apart, lanes_of, mesh_of
 from jaxnst.optim.solvers import advance
 from jaxnst.recipes.schema import Noise, Scales, Solver, Style
 from jaxnst.transfer import batch as batches
-from jaxnst.transfer import side_by_side, stylize
+from jaxnst.transfer import runner
 from jaxnst.transfer import style_cache as targets
 from jaxnst.transfer.batch import PairsError, stylize_batch
+from jaxnst.transfer.stylize import stylize
 
 CONTENTS = [helpers.picture(50, 64, seed=s) for s in (1, 2, 3)]
 STYLES = [helpers.picture(40, 72, seed=4), helpers.picture(64, 33, seed=5), CONTENTS[0]]
@@ -243,7 +244,7 @@ def test_devices_share_the_pairs(tmp_path):
 
 
 def test_the_callback_counts_up_to_all_evaluations_and_may_stop(network, monkeypatch):
-    monkeypatch.setattr(side_by_side, "CHUNK_SECONDS", 0.0)
+    monkeypatch.setattr(runner, "CHUNK_SECONDS", 0.0)
     told = []
     stylize_batch(CONTENTS, STYLES, network=network, recipe=RECIPE, callback=told.append)
     assert [t.done for t in told] == list(range(3, 33, 3))
@@ -290,13 +291,15 @@ def test_a_step_of_a_batch_is_one_pass_of_the_network(network):
         return str(jax.make_jaxpr(function)(*arguments)).count("conv_general_dilated[")
 
     def loop(runs):
-        batch = side_by_side.SideBySide(runs, mesh_of(len(runs), jax.devices()[:1]))
+        batch = runner.SideBySide(runs, mesh_of(len(runs), jax.devices()[:1]))
         scale = batch.scales[0]
         blank = jnp.zeros((len(runs), *scale.inner, 3))
-        targets = apart(batch.mesh, [run.targets(run.schedule.scales[0]) for run in runs])
-        states = batch._each(side_by_side._begin, batch.static, None, blank)
+        targets = apart(
+            batch.mesh, [run.targets(network.params, run.schedule.scales[0]) for run in runs]
+        )
+        states = batch._each(runner._begin, batch.static, None, blank)
         batch.params = network.params
-        return convolutions(lambda *given: batch._advance(*given, 1, 1), targets, states)
+        return convolutions(lambda *given: batch.advance(*given, 1, 1), targets, states)
 
     assert loop(runs) == loop(runs[:1]) > 0
 

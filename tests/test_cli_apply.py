@@ -166,7 +166,7 @@ def test_a_film_that_was_cut_is_kept_with_a_notice(applied):
 
 
 def test_without_pyav_films_fail_and_pictures_are_painted(applied, monkeypatch):
-    monkeypatch.setattr(apply.film.reading, "find_spec", lambda _: None)
+    monkeypatch.setattr(apply.film.decode, "find_spec", lambda _: None)
     Path("clip.mp4").write_text("whatever")
     status, out, err = applied("clip.mp4", "photos/a.png", "-o", "out", "--no-cache")
     assert status == 1 and out.split() == [os.path.join("out", "a-waves.png")]

@@ -393,7 +393,7 @@ def test_a_log_cut_short_is_gone_on_with(batched, folder):
         ((*FOLDERS, "--ending", ".gif"), "--ending"),
         ((*FOLDERS, "--workers", "2"), "--address and --workers are for --engine ray"),
         ((*FOLDERS, "--engine", "dask"), "--engine"),
-        ((*FOLDERS, "-o", "x.png"), "-o and --allow-local"),
+        ((*FOLDERS, "-o", "x.png"), "-o is for jaxnst run"),
         ((*FOLDERS, "--timings"), "--timings is for single runs"),
         ((*FOLDERS, "more.png"), "pictures are given by --contents"),
         ((*FOLDERS, "--init", "photos/a.png"), "a batch starts from content, noise, style"),

@@ -15,13 +15,12 @@ from jaxnst import cli
 from jaxnst.cli import fitting, inputs, job
 from jaxnst.cli import option_types as values
 from jaxnst.cli.host import available_on_host
-from jaxnst.image import save_image
-from jaxnst.image.costs import keeping_bytes, reading_bytes
+from jaxnst.image import keeping_bytes, reading_bytes, save_image
 from jaxnst.networks import init_network
 from jaxnst.recipes import get_recipe
 from jaxnst.recipes.schema import replace
 from jaxnst.transfer import memory as planning
-from jaxnst.transfer.footprint import loop_footprint
+from jaxnst.transfer.memory import loop_footprint
 from jaxnst.transfer.pyramid import make_schedule
 from jaxnst.transfer.stylize import StylizeResult
 
@@ -179,8 +178,7 @@ def test_what_an_accelerator_may_take_says_nothing_of_reading(ran, monkeypatch):
 READ = """
 import sys
 import numpy as np
-from jaxnst.image import load_image, resize
-from jaxnst.image.costs import keeping_bytes, reading_bytes
+from jaxnst.image import keeping_bytes, load_image, reading_bytes, resize
 from jaxnst.image.color import to_rgb  # all that reading imports
 
 def kilobytes(name):

@@ -329,7 +329,8 @@ def test_mixtures_and_masks_are_recorded_and_asked_for_again(folder, run, unpain
     save_image("right.png", 1 - load_image("left.png"))
     two, masks = (*GIVEN, "other.png"), ("--mask", "left.png", "--mask", "right.png")
     mixed = "--style-mix", "relu1_1:0.25,0.75", "--style-mix", "0.1,0.9"
-    assert run(*two, "-o", "a.png", *mixed, "--size", "48")[0] == 0
+    small = "--recipe", "mine.toml", "--size", "48"
+    assert run(*two, "-o", "a.png", *mixed, *small)[0] == 0
     mixture = unpainted["style_mix"]
     assert dict(read_record("a.png").arguments)["style-mix"] == ("relu1_1:0.25,0.75", "0.1,0.9")
     assert run(*two, "-o", "b.png", "--from", "a.png")[0] == 0
@@ -337,7 +338,7 @@ def test_mixtures_and_masks_are_recorded_and_asked_for_again(folder, run, unpain
     assert (folder / "a.png").read_bytes() == (folder / "b.png").read_bytes()
     assert run(*two, "-o", "c.png", "--from", "a.png", "--style-mix", "0.5,0.5")[0] == 0
     assert unpainted["style_mix"] == {"": (0.5, 0.5)}
-    assert run(*two, "-o", "d.png", *masks, "--size", "48")[0] == 0
+    assert run(*two, "-o", "d.png", *masks, *small)[0] == 0
     refused(run("--from", "d.png", *two, "-o", "e.png"), 2, "its mask left.png is missing")
     assert run("--from", "d.png", *two, "-o", "e.png", *masks)[0] == 0
     assert (folder / "d.png").read_bytes() == (folder / "e.png").read_bytes()

@@ -10,7 +10,7 @@ import pytest
 
 from jaxnst.cli import messages, watching
 from jaxnst.image import save_image
-from jaxnst.transfer import loop
+from jaxnst.transfer import runner
 from jaxnst.transfer.checkpoint import Checkpoint, load_checkpoint
 from jaxnst.transfer.stylize import Progress
 
@@ -102,7 +102,7 @@ def test_the_same_command_goes_on_and_its_picture_has_the_same_bytes(
     call, folder, monkeypatch, capsys
 ):
     assert call("run", *GIVEN, "-o", "whole.png", "--quiet")[0] == 0
-    monkeypatch.setattr(loop, "CHUNK_SECONDS", 0.0)
+    monkeypatch.setattr(runner, "CHUNK_SECONDS", 0.0)
     monkeypatch.setattr(watching, "WRITING", 1e9)
     kept, plain = ("-o", "part.png", "--checkpoint", "run.ck"), watching.save_checkpoint
     for last in (4, 9):
@@ -125,7 +125,7 @@ def test_the_same_command_goes_on_and_its_picture_has_the_same_bytes(
     assert (folder / "part.png").read_bytes() == (folder / "whole.png").read_bytes()
     assert sorted(p.name for p in folder.glob("part-*")) == ["part-0010.png", "part-0012.png"]
     # What is finished is there at once.
-    monkeypatch.setattr("jaxnst.transfer.run.Run.compile_loop", None)
+    monkeypatch.setattr("jaxnst.transfer.runner.SingleRun.compile_loop", None)
     assert call("run", *GIVEN, "-o", "again.png", "--checkpoint", "run.ck", "--quiet")[0] == 0
     assert (folder / "again.png").read_bytes() == (folder / "whole.png").read_bytes()
     err = call("run", *GIVEN, *kept)[2]
@@ -157,7 +157,7 @@ def test_a_checkpoint_of_another_run_is_replaced_only_if_that_is_said(call, fold
 
 
 def test_a_log_goes_on_where_the_run_does(call, folder, monkeypatch):
-    monkeypatch.setattr(loop, "CHUNK_SECONDS", 0.0)
+    monkeypatch.setattr(runner, "CHUNK_SECONDS", 0.0)
     monkeypatch.setattr(watching, "WRITING", 1e9)
     given = ("run", *GIVEN, "-o", "out.png", "--checkpoint", "run.ck", "--log", "run.jsonl")
     plain = watching.save_checkpoint

@@ -1,4 +1,4 @@
-"""Colours given from one picture to another, alone and in runs."""
+"""Colors given from one picture to another, alone and in runs."""
 
 import dataclasses
 from functools import cache
@@ -29,7 +29,7 @@ from jaxnst.transfer.stylize import stylize
 CONTENT = helpers.picture(32, 48, seed=1)
 STYLE = np.ascontiguousarray(helpers.picture(40, 36, seed=2) ** 2)
 SAME_SIZE = np.ascontiguousarray(helpers.picture(32, 48, seed=3) ** 2)
-GREY = np.repeat(CONTENT[..., :1], 3, axis=-1)
+GRAY = np.repeat(CONTENT[..., :1], 3, axis=-1)
 CONSTANT = np.full((20, 30, 3), (0.2, 0.5, 0.7), np.float32)
 MODES = ("content-luminance", "linear", "histogram")
 
@@ -86,7 +86,7 @@ def test_mean_and_covariance_become_the_reference_s(image, reference):
         np.testing.assert_allclose(ours, theirs, atol=1e-5)
 
 
-def test_the_linear_map_is_symmetric_and_leaves_a_picture_of_these_colours_alone():
+def test_the_linear_map_is_symmetric_and_leaves_a_picture_of_these_colors_alone():
     np.testing.assert_allclose(match_linear(CONTENT, CONTENT), CONTENT, atol=1e-5)
     image = np.asarray(STYLE, np.float64).reshape(-1, 3)
     there = np.asarray(match_linear(STYLE, CONTENT), np.float64).reshape(-1, 3)
@@ -101,10 +101,10 @@ def test_moments_of_large_pictures_are_summed_in_pieces(monkeypatch):
     np.testing.assert_allclose(match_linear(STYLE, CONTENT), whole, atol=1e-6)
 
 
-def test_a_grey_picture_is_tinted_and_not_made_of_its_rounding_errors(rng):
+def test_a_gray_picture_is_tinted_and_not_made_of_its_rounding_errors(rng):
     """Along its one direction it gets the reference's deviation there, and no other."""
-    noisy = GREY + rng.uniform(-0.5 / 255, 0.5 / 255, GREY.shape).astype(np.float32)
-    for image in (GREY, noisy):
+    noisy = GRAY + rng.uniform(-0.5 / 255, 0.5 / 255, GRAY.shape).astype(np.float32)
+    for image in (GRAY, noisy):
         found = match_linear(image, STYLE)
         mean, covariance = moments(found)
         wanted, goal = moments(STYLE)
@@ -115,9 +115,9 @@ def test_a_grey_picture_is_tinted_and_not_made_of_its_rounding_errors(rng):
         np.testing.assert_allclose(across, 0, atol=1e-5)
 
 
-def test_colours_become_a_grey_reference_s():
-    found = match_linear(STYLE, GREY)
-    for ours, theirs in zip(moments(found), moments(GREY), strict=True):
+def test_colors_become_a_gray_reference_s():
+    found = match_linear(STYLE, GRAY)
+    for ours, theirs in zip(moments(found), moments(GRAY), strict=True):
         np.testing.assert_allclose(ours, theirs, atol=1e-4)
     np.testing.assert_allclose(found[..., 0], found[..., 2], atol=1e-3)
 
@@ -155,14 +155,14 @@ def test_quantiles_of_other_sizes_are_means_of_their_shares():
     np.testing.assert_allclose(found, [0.6, 0.15, 0.15], atol=1e-6)
 
 
-# Pictures that have no colours, or one.
+# Pictures that have no colors, or one.
 
 
 @pytest.mark.parametrize("mode", MODES)
 @pytest.mark.parametrize(
     ("image", "reference"),
-    [(CONSTANT, CONTENT), (STYLE, CONSTANT), (CONSTANT, CONSTANT), (GREY, CONSTANT), (GREY, GREY)],
-    ids=["constant style", "constant content", "both constant", "grey to one", "grey to grey"],
+    [(CONSTANT, CONTENT), (STYLE, CONSTANT), (CONSTANT, CONSTANT), (GRAY, CONSTANT), (GRAY, GRAY)],
+    ids=["constant style", "constant content", "both constant", "gray to one", "gray to gray"],
 )
 def test_pictures_without_variety_give_plain_pictures(mode, image, reference):
     found = MATCHES[mode](image, reference)
@@ -192,13 +192,13 @@ def test_what_a_run_gets_is_clipped(mode):
 RECIPE = helpers.tiny_recipe(solver=Solver(kind="adam"), scales=Scales(least=48, evaluations=(4,)))
 
 
-def coloured(mode, when="before"):
+def colored(mode, when="before"):
     return dataclasses.replace(RECIPE, colors=Colors(mode=mode, when=when))
 
 
 @pytest.fixture(scope="module")
 def network():
-    return helpers.tiny_network(PREPROCESSING["imagenet"], name="tiny of the colours")
+    return helpers.tiny_network(PREPROCESSING["imagenet"], name="tiny of the colors")
 
 
 @pytest.fixture(scope="module")
@@ -207,18 +207,18 @@ def painted(network):
 
     @cache
     def result(mode, when="before"):
-        return stylize(CONTENT, STYLE, network=network, recipe=coloured(mode, when)).image
+        return stylize(CONTENT, STYLE, network=network, recipe=colored(mode, when)).image
 
     return result
 
 
-def test_the_colours_of_the_style_are_not_touched(painted, network):
+def test_the_colors_of_the_style_are_not_touched(painted, network):
     plain = stylize(CONTENT, STYLE, network=network, recipe=RECIPE).image
     np.testing.assert_array_equal(painted("style"), plain)
     np.testing.assert_array_equal(painted("style", "after"), plain)
 
 
-def test_recoloured_results_have_the_content_s_colours(painted):
+def test_recolored_results_have_the_content_s_colors(painted):
     plain = painted("style")
     expected = np.clip(content_luminance(plain, CONTENT), 0, 1)
     np.testing.assert_array_equal(painted("content-luminance", "after"), expected)
@@ -229,7 +229,7 @@ def test_recoloured_results_have_the_content_s_colours(painted):
 
 
 @pytest.mark.parametrize("mode", ["linear", "histogram"])
-def test_recoloured_styles_are_what_the_run_follows(painted, network, mode):
+def test_recolored_styles_are_what_the_run_follows(painted, network, mode):
     size = (40, 36)  # which is that of its scale
     style = np.clip(MATCHES[mode](resize(STYLE, size), CONTENT), 0, 1)
     expected = stylize(CONTENT, style, network=network, recipe=RECIPE).image
@@ -238,28 +238,28 @@ def test_recoloured_styles_are_what_the_run_follows(painted, network, mode):
 
 
 def test_luminance_alone_may_be_transferred(painted, network):
-    """Between grey pictures, the content's chroma put back at the end."""
-    grey, style = (match_luminance(i, CONTENT) for i in (CONTENT, STYLE))
-    inner = stylize(np.clip(grey, 0, 1), np.clip(style, 0, 1), network=network, recipe=RECIPE).image
+    """Between gray pictures, the content's chroma put back at the end."""
+    gray, style = (match_luminance(i, CONTENT) for i in (CONTENT, STYLE))
+    inner = stylize(np.clip(gray, 0, 1), np.clip(style, 0, 1), network=network, recipe=RECIPE).image
     expected = np.clip(content_luminance(inner, CONTENT), 0, 1)
     np.testing.assert_allclose(painted("content-luminance", "before"), expected, atol=1e-5)
 
 
-def test_lanes_of_a_batch_are_recoloured_each_by_its_own_content(painted, network):
+def test_lanes_of_a_batch_are_recolored_each_by_its_own_content(painted, network):
     other = np.ascontiguousarray(CONTENT[..., ::-1])
     contents, modes = [*[CONTENT] * 3, other], (*MODES, "linear")
-    recipes = [coloured(mode) for mode in modes]
+    recipes = [colored(mode) for mode in modes]
     found = stylize_batch(contents, [STYLE] * 4, network=network, recipe=recipes)
     for result, mode in zip(found[:3], MODES, strict=True):
         np.testing.assert_allclose(result.image, painted(mode), atol=2e-3)
     assert np.abs(found[3].image - found[1].image).max() > 0.05
 
 
-def test_what_is_transparent_keeps_its_own_colours(network):
+def test_what_is_transparent_keeps_its_own_colors(network):
     opacity = np.ones((32, 48, 1), np.float32)
     opacity[:, :24] = 0
     content = np.concatenate([CONTENT, opacity], axis=-1)
-    result = stylize(content, STYLE, network=network, recipe=coloured("content-luminance")).image
+    result = stylize(content, STYLE, network=network, recipe=colored("content-luminance")).image
     assert result.shape == (32, 48, 4)
     np.testing.assert_array_equal(result[:, :24, :3], CONTENT[:, :24])
     chroma = (np.asarray(i[:, 24:, :3], np.float64) @ YIQ[1:].T for i in (result, CONTENT))
@@ -269,19 +269,19 @@ def test_what_is_transparent_keeps_its_own_colours(network):
     np.testing.assert_allclose(found[inside], wanted[inside], atol=1e-3)
 
 
-def test_colours_compile_nothing(painted, network):
+def test_colors_compile_nothing(painted, network):
     painted("style")
     programs = optimize.advance, targets.content_of, targets.summaries_of, targets.mixed_styles
     before = [program._cache_size() for program in programs]
     for mode in MODES:
-        stylize(CONTENT, STYLE, network=network, recipe=coloured(mode, "before"))
+        stylize(CONTENT, STYLE, network=network, recipe=colored(mode, "before"))
     assert [program._cache_size() for program in programs] == before
 
 
 # Where they are asked for.
 
 
-def test_a_recipe_s_colours_are_written_and_read(tmp_path):
+def test_a_recipe_s_colors_are_written_and_read(tmp_path):
     recipe = dataclasses.replace(base_recipe("default", ""), colors=Colors(mode="linear"))
     path = tmp_path / "default.toml"
     for wanted in (recipe, dataclasses.replace(recipe, colors=Colors(mode="style", when="after"))):

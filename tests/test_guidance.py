@@ -60,7 +60,7 @@ def evaluate(network, styles, *, recipe=RECIPE, content=CONTENT, images=None, **
     parts, guidance = make_guidance(whole, [StyleImage(s) for s in styles], **asked)
     run = Run(whole.image, parts, network, recipe, guidance=guidance)
     (scale,) = run.schedule.scales
-    args = network.params, run.targets(scale), run.numbers
+    args = network.params, run.targets(network.params, scale), run.numbers
     if images is None:
         images = [helpers.picture(*scale.inner, seed=s) for s in (7, 8, 9)]
     found = []
@@ -265,7 +265,9 @@ def test_shapes_of_regions_are_known_beforehand(network, cut_out):
         _, guidance = make_guidance(whole, [StyleImage(STYLES[0])], masks=masks)
         run = Run(whole.image, [STYLES[0]], network, RECIPE, guidance=guidance)
         (scale,) = run.schedule.scales
-        expected = jax.eval_shape(lambda where: where, run.where(scale))
+        expected = jax.eval_shape(
+            lambda where: where, run.where(jaxnst.resize(run.content, scale.inner))
+        )
         found = guidance.where_shapes(run.objective, scale.inner)
         assert jax.tree.structure(found) == jax.tree.structure(expected)
         assert jax.tree.leaves(found) == jax.tree.leaves(expected)

@@ -1,25 +1,13 @@
-"""Transparency: kept where it is asked for, written where it can be, resized with its colour."""
+"""Transparency: kept where it is asked for, written where it can be, resized with its color."""
 
 import struct
 
 import numpy as np
 import pytest
-from image_helpers import EXACT, encoded, levels, tiff
+from image_helpers import EXACT, levels, load, tiff
 from PIL import Image
 
 from jaxnst.image import ENDINGS, holds_alpha, load_image, resize, resize_rgba, save_image
-
-
-@pytest.fixture
-def load(tmp_path):
-    """Load a Pillow picture, or bytes, transparency and all."""
-
-    def call(picture, kind="PNG", **options):
-        data = picture if isinstance(picture, bytes) else encoded(picture, kind, **options)
-        (tmp_path / "picture").write_bytes(data)
-        return load_image(tmp_path / "picture", alpha=True)
-
-    return call
 
 
 def see_through(height=20, width=24):
@@ -28,20 +16,14 @@ def see_through(height=20, width=24):
     return np.concatenate([levels(height, width), alpha], axis=-1)
 
 
-@pytest.mark.parametrize("ending", [".png", ".tif", ".tiff"])
-def test_lossless_formats_keep_colour_and_alpha_exactly(tmp_path, ending):
+@pytest.mark.parametrize("ending", [".png", ".tif", ".tiff", ".webp"])
+def test_color_and_alpha_are_kept_exactly(tmp_path, ending):
     image = see_through() / np.float32(255)
     save_image(tmp_path / f"x{ending}", image)
-    found = load_image(tmp_path / f"x{ending}", alpha=True)
-    assert found.dtype == np.float32 and found.flags.c_contiguous
-    np.testing.assert_array_equal(found, image)
-
-
-def test_webp_keeps_alpha_exactly(tmp_path):
-    image = see_through() / np.float32(255)
-    save_image(tmp_path / "x.webp", image)
-    found = load_image(tmp_path / "x.webp", alpha=True)
-    np.testing.assert_array_equal(found[..., 3], image[..., 3])
+    loaded = load_image(tmp_path / f"x{ending}", alpha=True)
+    assert loaded.dtype == np.float32 and loaded.flags.c_contiguous
+    kept = slice(3, None) if ending == ".webp" else slice(None)  # WebP's colors are lossy
+    np.testing.assert_array_equal(loaded[..., kept], image[..., kept])
 
 
 @pytest.mark.parametrize("ending", [ending for ending in ENDINGS if not holds_alpha(f"x{ending}")])
@@ -62,36 +44,42 @@ def test_it_is_flattened_on_white_unless_asked_for(tmp_path):
     np.testing.assert_allclose(load_image(tmp_path / "x.png"), expected, atol=EXACT)
 
 
-@pytest.mark.parametrize("transparency", [1, bytes([255, 51])])
-def test_transparent_palette(load, transparency):
+@pytest.mark.parametrize(("transparency", "alpha"), [(1, 0), (bytes([255, 51]), 0.2)])
+def test_transparent_palette(transparency, alpha):
     picture = Image.new("P", (2, 1))
     picture.putpalette([10, 20, 30, 40, 50, 60])
     picture.putpixel((1, 0), 1)
-    last = 0 if transparency == 1 else 51
-    found = load(picture, transparency=transparency)
-    np.testing.assert_allclose(found[0] * 255, [[10, 20, 30, 255], [40, 50, 60, last]], atol=1e-4)
+    colors = np.array([[10, 20, 30], [40, 50, 60]]) / 255
+    kept = load(picture, alpha=True, transparency=transparency)[0]
+    np.testing.assert_allclose(kept, np.column_stack([colors, [1, alpha]]), atol=EXACT)
+    flat = load(picture, transparency=transparency)[0]
+    np.testing.assert_allclose(flat, [colors[0], colors[1] * alpha + 1 - alpha], atol=EXACT)
 
 
 @pytest.mark.parametrize(
     ("mode", "clear", "solid", "value"),
     [
         ("L", 7, 9, 9 / 255),
+        ("1", 255, 0, 0),
         ("RGB", (7, 7, 7), (9, 9, 9), 9 / 255),
         ("I;16", 700, 900, 900 / 65535),
     ],
 )
-def test_a_colour_that_stands_for_transparent(load, mode, clear, solid, value):
+def test_a_color_that_stands_for_transparent(mode, clear, solid, value):
     picture = Image.new(mode, (2, 1), clear)
     picture.putpixel((1, 0), solid)
-    found = load(picture, transparency=clear)
-    np.testing.assert_allclose(found[0, :, 3], [0, 1])
-    np.testing.assert_allclose(found[0, 1, :3], value, atol=EXACT)
+    transparency = 1 if mode == "1" else clear
+    kept = load(picture, alpha=True, transparency=transparency)[0]
+    np.testing.assert_allclose(kept[:, 3], [0, 1])
+    np.testing.assert_allclose(kept[1, :3], value, atol=EXACT)
+    flat = load(picture, transparency=transparency)[0]
+    np.testing.assert_allclose(flat, [[1] * 3, [value] * 3], atol=EXACT)
 
 
-def test_premultiplied_colour_is_made_straight(load):
+def test_premultiplied_color_is_made_straight():
     # 338: one extra sample, associated alpha.
     data = tiff(1, 1, bytes([50, 25, 0, 128]), bits=(8,) * 4, photometric=2, extra={338: [1]})
-    found = load(data)
+    found = load(data, alpha=True)
     np.testing.assert_allclose(found[0, 0] * 255, [100, 50, 0, 128], atol=1)
 
 
@@ -104,25 +92,25 @@ def bmp_of_32_bits(alphas):
     return b"BM" + struct.pack("<IHHI", start + len(pixels), 0, 0, start) + head + masks + pixels
 
 
-def test_a_bitmap_whose_alpha_is_0_everywhere_is_opaque(load):
-    found = load(bmp_of_32_bits([0, 0, 0]))
+def test_a_bitmap_whose_alpha_is_0_everywhere_is_opaque():
+    found = load(bmp_of_32_bits([0, 0, 0]), alpha=True)
     np.testing.assert_allclose(found[0] * 255, [[10, 20, 30]] * 3, atol=1e-4)
-    found = load(bmp_of_32_bits([0, 51, 255]))
+    found = load(bmp_of_32_bits([0, 51, 255]), alpha=True)
     np.testing.assert_allclose(found[0, :, 3], [0, 0.2, 1], atol=EXACT)
 
 
 @pytest.mark.parametrize("kind", ["PNG", "TIFF", "WEBP"])
-def test_in_other_formats_what_is_transparent_everywhere_is_so(load, kind):
-    found = load(Image.new("RGBA", (3, 2), (10, 20, 30, 0)), kind)
+def test_in_other_formats_what_is_transparent_everywhere_is_so(kind):
+    found = load(Image.new("RGBA", (3, 2), (10, 20, 30, 0)), kind, alpha=True)
     np.testing.assert_array_equal(found[..., 3], 0)
 
 
-@pytest.mark.parametrize(("mode", "colour"), [("RGB", "red"), ("RGBA", "red"), ("LA", (9, 255))])
-def test_what_is_opaque_all_over_has_three_channels(load, mode, colour):
-    assert load(Image.new(mode, (3, 2), colour)).shape == (2, 3, 3)
+@pytest.mark.parametrize(("mode", "color"), [("RGB", "red"), ("RGBA", "red"), ("LA", (9, 255))])
+def test_what_is_opaque_all_over_has_three_channels(mode, color):
+    assert load(Image.new(mode, (3, 2), color), alpha=True).shape == (2, 3, 3)
 
 
-def test_resizing_keeps_hidden_colour_out():
+def test_resizing_keeps_hidden_color_out():
     # The left half is red; the right half is invisible, and green.
     image = np.zeros((16, 32, 4), np.float32)
     image[:, :16], image[:, 16:] = [1, 0, 0, 1], [0, 1, 0, 0]

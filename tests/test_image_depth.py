@@ -122,6 +122,8 @@ def test_the_profile_has_no_date_of_its_own():
         ({"bits": 12}, "bits is 12, expected 8 or 16"),
         ({"dpi": 0}, "dpi is 0, expected 1 to"),
         ({"dpi": DPI[1] + 1}, "pixels per inch"),
+        ({"quality": 0}, "quality is 0, expected 1 to 100"),
+        ({"quality": 101}, "quality is 101, expected 1 to 100"),
     ],
 )
 def test_numbers_out_of_range(tmp_path, options, says):

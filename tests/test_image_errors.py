@@ -277,12 +277,6 @@ def test_bad_image_is_not_saved(tmp_path, image, error, says):
     assert os.listdir(tmp_path) == []
 
 
-@pytest.mark.parametrize("quality", [0, 101])
-def test_bad_quality(tmp_path, quality):
-    with pytest.raises(ValueError, match=f"quality is {quality}, expected 1 to 100"):
-        jim.save_image(tmp_path / "x.jpg", smooth(), quality=quality)
-
-
 @pytest.mark.parametrize(("ending", "side"), [(".webp", 16_384), (".jpg", 65_536)])
 def test_picture_too_long_for_its_format(tmp_path, ending, side):
     with pytest.raises(ValueError, match=rf"{side}x1 pixels as .*: try \.png") as caught:

@@ -6,11 +6,11 @@ import zlib
 
 import numpy as np
 import pytest
-from image_helpers import EXACT, SRGB, SWAPPED, encoded, levels, load
+from image_helpers import EXACT, SRGB, SWAPPED, chunk, encoded, levels, load, to_srgb
 from PIL import Image
 from test_record import make as make_record
 
-from jaxnst.image import image_size, load_image, read_record, save_image
+from jaxnst.image import image_size, load_image, read_record, reading_bytes, save_image
 from jaxnst.image.png import LONGEST
 
 LONG = b"a long text " * 150_000  # 1.8 MB, of which Pillow reads 1 MiB
@@ -19,11 +19,6 @@ EXIF_6 = b"MM\0*" + struct.pack(">IHHHIHHI", 8, 1, 274, 3, 1, 6, 0, 0)
 XMP_6 = b'<x:xmpmeta><rdf:Description tiff:Orientation="6"/></x:xmpmeta>'
 
 HEX_6 = b"\nexif\n  26\n" + (b"Exif\0\0" + EXIF_6).hex().encode()
-
-
-def chunk(name, body, *, damaged=False):
-    checksum = zlib.crc32(name + body) ^ damaged
-    return struct.pack(">I", len(body)) + name + body + struct.pack(">I", checksum)
 
 
 def png(before=b"", after=b"", pixels=PICTURE):
@@ -114,6 +109,13 @@ def test_orientation_is_heeded_wherever_it_stands(tmp_path, oriented, after):
     assert image_size(path) == (12, 8)
 
 
+def test_size_and_memory_are_read_without_the_pixels(tmp_path):
+    path = tmp_path / "x.png"
+    path.write_bytes(png()[:60])  # in the middle of them
+    assert image_size(path) == (8, 12)
+    assert reading_bytes(path) == 32 * 8 * 12
+
+
 def test_a_record_is_read_beside_what_is_long_or_damaged(tmp_path):
     path = tmp_path / "x.png"
     record = make_record()
@@ -128,8 +130,7 @@ def test_a_record_is_read_beside_what_is_long_or_damaged(tmp_path):
 
 def by_matrix(values, to_linear, matrix):
     """sRGB in float64, from a matrix that others published."""
-    linear = np.clip(to_linear(values.astype(np.float64) / 255) @ np.transpose(matrix), 0, 1)
-    return np.where(linear <= 0.0031308, 12.92 * linear, 1.055 * linear ** (1 / 2.4) - 0.055)
+    return to_srgb(np.clip(to_linear(values / 255) @ np.transpose(matrix), 0, 1))
 
 
 def srgb_curve(v):
@@ -215,10 +216,10 @@ def test_chromaticities_of_no_color_space_are_passed_over(numbers):
     np.testing.assert_array_equal(load(png(gama(45_455) + chrm(numbers))) * 255, PICTURE)
 
 
-def test_grey_alpha_and_sixteen_bits_go_with_numbers(tmp_path):
-    grey = np.arange(0, 256, 5, dtype=np.uint8)[None]
-    expected = by_matrix(np.repeat(grey[0][:, None], 3, axis=1), lambda v: v, SAME)
-    for values in (grey, grey.astype(np.uint16) * 257):
+def test_gray_alpha_and_sixteen_bits_go_with_numbers(tmp_path):
+    gray = np.arange(0, 256, 5, dtype=np.uint8)[None]
+    expected = by_matrix(np.repeat(gray[0][:, None], 3, axis=1), lambda v: v, SAME)
+    for values in (gray, gray.astype(np.uint16) * 257):
         data = encoded(Image.fromarray(values), "PNG")
         found = load(data[:33] + gama(100_000) + data[33:])
         np.testing.assert_allclose(found[0], expected, atol=5 * EXACT)

@@ -1,5 +1,6 @@
 """Whitening and colouring: transforms, decoders, and whole pictures in one pass."""
 
+import dataclasses
 import re
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -19,15 +20,13 @@ from jaxnst.feedforward.decoders import (
     make_autoencoder,
     read_autoencoder,
 )
-from jaxnst.feedforward.instant import instant, style_images
-from jaxnst.feedforward.lapack import on_one_thread
-from jaxnst.feedforward.one_pass import OnePass
+from jaxnst.feedforward.instant import OnePass, instant, lapack_on_one_thread, style_images
 from jaxnst.feedforward.settings import Instant, as_levels
-from jaxnst.feedforward.transforms import covariance, style_root, to_style
-from jaxnst.feedforward.wct import transfer
+from jaxnst.feedforward.wct import covariance, style_root, to_style, transfer
 from jaxnst.image import load_image
 from jaxnst.networks import PREPROCESSING, load_network
-from jaxnst.networks.vgg import VGG19, VGG19_LITE
+from jaxnst.networks.registry import params_by_layer
+from jaxnst.networks.vgg import VGG, VGG19, VGG19_LITE
 from jaxnst.weights import bundled, write_parameters
 from jaxnst.weights.native import FORMAT
 
@@ -52,17 +51,23 @@ def autoencoders():
     return make_autoencoders(tiny_network(PREPROCESSING["imagenet"], padding="edge"))
 
 
+def random_parameters(decoder, rng):
+    """Flat parameters of a decoder that was never trained."""
+    parameters = {}
+    for name, shape in decoder.shapes().items():
+        kernel = len(shape) == 4
+        spread = np.sqrt(1 / np.prod(shape[:-1])) if kernel else 0.2
+        parameters[name] = rng.normal(0 if kernel else 0.2, spread, shape)
+    return parameters
+
+
 def make_autoencoders(network, seed=1):
-    """Autoencoders of a network that nobody has trained."""
-    rng, found = np.random.default_rng(seed), {}
-    for level in LEVELS:
-        parameters = {}
-        for name, shape in Decoder(network.module.blocks, level).shapes().items():
-            kernel = len(shape) == 4
-            spread = np.sqrt(1 / np.prod(shape[:-1])) if kernel else 0.2
-            parameters[name] = rng.normal(0 if kernel else 0.2, spread, shape)
-        found[level] = make_autoencoder(network, level, parameters)
-    return found
+    """Autoencoders of a network, with random parameters."""
+    rng, blocks = np.random.default_rng(seed), network.module.blocks
+    return {
+        level: make_autoencoder(network, level, random_parameters(Decoder(blocks, level), rng))
+        for level in LEVELS
+    }
 
 
 CONTENT, STYLE, OTHER = picture(0), picture(1, 48, 48), picture(2, 48, 32)
@@ -166,19 +171,20 @@ def test_a_convolution_before_the_last_can_change_nothing(autoencoders, rng):
     more = {"conv1_2/kernel": nothing, "conv1_2/bias": np.zeros(channels)}
     hidden = make_autoencoder(linear.encoder, 1, more | own)
     assert hidden.decoder.hidden and not linear.decoder.hidden
+    shallow = dataclasses.replace(linear.encoder, module=VGG(((channels,),)))
     with pytest.raises(ValueError, match="conv1_2"):
-        make_autoencoder(linear.encoder, 1, more | own, blocks=((channels,),))
+        make_autoencoder(shallow, 1, more | own)
     x = jnp.asarray(rng.uniform(0, 1, (6, 7, channels)), jnp.float32)
     found, wanted = (of.decode(of.params, x) for of in (hidden, linear))
     np.testing.assert_allclose(found, wanted, atol=1e-5)
 
 
-def test_a_decoder_that_ends_at_a_level_and_the_one_from_there_are_the_whole():
+def test_a_decoder_that_ends_at_a_level_and_the_one_from_there_are_the_whole(rng):
     blocks = ((4, 4), (6, 6), (8, 8))
     whole, down, rest = Decoder(blocks, 3), Decoder(blocks, 3, end=2), Decoder(blocks, 2)
     assert down.layers() + rest.layers() == whole.layers()
-    x = jax.random.uniform(jax.random.key(0), (5, 6, 8))
-    params = whole.init(jax.random.key(1), x)["params"]
+    x = jnp.asarray(rng.uniform(0, 1, (5, 6, 8)), jnp.float32)
+    params = params_by_layer(random_parameters(whole, rng))
     of_down, of_rest = ({name: params[name] for name in of.layers()} for of in (down, rest))
     between = down.apply({"params": of_down}, x)
     assert between.shape == (10, 12, 6)
@@ -233,13 +239,13 @@ def test_a_whole_pass_is_what_numpy_computes(autoencoders, alpha):
         one_pass.levels,
         "whiten",
         one_pass.params,
-        jnp.asarray(content)[None],
+        jnp.asarray(content),
         summaries,
         jnp.float32(alpha),
         (None,) * 3,
     )
     assert wanted.std() > 0.05
-    np.testing.assert_allclose(found[0], wanted, atol=2e-3)
+    np.testing.assert_allclose(found, wanted, atol=2e-3)
 
 
 def guidance_of(one_pass):
@@ -333,12 +339,17 @@ def test_a_style_counts_where_its_mask_says(paint):
 @pytest.mark.parametrize(
     ("levels", "atol"), [((3,), 1e-5), ((2,), 1e-5), ((1,), 1e-5), (LEVELS, 0.5 / 255)]
 )
-def test_pictures_side_by_side_are_those_painted_alone(autoencoders, levels, atol):
+def test_vmap_gives_what_images_give_one_by_one(autoencoders, levels, atol):
     one_pass = OnePass(autoencoders, style_images([STYLE, OTHER]), Instant(levels=levels))
-    contents = [picture(6), picture(7), picture(8)]
-    together = one_pass.paint(contents)
-    for content, found in zip(contents, together, strict=True):
-        np.testing.assert_allclose(found, one_pass.paint([content])[0], rtol=0, atol=atol)
+    summaries = one_pass._mixed(one_pass.styles, [(48, 48), (48, 32)], guidance_of(one_pass))
+
+    def run(content):
+        fixed = one_pass.levels, "whiten", one_pass.params
+        return transfer(*fixed, content, summaries, jnp.float32(0.6), (None,) * len(levels))
+
+    contents = jnp.stack([picture(seed) for seed in (6, 7, 8)])
+    for content, image in zip(contents, jax.vmap(run)(contents), strict=True):
+        np.testing.assert_allclose(image, run(content), rtol=0, atol=atol)
 
 
 def lapack_threads():
@@ -348,13 +359,13 @@ def lapack_threads():
 def test_lapack_has_one_thread_during_a_pass_and_as_many_as_before_afterwards():
     jnp.linalg.eigh(jnp.eye(2))  # so that SciPy's is there
     before = lapack_threads()
-    with pytest.raises(ZeroDivisionError), on_one_thread():
+    with pytest.raises(ZeroDivisionError), lapack_on_one_thread():
         assert lapack_threads() == {1}
         raise ZeroDivisionError
     assert lapack_threads() == before
 
     def inside(_):
-        with on_one_thread():
+        with lapack_on_one_thread():
             return lapack_threads()
 
     with ThreadPoolExecutor(4) as pool:
@@ -375,7 +386,7 @@ def test_a_pass_can_be_differentiated(autoencoders):
     summaries = one_pass._mixed(one_pass.styles, [(48, 48)], guidance_of(one_pass))
 
     def total(content, alpha):
-        given = one_pass.levels, "whiten", one_pass.params, content[None], summaries
+        given = one_pass.levels, "whiten", one_pass.params, content, summaries
         return transfer(*given, alpha, (None,)).sum()
 
     content = jnp.asarray(CONTENT)

@@ -11,14 +11,12 @@ import pytest
 from jax import lax
 
 from jaxnst.networks.layers import (
-    avg_pool,
     conv,
-    halving_conv,
-    max_pool,
     overlapping_pool,
     pad,
+    pool,
     relu,
-    scaled_avg_pool,
+    strided_conv,
 )
 
 PADDINGS = ["zero", "edge", "reflect"]
@@ -230,42 +228,43 @@ def test_input_gradient_alone_computes_no_kernel_gradient(rng, channels):
 
 # Pooling.
 
-POOLED = [(max_pool, "max"), (avg_pool, "avg"), (scaled_avg_pool, "avg-scaled")]
+POOLINGS = ["max", "avg", "avg-scaled"]
 
 
 @pytest.mark.parametrize("shape", [(4, 6), (5, 7), (5, 4), (2, 3)])
-@pytest.mark.parametrize(("pool", "kind"), POOLED)
-def test_pooling_equals_square_by_square(rng, pool, kind, shape):
+@pytest.mark.parametrize("kind", POOLINGS)
+def test_pooling_equals_square_by_square(rng, kind, shape):
+    run = partial(pool, pooling=kind)
     x = jnp.asarray(rng.normal(size=(*shape, 3)), jnp.float32)
     batch = jnp.stack([x, -x])
     expected = [helpers.pool2d(x, kind), helpers.pool2d(-x, kind)]
     close = partial(np.testing.assert_allclose, rtol=1e-6, atol=1e-6)
-    close(pool(x), expected[0])
-    close(jax.jit(pool)(batch), expected)
-    close(jax.jit(jax.vmap(pool))(batch), expected)
+    close(run(x), expected[0])
+    close(jax.jit(run)(batch), expected)
+    close(jax.jit(jax.vmap(run))(batch), expected)
 
 
 @pytest.mark.parametrize("shape", [(4, 6), (5, 7)])
-@pytest.mark.parametrize(("pool", "kind"), POOLED)
-def test_pooling_gradient_equals_finite_differences(rng, pool, kind, shape):
+@pytest.mark.parametrize("kind", POOLINGS)
+def test_pooling_gradient_equals_finite_differences(rng, kind, shape):
     x = rng.normal(size=(*shape, 3))
     weights = rng.normal(size=(shape[0] // 2, shape[1] // 2, 3)).astype(np.float32)
-    grad = jax.grad(lambda x: jnp.sum(weights * pool(x)))(jnp.asarray(x, jnp.float32))
+    grad = jax.grad(lambda x: jnp.sum(weights * pool(x, kind)))(jnp.asarray(x, jnp.float32))
     direction = rng.normal(size=x.shape)
     expected = helpers.slope(lambda x: np.sum(weights * helpers.pool2d(x, kind)), x, direction)
     np.testing.assert_allclose(np.vdot(grad, direction), expected, rtol=1e-5)
 
 
-@pytest.mark.parametrize("pool", [max_pool, avg_pool])
-def test_pooling_shares_out_the_gradient_of_equal_values(pool):
-    grad = jax.grad(lambda x: pool(x).sum())(jnp.ones((4, 4, 2)))
+@pytest.mark.parametrize("kind", ["max", "avg"])
+def test_pooling_shares_out_the_gradient_of_equal_values(kind):
+    grad = jax.grad(lambda x: pool(x, kind).sum())(jnp.ones((4, 4, 2)))
     np.testing.assert_array_equal(grad, np.full((4, 4, 2), 0.25))
 
 
 # Strides.
 
 
-def plain_halving_conv(x, kernel, bias, margin):
+def plain_strided_conv(x, kernel, bias, margin):
     """The same by JAX's own strided convolution, differentiated by JAX."""
     dimensions = ("NHWC", "HWIO", "NHWC")
     margins = [(margin, margin)] * 2
@@ -281,10 +280,10 @@ STRIDED = [(7, 3), (3, 0), (3, 1), (4, 1), (1, 0)]
 
 @pytest.mark.parametrize("shape", [(11, 14), (12, 13), (7, 7)])
 @pytest.mark.parametrize(("side", "margin"), STRIDED)
-def test_halving_conv_equals_a_float64_sum(rng, side, margin, shape):
+def test_strided_conv_equals_a_float64_sum(rng, side, margin, shape):
     x, kernel, bias = data(rng, 3, side, shape)
     for padding in PADDINGS if margin else ["zero"]:
-        out = jax.jit(partial(halving_conv, margin=margin, padding=padding))(x, kernel, bias)
+        out = jax.jit(partial(strided_conv, margin=margin, padding=padding))(x, kernel, bias)
         mode = helpers.PAD_MODES[padding]
         padded = np.pad(np.asarray(x), [(margin, margin), (margin, margin), (0, 0)], mode=mode)
         expected = helpers.halving_conv2d(padded, kernel, 0, np.asarray(bias))
@@ -293,25 +292,25 @@ def test_halving_conv_equals_a_float64_sum(rng, side, margin, shape):
 
 
 @pytest.mark.parametrize(("side", "margin"), STRIDED)
-def test_halving_conv_gradients_equal_jax_s_own(rng, side, margin):
+def test_strided_conv_gradients_equal_jax_s_own(rng, side, margin):
     x, kernel, bias = data(rng, 3, side, (10, 13))
-    out = plain_halving_conv(x, kernel, bias, margin)
+    out = plain_strided_conv(x, kernel, bias, margin)
     weights = rng.normal(size=out.shape).astype(np.float32)
-    ours = weighted(lambda *args: halving_conv(*args, margin=margin), weights)
-    plain = weighted(lambda *args: plain_halving_conv(*args, margin), weights)
+    ours = weighted(lambda *args: strided_conv(*args, margin=margin), weights)
+    plain = weighted(lambda *args: plain_strided_conv(*args, margin), weights)
     found = jax.jit(jax.grad(ours, (0, 1, 2)))(x, kernel, bias)
     expected = jax.jit(jax.grad(plain, (0, 1, 2)))(x, kernel, bias)
     for f, e in zip(found, expected, strict=True):
         np.testing.assert_allclose(f, e, rtol=1e-3, atol=1e-4)
 
 
-def test_halving_conv_of_a_batch_equals_the_images_one_by_one(rng):
+def test_strided_conv_of_a_batch_equals_the_images_one_by_one(rng):
     x, kernel, bias = data(rng, 3, 7, (4, 9, 10))
-    one_by_one = [halving_conv(image, kernel, bias, margin=3) for image in x]
-    np.testing.assert_allclose(halving_conv(x, kernel, bias, margin=3), one_by_one, **CLOSE)
+    one_by_one = [strided_conv(image, kernel, bias, margin=3) for image in x]
+    np.testing.assert_allclose(strided_conv(x, kernel, bias, margin=3), one_by_one, **CLOSE)
 
 
-@pytest.mark.parametrize("pooling", ["max", "avg", "avg-scaled"])
+@pytest.mark.parametrize("pooling", POOLINGS)
 @pytest.mark.parametrize("margin", [0, 1])
 @pytest.mark.parametrize("shape", [(9, 12), (8, 7), (3, 3)])
 def test_overlapping_pool_looks_at_every_second_square(rng, shape, margin, pooling):

@@ -119,7 +119,7 @@ def test_models_that_ship_go_by_their_names(file, monkeypatch, tmp_path):
 def test_models_that_ship_are_found_in_their_folder(file, monkeypatch, tmp_path):
     (tmp_path / "data/styles").mkdir(parents=True)
     file.rename(tmp_path / "data/styles/waves.safetensors")
-    monkeypatch.setattr(weights.resolver, "_PACKAGE", tmp_path)
+    monkeypatch.setattr(weights.registry, "_PACKAGE", tmp_path)
     assert weights.bundled_styles() == {"waves": tmp_path / "data/styles/waves.safetensors"}
 
 

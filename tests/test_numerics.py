@@ -17,8 +17,7 @@ import jaxnst
 from jaxnst.feedforward import paint_frames
 from jaxnst.networks import PREPROCESSING
 from jaxnst.recipes.schema import Scales, Solver
-from jaxnst.transfer.footprint import loop_footprint
-from jaxnst.transfer.memory import cost_of
+from jaxnst.transfer.memory import cost_of, loop_footprint
 from jaxnst.transfer.reconstruct import RECIPE
 
 SETTINGS = {

@@ -13,7 +13,7 @@ from jaxnst.optim.solvers import advance
 from jaxnst.recipes import get_recipe
 from jaxnst.recipes.schema import Scales, Solver, Space, Style
 from jaxnst.transfer import memory as planning
-from jaxnst.transfer.footprint import loop_footprint
+from jaxnst.transfer.memory import loop_footprint
 from jaxnst.transfer.pyramid import make_schedule
 
 MIB = 2**20

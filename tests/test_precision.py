@@ -22,7 +22,7 @@ from jaxnst.losses.objective import (
 from jaxnst.losses.statistics import gram_matrix, moments
 from jaxnst.losses.terms import content_loss
 from jaxnst.networks import PREPROCESSING, extract_features, init_network
-from jaxnst.networks.layers import conv, halving_conv
+from jaxnst.networks.layers import conv, strided_conv
 from jaxnst.optim.solvers import advance, make_method, start
 from jaxnst.recipes.schema import Scales, Style
 from jaxnst.transfer.run import Run
@@ -105,13 +105,13 @@ def test_roots_of_matrices_are_exact_whatever_the_network_is(network, precision)
 def test_parameters_are_rounded_before_the_loop_and_not_in_it(network):
     recipe = helpers.tiny_recipe()
     run = Run(CONTENT, [STYLE], network.configure(precision="bfloat16"), recipe)
-    run.params = run.tuned_parameters()
-    targets = run.targets(run.schedule.scales[0])
+    params = run.tuned_parameters()
+    targets = run.targets(params, run.schedule.scales[0])
     method, rates = make_method(recipe)
     x = jnp.zeros((*run.schedule.scales[0].inner, 3))
     state = start(method, x, len(TERMS))
     count = jnp.asarray(1)
-    args = (run.params, targets, run.numbers)
+    args = (params, targets, run.numbers)
     text = advance.lower(run.objective, method, args, rates, state, count, count).as_text()
     assert "tensor<3x3x4x6xbf16>" in text and "tensor<3x3x4x6xf32>" not in text
     memory = jax.tree.leaves(state.solver)
@@ -125,7 +125,7 @@ def test_parameters_are_rounded_before_the_loop_and_not_in_it(network):
 
 @pytest.mark.parametrize("channels", [3, 8])
 @pytest.mark.parametrize(
-    "convolve", [conv, lambda *a, **k: halving_conv(*a, margin=1, **k)], ids=["plain", "halving"]
+    "convolve", [conv, lambda *a, **k: strided_conv(*a, margin=1, **k)], ids=["plain", "strided"]
 )
 def test_convolutions_take_and_give_sixteen_bits_in_both_passes(rng, convolve, channels):
     args = [

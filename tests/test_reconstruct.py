@@ -8,7 +8,6 @@ import pytest
 
 import jaxnst
 from jaxnst.networks import PREPROCESSING
-from jaxnst.recipes.schema import Solver
 from jaxnst.transfer.reconstruct import (
     RECIPE,
     Reconstruction,
@@ -80,9 +79,11 @@ def test_a_single_layer_may_be_given_by_its_name(reconstruct, network):
     assert one.layers == ("relu1_1",)
 
 
+@pytest.mark.parametrize("rounds", [None, 5])
 @pytest.mark.parametrize("term", ["content", "style"])
-def test_together_they_are_what_they_are_one_by_one(term, network, content, style):
+def test_together_they_are_what_they_are_one_by_one(term, rounds, network, content, style):
     short = replace(SHORT, scales=replace(SHORT.scales, evaluations=(8,)))
+    short = replace(short, solver=replace(short.solver, round=rounds))
     given = {"network": network, "recipe": short}
     if term == "content":
         separate = reconstruct_content(PICTURE, LAYERS, **given)
@@ -127,6 +128,3 @@ def test_what_cannot_be_made_is_refused(network):
             reconstruct_style(PICTURE, empty, network=network)
     with pytest.raises(ValueError, match="picture image has shape"):
         reconstruct_content(PICTURE[..., 0], ["relu1_1"], network=network)
-    rounds = replace(RECIPE, solver=Solver(round=20))
-    with pytest.raises(ValueError, match="without rounds"):
-        reconstruct_content(PICTURE, LAYERS, network=network, recipe=rounds, together=True)

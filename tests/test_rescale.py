@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from jaxnst.networks import PREPROCESSING, init_network
-from jaxnst.networks.cpu.rescale import LEAST_MEAN, rescale, unit_means
+from jaxnst.networks.rescale import LEAST_MEAN, rescale, unit_means
 
 PICTURE = jnp.asarray(helpers.picture(24, 32))
 OTHER = jnp.asarray(helpers.picture(16, 40, seed=3))

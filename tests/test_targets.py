@@ -148,7 +148,7 @@ def test_runs_that_share_a_store_share_their_styles(network, computed):
     store = StyleStore()
     for content in (CONTENT, CONTENT[::-1].copy()):
         run = Run(content, [STYLE, CONTENT], network, RECIPE, store=store)
-        run.targets(run.schedule.scales[0])
+        run.targets(network.params, run.schedule.scales[0])
     assert len(computed) == 2
 
 

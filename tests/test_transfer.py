@@ -24,8 +24,8 @@ from jaxnst.recipes.schema import (
     Style,
     TotalVariation,
 )
-from jaxnst.transfer import loop
 from jaxnst.transfer import run as running
+from jaxnst.transfer import runner
 from jaxnst.transfer import style_cache as targets
 from jaxnst.transfer.stylize import Progress, StylizeResult, stylize
 
@@ -235,7 +235,7 @@ def raw_image(network, recipe, image):
     made = running.Run(CONTENT, [STYLE], network, recipe)
     shown = []
     made.finish = lambda picture: shown.append(picture) or picture
-    loop.go_through(made, started=image)
+    runner.optimize(made, started=image)
     return shown[-1]
 
 
@@ -262,7 +262,7 @@ def test_what_is_shown_after_a_round_is_clipped_as_the_next_one_finds_it(network
 
 @pytest.mark.parametrize("seconds", [0.0, 1e9])
 def test_the_callback_is_called_after_every_round_and_whenever_asked(network, monkeypatch, seconds):
-    monkeypatch.setattr(loop, "CHUNK_SECONDS", seconds)
+    monkeypatch.setattr(runner, "CHUNK_SECONDS", seconds)
     seen = []
     run(network, recipe=ROUNDS, callback=seen.append)
     counts = [p.evaluations for p in seen if p.phase == "optimize"]
@@ -327,7 +327,7 @@ def test_the_same_seed_gives_the_same_bytes_and_another_one_other_noise(network)
 def test_where_chunks_end_does_not_reach_the_picture(network, monkeypatch):
     usual = run(network)
     for seconds in (0.0, 1e9):
-        monkeypatch.setattr(loop, "CHUNK_SECONDS", seconds)
+        monkeypatch.setattr(runner, "CHUNK_SECONDS", seconds)
         changed = run(network)
         assert changed.image.tobytes() == usual.image.tobytes()
         for name in TERMS:
@@ -427,7 +427,7 @@ def test_less_memory_gives_the_same_picture(network):
 
 
 def test_a_callback_hears_of_every_phase_in_order(network, monkeypatch):
-    monkeypatch.setattr(loop, "CHUNK_SECONDS", 0.0)  # one step, one call
+    monkeypatch.setattr(runner, "CHUNK_SECONDS", 0.0)  # one step, one call
     heard = []
     run(network, callback=heard.append)
     assert all(isinstance(p, Progress) for p in heard)
@@ -446,7 +446,7 @@ def test_a_callback_hears_of_every_phase_in_order(network, monkeypatch):
 
 
 def test_a_callback_is_given_the_losses_and_the_picture_so_far(network, monkeypatch):
-    monkeypatch.setattr(loop, "CHUNK_SECONDS", 0.0)
+    monkeypatch.setattr(runner, "CHUNK_SECONDS", 0.0)
     heard = []
     result = run(network, callback=lambda p: heard.append((p, p.image())))
     for progress, image in heard:
@@ -483,7 +483,7 @@ def test_a_callback_that_raises_stops_the_run(network, phase, scale):
 
 
 def test_stopping_does_not_wait_for_what_is_being_compiled(network, monkeypatch):
-    slow, plain = threading.Event(), running.Run.compile_loop
+    slow, plain = threading.Event(), runner.SingleRun.compile_loop
 
     def compile_loop(self, scale):
         if scale.inner != (32, 32):
@@ -494,7 +494,7 @@ def test_stopping_does_not_wait_for_what_is_being_compiled(network, monkeypatch)
         if progress.phase == "optimize":
             raise Stop
 
-    monkeypatch.setattr(running.Run, "compile_loop", compile_loop)
+    monkeypatch.setattr(runner.SingleRun, "compile_loop", compile_loop)
     begin = time.perf_counter()
     try:
         with pytest.raises(Stop):
@@ -509,7 +509,7 @@ def test_an_error_while_preparing_a_scale_reaches_the_caller(network, monkeypatc
     def fail(self, scale):
         raise MemoryError("no room")
 
-    monkeypatch.setattr(running.Run, task, fail)
+    monkeypatch.setattr(runner.SingleRun, task, fail)
     with pytest.raises(MemoryError, match="no room"):
         run(network)
 

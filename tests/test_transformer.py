@@ -10,7 +10,7 @@ from feedforward_helpers import SMALL, parameters
 from helpers import conv2d, halving_conv2d
 
 from jaxnst.feedforward import TransformationNetwork
-from jaxnst.feedforward.upsampling import doubling_conv
+from jaxnst.feedforward.transformer import UpsampleConv
 
 SHORT = SMALL.clone(widths=(4, 4), blocks=1)
 
@@ -69,14 +69,16 @@ def reference(module, params, image):
 
 @pytest.mark.parametrize("padding", ["zero", "edge", "reflect"])
 @pytest.mark.parametrize("upsampling", ["resize", "transposed"])
-def test_doubling_convolutions_are_those_at_twice_the_size(rng, upsampling, padding):
+def test_upsample_convolutions_are_those_at_twice_the_size(rng, upsampling, padding):
     x = rng.normal(size=(5, 4, 3)).astype(np.float32)
     kernel = rng.normal(size=(3, 3, 3, 2)).astype(np.float32)
     expected = doubled(x, kernel, upsampling, padding)
-    found = doubling_conv(jnp.asarray(x), jnp.asarray(kernel), upsampling, padding=padding)
+    run = partial(
+        UpsampleConv(2, upsampling, padding, "float32").apply, {"params": {"kernel": kernel}}
+    )
+    found = run(jnp.asarray(x))
     np.testing.assert_allclose(found, expected, atol=2e-5)
-    batch = doubling_conv(jnp.asarray(x)[None], jnp.asarray(kernel), upsampling, padding=padding)
-    np.testing.assert_allclose(batch[0], found, atol=1e-6)
+    np.testing.assert_allclose(run(jnp.asarray(x)[None])[0], found, atol=1e-6)
 
 
 @pytest.mark.parametrize(

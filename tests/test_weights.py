@@ -22,7 +22,7 @@ from weights_helpers import (
 )
 
 from jaxnst import weights
-from jaxnst.weights import check_parameters, digest, native, read_parameters, write_parameters
+from jaxnst.weights import check_parameters, digest, read_parameters, write_parameters
 
 # The native format.
 
@@ -146,7 +146,7 @@ def test_a_missing_file_and_a_folder_are_told_apart(tmp_path):
 
 def test_a_file_too_large_for_a_loss_network_is_not_read(tmp_path, monkeypatch):
     write_parameters(tmp_path / "a.safetensors", random_parameters())
-    monkeypatch.setattr(native, "MAX_BYTES", 100)
+    monkeypatch.setattr("jaxnst.weights._files.MAX_BYTES", 100)
     assert_refused(tmp_path / "a.safetensors", "expected at most 100")
 
 

@@ -23,9 +23,8 @@ from weights_helpers import (
 )
 
 from jaxnst.networks import NETWORKS
-from jaxnst.weights import _process, check_parameters, read_parameters
-from jaxnst.weights._child import Refused
-from jaxnst.weights._child.hdf5 import read_layers
+from jaxnst.weights import _child, check_parameters, keras_h5, read_parameters
+from jaxnst.weights._files import Refused
 
 # Convolutions: two in each dense layer, one in the stem and in each of three transitions.
 DENSENETS = {"densenet121": 120, "densenet169": 168, "densenet201": 200}
@@ -75,7 +74,7 @@ def closed(file):
 def refuse_closed(file, pattern):
     """Without the process, which costs half a second, as nothing here is damaged."""
     with pytest.raises(Refused, match=pattern) as raised:
-        list(read_layers(str(closed(file))))
+        keras_h5.read(str(closed(file)))
     assert ": " in str(raised.value)  # what to do
 
 
@@ -193,8 +192,8 @@ CHUNK = {"maxshape": (None, 1), "chunks": (2**27, 1), "compression": "gzip"}
         (virtual, "in another file"),
         (dataset((3,), h5py.string_dtype()), "object values"),
         (dataset((3,), "i8"), "int64 values"),
-        (dataset((2**20, 2**20)), "more than any loss network needs"),
-        (dataset((1, 1), **CHUNK), "more than any loss network needs"),
+        (dataset((2**20, 2**20)), "has 1099511627776 values, expected at most"),
+        (dataset((1, 1), **CHUNK), "has 134217728 values, expected at most"),
     ],
 )
 def test_an_array_that_is_not_plain_is_refused(h5, make, pattern):
@@ -210,8 +209,6 @@ def test_an_array_that_is_not_plain_is_refused(h5, make, pattern):
         ("/", "layer_names", ["block1_conv1"] * 2, "'block1_conv1' twice"),
         ("/", "layer_names", ["input_1"], "holds no weights"),
         ("/", "layer_names", ["block9_conv9"], "has no 'block9_conv9'"),
-        ("/", "layer_names", ["x"] * 5000, "lists 5000 layer_names"),
-        ("/block1_conv1", "weight_names", ["x"] * 17, "lists 17 weight_names"),
         ("/block1_conv1", "weight_names", ["/block1_conv1/x"], "has no '/block1_conv1/x'"),
     ],
 )
@@ -252,7 +249,7 @@ def test_keras_file_cut_short_is_refused(tmp_path, keras_file, length):
 @settings(fuzz, max_examples=12)
 @given(flips=flips)
 def test_no_damage_to_a_keras_file_raises_anything_else(tmp_path, monkeypatch, keras_file, flips):
-    monkeypatch.setattr(_process, "SECONDS", 5)  # the library does hang on one in a hundred
+    monkeypatch.setattr(_child, "SECONDS", 5)  # the library does hang on one in a hundred
     refused_or_read(tmp_path / "a.h5", flip(keras_file, flips))
 
 

@@ -13,8 +13,8 @@ from jaxnst.networks.cpu import winograd
 from jaxnst.networks.cpu.winograd import prepare, transform
 from jaxnst.networks.layers import conv
 from jaxnst.recipes.schema import Scales
-from jaxnst.transfer.loop import go_through
 from jaxnst.transfer.run import Run
+from jaxnst.transfer.runner import optimize
 
 # Sums of 72 products of values about 1 in float32, once more rounded by the transforms.
 CLOSE = {"rtol": 1e-4, "atol": 2e-5}
@@ -78,7 +78,7 @@ def test_a_run_uses_it_and_loses_nothing(monkeypatch):
 
     def losses():
         run = Run(*pictures, network, recipe)
-        return go_through(run).losses["total"], run.params
+        return optimize(run).losses["total"], run.tuned_parameters()
 
     plain, without = losses()
     monkeypatch.setattr(winograd, "LEAST_CHANNELS", 4)

@@ -61,6 +61,13 @@ def flip(data, flips):
     return bytes(damaged)
 
 
+def flip_bits(rng, data):
+    damaged = bytearray(data)
+    for place in rng.integers(len(data), size=rng.choice([1, 1, 2, 8])):
+        damaged[place] ^= 1 << rng.integers(8)
+    return bytes(damaged)
+
+
 flips = st.lists(
     st.tuples(st.floats(0, 1, exclude_max=True), st.integers(0, 7)), min_size=1, max_size=8
 )

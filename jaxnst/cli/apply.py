@@ -303,7 +303,7 @@ class Work:
             film=facts,
             size=size,
             batch=batch,
-            tell=self.film_progress(row, facts, size),
+            on_progress=self.film_progress(row, facts, size),
         ):
             self.messages.notice(notice)
 

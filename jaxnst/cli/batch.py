@@ -183,8 +183,8 @@ def _tasks(rows: list[Row], rest: list[str], prog: str) -> Iterator[Task]:
         if row.flags not in read:
             flags, recipe = parse([*given, *row.flags], prog, where=row.where)
             refuse_single(flags)
-            if flags.output or flags.allow_local:
-                raise UsageError("-o and --allow-local are for jaxnst run")
+            if flags.output:
+                raise UsageError("-o is for jaxnst run")
             if flags.origin or flags.no_metadata or flags.other_inputs:
                 raise UsageError("--from, --other-inputs and --no-metadata are for jaxnst run")
             if flags.styles != ["style"]:

@@ -11,8 +11,7 @@ from typing import NamedTuple
 
 from jaxnst.cli.manifest import Row
 from jaxnst.cli.parser import RunFlags
-from jaxnst.image import image_size, same_shape
-from jaxnst.image.costs import keeping_bytes
+from jaxnst.image import image_size, keeping_bytes, same_shape
 from jaxnst.recipes.schema import Recipe
 from jaxnst.transfer.pyramid import Schedule, make_schedule
 

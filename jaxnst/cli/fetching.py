@@ -1,39 +1,33 @@
-"""Pictures from anywhere: files, http(s) addresses, standard input.
-
-What an address gives is bounded in bytes, time and redirects. The host of every hop is looked up
-once, refused where it is this machine or a network of its own, and connected to at the address that
-was checked: a name that resolves to something else a moment later leads nowhere. Proxies are not
-used, since nobody here could check what they connect to.
-"""
+"""Pictures from anywhere: files, http(s) addresses, standard input."""
 
 import contextlib
+import io
 import os
 import re
 import sys
 import tempfile
-import threading
 import time
 from collections.abc import Iterable, Iterator
 from concurrent.futures import Future, wait
-from urllib.parse import SplitResult, urlsplit, urlunsplit
+from threading import Thread
+from urllib.parse import urlsplit, urlunsplit
 
+from jaxnst._download import download
 from jaxnst._files import name_of
-from jaxnst.cli.errors import UsageError
+from jaxnst.cli.errors import UsageError, blaming_flags
 
 STREAM = "-"
 """Stands for standard input among inputs, for standard output as an output."""
 
 MAX_BYTES = 64 * 2**20
-"""Most bytes that are taken of an address or of standard input."""
+"""Most bytes that are read from an address or from standard input."""
 
 SECONDS = 60.0
 """Longest time that an address may take, redirects included."""
 
-REDIRECTS = 5
-
 
 def is_address(source: str) -> bool:
-    """Say whether an input is an address, of whatever kind, and no path.
+    """Return whether an input is an address, of any scheme, and not a path.
 
     Example:
       >>> is_address("https://example.org/a.jpg"), is_address("a.jpg"), is_address("c:/a.jpg")
@@ -43,7 +37,7 @@ def is_address(source: str) -> bool:
 
 
 def shown(source: str) -> str:
-    """Name an input in a message: printable, and of an address nothing that may be secret.
+    """Name an input in a message: printable, and without the secrets that an address may hold.
 
     Example:
       >>> shown("https://me:word@example.org/a.jpg?key=5")
@@ -55,7 +49,7 @@ def shown(source: str) -> str:
         return name_of(source)
     try:
         parts = urlsplit(source)
-        _ = parts.port  # which part of a password is taken for
+        _ = parts.port  # fails where a part of a password stands in its place
     except ValueError:
         return "the address"
     bare = parts._replace(netloc=parts.netloc.rpartition("@")[2], query="", fragment="")
@@ -63,7 +57,7 @@ def shown(source: str) -> str:
 
 
 def check_sources(sources: list[str]) -> None:
-    """Refuse inputs that cannot be taken, before any of them is.
+    """Check inputs before any is read.
 
     Raises:
       UsageError: Standard input is named twice or is a terminal, or an address cannot be used.
@@ -72,110 +66,13 @@ def check_sources(sources: list[str]) -> None:
         raise UsageError("- is standard input, which can be read once: name one of them otherwise")
     if STREAM in sources and (sys.stdin is None or sys.stdin.isatty()):
         raise UsageError("- reads a picture from standard input: pipe one in, or give its path")
-    for source in filter(is_address, sources):
-        try:
-            split(source)
-        except ValueError as error:
-            raise UsageError(str(error)) from error
+    with blaming_flags():
+        for source in filter(is_address, sources):
+            check_address(source)
 
 
-@contextlib.contextmanager
-def as_files(sources: Iterable[str], *, allow_local: bool = False) -> Iterator[dict[str, str]]:
-    """Give for each input the path of a file with what it holds; each is had once.
-
-    Files that had to be made are gone afterwards.
-
-    Args:
-      sources: Paths, addresses and ``-``.
-      allow_local: Whether addresses may be of this machine or its network.
-
-    Raises:
-      OSError: One cannot be had.
-      ValueError: As OSError.
-    """
-    with contextlib.ExitStack() as stack:
-        files: dict[str, str] = {}
-        for number, source in enumerate(dict.fromkeys(sources)):
-            if source != STREAM and not is_address(source):
-                files[source] = source
-                continue
-            data = _piped() if source == STREAM else download(source, allow_local=allow_local)
-            # No one else can look into it.
-            folder = stack.enter_context(tempfile.TemporaryDirectory(prefix="jaxnst-"))
-            files[source] = os.path.join(folder, str(number))
-            with open(files[source], "xb") as file:
-                file.write(data)
-        yield files
-
-
-@contextlib.contextmanager
-def blaming(source: str, path: str) -> Iterator[None]:
-    """Make complaints about a file that was made of an input name the input."""
-    try:
-        yield
-    except (OSError, ValueError) as error:
-        if source == path:
-            raise
-        kind = ValueError if isinstance(error, ValueError) else OSError
-        raise kind(str(error).replace(path, shown(source))) from error
-
-
-def _piped() -> bytes:
-    data = sys.stdin.buffer.read(MAX_BYTES + 1)
-    if len(data) > MAX_BYTES:
-        raise ValueError(too_large("standard input", MAX_BYTES))
-    return data
-
-
-def too_large(name: str, most: int) -> str:
-    """Complain of too many bytes."""
-    return f"{name} has more than the {most} bytes that are taken: save it to a file first"
-
-
-def download(
-    address: str,
-    *,
-    allow_local: bool = False,
-    most: int = MAX_BYTES,
-    seconds: int | float = SECONDS,
-) -> bytes:
-    """Fetch what an address gives.
-
-    Args:
-      address: Of http or https.
-      allow_local: Whether it, and what it redirects to, may be of this machine or its network.
-      most: Bytes.
-      seconds: In all, looking up names included.
-
-    Raises:
-      OSError: It cannot be had; TimeoutError if it takes too long.
-      ValueError: The address, or one that it redirects to, cannot be used, or there is too much.
-    """
-    from jaxnst.cli.hops import Hops  # as slow to import as everything else together
-
-    hops = Hops(allow_local=allow_local, most=most, seconds=seconds)
-    future: Future[bytes] = Future()
-
-    def work() -> None:
-        try:
-            future.set_result(hops.follow(address))
-        except BaseException as error:
-            future.set_exception(error)
-
-    # Nothing that a server does, or leaves undone, can hold the main thread.
-    threading.Thread(target=work, name="jaxnst-fetch", daemon=True).start()
-    until = time.monotonic() + seconds
-    while not wait([future], timeout=min(0.5, max(0.0, until - time.monotonic()))).done:
-        if time.monotonic() >= until:
-            hops.over = True
-            raise TimeoutError(
-                f"{shown(address)} took more than {seconds:g} s: save it to a file first"
-            )
-    return future.result()
-
-
-def split(address: str) -> SplitResult:
-    """Take an address apart.
+def check_address(address: str) -> None:
+    """Check that an address can be used.
 
     Raises:
       ValueError: It is not of http or https, names no host, or holds a password.
@@ -192,4 +89,91 @@ def split(address: str) -> SplitResult:
         raise ValueError(f"{name} comes with a user's name, which is not sent: save it to a file")
     if not host:
         raise ValueError(f"{name} names no host: check it")
-    return parts
+
+
+@contextlib.contextmanager
+def as_files(sources: Iterable[str]) -> Iterator[dict[str, str]]:
+    """Yield the path of a file for each input; addresses and standard input are read once.
+
+    Temporary files are deleted at the end.
+
+    Args:
+      sources: Paths, addresses and ``-``.
+
+    Raises:
+      OSError: An address cannot be downloaded.
+      ValueError: Standard input holds too much, or an address leads to one that cannot be used.
+    """
+    with contextlib.ExitStack() as stack:
+        files: dict[str, str] = {}
+        for number, source in enumerate(dict.fromkeys(sources)):
+            files[source] = source
+            if source == STREAM or is_address(source):
+                data = _read_piped() if source == STREAM else fetch(source)
+                # Private to the user.
+                folder = stack.enter_context(tempfile.TemporaryDirectory(prefix="jaxnst-"))
+                files[source] = os.path.join(folder, str(number))
+                with open(files[source], "xb") as file:
+                    file.write(data)
+        yield files
+
+
+@contextlib.contextmanager
+def blaming(source: str, path: str) -> Iterator[None]:
+    """Make errors about a temporary file name the input that it was made from."""
+    try:
+        yield
+    except (OSError, ValueError) as error:
+        if source == path:
+            raise
+        kind = ValueError if isinstance(error, ValueError) else OSError
+        raise kind(str(error).replace(path, shown(source))) from error
+
+
+def _read_piped() -> bytes:
+    data = sys.stdin.buffer.read(MAX_BYTES + 1)
+    if len(data) > MAX_BYTES:
+        raise ValueError(
+            f"standard input has more than the {MAX_BYTES} bytes that are accepted: "
+            "save it to a file first"
+        )
+    return data
+
+
+def fetch(address: str, *, max_bytes: int = MAX_BYTES, seconds: int | float = SECONDS) -> bytes:
+    """Return what an address gives.
+
+    Args:
+      address: Of http or https.
+      max_bytes: Most bytes that are accepted.
+      seconds: Longest time in all, redirects and the look-up of names included.
+
+    Raises:
+      OSError: It cannot be downloaded; TimeoutError if it takes too long.
+      ValueError: It redirects to an address that cannot be used.
+    """
+    file, result = io.BytesIO(), Future[bytes]()
+
+    def work() -> None:
+        try:
+            download(address, file, max_bytes=max_bytes, timeout=seconds, check=check_address)
+            result.set_result(file.getvalue())
+        except BaseException as error:
+            result.set_exception(error)
+
+    # Nothing that a server does, or leaves undone, can hold the main thread.
+    Thread(target=work, name="jaxnst-fetch", daemon=True).start()
+    until = time.monotonic() + seconds
+    while not result.done():
+        wait([result], timeout=0.1)  # a short one: Ctrl-C does not interrupt it on Windows
+        if time.monotonic() > until:
+            file.close()  # so that the next piece is the last
+            raise TimeoutError(
+                f"{shown(address)} took more than {seconds:g} s: save it to a file first"
+            )
+    try:
+        return result.result()
+    except OSError as error:
+        raise OSError(
+            f"{shown(address)} cannot be downloaded ({error}): check it, or save it to a file first"
+        ) from error

@@ -12,8 +12,13 @@ from jaxnst.cli.job import Job
 from jaxnst.cli.messages import Messages, amount, length, shape, two_digits
 from jaxnst.losses.statistics import OF_MOMENTS
 from jaxnst.recipes.schema import replace
-from jaxnst.transfer.footprint import loop_footprint
-from jaxnst.transfer.memory import MULTIPLE, estimate_seconds, largest_size, measure_pace
+from jaxnst.transfer.memory import (
+    MULTIPLE,
+    estimate_seconds,
+    largest_size,
+    loop_footprint,
+    measure_pace,
+)
 
 SURE, HOPELESS = 0.5, 2.0
 """Shares of the available memory below and above which an estimate alone decides."""

@@ -205,12 +205,6 @@ class StyleFlags:
         [],
     )
 
-    allow_local: bool = flag(
-        "--allow-local",
-        "take pictures from addresses of this machine and of networks that are not public",
-        False,
-    )
-
     @property
     def roles_given(self) -> bool:
         """Whether something says what each style is for."""

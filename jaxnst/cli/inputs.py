@@ -15,9 +15,15 @@ from jaxnst.cli.host import available_on_host
 from jaxnst.cli.messages import Messages, amount, hush_xla, shape
 from jaxnst.cli.outputs import check_outputs, result_name
 from jaxnst.cli.parser import RunFlags
-from jaxnst.image import check_side, holds_alpha, load_with_notices, same_shape
+from jaxnst.image import (
+    check_side,
+    holds_alpha,
+    keeping_bytes,
+    load_with_notices,
+    reading_bytes,
+    same_shape,
+)
 from jaxnst.image.color import Pixels
-from jaxnst.image.costs import keeping_bytes, reading_bytes
 from jaxnst.image.record import Source, source_of
 from jaxnst.recipes.schema import STARTS, Recipe
 from jaxnst.transfer.pyramid import Schedule, make_schedule
@@ -111,7 +117,7 @@ def read_pictures(flags: RunFlags, recipe: Recipe) -> Pictures:
     """
     sources: list[Source] = []
     kept, peak = BEFORE_BYTES, 0
-    with as_files(sources_of(flags, recipe), allow_local=flags.allow_local) as files:
+    with as_files(sources_of(flags, recipe)) as files:
 
         def read(role: str, source: str, *, least: int = 16, alpha: bool = False) -> Pixels:
             nonlocal kept, peak

@@ -53,13 +53,13 @@ from jaxnst.recipes.schema import ONE_PASS
 if TYPE_CHECKING:
     import jax
 
-    from jaxnst.feedforward.one_pass import OnePass
+    from jaxnst.feedforward.instant import OnePass
 
 FILES = ("weights", "decoders")
 """Flags that name a file which decides the result by what it holds."""
 
 NO_MATTER = {"content", "styles", "output", "mask", "style_mask", *FILES}
-NO_MATTER |= {"yes", "overwrite", "allow_local", "device", "no_cache", "quiet", "debug"}
+NO_MATTER |= {"yes", "overwrite", "device", "no_cache", "quiet", "debug"}
 """Flags that do not affect whether an existing result is up to date."""
 
 
@@ -147,7 +147,7 @@ def _run(flags: InstantFlags, prog: str) -> int:
 
     def work() -> int:
         sources = beside if in_folder else [flags.content, *beside]
-        with as_files(sources, allow_local=flags.allow_local) as files:
+        with as_files(sources) as files:
             return series.paint(
                 _settings(flags, files) if in_folder else "",
                 lambda row: _read(files, row.content),
@@ -218,7 +218,7 @@ def _painter(
             longest = min(max(style.shape[:2]), flags.style_size or flags.size)
             size = fit(style.shape[:2], longest)
             refuse_too_large(size, one_pass.width, device, way="--style-size")
-        painted = one_pass.paint([picture], masks=masks)[0]
+        painted = one_pass.paint(picture, masks=masks)
         save_picture(row.output, painted, **save_options(flags))
         took = length(time.perf_counter() - begin)
         messages.say(f"{name_of(row.content)}: {shape(painted.shape[:2])} in {took}")
@@ -235,8 +235,7 @@ def _prepare(
     from jaxnst.cli.device import keep_programs, use_device
     from jaxnst.cli.loading import load_for
     from jaxnst.feedforward.decoders import BUNDLED, check_decodable, load_autoencoders
-    from jaxnst.feedforward.instant import style_images
-    from jaxnst.feedforward.one_pass import OnePass
+    from jaxnst.feedforward.instant import OnePass, style_images
 
     with blaming_flags():
         method = Instant(alpha=flags.alpha, levels=flags.levels, transform=flags.transform)

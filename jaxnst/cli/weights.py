@@ -5,12 +5,14 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from jaxnst.cli.errors import UsageError, guarded
+from jaxnst.cli.errors import UsageError, blaming_flags, guarded
 from jaxnst.cli.flags import PREPROCESSINGS, Parser
 from jaxnst.cli.messages import amount, print_path
-
-LONGEST = 1000
-"""Characters of a fact that are shown."""
+from jaxnst.weights import find_known, known_files, read_parameters, write_parameters
+from jaxnst.weights._files import one_line
+from jaxnst.weights.fetch import fetch, fetched_path, is_fetched, official_file
+from jaxnst.weights.native import FORMAT
+from jaxnst.weights.state_dict import UNSAID
 
 DTYPES = ("float16", "float32")
 
@@ -36,8 +38,8 @@ def _parser(prog: str) -> Parser:
         return action
 
     add("list", "list the files that jaxnst knows", _list)
-    fetch = add("fetch", "download the official parameters of a network", _fetch)
-    fetch.add_argument("network", metavar="NETWORK", help="such as vgg19")
+    download = add("fetch", "download the official parameters of a network", _fetch)
+    download.add_argument("network", metavar="NETWORK", help="such as vgg19")
     convert = add("convert", "write a file of any form as jaxnst's own (safetensors)", _convert)
     convert.add_argument("file", metavar="FILE")
     convert.add_argument("-o", "--output", metavar="OUT", required=True)
@@ -45,11 +47,13 @@ def _parser(prog: str) -> Parser:
     convert.add_argument(
         "--preprocessing",
         choices=PREPROCESSINGS,
-        help="what it was trained with, where the file does not tell",
+        help="what it was trained with, if the file does not say",
     )
     convert.add_argument("--dtype", choices=DTYPES, default="float32", help="default: float32")
     verify = add(
-        "verify", "compare a file with the known digests, or read all that were fetched", _verify
+        "verify",
+        "compare a file with the known digests, or check all that were downloaded",
+        _verify,
     )
     verify.add_argument("file", metavar="FILE", nargs="?")
     show = add("show", "show what is in a file", _show)
@@ -58,15 +62,12 @@ def _parser(prog: str) -> Parser:
 
 
 def _list(flags: argparse.Namespace) -> int:
-    from jaxnst.weights import known_files
-    from jaxnst.weights.fetch import is_fetched, official_file
-
     for known in known_files():
-        kept = is_fetched(known.network) if known.url else False
-        if known.format == "jaxnst-1":
+        if known.format == FORMAT:
             state = "ships with jaxnst"
         elif known.url and official_file(known.network) == known:
-            state = "fetched" if kept else f"jaxnst weights fetch {known.network}"
+            fetched = is_fetched(known.network)
+            state = "fetched" if fetched else f"jaxnst weights fetch {known.network}"
         else:
             state = known.url or "not published any more, or on request"
         print(f"{known.network:<20}{known.preprocessing:<12}{known.name}\n{'':<20}{state}")
@@ -75,12 +76,8 @@ def _list(flags: argparse.Namespace) -> int:
 
 
 def _fetch(flags: argparse.Namespace) -> int:
-    from jaxnst.weights.fetch import is_fetched, official_file
-
-    try:
+    with blaming_flags():
         known = official_file(flags.network)
-    except KeyError as error:
-        raise UsageError(str(error.args[0])) from error
     if is_fetched(flags.network):
         print(f"{flags.network} is there already", file=sys.stderr)
     else:
@@ -94,55 +91,46 @@ def fetch_with_bar(network: str) -> Path:
     from rich.console import Console
     from rich.progress import BarColumn, DownloadColumn, Progress, TransferSpeedColumn
 
-    from jaxnst.weights.fetch import fetch
-
     columns = (BarColumn(), DownloadColumn(), TransferSpeedColumn())
     console = Console(stderr=True)
     with Progress(*columns, console=console, disable=not sys.stderr.isatty()) as progress:
         task = progress.add_task("", total=None)
 
-        def told(done: int, total: int) -> None:
+        def show(done: int, total: int) -> None:
             progress.update(task, completed=done, total=total or None)
 
-        return fetch(network, told=told)
+        return fetch(network, on_progress=show)
 
 
 def _convert(flags: argparse.Namespace) -> int:
-    import numpy as np
-
     from jaxnst.networks import NETWORKS, load_network
-    from jaxnst.weights import find_known, read_parameters, write_parameters
-    from jaxnst.weights.state_dict import UNSAID
 
     if flags.network and flags.network not in NETWORKS:
         raise UsageError(f"unknown network {flags.network!r}: known are {', '.join(NETWORKS)}")
     params, metadata = read_parameters(flags.file)
     known = find_known(flags.file)
     network = flags.network or metadata.get("network") or (known.network if known else "")
-    kept = ("epsilon", "origin", "unit_means", "model", "architecture", "name")
-    said: dict[str, str] = {key: metadata[key] for key in kept if key in metadata}
+    kept = ("epsilon", "origin", "unit_means", "model", "architecture", "name", "preprocessing")
+    facts: dict[str, str] = {key: metadata[key] for key in kept if key in metadata}
     if network in NETWORKS:
-        # All that a run would ask of it: that it fits, and that its preprocessing is known.
+        # Check what a run needs: that the file fits, and that its preprocessing is known.
         load_network(network, weights=flags.file, preprocessing=flags.preprocessing)
-        said["network"] = network
-    preprocessing = flags.preprocessing or (known and known.preprocessing)
-    if preprocessing := preprocessing or metadata.get("preprocessing"):
-        if preprocessing == UNSAID:
-            raise UsageError(
-                f"{flags.file} does not say what its parameters were trained with: give "
-                f"--preprocessing, one of {', '.join(PREPROCESSINGS)}"
-            )
-        said["preprocessing"] = preprocessing
-    dtype = np.dtype(flags.dtype)
-    write_parameters(flags.output, {k: v.astype(dtype) for k, v in params.items()}, metadata=said)
+        facts["network"] = network
+    if preprocessing := flags.preprocessing or (known and known.preprocessing):
+        facts["preprocessing"] = preprocessing
+    if facts.get("preprocessing") == UNSAID:
+        raise UsageError(
+            f"{flags.file} does not say what its parameters were trained with: give "
+            f"--preprocessing, one of {', '.join(PREPROCESSINGS)}"
+        )
+    arrays = {key: values.astype(flags.dtype) for key, values in params.items()}
+    write_parameters(flags.output, arrays, metadata=facts)
     print_path(flags.output)
     return 0
 
 
 def _verify(flags: argparse.Namespace) -> int:
     from jaxnst.networks import NETWORKS, load_network
-    from jaxnst.weights import find_known
-    from jaxnst.weights.fetch import fetched_path, is_fetched
 
     if flags.file is None:
         for network in NETWORKS:
@@ -154,23 +142,20 @@ def _verify(flags: argparse.Namespace) -> int:
     if known is None:
         raise ValueError(
             f"{flags.file} has the digest of no known file: it may still be good, "
-            "`jaxnst weights show` tells what is in it"
+            "`jaxnst weights show` prints what is in it"
         )
     print(f"{known.name} of {known.network}: {known.origin}; {known.licence}")
     return 0
 
 
 def _show(flags: argparse.Namespace) -> int:
-    from jaxnst.weights import find_known, read_parameters
-    from jaxnst.weights._files import one_line
-
     params, metadata = read_parameters(flags.file)
     known = find_known(flags.file)
     facts = {"known as": known.name if known else "no known file", **metadata}
     if known:
         facts["preprocessing"] = known.preprocessing
     for name, text in facts.items():
-        print(f"{one_line(name):<15}{one_line(text, LONGEST)}")
+        print(f"{one_line(name):<15}{one_line(text, 1000)}")
     values = sum(value.size for value in params.values())
     print(f"{'parameters':<15}{values} in {len(params)} arrays, {amount(4 * values)} in float32")
     for key, value in params.items():

@@ -1,9 +1,9 @@
 """Decoders: from a feature map of a VGG back to the image (Li et al. 2017, section 3.1).
 
 A decoder of level L starts at reluL_1 and mirrors the loss network: every convolution from there
-up to the image, in reverse order, with inputs and outputs exchanged, and a nearest-neighbour
-up-sampling where the network pools. Loss network and decoder are an autoencoder. What mirrors
-relu1_1 is linear so; ours of level 1 begin with what mirrors conv1_2 (``hidden``).
+up to the image, in reverse order, with inputs and outputs exchanged, and a nearest-neighbor
+up-sampling where the network pools. Loss network and decoder are an autoencoder. The mirror of
+relu1_1 alone is linear; the level 1 that ships begins with the mirror of conv1_2 (``hidden``).
 
 Reference:
   Li, Fang, Yang, Wang, Lu, Yang: Universal Style Transfer via Feature Transforms. NIPS 2017.
@@ -23,20 +23,18 @@ import numpy as np
 from jaxtyping import Array, Float
 from numpy.typing import NDArray
 
-from jaxnst._checks import unknown
 from jaxnst._numerics import own_numerics
-from jaxnst.feedforward.upsampling import Doubling
-from jaxnst.networks.cpu.table import Shapes
-from jaxnst.networks.layers import relu
-from jaxnst.networks.modules import Convolution
+from jaxnst.feedforward.transformer import UpsampleConv
+from jaxnst.networks.convnet import Shapes
+from jaxnst.networks.layers import Convolution, relu
 from jaxnst.networks.precision import rounded
 from jaxnst.networks.registry import (
-    NETWORKS,
     LossNetwork,
-    Module,
     Params,
     load_network,
     make_network,
+    network_entry,
+    params_by_layer,
 )
 from jaxnst.networks.vgg import VGG, Blocks
 from jaxnst.recipes.schema import ONE_PASS, PREPROCESSING, Padding, Precision
@@ -47,15 +45,15 @@ BUNDLED = {ONE_PASS: "vgg19-lite-decoders.safetensors"}
 
 
 class Decoder(nn.Module):
-    """Map a feature map of layer reluL_1 back to the image that gave it.
+    """Map a feature map of layer reluL_1 back to its image.
 
     Attributes:
       blocks: Of the VGG, output channels of every convolution by block.
       level: L, 1 to 5.
-      padding: What a convolution finds beyond the border.
+      padding: What lies beyond the border of a convolution's input.
       precision: Of the convolutions.
-      end: 0: the image; else a lower level, whose feature map is what it leads to, of a block of
-        two convolutions or more.
+      end: 0: the image; else a lower level, whose feature map is the output, of a block of two
+        convolutions or more.
       hidden: Of level 1: whether one more convolution, the mirrored conv1_2, comes first. The block
         has as many channels before it as after it.
     """
@@ -69,18 +67,18 @@ class Decoder(nn.Module):
 
     @nn.compact
     def __call__(self, x: Float[Array, "*batch h w c"]) -> Float[Array, "*batch h2 w2 d"]:
-        """Return RGB, about [0, 1] but in no bounds, 2^(L-1) times as high and wide."""
-        shapes, doubled = self.shapes(), False
+        """Return RGB, about [0, 1] but unbounded, 2^(L-1) times as high and wide."""
+        shapes, upsampled = self.shapes(), False
         for name in self.layers():
             width = shapes[f"{name}/kernel"][-1]
-            how: dict[str, Any] = {"padding": self.padding, "precision": self.precision}
-            if doubled:
-                x = Doubling(width, "resize", has_bias=True, name=name, **how)(x)
+            options: Any = {"padding": self.padding, "precision": self.precision, "name": name}
+            if upsampled:
+                x = UpsampleConv(width, "resize", has_bias=True, **options)(x)
             else:
-                x = Convolution(width, name=name, **how)(x)
+                x = Convolution(width, **options)(x)
             if name != "conv1_1":
                 x = relu(x)
-            doubled = name.endswith("_1")
+            upsampled = name.endswith("_1")
         return x
 
     @nn.nowrap
@@ -91,29 +89,28 @@ class Decoder(nn.Module):
     @nn.nowrap
     def shapes(self) -> Shapes:
         """List the parameters, in the order in which they are used."""
-        table = VGG(self.blocks).shapes()
-        names = [name.split("/")[0] for name in table if name.endswith("/kernel")]
+        encoder = VGG(self.blocks).shapes()
+        names = [name.split("/")[0] for name in encoder if name.endswith("/kernel")]
         last = names.index(f"conv{self.end}_1") + 1 if self.end else 0
         first = "conv1_2" if self.hidden else f"conv{self.level}_1"
-        mirrored = reversed(names[last : names.index(first) + 1])
-        found: Shapes = {}
-        for name in mirrored:
-            height, width, inputs, outputs = table[f"{name}/kernel"]
-            found[f"{name}/kernel"] = (height, width, outputs, inputs)
-            found[f"{name}/bias"] = (inputs,)
-        return found
+        shapes: Shapes = {}
+        for name in reversed(names[last : names.index(first) + 1]):
+            height, width, inputs, outputs = encoder[f"{name}/kernel"]
+            shapes[f"{name}/kernel"] = (height, width, outputs, inputs)
+            shapes[f"{name}/bias"] = (inputs,)
+        return shapes
 
 
 @dataclass(frozen=True)
 class Autoencoder:
-    """A loss network as far as reluL_1, and the decoder that leads back.
+    """A loss network up to reluL_1, and the decoder from there back to the image.
 
     Like a loss network, it can be a static argument of ``jax.jit`` while parameters are passed
     beside it.
 
     Attributes:
       encoder: The loss network.
-      decoder: Leads back.
+      decoder: From the layer back to the image.
       params: The decoder's parameters by layer.
     """
 
@@ -132,14 +129,9 @@ class Autoencoder:
         return f"relu{self.level}_1"
 
     @property
-    def stride(self) -> int:
-        """What the sides of an image must be divided by."""
-        return self.encoder.stride(self.layer)
-
-    @property
     def least(self) -> int:
-        """Shortest side of a style whose covariance says anything: two positions."""
-        return 2 * self.stride
+        """Shortest side of a style image, pixels: a covariance needs two positions."""
+        return 2 * self.encoder.stride(self.layer)
 
     def encode(
         self, params: Params, image: Float[Array, "*batch h w 3"]
@@ -171,7 +163,7 @@ def load_autoencoders(
     Raises:
       KeyError: If there is no network of that name.
       FileNotFoundError: If the file is not there.
-      ValueError: If the network is no VGG, has no decoders of its own and none are given, or the
+      ValueError: If the network is no VGG, has no decoders of its own and no file is given, or the
         file belongs to another network, or is none of decoders, or damaged.
     """
     name = check_decodable(network)
@@ -181,29 +173,26 @@ def load_autoencoders(
             "of scripts/train_decoders.py (decoders)"
         )
     network = load_network(network) if isinstance(network, str) else network
-    blocks = _blocks_of(network)
-    decoders = bundled(BUNDLED[name]) if decoders is None else decoders
-    found, metadata = read_parameters(decoders)
-    if metadata.get("decoders_of") != network.name:
-        owner = metadata.get("decoders_of")
+    file = os.fspath(bundled(BUNDLED[name]) if decoders is None else decoders)
+    parameters, metadata = read_parameters(file)
+    if (owner := metadata.get("decoders_of")) != name:
         what = f"decoders of {owner}" if owner else "no decoders"
         raise ValueError(
-            f"{os.fspath(decoders)} has {what}, expected those of {network.name}: give a file that "
+            f"{file} has {what}, expected those of {name}: give a file that "
             "scripts/train_decoders.py wrote for it"
         )
-    if not found:
+    if not parameters:
         raise ValueError(
-            f"{os.fspath(decoders)} holds no decoder at all: give another file of "
-            "scripts/train_decoders.py"
+            f"{file} holds no decoder at all: give another file of scripts/train_decoders.py"
         )
     by_level: dict[int, dict[str, NDArray[np.float32]]] = {}
-    for key, value in found.items():
+    for key, value in parameters.items():
         match = re.fullmatch(r"level([1-5])/(.+)", key)
         if match is None:
-            raise ValueError(f"{os.fspath(decoders)} has {key}, expected level5/conv5_1/kernel")
+            raise ValueError(f"{file} has {key}, expected level5/conv5_1/kernel")
         by_level.setdefault(int(match[1]), {})[match[2]] = value
     return {
-        level: make_autoencoder(network, level, by_level[level], source=decoders, blocks=blocks)
+        level: make_autoencoder(network, level, by_level[level], source=file)
         for level in sorted(by_level, reverse=True)
     }
 
@@ -216,7 +205,6 @@ def make_autoencoder(
     *,
     source: str | os.PathLike[str] = "decoder",
     padding: Padding = "edge",
-    blocks: Blocks | None = None,
 ) -> Autoencoder:
     """Assemble an autoencoder of a VGG and a decoder's flat parameters (``conv2_1/kernel``).
 
@@ -226,24 +214,19 @@ def make_autoencoder(
       parameters: The decoder's.
       source: Where they come from, for messages.
       padding: Of the decoder's convolutions.
-      blocks: Widths of the network; None: its own.
 
     Raises:
       ValueError: If the parameters do not fit the network, or it has no such level.
     """
-    blocks = _blocks_of(network) if blocks is None else blocks
+    blocks = _vgg(network.name, network.module).blocks
     if not 1 <= level <= len(blocks):
         raise ValueError(f"level is {level}, expected 1 to {len(blocks)}")
-    # Where conv1_2 has as many channels as conv1_1; else the name is one too many, and refused.
+    # Where conv1_2 has as many channels as conv1_1; else its parameters are refused below.
     fits = blocks[0][:1] == blocks[0][1:2]
     hidden = level == 1 and fits and "conv1_2/kernel" in parameters
     decoder = Decoder(blocks, level, padding=padding, precision=network.precision, hidden=hidden)
     check_parameters(parameters, decoder.shapes(), source, prefix_ok=False)
-    params: Params = {}
-    for key, value in parameters.items():
-        layer, part = key.split("/")
-        params.setdefault(layer, {})[part] = jnp.asarray(np.asarray(value, np.float32))
-    return Autoencoder(network, decoder, params)
+    return Autoencoder(network, decoder, params_by_layer(parameters))
 
 
 def read_autoencoder(
@@ -251,9 +234,9 @@ def read_autoencoder(
 ) -> Autoencoder:
     """Read an encoder and its decoder as published for PyTorch, one pair of files per level.
 
-    Known are the normalised VGG with the decoders of Li et al. 2017 (``vgg_normalised_conv3_1``,
+    Known are the normalized VGG with the decoders of Li et al. 2017 (``vgg_normalised_conv3_1``,
     ``feature_invertor_conv3_1``) and the distilled ones of Wang et al., Collaborative Distillation
-    for Ultra-Resolution Universal Style Transfer, CVPR 2020 (``3SE``, ``3SD``). Both repeat the
+    for Ultra-Resolution Universal Style Transfer, CVPR 2020 (``3SE``, ``3SD``). Both extend the
     image by reflection at its border. Needs ``jaxnst[torch]``.
 
     Args:
@@ -265,50 +248,39 @@ def read_autoencoder(
       ValueError: If a file cannot be read, or the two do not belong together.
     """
     parameters, metadata = read_parameters(encoder)
-    blocks = _blocks_in(parameters, encoder)
-    module = VGG(blocks, padding="reflect")
+    widths: dict[int, list[int]] = {}
+    for key, value in parameters.items():
+        if match := re.fullmatch(r"conv(\d)_\d/kernel", key):
+            widths.setdefault(int(match[1]), []).append(value.shape[-1])
+    if not widths or list(widths) != list(range(1, len(widths) + 1)):
+        raise ValueError(f"{os.fspath(encoder)} has no VGG's convolutions: give an encoder's file")
+    module = VGG(tuple(map(tuple, widths.values())), padding="reflect")
     check_parameters(parameters, module.shapes(), encoder)
     preprocessing = PREPROCESSING[metadata.get("preprocessing", "caffe")]
     network = make_network(os.path.basename(encoder), module, preprocessing, parameters)
     found, _ = read_parameters(decoder)
-    return make_autoencoder(network, len(blocks), found, source=decoder, padding="reflect")
+    return make_autoencoder(network, len(widths), found, source=decoder, padding="reflect")
 
 
 def check_decodable(network: str | LossNetwork) -> str:
-    """Refuse a network that can have no decoders, be it loaded or not; return its name.
+    """Check that a network, loaded or not, can have decoders, and return its name.
 
     Raises:
       KeyError: If there is no network of that name.
       ValueError: If it is no VGG.
     """
-    if isinstance(network, LossNetwork):
-        _blocks_of(network)
-        return network.name
-    if network not in NETWORKS:
-        raise KeyError(unknown("network", network, NETWORKS))
-    _vgg(network, NETWORKS[network].module)
-    return network
+    if isinstance(network, str):
+        name, module = network, network_entry(network).module
+    else:
+        name, module = network.name, network.module
+    _vgg(name, module)
+    return name
 
 
-def _blocks_of(network: LossNetwork) -> Blocks:
-    return _vgg(network.name, network.module).blocks
-
-
-def _vgg(name: str, module: Module) -> VGG:
+def _vgg(name: str, module: nn.Module) -> VGG:
     if not isinstance(module, VGG):
         raise ValueError(
             f"{name} is no VGG, and only those have decoders: choose another network, such as "
             f"{next(iter(BUNDLED))}"
         )
     return module
-
-
-def _blocks_in(parameters: Mapping[str, NDArray[Any]], source: str | os.PathLike[str]) -> Blocks:
-    """Tell the widths of a VGG from its parameters."""
-    widths: dict[int, list[int]] = {}
-    for key, value in parameters.items():
-        if match := re.fullmatch(r"conv(\d)_\d/kernel", key):
-            widths.setdefault(int(match[1]), []).append(value.shape[-1])
-    if not widths or list(widths) != list(range(1, len(widths) + 1)):
-        raise ValueError(f"{os.fspath(source)} has no VGG's convolutions: give an encoder's file")
-    return tuple(tuple(of) for of in widths.values())

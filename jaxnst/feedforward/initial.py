@@ -11,7 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxnst._numerics import own_numerics
-from jaxnst.networks.cpu.table import Shapes
+from jaxnst.networks.convnet import Shapes
 from jaxnst.networks.registry import Params
 
 

@@ -1,7 +1,7 @@
 """Transformation networks with their parameters: read, written and applied.
 
-A file is safetensors in jaxnst's own format; its metadata say which architecture the parameters are
-for. State dicts of pytorch/examples' ``fast_neural_style`` are understood too.
+A file is safetensors in jaxnst's own format; its metadata state the architecture of the network.
+State dicts of pytorch/examples' ``fast_neural_style`` are read too.
 """
 
 import dataclasses
@@ -16,32 +16,27 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import numpy.typing as npt
+from flax.traverse_util import flatten_dict
 from jaxtyping import Array, Float
 
 from jaxnst._checks import channels_last, clipped, floating
 from jaxnst._files import name_of
 from jaxnst._numerics import own_numerics
 from jaxnst.feedforward.transformer import TransformationNetwork
+from jaxnst.networks.registry import Params, params_by_layer
 from jaxnst.weights import bundled_styles, check_parameters, read_parameters, write_parameters
 from jaxnst.weights.state_dict import FAST_NEURAL_STYLE
-
-Params = dict[str, dict[str, jax.Array]]
 
 KIND = "transformation-network"
 VERSION = 1
 
 _FIELDS: dict[str, Any] = {
-    each.name: each.type
-    for each in dataclasses.fields(TransformationNetwork)
-    if each.name not in ("precision", "parent", "name")  # the machine's, and Flax's own
+    field.name: field.type
+    for field in dataclasses.fields(TransformationNetwork)
+    if field.name not in ("precision", "parent", "name")  # the machine's, and Flax's own
 }
-_OWN = ("format", "model", "architecture", "name")
-"""Words of a file that are no facts."""
-
-_GIVE = (
-    "give a file that `jaxnst train` or save_model wrote, or a state dict of pytorch/examples' "
-    "fast_neural_style"
-)
+_RESERVED = ("format", "model", "architecture", "name")
+"""Metadata of a file that are no facts."""
 
 
 @dataclass(frozen=True)
@@ -52,10 +47,10 @@ class Model:
     ``jax.jit`` while ``model.params`` is passed beside it as a traced one.
 
     Attributes:
-      name: What it is called.
+      name: Name of the style or of the file.
       module: The Flax module.
       params: Parameters by layer: ``{"conv1": {"kernel": ...}, "conv1_norm": {...}, ...}``.
-      facts: What is known of it, as words: ``style``, ``licence``, how it was trained.
+      facts: Metadata as text: ``style``, ``licence``, how it was trained.
     """
 
     name: str
@@ -93,30 +88,25 @@ def load_model(source: str | os.PathLike[str]) -> Model:
         raise FileNotFoundError(
             f"there is no model {name_of(source)}: give a file that is there; {ship}"
         )
-    found, said = read_parameters(source)
-    name = name_of(source)
-    if said.get("model") == FAST_NEURAL_STYLE:
-        module = _of_pytorch_examples(found)
+    parameters, metadata = read_parameters(source)
+    if metadata.get("model") == FAST_NEURAL_STYLE:
+        module = _of_pytorch_examples(parameters)
     else:
-        module = _module(name, said, found)
-    check_parameters(found, module.shapes(), source, prefix_ok=False)
-    params: Params = {}
-    for key, value in found.items():
-        layer, part = key.split("/")
-        params.setdefault(layer, {})[part] = jnp.asarray(value)
+        module = _module(name_of(source), metadata, parameters)
+    check_parameters(parameters, module.shapes(), source, prefix_ok=False)
     stem = os.path.splitext(os.path.basename(os.fspath(source)))[0]
-    facts = {word: text for word, text in said.items() if word not in _OWN}
-    return Model(said.get("name", stem), module, params, facts)
+    facts = {key: text for key, text in metadata.items() if key not in _RESERVED}
+    return Model(metadata.get("name", stem), module, params_by_layer(parameters), facts)
 
 
 def save_model(
     path: str | os.PathLike[str], model: Model, *, dtype: npt.DTypeLike = np.float16
 ) -> None:
-    """Write a model, at once or not at all; the same model always gives the same bytes.
+    """Write a model, atomically; the same model always gives the same bytes.
 
     Args:
       path: File to write or to replace, ``.safetensors`` as a rule.
-      model: Its precision is left out, which is the machine's.
+      model: The file does not record its precision, which depends on the machine.
       dtype: Floating point type of the numbers in the file.
 
     Raises:
@@ -126,31 +116,30 @@ def save_model(
       OSError: If the file cannot be written.
     """
     model.module.check()
-    if taken := [word for word in model.facts if word in _OWN]:
-        raise ValueError(f"a fact is called {taken[0]!r}, which the file uses: call it otherwise")
-    values = {
-        f"{layer}/{part}": np.asarray(value)
-        for layer, parts in model.params.items()
-        for part, value in parts.items()
-    }
+    if reserved := [key for key in model.facts if key in _RESERVED]:
+        raise ValueError(
+            f"a fact is called {reserved[0]!r}, which the file uses: call it otherwise"
+        )
+    flat: dict[str, Any] = flatten_dict(model.params, sep="/")  # type: ignore[no-untyped-call]
+    values = {key: np.asarray(value) for key, value in flat.items()}
     shapes = model.module.shapes()
     check_parameters(values, shapes, f"model {model.name}", prefix_ok=False)
-    with np.errstate(over="ignore"):  # what becomes infinite is refused
+    with np.errstate(over="ignore"):  # write_parameters refuses infinities
         stored = {key: values[key].astype(dtype) for key in shapes}
     architecture = {name: getattr(model.module, name) for name in _FIELDS}
-    words = {
+    metadata = {
         "model": f"{KIND}-{VERSION}",
         "architecture": json.dumps(architecture, sort_keys=True),
         "name": model.name,
     }
-    write_parameters(path, stored, metadata={**model.facts, **words})
+    write_parameters(path, stored, metadata={**model.facts, **metadata})
 
 
 @own_numerics()
 def apply_model(
     model: Model, image: Float[Array, "*batch h w 3"] | np.ndarray
 ) -> Float[Array, "*batch h w 3"]:
-    """Paint a picture in the manner of a model's style, in one pass.
+    """Paint an image in a model's style, in one pass.
 
     Compiled once for each shape and architecture; models of one architecture share programs.
 
@@ -166,24 +155,24 @@ def apply_model(
       ValueError: If it has another shape, is too small, or holds values outside [0, 1] by more
         than 0.05 (less is clipped) or not finite.
     """
-    given = np.asarray(image)
-    floating("image", given.dtype)
-    fits = given.ndim in (3, 4) and given.shape[-1] == 3 and 0 not in given.shape
+    array = np.asarray(image)
+    floating("image", array.dtype)
+    fits = array.ndim in (3, 4) and array.shape[-1] == 3 and 0 not in array.shape
     expected = "(height, width, 3), or (batch, height, width, 3)"
-    channels_last("image", given.shape, expected, fits=fits)
-    return painted(model.module, model.params, jnp.asarray(clipped("image", given)))
+    channels_last("image", array.shape, expected, fits=fits)
+    return painted(model.module, model.params, jnp.asarray(clipped("image", array)))
 
 
 @own_numerics()
 def paint_frames(model: Model, frames: npt.NDArray[np.uint8]) -> jax.Array:
-    """Paint pictures of 8 bits, as :func:`apply_model`, converted on the device.
+    """Paint 8-bit images in a model's style, converted on the device.
 
     Args:
       model: From :func:`load_model`.
       frames: ``(B, H, W, 3)``.
 
     Returns:
-      uint8 of the same shape, which may still be on its way.
+      uint8 of the same shape, which may still be being computed.
 
     Raises:
       ValueError: If they are too small.
@@ -199,30 +188,33 @@ def _painted_levels(module: TransformationNetwork, params: Params, frames: Array
 
 @partial(jax.jit, static_argnums=0)
 def painted(module: TransformationNetwork, params: Params, images: Array) -> Array:
-    """Paint pictures in [0, 1], unchecked; compiled, the module static and parameters traced."""
-    found: Any = module.apply({"params": params}, images)
-    return jnp.clip(found, 0, 1)
+    """Paint images in [0, 1], unchecked; compiled, the module static and parameters traced."""
+    outputs: Any = module.apply({"params": params}, images)
+    return jnp.clip(outputs, 0, 1)
 
 
-def _module(name: str, said: Mapping[str, str], found: Mapping[str, Any]) -> TransformationNetwork:
+def _module(
+    name: str, metadata: Mapping[str, str], parameters: Mapping[str, Any]
+) -> TransformationNetwork:
     """Make the module that a file describes."""
-    kind, _, version = said.get("model", "").rpartition("-")
+    kind, _, version = metadata.get("model", "").rpartition("-")
     if kind != KIND:
-        names = ", ".join(list(found)[:3])
-        raise ValueError(f"{name} is no transformation network, but holds {names} ...: {_GIVE}")
+        names = ", ".join(list(parameters)[:3])
+        raise ValueError(
+            f"{name} is no transformation network, but holds {names} ...: give a file that "
+            "`jaxnst train` or save_model wrote, or a state dict of pytorch/examples' "
+            "fast_neural_style"
+        )
     if version != str(VERSION):
         raise ValueError(
             f"{name} is a transformation network of version {version}, expected {VERSION}: "
             "install the newest jaxnst"
         )
     try:
-        fields = dict(json.loads(said["architecture"]))
-        if unknown := [key for key in fields if key not in _FIELDS]:
-            raise ValueError(f"nothing is known of {unknown[0]!r}")
-        wrong = [key for key, value in fields.items() if not _fits(key, value)]
-        if wrong:
-            raise ValueError(f"{wrong[0]} is {fields[wrong[0]]!r}")
-        module = TransformationNetwork(**{key: _read(key, value) for key, value in fields.items()})
+        fields = {
+            key: _field(key, v) for key, v in dict(json.loads(metadata["architecture"])).items()
+        }
+        module = TransformationNetwork(**fields)
         module.check()
     except (KeyError, TypeError, ValueError, RecursionError) as error:
         reason = " ".join(str(error).split())[:120]
@@ -233,26 +225,24 @@ def _module(name: str, said: Mapping[str, str], found: Mapping[str, Any]) -> Tra
     return module
 
 
-def _fits(key: str, value: object) -> bool:
-    """Tell whether a field of an architecture has the type that it should have."""
-    if key == "widths":
-        return isinstance(value, list) and all(type(each) is int for each in value)
-    if key == "blocks":
-        return type(value) is int
-    if key in ("scale", "epsilon"):
-        return type(value) in (int, float)
-    return value in get_args(_FIELDS[key])
+def _field(key: str, value: Any) -> Any:
+    """Convert a JSON value to a field of the module; raise ValueError if it has another type."""
+    if key not in _FIELDS:
+        raise ValueError(f"nothing is known of {key!r}")
+    if key == "widths" and isinstance(value, list) and all(type(w) is int for w in value):
+        return tuple(value)
+    if key == "blocks" and type(value) is int:
+        return value
+    if key in ("scale", "epsilon") and type(value) in (int, float):
+        return float(value)
+    if value in get_args(_FIELDS[key]):
+        return value
+    raise ValueError(f"{key} is {value!r}")
 
 
-def _read(key: str, value: Any) -> Any:
-    """Bring a value of JSON back to what a field has."""
-    kinds = {"widths": tuple, "scale": float, "epsilon": float}
-    return kinds[key](value) if key in kinds else value
-
-
-def _of_pytorch_examples(found: Mapping[str, Any]) -> TransformationNetwork:
-    """Tell the architecture of a state dict by its names and shapes."""
-    kernels = (found.get(f"conv{i}/kernel") for i in (1, 2, 3))
+def _of_pytorch_examples(parameters: Mapping[str, Any]) -> TransformationNetwork:
+    """Infer the architecture of a state dict from its names and shapes."""
+    kernels = (parameters.get(f"conv{i}/kernel") for i in (1, 2, 3))
     widths = tuple(kernel.shape[-1] for kernel in kernels if kernel is not None)
-    blocks = sum(name.startswith("res") and name.endswith("_1/kernel") for name in found)
+    blocks = sum(name.startswith("res") and name.endswith("_1/kernel") for name in parameters)
     return TransformationNetwork(widths=widths, blocks=blocks, output="linear", scale=255.0)

@@ -33,8 +33,8 @@ from jaxnst.losses.objective import (
     make_objective,
 )
 from jaxnst.networks.color_space import encode
-from jaxnst.networks.cpu.rescale import unit_means
 from jaxnst.networks.registry import LossNetwork, Params
+from jaxnst.networks.rescale import unit_means
 from jaxnst.recipes.schema import Recipe
 from jaxnst.transfer.style_cache import StyleImage, mixed_styles, style_weights, summaries_of
 

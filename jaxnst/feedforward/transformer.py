@@ -1,11 +1,11 @@
-"""The transformation network: a picture in the manner of one style, in one pass.
+"""The transformation network: an image in the manner of one style, in one pass.
 
 A 9x9 convolution, strided 3x3 ones, residual blocks on the small map, as many up-samplings, and a
 9x9 convolution back to RGB (Johnson et al. 2016, section 3.1 and its supplement). Each convolution
-but the last is normalised, by default over each picture by itself (Ulyanov et al. 2016).
+but the last is normalized, by default over each image by itself (Ulyanov et al. 2016).
 
-Pictures are ``(H, W, 3)`` or ``(B, H, W, 3)``, RGB in [0, 1], and come out in the size in which
-they went in. What comes out is not clipped, so that a loss of it has a gradient everywhere.
+Images are ``(H, W, 3)`` or ``(B, H, W, 3)``, RGB in [0, 1]; the output has the size of the input
+and is not clipped, so that a loss of it has a gradient everywhere.
 
 References:
   Johnson, Alahi, Fei-Fei: Perceptual Losses for Real-Time Style Transfer and Super-Resolution.
@@ -13,21 +13,23 @@ References:
   Stylization. arXiv:1607.08022.
 """
 
-from typing import Literal, get_args
+from typing import Any, Literal, get_args
 
 import flax.linen as nn
 import jax.numpy as jnp
+import numpy as np
+from jax import lax
 from jaxtyping import Array, Float
 
 from jaxnst._checks import among
-from jaxnst.feedforward.upsampling import Doubling, Upsampling
-from jaxnst.networks.cpu.table import Shapes
-from jaxnst.networks.layers import relu
-from jaxnst.networks.modules import Convolution
-from jaxnst.networks.precision import rounded
+from jaxnst.networks.convnet import Shapes
+from jaxnst.networks.cpu.canonical import canonical_conv
+from jaxnst.networks.layers import Convolution, add_bias, pad, relu
+from jaxnst.networks.precision import PRODUCTS, rounded
 from jaxnst.recipes.schema import Padding, Precision
 
 Normalization = Literal["instance", "batch"]
+Upsampling = Literal["resize", "transposed"]
 Output = Literal["tanh", "linear"]
 
 REACH = 150 / 255
@@ -39,23 +41,23 @@ ENDS = 9
 
 
 class TransformationNetwork(nn.Module):
-    """Paint pictures in the one manner that its parameters hold.
+    """Paint images in the style that the parameters were trained for.
 
     Attributes:
       widths: Channels after the first convolution and after each strided one, of which there is one
         fewer.
-      blocks: Residual blocks: convolution, normalisation, ReLU, convolution, normalisation, added
-        to what came in, without a ReLU after that.
-      normalization: ``instance``: by mean and variance of each channel of each picture; ``batch``:
+      blocks: Residual blocks: convolution, normalization, ReLU, convolution, normalization, added
+        to the block's input, without a ReLU after that.
+      normalization: ``instance``: by mean and variance of each channel of each image; ``batch``:
         by a mean and a variance that are parameters.
       upsampling: ``resize``: pixels doubled, then a convolution; ``transposed``: a transposed
         convolution, whose kernel covers pixels unevenly.
-      output: ``tanh``, scaled, around grey; or ``linear``, what the last convolution gives.
+      output: ``tanh``, scaled, around gray; or ``linear``, the output of the last convolution.
       padding: What lies beyond the border of every convolution.
-      scale: Picture values are multiplied by it before the first convolution, and what a linear
-        output gives is divided by it: 255 for networks of levels.
+      scale: Pixel values are multiplied by it before the first convolution, and a linear output is
+        divided by it: 255 for networks of levels.
       epsilon: Added to variances.
-      precision: Of feature maps and products; normalisation is in float32.
+      precision: Of feature maps and products; normalization is in float32.
     """
 
     widths: tuple[int, ...] = (32, 64, 128)
@@ -70,7 +72,7 @@ class TransformationNetwork(nn.Module):
 
     @nn.compact
     def __call__(self, x: Float[Array, "*batch h w 3"]) -> Float[Array, "*batch h w 3"]:
-        """Paint a picture, or several of one size.
+        """Paint an image, or several of one size.
 
         Raises:
           ValueError: If a side is shorter than ``least``.
@@ -81,53 +83,31 @@ class TransformationNetwork(nn.Module):
                 f"picture is {width}x{height}, expected at least {self.least} pixels per side: "
                 "enlarge it"
             )
+
+        def normalized(name: str, x: Array) -> Array:
+            frozen = self.normalization == "batch"
+            return Norm(frozen, self.epsilon, self.precision, name=f"{name}_norm")(x)
+
+        def layer(name: str, x: Array, width: int, *, side: int = 3, **options: Any) -> Array:
+            options |= {"padding": self.padding, "precision": self.precision, "name": name}
+            # No bias: a normalization would cancel it.
+            return normalized(name, Convolution(width, side, has_bias=False, **options)(x))
+
         missing = [(0, -side % self.stride) for side in (height, width)]
         x = jnp.pad(x, [(0, 0)] * (x.ndim - 3) + [*missing, (0, 0)], mode="reflect")
         x = rounded(self.scale * x, self.precision)
-        x = relu(self._layer("conv1", x, self.widths[0], side=ENDS))
+        x = relu(layer("conv1", x, self.widths[0], side=ENDS))
         for i, channels in enumerate(self.widths[1:], 2):
-            x = relu(self._layer(f"conv{i}", x, channels, halving=1))
+            x = relu(layer(f"conv{i}", x, channels, margin=1))
         for i in range(1, self.blocks + 1):
-            y = relu(self._layer(f"res{i}_1", x, self.widths[-1]))
-            x = x + self._layer(f"res{i}_2", y, self.widths[-1])
+            y = relu(layer(f"res{i}_1", x, self.widths[-1]))
+            x = x + layer(f"res{i}_2", y, self.widths[-1])
         for i, channels in enumerate(reversed(self.widths[:-1]), 1):
-            x = relu(self._doubled(f"up{i}", x, channels))
-        x = self._convolution("out", 3, side=ENDS, has_bias=True)(x).astype(jnp.float32)
-        x = x[..., :height, :width, :]
+            options = self.upsampling, self.padding, self.precision
+            x = relu(normalized(f"up{i}", UpsampleConv(channels, *options, name=f"up{i}")(x)))
+        last = Convolution(3, ENDS, self.padding, precision=self.precision, name="out")
+        x = last(x).astype(jnp.float32)[..., :height, :width, :]
         return 0.5 + REACH * jnp.tanh(x) if self.output == "tanh" else x / self.scale
-
-    def _convolution(
-        self,
-        name: str,
-        width: int,
-        *,
-        side: int = 3,
-        halving: int | None = None,
-        has_bias: bool = False,
-    ) -> Convolution:
-        return Convolution(
-            width,
-            side=side,
-            padding=self.padding,
-            has_bias=has_bias,
-            halving=halving,
-            precision=self.precision,
-            name=name,
-        )
-
-    def _layer(
-        self, name: str, x: Array, width: int, *, side: int = 3, halving: int | None = None
-    ) -> Array:
-        # No bias: a normalisation takes it away again.
-        return self._normalized(name, self._convolution(name, width, side=side, halving=halving)(x))
-
-    def _doubled(self, name: str, x: Array, width: int) -> Array:
-        layer = Doubling(width, self.upsampling, self.padding, self.precision, name=name)
-        return self._normalized(name, layer(x))
-
-    def _normalized(self, name: str, x: Array) -> Array:
-        frozen = self.normalization == "batch"
-        return Normalizing(frozen, self.epsilon, self.precision, name=f"{name}_norm")(x)
 
     @property
     def stride(self) -> int:
@@ -136,18 +116,18 @@ class TransformationNetwork(nn.Module):
 
     @property
     def least(self) -> int:
-        """Side of the smallest picture that can be mirrored at every border, pixels."""
+        """Side of the smallest image that can be mirrored at every border, pixels."""
         return max(ENDS // 2 + 1, 2 * self.stride)
 
     @nn.nowrap
     def shapes(self) -> Shapes:
         """List the parameters, from first to last, by flat name: ``conv1/kernel``."""
-        found: Shapes = {}
+        shapes: Shapes = {}
+        parts = ("gamma", "beta", "mean", "variance")[: 4 if self.normalization == "batch" else 2]
 
-        def add(name: str, side: int, before: int, width: int) -> int:
-            found[f"{name}/kernel"] = (side, side, before, width)
-            for part in ("gamma", "beta", "mean", "variance")[: self._parts]:
-                found[f"{name}_norm/{part}"] = (width,)
+        def add(name: str, side: int, inputs: int, width: int) -> int:
+            shapes[f"{name}/kernel"] = (side, side, inputs, width)
+            shapes.update({f"{name}_norm/{part}": (width,) for part in parts})
             return width
 
         width = 3
@@ -158,25 +138,19 @@ class TransformationNetwork(nn.Module):
                 add(f"res{i}_{j}", 3, width, width)
         for i, channels in enumerate(reversed(self.widths[:-1]), 1):
             width = add(f"up{i}", 3, width, channels)
-        found["out/kernel"], found["out/bias"] = (ENDS, ENDS, width, 3), (3,)
-        return found
-
-    @property
-    def _parts(self) -> int:
-        return 4 if self.normalization == "batch" else 2
+        return {**shapes, "out/kernel": (ENDS, ENDS, width, 3), "out/bias": (3,)}
 
     @nn.nowrap
     def check(self) -> None:
-        """Refuse fields of which no network can be made.
+        """Check that a network can be made of the fields.
 
         Raises:
           ValueError: A field is out of range; names it.
         """
-        among("normalization", self.normalization, get_args(Normalization))
-        among("upsampling", self.upsampling, get_args(Upsampling))
-        among("output", self.output, get_args(Output))
-        among("padding", self.padding, get_args(Padding))
-        among("precision", self.precision, get_args(Precision))
+        choices = {"normalization": Normalization, "upsampling": Upsampling, "output": Output}
+        choices |= {"padding": Padding, "precision": Precision}
+        for name, kinds in choices.items():
+            among(name, getattr(self, name), get_args(kinds))
         if not (1 <= len(self.widths) <= 6 and all(1 <= width <= 4096 for width in self.widths)):
             raise ValueError(f"widths is {self.widths}, expected one to six numbers, 1 to 4096")
         if not 0 <= self.blocks <= 100:
@@ -186,11 +160,11 @@ class TransformationNetwork(nn.Module):
                 raise ValueError(f"{name} is {value}, expected a number above 0, at most 1e6")
 
 
-class Normalizing(nn.Module):
+class Norm(nn.Module):
     """Channels of mean 0 and variance 1, times gamma plus beta.
 
     Attributes:
-      frozen: Whether mean and variance are parameters, else those of each picture.
+      frozen: Whether mean and variance are parameters, else those of each image.
       epsilon: Added to the variance.
       precision: Of the result; everything before is float32.
     """
@@ -201,7 +175,7 @@ class Normalizing(nn.Module):
 
     @nn.compact
     def __call__(self, x: Float[Array, "*batch h w c"]) -> Float[Array, "*batch h w c"]:
-        """Normalise a feature map."""
+        """Normalize a feature map."""
         x = x.astype(jnp.float32)
         one = (*(1,) * (x.ndim - 1), x.shape[-1])
 
@@ -214,8 +188,67 @@ class Normalizing(nn.Module):
             mean = parameter("mean", nn.initializers.zeros)
             variance = parameter("variance", nn.initializers.ones)
         else:
-            # After the mean: the mean of squares, less its square, has too few digits of it.
+            # Not as the mean of squares less the squared mean, which loses digits.
             mean = x.mean((-3, -2), keepdims=True)
             variance = jnp.square(x - mean).mean((-3, -2), keepdims=True)
         factor = gamma / jnp.sqrt(variance + self.epsilon)
         return rounded((x - mean) * factor + beta, self.precision)
+
+
+_TAPS: dict[Upsampling, list[list[list[int]]]] = {
+    "resize": [[[1, 0, 0], [0, 1, 1]], [[1, 1, 0], [0, 0, 1]]],
+    "transposed": [[[0, 0, 0], [0, 1, 0]], [[0, 0, 1], [1, 0, 0]]],
+}
+"""Entries of the 3x3 kernel's rows that each row of the 2x2 kernels adds up, by output pixel."""
+
+
+class UpsampleConv(nn.Module):
+    """A 3x3 convolution at twice the height and width, without computing on doubled pixels.
+
+    A 3x3 kernel over a map whose pixels were doubled meets only 2x2 different ones, and so does one
+    over a map with zeros between its pixels, which is a transposed convolution. So each of the four
+    output pixels of an input pixel is a 2x2 convolution of the small map, with sums of the 3x3
+    kernel's entries: 16 products instead of 36.
+
+    Attributes:
+      width: Output channels.
+      upsampling: ``resize``: the kernel is applied to the map with every pixel doubled in both
+        directions; ``transposed``: it is spread around every pixel of the map at stride 2, its
+        middle on the first of the four pixels.
+      padding: What lies beyond the border of the large map; for ``transposed``, ``edge`` and
+        ``reflect`` repeat the last pixels of the small one.
+      precision: Of the products.
+      has_bias: Whether a bias is added.
+    """
+
+    width: int
+    upsampling: Upsampling
+    padding: Padding
+    precision: Precision
+    has_bias: bool = False
+
+    @nn.compact
+    def __call__(self, x: Float[Array, "*batch h w c"]) -> Float[Array, "*batch h2 w2 d"]:
+        """Convolve a feature map, with or without one batch axis."""
+        height, width, channels = x.shape[-3:]
+        shape = (3, 3, channels, self.width)
+        kernel = self.param("kernel", nn.initializers.he_normal(), shape).astype(x.dtype)
+        bias = None
+        if self.has_bias:
+            bias = self.param("bias", nn.initializers.zeros, (self.width,)).astype(x.dtype)
+        taps = jnp.asarray(np.array(_TAPS[self.upsampling]), kernel.dtype)
+        exact = lax.Precision.HIGHEST
+        kernel = jnp.einsum("pak,qbl,klcd->abcpqd", taps, taps, kernel, precision=exact)
+        kernel = kernel.reshape(2, 2, channels, -1)
+        # The first pixel beyond a doubled border, mirrored, is the one at it.
+        x = pad(x, (1, 1), "zero" if self.padding == "zero" else "edge")
+        batch = x if x.ndim == 4 else x[None]
+        # A last row and column too many: XLA's fast convolutions on a CPU keep height and width.
+        batch = jnp.pad(batch, [(0, 0), (0, 1), (0, 1), (0, 0)])
+        out = canonical_conv((0, 0), (0, 0), PRODUCTS[self.precision], batch, kernel)
+        out = out.reshape(*out.shape[:3], 2, 2, -1)
+        four = [[out[:, i : i + height, j : j + width, i, j] for j in range(2)] for i in range(2)]
+        # (n, row, row of a pixel's four, column, column of the four, channels)
+        out = jnp.stack([jnp.stack(pair, 3) for pair in four], 2)
+        out = out.reshape(-1, 2 * height, 2 * width, self.width)
+        return add_bias(out if x.ndim == 4 else out[0], bias)

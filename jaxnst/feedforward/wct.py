@@ -1,9 +1,15 @@
-"""Whitening and colouring, level by level: one pass from arrays to an array.
+"""Whitening and coloring: the statistics of one feature map given to another, level by level.
 
-From the deepest level to the shallowest, the picture so far is encoded, its feature map is given
-the styles' statistics, and decoded again (Li et al. 2017, section 3.3 and figure 1c). The next
-level works on what came out. Everything here is pure; :mod:`jaxnst.feedforward.instant` prepares
-the arguments.
+From the deepest level to the shallowest, the image so far is encoded, its feature map is given
+the styles' statistics by an affine map of its feature vectors, and decoded again (Li et al. 2017,
+section 3.3 and figure 1c). The next level works on the result. Feature vectors are rows ``x``, and
+a map takes them to ``x @ matrix + offset``. Covariances are divided by N, positions may be
+weighted. Everything here is pure; :mod:`jaxnst.feedforward.instant` prepares the arguments.
+
+References:
+  Li, Fang, Yang, Wang, Lu, Yang: Universal Style Transfer via Feature Transforms. NIPS 2017.
+  Huang, Belongie: Arbitrary Style Transfer in Real-time with Adaptive Instance Normalization.
+    ICCV 2017.
 """
 
 from functools import partial
@@ -11,19 +17,53 @@ from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
+from jax import lax
 from jaxtyping import Array, Float
 
 from jaxnst._types import FeatureMap, Image, PositionWeights
 from jaxnst.feedforward.decoders import Autoencoder
 from jaxnst.feedforward.settings import Transform
-from jaxnst.feedforward.transforms import Summary, style_root, to_style
 from jaxnst.networks.registry import Params
+
+LEAST_SHARE = 1e-5
+"""Eigenvalues below this share of the greatest are left out, as float32 cannot resolve them. Li et
+al.'s program leaves out those below 1e-5 itself, of feature maps of another scale."""
+
+LEAST_VARIANCE = 1e-5
+"""Added to variances (Huang and Belongie's program)."""
 
 Levels = tuple[Autoencoder, ...]
 """In the order in which they run."""
 
 AllParams = tuple[tuple[Params, Params], ...]
 """Parameters of encoder and decoder, by level."""
+
+
+class Summary(NamedTuple):
+    """What a transform takes from a style: a mean, and a matrix that forms deviations.
+
+    Summaries of several styles are mixed by averaging them, which averages what they make of a
+    whitened feature vector.
+    """
+
+    mean: Float[Array, "*r c"]
+    root: Float[Array, "*r c c"]
+
+
+class Affine(NamedTuple):
+    """A map of feature vectors, as rows: ``x @ matrix + offset``."""
+
+    matrix: Float[Array, "c c"]
+    offset: Float[Array, " c"]
+
+    def blended(self, alpha: Float[Array, ""]) -> "Affine":
+        """Return the map that goes a share of the way, 0 to 1."""
+        identity = (1 - alpha) * jnp.eye(len(self.offset))
+        return Affine(alpha * self.matrix + identity, alpha * self.offset)
+
+    def __call__(self, features: FeatureMap) -> FeatureMap:
+        """Map every feature vector."""
+        return _product(features, self.matrix) + self.offset[None, None]
 
 
 class Regions(NamedTuple):
@@ -38,6 +78,83 @@ class Regions(NamedTuple):
     weights: Float[Array, "r h w"]
 
 
+def covariance(
+    features: FeatureMap, *, weights: PositionWeights | None = None
+) -> tuple[Float[Array, " c"], Float[Array, "c c"]]:
+    """Return mean and covariance over positions, divided by N.
+
+    The mean is subtracted before anything is multiplied: the small eigenvalues, by whose roots
+    whitening divides, survive float32 in this way.
+
+    Args:
+      features: Feature map.
+      weights: Of positions, sum 1; None: all alike.
+    """
+    flat = features.reshape(-1, features.shape[-1]).astype(jnp.float32)
+    shares = jnp.full(len(flat), 1 / len(flat)) if weights is None else weights.reshape(-1)
+    mean = _product(shares, flat)
+    centered = (flat - mean[None]) * jnp.sqrt(shares)[:, None]
+    return mean, _product(centered.T, centered)
+
+
+def style_root(
+    features: FeatureMap, transform: Transform, *, weights: PositionWeights | None = None
+) -> Summary:
+    """Summarize a style's feature map.
+
+    Args:
+      features: Feature map of the style.
+      transform: ``whiten``: the root of the covariance (Li et al. 2017, eq. 3: ``E D^(1/2) E^T``);
+        ``moments``: standard deviations (Huang and Belongie 2017, eq. 8), as a diagonal matrix.
+      weights: Of positions, sum 1; None: all alike.
+    """
+    mean, cov = covariance(features, weights=weights)
+    return Summary(mean, _root(cov, transform)[0])
+
+
+def to_style(
+    content: FeatureMap,
+    style: Summary,
+    transform: Transform,
+    *,
+    weights: PositionWeights | None = None,
+) -> Affine:
+    """Return the map that gives a content's feature map a style's statistics.
+
+    With ``whiten``, the result has the style's mean and covariance: Li et al. 2017, eqs. 2 and 3.
+    With ``moments``, mean and variance of every channel: Huang and Belongie 2017, eq. 8.
+
+    Args:
+      content: Feature map of the content.
+      style: Of the style, by the same transform.
+      transform: One of the two.
+      weights: Of the content's positions in the statistics that are replaced, sum 1. None: all
+        alike.
+    """
+    mean, cov = covariance(content, weights=weights)
+    matrix = _product(_root(cov, transform)[1], style.root)
+    return Affine(matrix, style.mean - _product(mean, matrix))
+
+
+def _product(a: Array, b: Array) -> Array:
+    return jnp.matmul(a, b, precision=lax.Precision.HIGHEST)
+
+
+def _root(cov: Float[Array, "c c"], transform: Transform) -> tuple[Array, Array]:
+    """Return a covariance's symmetric root and its inverse; for ``moments``, of the diagonal."""
+    if transform == "moments":
+        deviations = jnp.sqrt(jnp.diagonal(cov) + LEAST_VARIANCE)
+        return jnp.diag(deviations), jnp.diag(1 / deviations)
+    values, vectors = jnp.linalg.eigh(cov)
+    kept = values > LEAST_SHARE * jnp.maximum(values[-1], LEAST_VARIANCE)
+    roots = jnp.sqrt(jnp.where(kept, values, 1))
+
+    def compose(diagonal: Array) -> Array:
+        return _product(vectors * jnp.where(kept, diagonal, 0)[None], vectors.T)
+
+    return compose(roots), compose(1 / roots)
+
+
 def summarize_style(
     levels: Levels,
     transform: Transform,
@@ -45,37 +162,40 @@ def summarize_style(
     style: Image,
     weights: tuple[PositionWeights | None, ...],
 ) -> tuple[Summary, ...]:
-    """Summarise a style at every level, compiled.
+    """Summarize a style at every level, compiled.
 
     Args:
-      levels: Autoencoders. An encoder that several of them share looks at the style once.
-      transform: Which transform it is for.
-      params: Theirs.
+      levels: Autoencoders. An encoder that several of them share runs once.
+      transform: The transform that the summaries are for.
+      params: Of the autoencoders.
       style: ``(H, W, 3)`` RGB in [0, 1].
       weights: Of the positions of each level's feature map, sum 1; None: all alike.
     """
-    encoders = {id(encoder): encoder for encoder, _ in params}
-    places = [list(encoders).index(id(encoder)) for encoder, _ in params]
-    return _summaries(levels, tuple(places), transform, tuple(encoders.values()), style, weights)
+    sharing: dict[int, list[int]] = {}
+    for index, (encoder, _) in enumerate(params):
+        sharing.setdefault(id(encoder), []).append(index)
+    summaries: dict[int, Summary] = {}
+    for indices in sharing.values():
+        several = tuple(levels[i] for i in indices)
+        encoder, _ = params[indices[0]]
+        roots = _summaries(several, transform, encoder, style, tuple(weights[i] for i in indices))
+        summaries |= dict(zip(indices, roots, strict=True))
+    return tuple(summaries[i] for i in range(len(levels)))
 
 
-@partial(jax.jit, static_argnums=(0, 1, 2))
+@partial(jax.jit, static_argnums=(0, 1))
 def _summaries(
     levels: Levels,
-    places: tuple[int, ...],
     transform: Transform,
-    encoders: tuple[Params, ...],
+    encoder: Params,
     style: Image,
     weights: tuple[PositionWeights | None, ...],
 ) -> tuple[Summary, ...]:
-    features: dict[int, dict[str, FeatureMap]] = {}
-    for place, params in enumerate(encoders):
-        own = [level for level, of in zip(levels, places, strict=True) if of == place]
-        layers = tuple(level.layer for level in own)
-        features[place] = own[0].encoder.features(params, style, layers)
+    """Summarize a style at levels that share an encoder."""
+    features = levels[0].encoder.features(encoder, style, tuple(of.layer for of in levels))
     return tuple(
-        style_root(features[place][level.layer], transform, weights=of)
-        for level, place, of in zip(levels, places, weights, strict=True)
+        style_root(features[level.layer], transform, weights=level_weights)
+        for level, level_weights in zip(levels, weights, strict=True)
     )
 
 
@@ -84,57 +204,51 @@ def transfer(
     levels: Levels,
     transform: Transform,
     params: AllParams,
-    contents: Float[Array, "b h w 3"],
+    content: Image,
     styles: tuple[Summary, ...],
     alpha: Float[Array, ""],
     regions: tuple[Regions | None, ...],
-) -> Float[Array, "b h w 3"]:
-    """Give pictures the styles' statistics at every level in turn, compiled.
+) -> Image:
+    """Give an image the styles' statistics at every level in turn, compiled.
 
     Args:
       levels: Autoencoders, in the order in which they run.
       transform: How statistics are matched.
       params: Of the autoencoders.
-      contents: RGB in [0, 1]; sides are multiples of every level's stride.
+      content: RGB in [0, 1]; sides are multiples of every level's stride.
       styles: For every level, the mixed styles of each region, stacked along a first axis.
       alpha: Share of the transformed feature maps in what is decoded, 0 to 1; the rest is the
         content's (Li et al. 2017, eq. 4).
-      regions: By level, those of each picture along a first axis; None: one, everywhere.
+      regions: By level; None: one, everywhere.
 
     Returns:
       RGB in [0, 1].
     """
-
-    def one(content: Image, regions: tuple[Regions | None, ...]) -> Image:
-        image = content
-        for level, of_level, style, region in zip(levels, params, styles, regions, strict=True):
-            encoder, decoder = of_level
-            features = level.encode(encoder, image)
-            image = level.decode(decoder, _moved(features, style, transform, alpha, region))
-            image = jnp.clip(image, 0, 1)
-        return image
-
-    if len(contents) == 1:  # without a batch axis XLA transposes no feature maps
-        alone: tuple[Regions | None, ...] = jax.tree.map(lambda leaf: leaf[0], regions)
-        return one(contents[0], alone)[None]
-    return jax.vmap(one)(contents, regions)
+    image = content
+    for level, (encoder, decoder), style, region in zip(
+        levels, params, styles, regions, strict=True
+    ):
+        features = level.encode(encoder, image)
+        image = level.decode(decoder, _restyled(features, style, transform, alpha, region))
+        image = jnp.clip(image, 0, 1)
+    return image
 
 
-def _moved(
+def _restyled(
     features: FeatureMap,
     styles: Summary,
     transform: Transform,
     alpha: Float[Array, ""],
     regions: Regions | None,
 ) -> FeatureMap:
-    """Transform every region by its own statistics; where there is none, nothing changes."""
+    """Transform every region by its own statistics; outside of all regions, nothing changes."""
     if regions is None:
         style: Summary = jax.tree.map(lambda leaf: leaf[0], styles)
         return to_style(features, style, transform).blended(alpha)(features)
 
     def change(style: Summary, share: Array, weights: Array) -> FeatureMap:
-        toward = to_style(features, style, transform, weights=weights).blended(alpha)
-        return share[..., None] * (toward(features) - features)
+        affine = to_style(features, style, transform, weights=weights).blended(alpha)
+        return share[..., None] * (affine(features) - features)
 
-    several = jax.vmap(change)(styles, regions.share, regions.weights)
-    return features + jnp.sum(several, axis=0)
+    changes = jax.vmap(change)(styles, regions.share, regions.weights)
+    return features + jnp.sum(changes, axis=0)

@@ -1,12 +1,18 @@
 """Files <-> arrays: load, save and resize pictures.
 
 An image is a float32 array ``(H, W, 3)``: sRGB in [0, 1], RGB order, first row at the top; where
-transparency is asked for, ``(H, W, 4)`` with straight (not premultiplied) colour. Sizes are
+transparency is asked for, ``(H, W, 4)`` with straight (not premultiplied) color. Sizes are
 ``(height, width)``.
 """
 
-from jaxnst.image.formats import ENDINGS, holds_16_bits, holds_alpha, holds_quality, holds_record
-from jaxnst.image.metadata import read_record
+from jaxnst.image.formats import (
+    ENDINGS,
+    check_deep,
+    holds_16_bits,
+    holds_alpha,
+    holds_quality,
+    holds_record,
+)
 from jaxnst.image.reading import (
     MAX_BYTES,
     MAX_PIXELS,
@@ -15,9 +21,19 @@ from jaxnst.image.reading import (
     image_size,
     load_image,
     load_with_notices,
+    read_record,
+    reading_bytes,
 )
-from jaxnst.image.resizing import Box, fill_hidden, fit, resample, resize, resize_rgba, same_shape
-from jaxnst.image.sixteen_bit import check_deep
+from jaxnst.image.resizing import (
+    Box,
+    fill_hidden,
+    fit,
+    keeping_bytes,
+    resample,
+    resize,
+    resize_rgba,
+    same_shape,
+)
 from jaxnst.image.writing import DPI, check_output, save_image
 
 __all__ = [
@@ -37,9 +53,11 @@ __all__ = [
     "holds_quality",
     "holds_record",
     "image_size",
+    "keeping_bytes",
     "load_image",
     "load_with_notices",
     "read_record",
+    "reading_bytes",
     "resample",
     "resize",
     "resize_rgba",

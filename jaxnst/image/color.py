@@ -1,7 +1,4 @@
-"""Decoded pictures of any mode -> float32 sRGB: depth, profiles, transparency.
-
-The colour half of :mod:`jaxnst.image`; what else is here is for its own use.
-"""
+"""Decoded pictures of any mode -> float32 sRGB: depth, profiles, transparency."""
 
 import contextlib
 import functools
@@ -57,9 +54,8 @@ _WHITE_IS_ZERO, _SIGNED = 0, 2
 class Colors(NamedTuple):
     """What the numbers of a picture mean, where that is neither sRGB nor given by a profile.
 
-    Attributes:
-      exponent: Linear light is a number in [0, 1] to this power; None: sRGB's curve.
-      matrix: From linear light to that of sRGB.
+    Linear light is a number in [0, 1] to the power ``exponent``, or by sRGB's curve where that is
+    None. The matrix converts it to sRGB's linear light.
     """
 
     exponent: float | None
@@ -156,28 +152,28 @@ def to_rgb(
         is shown on white.
     """
     profile = picture.info.get("icc_profile") if colors is None else None
-    seen = None
+    opacity = None
     if picture.mode.startswith(("I", "F")):
-        grey, seen = _deep_grey(picture, tags)
-        image = _tint(grey, profile)
+        gray, opacity = _deep_gray(picture, tags)
+        image = _tint(gray, profile)
     else:
-        is_grey = picture.mode in ("1", "L", "LA")
+        is_gray = picture.mode in ("1", "L", "LA")
         if picture.has_transparency_data:
-            picture = picture.convert("LA" if is_grey else "RGBA")
-            seen = _unit(picture.getchannel("A"))
-        if is_grey:
+            picture = picture.convert("LA" if is_gray else "RGBA")
+            opacity = _unit(picture.getchannel("A"))
+        if is_gray:
             image = _tint(_unit(picture.convert("L")), profile)
         else:
             image = _unit(_to_srgb(picture, profile))
     if colors is not None:
         _convert(image, colors)
-    if seen is None or (seen == 1).all():
+    if opacity is None or (opacity == 1).all():
         return image
-    return np.dstack([image, seen]) if alpha else flattened(image, seen)
+    return np.dstack([image, opacity]) if alpha else flattened(image, opacity)
 
 
 def flattened(image: Pixels, alpha: Pixels) -> Pixels:
-    """Show a picture with straight colour on white; ``image`` is overwritten."""
+    """Show a picture with straight color on white; ``image`` is overwritten."""
     image *= alpha[..., None]
     image += 1 - alpha[..., None]
     return image
@@ -198,36 +194,36 @@ def _unit(picture: Image.Image) -> Pixels:
     return values
 
 
-def _deep_grey(picture: Image.Image, tags: Mapping[int, Any]) -> tuple[Pixels, Pixels | None]:
-    """Scale grey of 12 to 32 bits to [0, 1] (TIFF's tags say how many, of what kind); and alpha."""
+def _deep_gray(picture: Image.Image, tags: Mapping[int, Any]) -> tuple[Pixels, Pixels | None]:
+    """Scale gray of 12 to 32 bits to [0, 1] (TIFF's tags say how many, of what kind); and alpha."""
     stored = np.asarray(picture)
     bits, signed = tags.get(_BITS, (16,))[0], tags.get(_SAMPLE_FORMAT) == (_SIGNED,)
     if picture.mode == "I" and bits == 32 and not signed:
         stored = stored.view(np.uint32)  # Pillow has no such mode
-    grey = stored.astype(np.float32)
-    if not np.isfinite(grey).all():
+    gray = stored.astype(np.float32)
+    if not np.isfinite(gray).all():
         raise ValueError("it holds values that are not finite numbers")
     if picture.mode == "F":
-        grey /= max(1.0, float(grey.max()))
+        gray /= max(1.0, float(gray.max()))
     else:
         # Files of 32 bits mostly hold numbers of 16, and would come out black otherwise.
-        grey /= 2.0 ** (16 if bits == 32 and grey.max() < 2**16 else bits - signed) - 1
-    np.clip(grey, 0, 1, out=grey)
+        gray /= 2.0 ** (16 if bits == 32 and gray.max() < 2**16 else bits - signed) - 1
+    np.clip(gray, 0, 1, out=gray)
     if tags.get(_PHOTOMETRIC) == _WHITE_IS_ZERO:
-        grey = 1 - grey
-    clear = picture.info.get("transparency")  # PNG: the one value that stands for transparent
-    return grey, None if clear is None else (stored != clear).astype(np.float32)
+        gray = 1 - gray
+    hidden = picture.info.get("transparency")  # PNG: the one value that stands for transparent
+    return gray, None if hidden is None else (stored != hidden).astype(np.float32)
 
 
-def _tint(grey: Pixels, profile: object) -> Pixels:
-    """Convert grey in [0, 1] to RGB, by way of a table of what the profile makes of 256 levels."""
+def _tint(gray: Pixels, profile: object) -> Pixels:
+    """Convert gray in [0, 1] to RGB, by way of a table of what the profile makes of 256 levels."""
     if not isinstance(profile, bytes):
-        return np.repeat(grey[..., None], 3, axis=-1)
+        return np.repeat(gray[..., None], 3, axis=-1)
     levels = np.arange(256, dtype=np.uint8)
     table = np.asarray(_to_srgb(Image.fromarray(levels[None]), profile))[0]
-    image = np.empty((*grey.shape, 3), np.float32)
+    image = np.empty((*gray.shape, 3), np.float32)
     for c in range(3):  # one by one, as interp works in float64
-        image[..., c] = np.interp(grey, levels / 255, table[:, c] / 255)
+        image[..., c] = np.interp(gray, levels / 255, table[:, c] / 255)
     return image
 
 
@@ -240,27 +236,18 @@ def _to_srgb(picture: Image.Image, profile: object) -> Image.Image:
         # picture without it than none.
         with contextlib.suppress(ImageCms.PyCMSError, OSError, ValueError):
             embedded = ImageCms.ImageCmsProfile(io.BytesIO(profile))
-            mode = _profile_mode(picture.mode, embedded.profile.xcolor_space.strip())
-            converted = ImageCms.profileToProfile(
-                picture.convert(mode),
-                embedded,
-                ImageCms.createProfile("sRGB"),
-                outputMode="RGB",
-                # LittleCMS' short cut for grey is off by up to 10 levels where it is dark. The
-                # exact way is slow, but grey is only a table here.
-                flags=ImageCms.Flags.NOOPTIMIZE if mode == "L" else ImageCms.Flags.NONE,
-            )
-            if converted is not None:
-                return converted
+            space = embedded.profile.xcolor_space.strip()
+            mode = {"GRAY": "L"}.get(space, space.upper())
+            if mode == picture.mode or (mode == "RGB" and picture.mode not in ("CMYK", "LAB")):
+                converted = ImageCms.profileToProfile(
+                    picture.convert(mode),
+                    embedded,
+                    ImageCms.createProfile("sRGB"),
+                    outputMode="RGB",
+                    # LittleCMS' short cut for gray is off by up to 10 levels where it is dark. The
+                    # exact way is slow, but gray is only a table here.
+                    flags=ImageCms.Flags.NOOPTIMIZE if mode == "L" else ImageCms.Flags.NONE,
+                )
+                if converted is not None:
+                    return converted
     return picture.convert("RGB")
-
-
-def _profile_mode(mode: str, space: str) -> str:
-    """Name the mode into which a picture is converted for a profile of some colour space."""
-    if space == "RGB" and mode not in ("CMYK", "LAB"):
-        return "RGB"
-    if space == "GRAY" and mode == "L":
-        return "L"
-    if space.upper() == mode:  # CMYK, LAB
-        return mode
-    raise ValueError(f"a profile for {space} says nothing about {mode}")

@@ -1,8 +1,8 @@
-"""PNG files without their side chunks, except those that matter to the pixels.
+"""PNG files: Pillow decodes the pixels, what stands beside them is read here.
 
-Pillow refuses a whole picture for a long text or profile, or for a wrong checksum beside the
-pixels. Here a picture is opened without the chunks that it does not need. As libpng does, a side
-chunk with a wrong checksum is left out.
+Pillow refuses a whole picture for a long text or profile, or for a wrong checksum, beside the
+pixels. So it sees the file without its ancillary chunks. As in libpng, an ancillary chunk with a
+wrong checksum is left out.
 """
 
 import io
@@ -13,54 +13,48 @@ from bisect import bisect_right
 from collections.abc import Iterator
 from typing import Any, BinaryIO
 
-from PIL import Image, PngImagePlugin
+from PIL import Image
+
+from jaxnst.image.record import KEYWORD
 
 MARK = b"\x89PNG\r\n\x1a\n"
 
-KEYWORD = "jaxnst"
-"""Of the text that is a picture's record."""
-
 LONGEST = 2**25
-"""Most bytes of a side chunk that are read, and of a profile when it is unpacked."""
+"""Most bytes of an ancillary chunk that are read, and of a text or profile when it is unpacked."""
 
-_HEADER_END = 33
 _COLOR_TYPE = 25
-_COLORS = (b"iCCP", b"cICP", b"sRGB", b"gAMA", b"cHRM")
 _TEXTS = (b"tEXt", b"zTXt", b"iTXt")
-_ORIENTED = (b"XML:com.adobe.xmp", b"Raw profile type exif")
-"""Keywords of texts that can hold an orientation."""
+_READ = (b"cICP", b"iCCP", b"sRGB", b"gAMA", b"cHRM", b"tRNS", b"eXIf", *_TEXTS)
+_HEX_EXIF = "Raw profile type exif"
 
 
-def open_png(file: BinaryIO, *, record: bool) -> tuple[Image.Image, list[str]]:
-    """Open a PNG file; its ``info`` has what side chunks state about colors.
-
-    Args:
-      file: The file.
-      record: Whether the record is read too, however long it is.
+def open_png(file: BinaryIO) -> Image.Image:
+    """Open a PNG file.
 
     Returns:
-      The picture, and the names of chunks that matter but are damaged.
+      The picture. Its ``info`` has the colors, the orientation and the record that stand beside the
+      pixels, and as ``damaged_chunks`` the names of chunks that matter but are damaged.
     """
-    side, rest = [(0, _HEADER_END)], list[tuple[int, int]]()
-    colors, damaged = dict[bytes, bytes](), list[str]()
+    parts, damaged, info = [(0, len(MARK))], list[str](), dict[Any, Any]()
     for name, start, length in _chunks(file):
-        whole = (start - 8, length + 12)
-        if name[:1].isupper():
-            rest += [whole] if start > _HEADER_END else []  # all but the header
-        elif name in (*_COLORS, *_TEXTS, b"tRNS", b"eXIf"):
-            body = _checked(file, name, start, length)
-            if body is None:
+        kept = name[:1].isupper()
+        if name in _READ:
+            data = _read(file, start, length + 4) if length <= LONGEST else b""
+            body, checksum = data[:-4], data[-4:]
+            if checksum != struct.pack(">I", zlib.crc32(name + body)):
                 damaged += [] if name in _TEXTS else [name.decode()]
-            elif name in _COLORS:
-                colors.setdefault(name, body)
             elif name == b"tRNS":
-                rest += [whole] if _fits(file, body) else []
-            elif name == b"eXIf" or _is_read(name, body, record):
-                side.append(whole)  # ahead of the pixels, wherever it was
-    parts = io.BufferedReader(_Parts(file, side + rest), 2**16)
-    picture = Image.open(parts, formats=("PNG",))
-    picture.info |= _stated(colors)
-    return picture, damaged
+                needed = {b"\0": 2, b"\2": 6}.get(_read(file, _COLOR_TYPE, 1), 0)
+                kept = length >= needed
+            else:
+                info = _stated(name, body) | info
+        if kept:
+            parts.append((start - 8, length + 12))
+    if _HEX_EXIF not in info:
+        info.setdefault("exif", b"")  # else Pillow decodes the pixels to look behind them
+    picture = Image.open(io.BufferedReader(_Parts(file, parts), 2**16), formats=("PNG",))
+    picture.info |= {"damaged_chunks": damaged, **info}
+    return picture
 
 
 def _chunks(file: BinaryIO) -> Iterator[tuple[bytes, int, int]]:
@@ -72,57 +66,48 @@ def _chunks(file: BinaryIO) -> Iterator[tuple[bytes, int, int]]:
         start += length + 12
 
 
-def _checked(file: BinaryIO, name: bytes, start: int, length: int) -> bytes | None:
-    """Read a side chunk's data, or return None if the checksum is wrong or it is too long."""
-    data = _read(file, start, length + 4) if length <= LONGEST else b""
-    body, checksum = data[:-4], data[-4:]
-    return body if checksum == struct.pack(">I", zlib.crc32(name + body)) else None
+def _stated(name: bytes, body: bytes) -> dict[str, Any]:
+    """Read what an ancillary chunk states, under the key that Pillow has for it."""
+    if name in _TEXTS:
+        return _text(name, body)
+    if name == b"eXIf":
+        return {"exif": body}
+    if name == b"sRGB":
+        return {"srgb": True}
+    if name == b"cICP" and len(body) == 4:
+        return {"cicp": tuple(body)}
+    if name == b"gAMA" and len(body) == 4:
+        return {"gamma": int.from_bytes(body) / 1e5}
+    if name == b"cHRM" and len(body) == 32:
+        return {"chromaticity": tuple(value / 1e5 for value in struct.unpack(">8I", body))}
+    if name == b"iCCP" and (profile := _unpacked(body.partition(b"\0")[2])):
+        return {"icc_profile": profile}
+    return {}
 
 
-def _fits(file: BinaryIO, transparency: bytes) -> bool:
-    """Tell whether a chunk of transparent colors is as long as the picture's color type needs."""
-    color_type = _read(file, _COLOR_TYPE, 1)
-    return len(transparency) >= {b"\0": 2, b"\2": 6}.get(color_type, 0)
-
-
-def _is_read(name: bytes, body: bytes, record: bool) -> bool:
-    """Tell whether a text is the record or has an orientation, at a length that Pillow reads."""
+def _text(name: bytes, body: bytes) -> dict[str, Any]:
+    """Read a text if it is the record or can hold an orientation."""
     keyword, _, text = body.partition(b"\0")
-    if keyword == KEYWORD.encode():
-        return record
-    if keyword not in _ORIENTED or (name == b"zTXt" and text[:1] != b"\0"):
-        return False
-    if name == b"tEXt" or (name == b"iTXt" and text[:1] == b"\0"):
-        return True
-    packed = text[1:] if name == b"zTXt" else text[2:].split(b"\0", 2)[-1]
-    return _unpacked(packed, PngImagePlugin.MAX_TEXT_CHUNK) is not None
+    if keyword not in (KEYWORD.encode(), b"XML:com.adobe.xmp", _HEX_EXIF.encode()):
+        return {}
+    if name == b"iTXt":  # flag and method of compression, language, translated keyword, text
+        flag, packed = text[:1], text[1:2] + text[2:].split(b"\0", 2)[-1]
+        text = packed[1:] if flag == b"\0" else _unpacked(packed)
+    elif name == b"zTXt":
+        text = _unpacked(text)
+    if keyword == b"XML:com.adobe.xmp":
+        return {"xmp": text}
+    return {keyword.decode(): text.decode("utf-8", "replace")}
 
 
-def _stated(colors: dict[bytes, bytes]) -> dict[Any, Any]:
-    """Unpack what chunks state about colors, under the names that Pillow has for it."""
-    stated: dict[Any, Any] = {}
-    if len(cicp := colors.get(b"cICP", b"")) == 4:
-        stated["cicp"] = tuple(cicp)
-    profile = colors.get(b"iCCP", b"").partition(b"\0")[2]
-    if profile[:1] == b"\0" and (unpacked := _unpacked(profile[1:], LONGEST)):
-        stated["icc_profile"] = unpacked
-    if b"sRGB" in colors:
-        stated["srgb"] = True
-    if len(gamma := colors.get(b"gAMA", b"")) == 4:
-        stated["gamma"] = int.from_bytes(gamma) / 1e5
-    if len(chromaticity := colors.get(b"cHRM", b"")) == 32:
-        stated["chromaticity"] = tuple(value / 1e5 for value in struct.unpack(">8I", chromaticity))
-    return stated
-
-
-def _unpacked(data: bytes, most: int) -> bytes | None:
-    """Decompress; None if the data are damaged or longer than ``most`` bytes."""
+def _unpacked(data: bytes) -> bytes:
+    """Decompress what follows its method; nothing if it is damaged or longer than ``LONGEST``."""
     unpack = zlib.decompressobj()
     try:
-        found = unpack.decompress(data, most)
+        unpacked = unpack.decompress(data[1:], LONGEST) if data[:1] == b"\0" else b""
     except zlib.error:
-        return None
-    return None if unpack.unconsumed_tail else found
+        return b""
+    return b"" if unpack.unconsumed_tail else unpacked
 
 
 def _read(file: BinaryIO, start: int, length: int) -> bytes:
@@ -131,12 +116,7 @@ def _read(file: BinaryIO, start: int, length: int) -> bytes:
 
 
 class _Parts(io.RawIOBase):
-    """Parts of a file, read as one file.
-
-    Args:
-      file: The file.
-      parts: Where each begins, and its length.
-    """
+    """Parts of a file, each a start and a length, read as one file."""
 
     def __init__(self, file: BinaryIO, parts: list[tuple[int, int]]) -> None:
         super().__init__()

@@ -5,17 +5,19 @@ import io
 import threading
 import warnings
 from collections.abc import Iterator
-from typing import BinaryIO, NamedTuple
+from pathlib import Path
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
-from PIL import ExifTags, Image, UnidentifiedImageError
+from PIL import ExifTags, Image, ImageOps, UnidentifiedImageError
 
 from jaxnst import _files
 from jaxnst._files import AnyPath
 from jaxnst.image import png, tiff
 from jaxnst.image.color import Pixels, stated_colors, to_rgb
 from jaxnst.image.formats import FORMATS
+from jaxnst.image.record import ASCII, KEYWORD, MARK, Record, parse_record
 
 MAX_PIXELS = 2**27
 """Most pixels that are read: about 134 million. Decoding takes 25 to 50 bytes for each."""
@@ -23,16 +25,10 @@ MAX_PIXELS = 2**27
 MAX_BYTES = 2**31
 """Longest file that is read: some decoders read all of it before they know the picture's size."""
 
-_TURNS = {
-    2: Image.Transpose.FLIP_LEFT_RIGHT,
-    3: Image.Transpose.ROTATE_180,
-    4: Image.Transpose.FLIP_TOP_BOTTOM,
-    5: Image.Transpose.TRANSPOSE,
-    6: Image.Transpose.ROTATE_270,
-    7: Image.Transpose.TRANSVERSE,
-    8: Image.Transpose.ROTATE_90,
-}
-"""EXIF orientation -> what sets the picture upright."""
+_READING = {False: 32, True: 50}
+"""Bytes per pixel at the peak of reading, by whether there is transparency: the decoder's buffers,
+the picture in 8 bits, upright and as sRGB, and in float32. Measured at 12 and 48 million pixels, of
+every format, mode and orientation."""
 
 _JPEG_END = b"\xff\xd9"
 _OTHER_BITS = tuple(
@@ -53,7 +49,7 @@ class Loaded(NamedTuple):
     """A picture that was read.
 
     Attributes:
-      image: As :func:`load_image` returns it.
+      image: float32 ``(H, W, 3)``, or ``(H, W, 4)`` with transparency.
       notices: What is not as the file would have it, a line each.
     """
 
@@ -66,8 +62,8 @@ def load_image(source: AnyPath, *, alpha: bool = False) -> Pixels:
 
     EXIF orientation is applied and an embedded color profile converted to sRGB (one that cannot
     be used is ignored), as are colors that a PNG file states by numbers (cICP, gAMA, cHRM). Of an
-    animation or a file of many pages, the first that is not marked as a thumbnail is read. Grey of
-    more than 8 bits is scaled, not clipped; color of 16 bits is read at 8. Floating point grey
+    animation or a file of many pages, the first that is not marked as a thumbnail is read. Gray of
+    more than 8 bits is scaled, not clipped; color of 16 bits is read at 8. Floating point gray
     above 1 is divided by its largest value.
 
     Args:
@@ -97,61 +93,98 @@ def load_image(source: AnyPath, *, alpha: bool = False) -> Pixels:
 
 
 def load_with_notices(source: AnyPath, *, alpha: bool = False) -> Loaded:
-    """Read a picture as :func:`load_image` does, but return what it would warn of.
-
-    Args:
-      source: Path of the file.
-      alpha: Whether transparency is kept.
-
-    Raises:
-      OSError: As :func:`load_image`.
-      ValueError: As :func:`load_image`.
-    """
-    notices: list[str] = []
-    with opened(source, notices=notices) as (file, picture):
+    """Read a picture like :func:`load_image`, with the same errors, but return its warnings."""
+    with _opened(source) as picture:
         if picture.width * picture.height > MAX_PIXELS:
             raise Image.DecompressionBombError
+        damaged = picture.info.get("damaged_chunks", ())
+        notices = [f"has a damaged {chunk} chunk, which is left out" for chunk in damaged]
         tags = getattr(picture, "tag_v2", {})
         try:
             picture.load()
         except OSError:
-            if picture.format != "JPEG" or (whole := _with_end(file)) is None:
+            if picture.format != "JPEG" or (complete := _with_end(source)) is None:
                 raise
-            picture = whole
+            picture = complete
             notices.append("lacks the last two bytes of a JPEG file, and is read all the same")
         if picture.format == "BMP" and picture.mode == "RGBA" and not picture.getbbox():
             picture = picture.convert("RGB")  # in most files the fourth byte means nothing
         colors, notice = stated_colors(picture.info)
         notices += [] if notice is None else [notice]
-        # Not before load(): TIFF's reader applies the orientation.
-        image = to_rgb(_upright(picture), tags, colors, alpha=alpha)
+        try:  # not before load(): Pillow applies a TIFF file's orientation in it
+            ImageOps.exif_transpose(picture, in_place=True)
+        except MemoryError:
+            raise
+        except Exception:  # Damaged metadata say nothing about the pixels.
+            pass
+        image = to_rgb(picture, tags, colors, alpha=alpha)
     name = _files.name_of(source)
     return Loaded(image, tuple(f"{name} {notice}" for notice in notices))
 
 
 def image_size(source: AnyPath) -> tuple[int, int]:
-    """Read height and width of a picture from its header, as it will stand upright.
+    """Read ``(height, width)`` of the upright picture from a file's header.
 
     Raises:
-      OSError: As :func:`load_image`.
-      ValueError: As :func:`load_image`.
+      OSError: There is no such file, or it is a folder.
+      ValueError: It is no picture, or damaged.
     """
-    with opened(source) as (_, picture):
-        return upright_size(picture)
+    with _opened(source) as picture:
+        # Pillow turns the size of TIFF, but not what the tags say of it.
+        tags = getattr(picture, "tag_v2", {})
+        width = tags.get(ExifTags.Base.ImageWidth, picture.width)
+        height = tags.get(ExifTags.Base.ImageLength, picture.height)
+        orientation = None
+        with contextlib.suppress(Exception):  # damaged metadata
+            orientation = picture.getexif().get(ExifTags.Base.Orientation)
+    return (width, height) if orientation in (5, 6, 7, 8) else (height, width)
 
 
-def upright_size(picture: Image.Image) -> tuple[int, int]:
-    """Return height and width of an opened picture, as it will stand upright."""
-    turned = picture.getexif().get(ExifTags.Base.Orientation, 1) in (5, 6, 7, 8)
-    # Pillow turns the size of TIFF itself: the tags have it as it is stored.
-    tags = getattr(picture, "tag_v2", {})
-    width = tags.get(ExifTags.Base.ImageWidth, picture.width)
-    height = tags.get(ExifTags.Base.ImageLength, picture.height)
-    return (width, height) if turned else (height, width)
+def reading_bytes(source: AnyPath) -> int:
+    """Estimate the bytes that reading a picture takes at its peak, from its header.
+
+    Raises:
+      OSError: There is no such file, or it is a folder.
+      ValueError: It is no picture, or damaged.
+    """
+    with _opened(source) as picture:
+        return _READING[picture.has_transparency_data] * picture.height * picture.width
+
+
+def read_record(path: AnyPath) -> Record | None:
+    """Read how a picture was made, if its file says so; its pixels are not decoded.
+
+    Args:
+      path: A JPEG, PNG, WebP or TIFF file that :func:`jaxnst.save_image` wrote with a record.
+
+    Returns:
+      The record, or None if there is none.
+
+    Raises:
+      OSError: There is no such file, or it is a folder.
+      ValueError: It is no picture, or the record is damaged or of another version.
+    """
+    with _opened(path) as picture:
+        text: Any = None
+        if picture.format == "PNG":
+            text = picture.info.get(KEYWORD)
+        elif picture.format == "TIFF":
+            text = getattr(picture, "tag_v2", {}).get(ExifTags.Base.ImageDescription)
+        else:
+            with contextlib.suppress(Exception):  # damaged metadata
+                text = picture.getexif().get_ifd(ExifTags.IFD.Exif)[ExifTags.Base.UserComment]
+                text = text.removeprefix(ASCII).decode("ascii", "replace")
+    # PNG has a keyword for it; other formats may have any text in the same place.
+    if text is None or not (picture.format == "PNG" or str(text).startswith(MARK)):
+        return None
+    try:
+        return parse_record(str(text))
+    except ValueError as error:
+        raise ValueError(f"{_files.name_of(path)}: {error}") from None
 
 
 def check_side(image: npt.ArrayLike, path: AnyPath, *, least: int = 16) -> None:
-    """Refuse a picture that is too small to take statistics from.
+    """Check that a picture is large enough to take statistics from.
 
     Args:
       image: ``(H, W, 3)``, as loaded from ``path``.
@@ -170,48 +203,31 @@ def check_side(image: npt.ArrayLike, path: AnyPath, *, least: int = 16) -> None:
 
 
 @contextlib.contextmanager
-def opened(
-    source: AnyPath, *, record: bool = False, notices: list[str] | None = None
-) -> Iterator[tuple[BinaryIO, Image.Image]]:
-    """Open a picture, its pixels not yet decoded; whatever goes wrong within becomes one line.
+def _opened(source: AnyPath) -> Iterator[Image.Image]:
+    """Open a picture, its pixels not yet decoded.
 
-    Args:
-      source: Path of the file.
-      record: Whether a record is read, too.
-      notices: Where to add what is not as the file would have it.
-
-    Yields:
-      The file and the picture.
+    Pillow's warnings are silenced, and whatever goes wrong within becomes an error of one line.
 
     Raises:
       OSError: There is no such file, or it is a folder.
       ValueError: It is no picture, or damaged.
     """
     _files.check_source(source, MAX_BYTES)
-    with _reading(_files.name_of(source)), open(source, "rb") as file:
-        tiff.refuse_raw(file)
-        file.seek(0)
-        mark = file.read(len(png.MARK))
-        file.seek(0)
-        if mark == png.MARK:
-            picture, damaged = png.open_png(file, record=record)
-            if notices is not None:
-                notices += [f"has a damaged {name} chunk, which is left out" for name in damaged]
-        elif mark.startswith(tiff.MARKS):
-            picture = tiff.open_tiff(file)
-        else:
-            picture = Image.open(file, formats=FORMATS)
-        with picture:
-            yield file, picture
-
-
-@contextlib.contextmanager
-def _reading(name: str) -> Iterator[None]:
-    """Keep Pillow's warnings in, and turn all that decoding may raise into one line."""
+    name = _files.name_of(source)
     try:
-        with _QUIET, warnings.catch_warnings():
+        with _QUIET, warnings.catch_warnings(), open(source, "rb") as file:
             warnings.simplefilter("ignore")
-            yield
+            head = file.read(16)
+            file.seek(0)
+            tiff.refuse_raw(head)
+            if head.startswith(png.MARK):
+                picture = png.open_png(file)
+            elif head.startswith(tiff.MARKS):
+                picture = tiff.open_tiff(file)
+            else:
+                picture = Image.open(file, formats=FORMATS)
+            with picture:
+                yield picture
     except tiff.UnreadError as error:
         raise ValueError(f"{name} {error}") from error
     except UnidentifiedImageError as error:
@@ -234,24 +250,16 @@ def _reading(name: str) -> Iterator[None]:
         ) from error
 
 
-def _upright(picture: Image.Image) -> Image.Image:
-    try:
-        turn = _TURNS.get(picture.getexif().get(ExifTags.Base.Orientation, 1))
-    except Exception:  # Damaged metadata say nothing about the pixels.
-        turn = None
-    return picture if turn is None else picture.transpose(turn)
-
-
-def _with_end(file: BinaryIO) -> Image.Image | None:
+def _with_end(source: AnyPath) -> Image.Image | None:
     """Decode a JPEG file that lacks the mark of its end, or return None if more is missing.
 
     The decoder makes up bits that are missing: then other bits, put there, give another picture.
     (A progressive file that ends between two of its scans is whole, but coarser.)
     """
-    file.seek(0)
-    data = file.read().removesuffix(_JPEG_END[:1])
-    whole, *others = (
+    data = Path(source).read_bytes().removesuffix(_JPEG_END[:1])
+    complete, *others = (
         Image.open(io.BytesIO(data + bits + _JPEG_END), formats=("JPEG",))
         for bits in (b"", *_OTHER_BITS)
     )
-    return whole if all(whole.tobytes() == other.tobytes() for other in others) else None
+    pixels = complete.tobytes()
+    return complete if all(pixels == other.tobytes() for other in others) else None

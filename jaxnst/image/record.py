@@ -1,7 +1,8 @@
-"""How a picture was made: what it takes to make it again, as JSON text that travels in its file.
+"""How a picture was made: what it takes to make it again, as JSON text in the picture's file.
 
 A record holds names without their folders, digests and settings; no path, no date, no machine. Text
-from a file is treated as hostile: bounded before it is parsed, checked field by field after.
+from a file is treated as hostile: bounded before it is parsed, checked field by field after. It is
+PNG's ``iTXt``, EXIF's ``UserComment`` in JPEG and WebP, TIFF's ``ImageDescription``.
 """
 
 import dataclasses
@@ -11,7 +12,7 @@ import json
 import math
 import os
 import tomllib
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, TypeAlias, get_args
 
@@ -28,6 +29,12 @@ FORMAT = 2
 
 MARK = '{"jaxnst_record":'
 """How the text begins."""
+
+KEYWORD = "jaxnst"
+"""Of the text in a PNG file."""
+
+ASCII = b"ASCII\0\0\0"
+"""How EXIF's ``UserComment`` states its encoding."""
 
 MAX_BYTES = 60_000
 """Longest text: a JPEG file has no room for more than 65533 bytes in one place."""
@@ -57,9 +64,9 @@ class Source:
     sha256: str
 
     def __post_init__(self) -> None:
-        for key in ("role", "name"):
-            _text(key, getattr(self, key))
-        _digest("sha256", self.sha256)
+        _check_text("role", self.role)
+        _check_text("name", self.name)
+        _check_digest("sha256", self.sha256)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -100,23 +107,22 @@ class Record:
 
     def __post_init__(self) -> None:
         for key in ("network", "platform", "jaxnst", "jax"):
-            _text(key, getattr(self, key))
-        _digest("network_sha256", self.network_sha256)
+            _check_text(key, getattr(self, key))
+        _check_digest("network_sha256", self.network_sha256)
         for key, least in (("size", 1), ("style_size", 1), ("threads", 1), ("seed", 0)):
             value = getattr(self, key)
             if value is not None or key == "seed":
                 fits = type(value) is int and least <= value <= MOST
-                check(key, _shown(value), fits, f"a whole number, {least} or above")
+                check(key, _short(value), fits, f"a whole number, {least} or above")
         fits = self.precision in get_args(Precision)
-        check("precision", _shown(self.precision), fits, f"one of {', '.join(get_args(Precision))}")
-        check("remat", _shown(self.remat), isinstance(self.remat, bool), "true or false")
-        for name, given in self.arguments.items():
-            _text("name of an argument", name)
-            for value in given if isinstance(given, tuple) else (given,):
-                fits = isinstance(value, bool | str | int) or (
-                    isinstance(value, float) and math.isfinite(value)
-                )
-                check(f"argument {name}", _shown(value), fits, "texts or finite numbers")
+        check("precision", _short(self.precision), fits, f"one of {', '.join(get_args(Precision))}")
+        check("remat", _short(self.remat), isinstance(self.remat, bool), "true or false")
+        for name, argument in self.arguments.items():
+            _check_text("name of an argument", name)
+            for value in argument if isinstance(argument, tuple) else (argument,):
+                finite = isinstance(value, float) and math.isfinite(value)
+                fits = finite or isinstance(value, str | int)
+                check(f"argument {name}", _short(value), fits, "texts or finite numbers")
 
 
 def source_of(role: str, path: AnyPath, *, name: str | None = None) -> Source:
@@ -125,7 +131,7 @@ def source_of(role: str, path: AnyPath, *, name: str | None = None) -> Source:
     Args:
       role: What it is.
       path: Where it is.
-      name: What it is called; None: as its path, without the folder.
+      name: What it is called; None: its path without the folder.
 
     Raises:
       OSError: It cannot be read.
@@ -134,8 +140,7 @@ def source_of(role: str, path: AnyPath, *, name: str | None = None) -> Source:
     check_source(path, MAX_SOURCE)
     with open(path, "rb") as file:
         digest = hashlib.file_digest(file, "sha256").hexdigest()
-    own = os.path.basename(os.fspath(path))
-    return Source(role=role, name=own if name is None else name, sha256=digest)
+    return Source(role=role, name=os.path.basename(path) if name is None else name, sha256=digest)
 
 
 def parameters_sha256(params: Mapping[str, Mapping[str, npt.ArrayLike]]) -> str:
@@ -155,17 +160,14 @@ def format_record(record: Record) -> str:
     Raises:
       ValueError: It would be longer than ``MAX_BYTES``.
     """
-    table: dict[str, Any] = {"jaxnst_record": FORMAT}
-    for f in dataclasses.fields(record):
-        value = getattr(record, f.name)
-        if f.name == "recipe":
-            value = tomllib.loads(format_recipe(value))
-        elif f.name == "sources":
-            value = [dataclasses.asdict(source) for source in value]
-        elif f.name == "arguments":
-            value = dict(sorted(value.items()))
-        if value is not None:
-            table[f.name] = value
+    table = {
+        "jaxnst_record": FORMAT,
+        **vars(record),
+        "recipe": tomllib.loads(format_recipe(record.recipe)),
+        "sources": [vars(source) for source in record.sources],
+        "arguments": dict(sorted(record.arguments.items())),
+    }
+    table = {key: value for key, value in table.items() if value is not None}
     text = json.dumps(table, allow_nan=False, separators=(",", ":"))
     if len(text) > MAX_BYTES:
         raise ValueError(
@@ -186,86 +188,71 @@ def parse_record(text: str) -> Record:
         raise ValueError(f"the record has more than {MAX_BYTES} bytes: it is none of jaxnst's")
     try:
         table = json.loads(text, parse_float=_float, parse_int=_int, parse_constant=_float)
-    except (ValueError, RecursionError) as error:
-        raise _damaged(error) from None
-    if not isinstance(table, dict) or (version := table.pop("jaxnst_record", None)) is None:
-        raise ValueError("the record is damaged (no version is given)")
-    if version != FORMAT or isinstance(version, bool):
-        advice = "use the jaxnst that made the picture, or a newer one"
-        if version == 1:
-            advice = "its network vgg19-lite is gone; paint anew, without --from, on vgg16-lite"
-        raise ValueError(f"the record is of version {_shown(version)}, expected {FORMAT}: {advice}")
-    try:
-        return _record(table)
+        version = table.pop("jaxnst_record", None) if isinstance(table, dict) else None
+        if version is None:
+            raise ValueError("no version is given")
+        if version == FORMAT:
+            return _record(table)
     except (ValueError, TypeError, RecursionError) as error:
-        raise _damaged(error) from None
+        reason = " ".join(str(error).split())
+        reason = reason if len(reason) <= 200 else reason[:197] + "..."
+        raise ValueError(f"the record is damaged ({reason})") from None
+    advice = "use the jaxnst that made the picture, or a newer one"
+    if version == 1:
+        advice = "its network vgg19-lite is gone; paint anew, without --from, on vgg16-lite"
+    raise ValueError(f"the record is of version {_short(version)}, expected {FORMAT}: {advice}")
 
 
 def _record(table: dict[str, Any]) -> Record:
-    known = {f.name for f in dataclasses.fields(Record)}
-    _known("", table, known)
-    needed = ("recipe", "network", "network_sha256", "jaxnst", "jax")
-    if missing := [key for key in needed if key not in table]:
-        raise ValueError(f"{missing[0]} is missing")
-    recipe, sources, arguments = (
-        table.pop("recipe"),
-        table.pop("sources", []),
-        table.pop("arguments", {}),
-    )
-    for name, value, kind in (
-        ("recipe", recipe, dict),
-        ("sources", sources, list),
-        ("arguments", arguments, dict),
-    ):
-        check(name, _shown(value), isinstance(value, kind), f"a {kind.__name__}")
-    return Record(
-        recipe=recipe_from(recipe, Recipe()),
-        sources=tuple(map(_source, sources)),
-        arguments={k: tuple(v) if isinstance(v, list) else v for k, v in arguments.items()},
-        **{"size": None, **table},
-    )
+    _check_keys("", table, Record)
+    for key in ("recipe", "network", "network_sha256", "jaxnst", "jax"):
+        if key not in table:
+            raise ValueError(f"{key} is missing")
+    table = {"size": None, "sources": [], "arguments": {}, **table}
+    for key, kind in (("recipe", dict), ("sources", list), ("arguments", dict)):
+        check(key, _short(table[key]), isinstance(table[key], kind), f"a {kind.__name__}")
+    for source in table["sources"]:
+        check("source", _short(source), isinstance(source, dict), "a dict")
+        _check_keys("source's ", source, Source)
+    table["recipe"] = recipe_from(table["recipe"], Recipe())
+    table["sources"] = tuple(Source(**source) for source in table["sources"])
+    table["arguments"] = {
+        name: tuple(value) if isinstance(value, list) else value
+        for name, value in table["arguments"].items()
+    }
+    return Record(**table)
 
 
-def _damaged(error: Exception) -> ValueError:
-    """Say on one line, not too long, what is wrong."""
-    text = " ".join(str(error).split())
-    return ValueError(f"the record is damaged ({text if len(text) <= 200 else text[:197] + '...'})")
-
-
-def _source(table: Any) -> Source:
-    check("source", _shown(table), isinstance(table, dict), "a dict")
-    _known("source's ", table, {f.name for f in dataclasses.fields(Source)})
-    return Source(**table)
-
-
-def _known(of: str, table: Mapping[str, Any], known: Iterable[str]) -> None:
-    if unknown := [key for key in table if key not in known]:
-        raise ValueError(f"{of}{_shown(unknown[0])} is unknown")
+def _check_keys(owner: str, table: dict[str, Any], kind: type) -> None:
+    known = {f.name for f in dataclasses.fields(kind)}
+    for key in table:
+        if key not in known:
+            raise ValueError(f"{owner}{_short(key)} is unknown")
 
 
 def _float(text: str) -> float:
     value = float(text)
     if not math.isfinite(value):
-        raise ValueError(f"{_shown(text)} is no finite number")
+        raise ValueError(f"{_short(text)} is no finite number")
     return value
 
 
 def _int(text: str) -> int:
     if len(text) > 17 or abs(value := int(text)) > MOST:
-        raise ValueError(f"{_shown(text)} is too large a number")
+        raise ValueError(f"{_short(text)} is too large a number")
     return value
 
 
-def _text(name: str, value: object) -> None:
+def _check_text(name: str, value: object) -> None:
     fits = isinstance(value, str) and 0 < len(value) <= 1000
-    check(name, _shown(value), fits, "a text of 1 to 1000 letters")
+    check(name, _short(value), fits, "a text of 1 to 1000 letters")
 
 
-def _digest(name: str, value: object) -> None:
+def _check_digest(name: str, value: object) -> None:
     fits = isinstance(value, str) and len(value) == 64 and set(value) <= set("0123456789abcdef")
-    check(name, _shown(value), fits, "64 hexadecimal digits")
+    check(name, _short(value), fits, "64 hexadecimal digits")
 
 
-def _shown(value: object) -> str:
+def _short(value: object) -> str:
     text = ascii(value)
     return text if len(text) <= 60 else text[:57] + "..."

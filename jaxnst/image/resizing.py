@@ -16,7 +16,12 @@ SHAPE = 0.02
 """Most by which the aspects of two sizes of one shape differ, relative."""
 
 LEAST_ALPHA = 1e-3
-"""Below this alpha, the colour of a resized picture is not recovered by dividing by the alpha."""
+"""Below this alpha, the color of a resized picture is not recovered by dividing by the alpha."""
+
+_KEEPING = {3: 24, 4: 64}
+"""Bytes per pixel of a picture that is optimized, by channels: the picture in float32 and one
+channel of it while it is resized; with transparency also a copy in which hidden pixels are filled,
+and what filling them takes."""
 
 
 def resize(image: npt.ArrayLike, size: tuple[int, int], *, box: Box | None = None) -> Pixels:
@@ -46,21 +51,7 @@ def resize(image: npt.ArrayLike, size: tuple[int, int], *, box: Box | None = Non
 
 
 def resample(image: npt.ArrayLike, size: tuple[int, int], *, box: Box | None = None) -> Pixels:
-    """Resample as :func:`resize` does, but clip nothing, with the kernel widened when shrinking.
-
-    Args:
-      image: ``(H, W, C)``, any range.
-      size: ``(height, width)`` of the result, pixels.
-      box: What of the image to take: ``(top, left, bottom, right)``, pixels and parts of pixels;
-        beyond its borders the image is mirrored. None: all of it.
-
-    Returns:
-      float32 ``(height, width, C)``; a copy of the same values if nothing is to be done.
-
-    Raises:
-      ValueError: The image has another number of axes or no pixels, a side is less than 1, or
-        the box is empty.
-    """
+    """Resample an image of any range like :func:`resize`, but clip nothing."""
     values = np.asarray(image, np.float32)
     fits = values.ndim == 3 and 0 not in values.shape
     fits = fits and not (values.shape[0] == 3 and values.shape[2] > 4)
@@ -71,70 +62,68 @@ def resample(image: npt.ArrayLike, size: tuple[int, int], *, box: Box | None = N
     top, left, bottom, right = (0, 0, *values.shape[:2]) if box is None else box
     if not (top < bottom and left < right):
         raise ValueError(f"box is {box}, expected top above bottom and left before right")
-    outside = (top, bottom - values.shape[0]), (left, right - values.shape[1])
-    (above, below), (before, after) = (
-        (max(0, math.ceil(-first)), max(0, math.ceil(last))) for first, last in outside
-    )
-    taken = (left + before, top + above, right + before, bottom + above)
+    outside = (-top, bottom - values.shape[0]), (-left, right - values.shape[1])
+    padding = [(max(0, math.ceil(first)), max(0, math.ceil(last))) for first, last in outside]
+    above, before = padding[0][0], padding[1][0]
+    part = (left + before, top + above, right + before, bottom + above)
     resampled = np.empty((height, width, values.shape[2]), np.float32)
     # One channel at a time: Pillow resamples floating point only so, and large pictures are not
     # copied whole.
     for c in range(values.shape[2]):
-        plane = np.pad(values[..., c], [(above, below), (before, after)], mode="symmetric")
-        picture = Image.fromarray(plane)
-        picture = picture.resize((width, height), Image.Resampling.BICUBIC, taken)
+        picture = Image.fromarray(np.pad(values[..., c], padding, mode="symmetric"))
+        picture = picture.resize((width, height), Image.Resampling.BICUBIC, part)
         resampled[..., c] = np.asarray(picture)
     return resampled
 
 
 def resize_rgba(image: npt.ArrayLike, size: tuple[int, int], *, box: Box | None = None) -> Pixels:
-    """Resample a picture with transparency: color as much as it is seen.
+    """Resample a picture with transparency, as :func:`resize` does one without.
 
     Color is weighted by its alpha, and made straight again, so that what is hidden does not bleed
     into what is seen. Where nothing is left to be seen, color is resampled plainly.
 
     Args:
       image: ``(H, W, 4)``: straight RGB and alpha, in [0, 1].
-      size: As :func:`resize`.
-      box: As :func:`resize`.
+      size: ``(height, width)`` of the result, pixels.
+      box: What of the image to take; None: all of it.
 
     Returns:
       float32 ``(height, width, 4)``, straight, clipped to [0, 1].
 
     Raises:
-      ValueError: As :func:`resize`, or the image has another number of channels.
+      ValueError: The image has another shape, a side is less than 1, or the box is empty.
     """
     values = _with_alpha(image)
-    colour, alpha = values[..., :3], values[..., 3:]
-    plain, left = resample(colour, size, box=box), resample(alpha, size, box=box)
-    seen = resample(colour * alpha, size, box=box) / np.maximum(left, LEAST_ALPHA)
-    straight = np.where(left < LEAST_ALPHA, plain, seen)
-    return np.clip(np.concatenate([straight, left], axis=-1), 0, 1)
+    color, alpha = values[..., :3], values[..., 3:]
+    plain, opacity = resample(color, size, box=box), resample(alpha, size, box=box)
+    visible = resample(color * alpha, size, box=box) / np.maximum(opacity, LEAST_ALPHA)
+    straight = np.where(opacity < LEAST_ALPHA, plain, visible)
+    return np.clip(np.concatenate([straight, opacity], axis=-1), 0, 1)
 
 
 def fill_hidden(image: npt.ArrayLike) -> Pixels:
-    """Give what is hidden in a picture with transparency the colours seen around it.
+    """Give hidden pixels of a picture with transparency the visible colors around them.
 
-    From coarse to fine: where nothing is seen, the picture of half the size is asked, in which more
-    is. So neither resampling nor a network finds colours at a border that nobody has seen.
+    From coarse to fine: where nothing is visible, the picture of half the size is used, in which
+    more is. So neither resampling nor a network meets hidden colors at a border.
 
     Args:
       image: ``(H, W, 4)``: straight RGB and alpha, in [0, 1].
 
     Returns:
-      float32 ``(H, W, 3)``; colours with an alpha above 0 are unchanged.
+      float32 ``(H, W, 3)``; colors with an alpha above 0 are unchanged.
 
     Raises:
-      ValueError: As :func:`resize_rgba`.
+      ValueError: The image has another shape.
     """
     values = _with_alpha(image)
     height, width = values.shape[:2]
-    colour, alpha = values[..., :3], values[..., 3:]
+    color, alpha = values[..., :3], values[..., 3:]
     if alpha.min() > 0 or max(height, width) == 1:
-        return colour
+        return color
     half = resize_rgba(values, (-(-height // 2), -(-width // 2)))
     around = np.clip(resample(fill_hidden(half), (height, width)), 0, 1)
-    return np.where(alpha > 0, colour, around)
+    return np.where(alpha > 0, color, around)
 
 
 def _with_alpha(image: npt.ArrayLike) -> Pixels:
@@ -144,8 +133,14 @@ def _with_alpha(image: npt.ArrayLike) -> Pixels:
     return values
 
 
+def keeping_bytes(shape: tuple[int, ...]) -> int:
+    """Estimate the bytes that a picture ``(H, W, 3)`` or ``(H, W, 4)`` takes while it is used."""
+    height, width, channels = shape
+    return _KEEPING[channels] * height * width
+
+
 def same_shape(size: tuple[int, int], other: tuple[int, int]) -> bool:
-    """Tell whether two sizes are of one aspect, but for the rounding of sides.
+    """Return whether two sizes have one aspect, but for the rounding of sides.
 
     Example:
       >>> same_shape((600, 800), (75, 100)), same_shape((600, 800), (600, 600))

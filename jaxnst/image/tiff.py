@@ -1,8 +1,8 @@
-"""TIFF files: which page is the picture, raw photographs told apart, and planes of samples."""
+"""TIFF files: which page is the picture, raw photographs refused, and planes of samples."""
 
 import os
 from collections.abc import Iterator
-from typing import Any, BinaryIO, NamedTuple
+from typing import Any, BinaryIO
 
 from PIL import Image, TiffImagePlugin
 from PIL.TiffImagePlugin import ImageFileDirectory_v2 as Directory
@@ -26,54 +26,35 @@ _RAW_MARKS = (
     (8, (b"CR\x02",)),  # Canon's CR2, a TIFF file otherwise
 )
 
-_NEW_KIND, _OLD_KIND, _PHOTOMETRIC, _PLANES, _INNER, _DNG = 254, 255, 262, 284, 330, 50706  # tags
+_NEW_KIND, _OLD_KIND, _PHOTOMETRIC, _PLANES, _INNER, _DNG = 254, 255, 262, 284, 330, 50706
+_TAGS = (_NEW_KIND, _OLD_KIND, _PHOTOMETRIC, _PLANES, _INNER, _DNG)
 _REDUCED, _MASK, _OLD_REDUCED, _SEPARATE = 1, 4, 2, 2
 _COLOR_FILTERS, _LINEAR_RAW = 32803, 34892
 
 
 class UnreadError(Exception):
-    """A picture of a kind that is not read; says why, and what to do."""
+    """A picture of a kind that is not read; the message says why, and what to do."""
 
 
-def refuse_raw(file: BinaryIO) -> None:
-    """Refuse a raw photograph that is known by its first bytes.
-
-    Raises:
-      UnreadError: It is one.
-    """
-    head = _begin(file)
+def refuse_raw(head: bytes) -> None:
+    """Raise UnreadError if the first 16 bytes of a file are those of a raw photograph."""
     if any(head[start:].startswith(marks) for start, marks in _RAW_MARKS):
         raise UnreadError(_RAW)
-
-
-class _Page(NamedTuple):
-    """A directory.
-
-    Attributes:
-      offset: Where it begins in the file.
-      is_whole: Whether it is marked as neither a thumbnail nor a mask.
-      is_raw: Whether it is of a raw photograph.
-      is_separate: Whether each color has a plane of its own.
-    """
-
-    offset: int
-    is_whole: bool
-    is_raw: bool
-    is_separate: bool
 
 
 def open_tiff(file: BinaryIO) -> Image.Image:
     """Open a TIFF file at its first page that is not marked as a thumbnail or a mask.
 
     Raises:
-      UnreadError: It is a raw photograph, of which only a preview could be read, or grey with
-        transparency in planes of their own.
+      UnreadError: It is a raw photograph, of which only a preview could be read, or gray with
+        transparency in separate planes.
     """
     pages = list(_pages(file))
-    if any(page.is_raw for page in pages):
-        raise UnreadError(_RAW)
-    number = next((i for i, page in enumerate(pages) if page.is_whole), 0)
-    separate = bool(pages) and pages[number].is_separate
+    for _, tags in pages:
+        if _DNG in tags or tags.get(_PHOTOMETRIC) in (_COLOR_FILTERS, _LINEAR_RAW):
+            raise UnreadError(_RAW)
+    number = next((i for i, (_, tags) in enumerate(pages) if _is_picture(tags)), 0)
+    separate = bool(pages) and pages[number][1].get(_PLANES) == _SEPARATE
     file.seek(0)
     # Pillow's own decoder takes samples of 16 bits for 8 where each color has its own plane.
     TiffImagePlugin.READ_LIBTIFF = separate
@@ -81,21 +62,22 @@ def open_tiff(file: BinaryIO) -> Image.Image:
         picture = Image.open(file, formats=("TIFF",))
         if number > 0 and isinstance(picture, TiffImagePlugin.TiffImageFile):
             # As Pillow opens embedded pictures: seek() does not reach those inside of a page.
-            picture._frame_pos[0] = pages[number].offset
+            picture._frame_pos[0] = pages[number][0]
             picture._seek(0)
     finally:
         TiffImagePlugin.READ_LIBTIFF = False
     if separate and picture.mode in ("LA", "PA"):
         raise UnreadError(
-            "keeps grey and transparency in planes of their own, which is not read: save it "
+            "keeps gray and transparency in separate planes, which is not read: save it "
             "interleaved, or as PNG"
         )
     return picture
 
 
-def _pages(file: BinaryIO) -> Iterator[_Page]:
-    """Go through the pages of a file, then through the pictures inside of them."""
-    head = _begin(file)
+def _pages(file: BinaryIO) -> Iterator[tuple[int, dict[int, Any]]]:
+    """Go through the pages of a file, then the pictures inside of them: offset, and some tags."""
+    file.seek(0)
+    head = file.read(16)
     head = head[: 16 if b"+" in head[2:4] else 8]
     end = file.seek(0, os.SEEK_END)
     following, inner, seen = [Directory(head).next], list[int](), {0}
@@ -104,32 +86,23 @@ def _pages(file: BinaryIO) -> Iterator[_Page]:
         if offset in seen or offset >= end or len(seen) > MOST_PAGES:
             continue
         seen.add(offset)
-        tags = Directory(head)
-        tags._tag_data_limit = MOST_BYTES  # of Pillow's newer versions
+        directory = Directory(head)
+        directory._tag_data_limit = MOST_BYTES  # of Pillow's newer versions
         file.seek(offset)
         try:
-            tags.load(file)
-            more: Any = tags.get(_INNER, ())
-            page = _page(offset, tags)
+            directory.load(file)
+            tags: dict[int, Any] = {tag: directory[tag] for tag in _TAGS if tag in directory}
         except Exception:  # A damaged directory says nothing about the others.
             continue
-        yield page
+        yield offset, tags
+        more = tags.get(_INNER, ())
         inner += more if isinstance(more, tuple) else [more]
         if queue is following:
-            following.append(tags.next)
+            following.append(directory.next)
 
 
-def _page(offset: int, tags: Directory) -> _Page:
-    kind: Any = tags.get(_NEW_KIND, 0)
+def _is_picture(tags: dict[int, Any]) -> bool:
+    """Return whether a page is marked as neither a thumbnail nor a mask."""
+    kind = tags.get(_NEW_KIND, 0)
     marked = isinstance(kind, int) and kind & (_REDUCED | _MASK)
-    return _Page(
-        offset,
-        is_whole=not marked and tags.get(_OLD_KIND) != _OLD_REDUCED,
-        is_raw=_DNG in tags or tags.get(_PHOTOMETRIC) in (_COLOR_FILTERS, _LINEAR_RAW),
-        is_separate=tags.get(_PLANES) == _SEPARATE,
-    )
-
-
-def _begin(file: BinaryIO) -> bytes:
-    file.seek(0)
-    return file.read(16)
+    return not marked and tags.get(_OLD_KIND) != _OLD_REDUCED

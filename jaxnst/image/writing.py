@@ -1,23 +1,32 @@
-"""Arrays -> files: checked, encoded in memory, and written whole or not at all."""
+"""Arrays -> files: checked, encoded in memory, and written whole or not at all.
 
+Pillow writes 8 bits. 16 bits are written by imagecodecs (PNG) and tifffile (TIFF), from the extra
+``jaxnst[print]``, which are imported only then.
+"""
+
+import importlib
 import io
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from PIL import Image
+from PIL import ExifTags, Image
+from PIL.PngImagePlugin import PngInfo
 
 from jaxnst import _files
 from jaxnst._checks import channels_last, floating
 from jaxnst._files import AnyPath
-from jaxnst.image.color import Pixels, flattened, srgb_profile
-from jaxnst.image.formats import holds_alpha, holds_record, kind_of
-from jaxnst.image.metadata import notes
-from jaxnst.image.record import Record, format_record
-from jaxnst.image.sixteen_bit import check_deep, encode_png, encode_tiff
+from jaxnst.image.color import flattened, srgb_profile
+from jaxnst.image.formats import check_deep, holds_alpha, holds_quality, holds_record, kind_of
+from jaxnst.image.record import ASCII, KEYWORD, Record, format_record
 
 DPI = (1, 30_000)
-"""Pixels per inch that can be said, least and most: every format holds these."""
+"""Least and most pixels per inch that a file can state: every format holds these."""
+
+Levels = npt.NDArray[Any]  # uint8 or uint16
+
+_PNG_HEADER_END = 33
+_INCH = 2
 
 
 def save_image(
@@ -31,17 +40,17 @@ def save_image(
 ) -> None:
     """Write an image; a crash never leaves half a picture, nor loses the one that was there.
 
-    Values are clipped to [0, 1] and rounded. The file says that they are sRGB, by a profile, except
-    for BMP. Symbolic links are followed. The same arguments give the same bytes.
+    Values are clipped to [0, 1] and rounded. A profile states that they are sRGB, except in BMP.
+    Symbolic links are followed. The same arguments give the same bytes.
 
     Args:
       path: Where to; the format follows from its ending, one of ``ENDINGS``.
       image: ``(H, W, 3)`` RGB in [0, 1], any floating point type; or ``(H, W, 4)``, straight RGB
         and alpha, which PNG, WebP and TIFF keep, and JPEG and BMP show on white.
       quality: JPEG's (stored 4:4:4) and WebP's, 1 to 100; no other format uses it.
-      bits: Of each value, 8 or 16; 16 take PNG or TIFF, and the extra ``jaxnst[print]``.
-      dpi: Pixels per inch that the file is to say, for printing; None: it says nothing.
-      record: How the picture was made, to be read again by :func:`read_record`; BMP has no room.
+      bits: Per channel, 8 or 16; 16 take PNG or TIFF, and the extra ``jaxnst[print]``.
+      dpi: Pixels per inch that the file states, for printing; None: it states nothing.
+      record: How the picture was made, for :func:`read_record`; BMP has no room.
 
     Raises:
       ValueError: The ending is unknown, or the image not of the shape above, too large for the
@@ -55,19 +64,29 @@ def save_image(
     """
     _files.destination(path)
     kind = kind_of(path)
-    _check_numbers(quality, bits, dpi)
+    if not 1 <= quality <= 100:
+        raise ValueError(f"quality is {quality}, expected 1 to 100")
+    if bits not in (8, 16):
+        raise ValueError(f"bits is {bits}, expected 8 or 16")
+    least, most = DPI
+    if dpi is not None and not least <= dpi <= most:
+        raise ValueError(f"dpi is {dpi}, expected {least} to {most} pixels per inch")
     if bits == 16:
         check_deep(path)
     if record is not None and not holds_record(path):
         raise ValueError(f"{_files.name_of(path)}: {kind} has no room for a record: try .png")
     text = None if record is None else format_record(record)
-    values = _checked(image)
-    if values.shape[2] == 4 and not holds_alpha(path):
-        values = flattened(values[..., :3], values[..., 3])
-    height, width = values.shape[:2]
+    levels = _levels(image, bits, alpha=holds_alpha(path))
+    options = _options(kind, dpi, text) | ({"quality": quality} if holds_quality(path) else {})
     try:  # in memory, so that the disk is touched by a complete picture only
-        data = _encode(values, kind, quality, bits, dpi, text)
+        if bits == 8:
+            data = _by_pillow(levels, kind, options)
+        elif kind == "TIFF":
+            data = encode_tiff(levels, dpi=dpi, text=text)
+        else:
+            data = encode_png(levels, like=_by_pillow(np.zeros((1, 1, 3), np.uint8), kind, options))
     except (OSError, ValueError, RuntimeError) as error:
+        height, width = levels.shape[:2]
         raise ValueError(
             f"{_files.name_of(path)} cannot hold this picture of {width}x{height} pixels as {kind} "
             f"({_files.reason(error)}): try .png"
@@ -76,7 +95,7 @@ def save_image(
 
 
 def check_output(path: AnyPath) -> None:
-    """Find out, before any work, whether ``save_image`` could write to ``path``.
+    """Check, before any work, that ``save_image`` could write to ``path``.
 
     Args:
       path: Where a picture is to be written; nothing is left there, or changed.
@@ -92,54 +111,93 @@ def check_output(path: AnyPath) -> None:
     kind_of(path)
 
 
-def _checked(image: npt.ArrayLike) -> Pixels:
-    """Copy an image, clipped to [0, 1]."""
-    given = np.asarray(image)
-    floating("image", given.dtype)
-    values = given.astype(np.float32)
+def _levels(image: npt.ArrayLike, bits: int, *, alpha: bool) -> Levels:
+    """Check an image, clip it to [0, 1] and round it to whole numbers.
+
+    All in place in one copy, since pictures can be large.
+    """
+    array = np.asarray(image)
+    floating("image", array.dtype)
+    values = array.astype(np.float32)
     fits = values.ndim == 3 and values.shape[-1] in (3, 4) and 0 not in values.shape
     channels_last("image", values.shape, "(height, width, 3 or 4)", fits=fits)
     if np.isnan(values).any():
         raise ValueError("image holds NaN, expected numbers in [0, 1]: nothing was written")
-    return np.clip(values, 0, 1, out=values)
-
-
-def _check_numbers(quality: int, bits: int, dpi: int | None) -> None:
-    if not 1 <= quality <= 100:
-        raise ValueError(f"quality is {quality}, expected 1 to 100")
-    if bits not in (8, 16):
-        raise ValueError(f"bits is {bits}, expected 8 or 16")
-    least, most = DPI
-    if dpi is not None and not least <= dpi <= most:
-        raise ValueError(f"dpi is {dpi}, expected {least} to {most} pixels per inch")
-
-
-def _rounded(values: Pixels, bits: int) -> npt.NDArray[Any]:
-    """Round to whole numbers, in place as far as that goes: pictures can be large."""
+    np.clip(values, 0, 1, out=values)
+    if values.shape[2] == 4 and not alpha:
+        values = flattened(values[..., :3], values[..., 3])
     values *= 2**bits - 1
     np.rint(values, out=values)
     return values.astype(np.uint8 if bits == 8 else np.uint16)
 
 
-def _encode(
-    values: Pixels, kind: str, quality: int, bits: int, dpi: int | None, text: str | None
-) -> bytes:
-    """Write a file in memory; ``values`` are overwritten."""
-    levels = _rounded(values, bits)
-    if bits == 8:
-        return _by_pillow(levels, kind, quality, dpi, text)
-    if kind == "TIFF":
-        return encode_tiff(levels, profile=srgb_profile(), dpi=dpi, text=text)
-    like = _by_pillow(np.zeros((1, 1, 3), np.uint8), kind, quality, dpi, text)
-    return encode_png(levels, like=like)
-
-
-def _by_pillow(
-    levels: npt.NDArray[np.uint8], kind: str, quality: int, dpi: int | None, text: str | None
-) -> bytes:
-    options: dict[str, Any] = {"quality": quality} if kind in ("JPEG", "WEBP") else {}
+def _options(kind: str, dpi: int | None, text: str | None) -> dict[str, Any]:
+    """Collect what Pillow is to write beside the pixels: profile, pixels per inch, record."""
+    options: dict[str, Any] = {} if dpi is None else {"dpi": (dpi, dpi)}
+    if kind != "BMP":
+        options["icc_profile"] = srgb_profile()
+    if kind == "PNG" and text is not None:
+        options["pnginfo"] = PngInfo()
+        options["pnginfo"].add_itxt(KEYWORD, text)
+    if kind == "TIFF" and text is not None:
+        options["tiffinfo"] = {int(ExifTags.Base.ImageDescription): text}
     if kind == "JPEG":
         options["subsampling"] = "4:4:4"
+    if kind in ("JPEG", "WEBP"):
+        exif = Image.Exif()
+        if dpi is not None and kind == "WEBP":  # which has no other place for it
+            exif[ExifTags.Base.XResolution] = exif[ExifTags.Base.YResolution] = float(dpi)
+            exif[ExifTags.Base.ResolutionUnit] = _INCH
+        if text is not None:
+            exif[ExifTags.IFD.Exif] = {int(ExifTags.Base.UserComment): ASCII + text.encode()}
+        if len(exif):
+            options["exif"] = exif
+    return options
+
+
+def _by_pillow(levels: Levels, kind: str, options: dict[str, Any]) -> bytes:
     buffer = io.BytesIO()
-    Image.fromarray(levels).save(buffer, kind, **options, **notes(kind, dpi=dpi, text=text))
+    Image.fromarray(levels).save(buffer, kind, **options)
+    return buffer.getvalue()
+
+
+def encode_png(levels: Levels, *, like: bytes) -> bytes:
+    """Write a PNG file of 16 bits.
+
+    Args:
+      levels: ``(H, W, 3)`` or ``(H, W, 4)``.
+      like: Another PNG file, of which all chunks between header and pixels are taken.
+    """
+    data: bytes = importlib.import_module("imagecodecs").png_encode(levels)
+    pixels = _PNG_HEADER_END
+    while like[pixels + 4 : pixels + 8] != b"IDAT":
+        pixels += 12 + int.from_bytes(like[pixels : pixels + 4])
+    return data[:_PNG_HEADER_END] + like[_PNG_HEADER_END:pixels] + data[_PNG_HEADER_END:]
+
+
+def encode_tiff(levels: Levels, *, dpi: int | None, text: str | None) -> bytes:
+    """Write a TIFF file of 16 bits, compressed without loss.
+
+    Args:
+      levels: ``(H, W, 3)`` or ``(H, W, 4)``.
+      dpi: Pixels per inch, if they are to be stated.
+      text: The picture's description, if there is to be one.
+    """
+    options: dict[str, Any] = {"extrasamples": ("unassalpha",)} if levels.shape[2] == 4 else {}
+    if dpi is not None:
+        options |= {"resolution": (dpi, dpi), "resolutionunit": "INCH"}
+    buffer = io.BytesIO()
+    importlib.import_module("tifffile").imwrite(
+        buffer,
+        levels,
+        photometric="rgb",
+        byteorder="<",
+        compression="zlib",
+        predictor=True,
+        iccprofile=srgb_profile(),
+        description=text,
+        metadata=None,
+        software=False,
+        **options,
+    )
     return buffer.getvalue()

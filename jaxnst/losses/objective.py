@@ -1,8 +1,8 @@
 """The objective: a pure function from an image to a loss and its named terms.
 
-What does not change during a run is computed once as :class:`Targets`. An :class:`Objective` says
-what is computed and is static under ``jax.jit``; :class:`Numbers` holds every weight and is
-traced, so that changing one never compiles anything.
+What does not change during a run is computed once as :class:`Targets`. An :class:`Objective`
+defines the computation and is static under ``jax.jit``; :class:`Numbers` holds every weight and is
+traced, so that changing one compiles nothing.
 """
 
 from collections.abc import Mapping, Sequence
@@ -22,7 +22,7 @@ from jaxnst.losses.statistics import Statistic, get_statistic, mix
 from jaxnst.losses.terms import content_loss, total_variation
 from jaxnst.networks.color_space import decode
 from jaxnst.networks.registry import LossNetwork, Params
-from jaxnst.networks.remat import look_in_blocks
+from jaxnst.networks.remat import map_with_remat
 from jaxnst.recipes.schema import LayerNames, Normalization, Recipe, Space, TotalVariationKind
 
 TERMS = ("total", "content", "style", "tv")
@@ -88,7 +88,7 @@ class Objective:
         see = partial(self._compare, variable.shape[0] * variable.shape[1])
         image = decode(variable, self.space)
         if self.remat:
-            seen = look_in_blocks(self.network, params, image, see, aims)
+            seen = map_with_remat(self.network, params, image, see, aims)
         else:
             features = self.network.features(params, image, self.layers)
             seen = {name: see(name, features[name], aim) for name, aim in aims.items()}

@@ -100,7 +100,7 @@ STEPS = (1, 0), (0, 1)
 def _neighbours(
     image: Float[Array, "h w c"], inside: Float[Array, "h w"] | None, down: int, right: int
 ) -> tuple[Float[Array, "_ _ c"], Float[Array, "_ _ 1"] | None]:
-    """Subtract every pixel from its neighbour, and say where both count."""
+    """Return the differences of neighboring pixels, and the pairs that both count."""
 
     def pair(x: Array) -> tuple[Array, Array]:
         return x[down:, right:], x[: len(x) - down, : x.shape[1] - right]

@@ -1,4 +1,4 @@
-"""Loss networks: what looks at the image."""
+"""Loss networks, whose feature maps the losses compare."""
 
 from jaxnst.networks.registry import (
     NETWORKS,

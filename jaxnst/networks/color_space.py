@@ -1,7 +1,7 @@
-"""Colour spaces: between an RGB image in [0, 1] and what a network or a solver works on.
+"""Color spaces: between an RGB image in [0, 1] and what a network or a solver works on.
 
-A loss network's preprocessing and the space in which a recipe optimises are the same kind of
-thing, a :class:`~jaxnst.recipes.schema.Space`, and only these two functions apply it.
+A loss network's preprocessing and the space in which a recipe optimizes are both a
+:class:`~jaxnst.recipes.schema.Space`, and only these two functions apply it.
 """
 
 from typing import TypeAlias
@@ -16,18 +16,18 @@ Pixels: TypeAlias = Float[Array, "*batch _ _ 3"]
 
 
 def encode(image: Pixels, space: Space) -> Pixels:
-    """Take an RGB image in [0, 1] into ``space``: ``(scale * image - mean) / deviation``."""
+    """Convert an RGB image in [0, 1] to ``space``: ``(scale * image - mean) / deviation``."""
     ordered = image[..., ::-1] if space.order == "bgr" else image
     return (ordered * space.scale - _like(ordered, space.mean)) / _like(ordered, space.deviation)
 
 
 def decode(variable: Pixels, space: Space) -> Pixels:
-    """Take a point of ``space`` back to RGB; nothing is clipped to [0, 1]."""
+    """Convert a point of ``space`` back to RGB; nothing is clipped to [0, 1]."""
     scaled = variable * _like(variable, space.deviation) + _like(variable, space.mean)
     ordered = scaled / space.scale
     return ordered[..., ::-1] if space.order == "bgr" else ordered
 
 
 def _like(image: Pixels, channels: tuple[float, float, float]) -> Array:
-    """Shape one value per channel for arithmetic with an image, or with a batch of them."""
+    """Shape one value per channel for arithmetic with an image or a batch."""
     return jnp.asarray(channels, image.dtype).reshape((1,) * (image.ndim - 1) + (3,))

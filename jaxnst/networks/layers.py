@@ -3,30 +3,64 @@
 Arrays are channels-last, ``(..., height, width, channels)`` with at most one batch axis; kernels
 are ``(height, width, in, out)``.
 
-XLA's CPU habits decide how these layers are written (figures in docs/performance.md). Gradients of
-convolutions are in canonical layout (:mod:`~jaxnst.networks.cpu.canonical`). Pooling is arithmetic
-on four strided slices, as the gradient of ``reduce_window`` is slow. XLA also copies cheap
+XLA's CPU backend decides how these layers are written (figures in docs/performance.md). Gradients
+of convolutions are in canonical layout (:mod:`~jaxnst.networks.cpu.canonical`). Pooling is
+arithmetic on strided slices, as the gradient of ``reduce_window`` is slow. XLA also copies cheap
 arithmetic into everything that uses its result, so that both sides of a plain ReLU would be kept
 for the backward pass: :func:`relu` keeps only its result.
 """
 
-from collections.abc import Callable
-from functools import partial
+from typing import Any
 
+import flax.linen as nn
 import jax
 import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array, Float
 
 from jaxnst.networks.cpu.canonical import canonical_conv
-from jaxnst.networks.cpu.space_to_depth import halving_in_squares, is_narrow, narrow_conv
-from jaxnst.networks.cpu.winograd import winograd_conv
+from jaxnst.networks.cpu.space_to_depth import is_narrow, narrow_conv, stride2_conv
+from jaxnst.networks.cpu.winograd import KEY, winograd_conv
 from jaxnst.networks.precision import PRODUCTS
 from jaxnst.recipes.schema import Padding, Pooling, Precision
 
 # XLA's fast path for convolutions on a CPU wants the input channels in whole vectors of this
-# many: a picture's three, filled up with zeros, cost a fifth of what three cost.
+# many: an image's three, filled up with zeros, cost a fifth of what three cost.
 _VECTOR = 4
+
+
+class Convolution(nn.Module):
+    """A convolution with its parameters, ``kernel`` (HWIO) and, if it has one, ``bias``.
+
+    Attributes:
+      width: Output channels.
+      side: Of the square kernel.
+      padding: What lies beyond the border.
+      has_bias: Whether a bias is added.
+      margin: None: stride 1, keeping height and width; else stride 2 with this margin.
+      precision: Of the products.
+    """
+
+    width: int
+    side: int = 3
+    padding: Padding = "zero"
+    has_bias: bool = True
+    margin: int | None = None
+    precision: Precision = "float32"
+
+    @nn.compact
+    def __call__(self, x: Float[Array, "*batch h w c"]) -> Float[Array, "*batch _ _ d"]:
+        """Convolve a feature map."""
+        shape = (self.side, self.side, x.shape[-1], self.width)
+        kernel = self.param("kernel", nn.initializers.he_normal(), shape).astype(x.dtype)
+        bias = None
+        if self.has_bias:
+            bias = self.param("bias", nn.initializers.zeros, (self.width,)).astype(x.dtype)
+        how: dict[str, Any] = {"padding": self.padding, "precision": self.precision}
+        if self.margin is not None:
+            return strided_conv(x, kernel, bias, margin=self.margin, **how)
+        # Present where parameters were prepared for a CPU.
+        return conv(x, kernel, bias, transformed=self.get_variable("params", KEY), **how)
 
 
 def conv(
@@ -53,7 +87,7 @@ def conv(
       The feature map after convolution and bias, before any activation.
 
     Raises:
-      ValueError: If the kernel has an even side, for which "same size" has no centre.
+      ValueError: If the kernel has an even side, for which "same size" has no center.
     """
     kh, kw = kernel.shape[:2]
     if kh % 2 == 0 or kw % 2 == 0:
@@ -63,8 +97,8 @@ def conv(
     if transformed is None and is_narrow(kernel):
         out = narrow_conv(how, pad(batch, margin, padding), kernel)
     else:
-        # Zeros around the padding, and what they spoil cut off: XLA's fast convolutions on a CPU
-        # are those that keep height and width.
+        # Zeros around the padding, and the outputs that they affect cut off: XLA's fast
+        # convolutions on a CPU are those that keep height and width.
         cut = (0, 0) if padding == "zero" else margin
         batch = pad(batch, cut, padding)
         if transformed is None:
@@ -75,10 +109,10 @@ def conv(
         else:
             out = winograd_conv(batch, transformed)
             out = out[:, cut[0] : out.shape[1] - cut[0], cut[1] : out.shape[2] - cut[1]]
-    return _add_bias(out if x.ndim == 4 else out[0], bias)
+    return add_bias(out if x.ndim == 4 else out[0], bias)
 
 
-def halving_conv(
+def strided_conv(
     x: Float[Array, "*batch h w c"],
     kernel: Float[Array, "k k c d"],
     bias: Float[Array, " d"] | None,
@@ -89,7 +123,7 @@ def halving_conv(
 ) -> Float[Array, "*batch h2 w2 d"]:
     """Convolve at stride 2, explicitly padded; a last row or column that does not fit is dropped.
 
-    Its input gradient is stated as one over squares of 2x2 pixels at stride 1, again in canonical
+    Its input gradient is that of a convolution at stride 1 over blocks of 2x2 pixels, in canonical
     layout.
 
     Args:
@@ -104,47 +138,13 @@ def halving_conv(
       ``(h + 2 * margin - k) // 2 + 1`` rows, and columns alike.
     """
     if padding != "zero":
-        x = pad(x, (margin, margin), padding)
-        margin = 0
-    how = PRODUCTS[precision]
-    if x.ndim == 4:
-        return _add_bias(_halving(margin, how, x, kernel), bias)
-    return _add_bias(_halving(margin, how, x[None], kernel)[0], bias)
+        x, margin = pad(x, (margin, margin), padding), 0
+    out = stride2_conv(margin, PRODUCTS[precision], x if x.ndim == 4 else x[None], kernel)
+    return add_bias(out if x.ndim == 4 else out[0], bias)
 
 
-def _plain_halving(margin: int, how: lax.Precision, x: Array, kernel: Array) -> Array:
-    return lax.conv_general_dilated(
-        x,
-        kernel,
-        window_strides=(2, 2),
-        padding=[(margin, margin)] * 2,
-        dimension_numbers=("NHWC", "HWIO", "NHWC"),
-        precision=how,
-    )
-
-
-_halving = jax.custom_vjp(_plain_halving, nondiff_argnums=(0, 1))
-
-
-def _halving_forward(
-    margin: int, how: lax.Precision, x: Array, kernel: Array
-) -> tuple[Array, tuple[Array, Array]]:
-    return _plain_halving(margin, how, x, kernel), (x, kernel)
-
-
-def _halving_backward(
-    margin: int, how: lax.Precision, saved: tuple[Array, Array], grad: Array
-) -> tuple[Array, Array]:
-    x, kernel = saved
-    _, x_vjp = jax.vjp(lambda x: halving_in_squares(margin, how, x, kernel), x)
-    _, kernel_vjp = jax.vjp(partial(_plain_halving, margin, how, x), kernel)
-    return x_vjp(grad)[0], kernel_vjp(grad)[0]
-
-
-_halving.defvjp(_halving_forward, _halving_backward)
-
-
-def _add_bias(x: Array, bias: Array | None) -> Array:
+def add_bias(x: Array, bias: Array | None) -> Array:
+    """Add one value per channel, if there is a bias."""
     return x if bias is None else x + bias.reshape((1,) * (x.ndim - 1) + (-1,))
 
 
@@ -176,55 +176,44 @@ def pad(
     return jnp.pad(x, widths, mode=mode)
 
 
-def max_pool(x: Float[Array, "*batch h w c"]) -> Float[Array, "*batch h2 w2 c"]:
-    """Take the maximum of each 2x2 square; an odd last row or column is dropped."""
-    (a, b), (c, d) = _squares(x)
-    return jnp.maximum(jnp.maximum(a, b), jnp.maximum(c, d))
-
-
-def avg_pool(x: Float[Array, "*batch h w c"]) -> Float[Array, "*batch h2 w2 c"]:
-    """Take the mean of each 2x2 square; an odd last row or column is dropped."""
-    (a, b), (c, d) = _squares(x)
-    return 0.25 * (a + b + (c + d))
-
-
 AVERAGE_SCALE = 1.35
 """Factor of the means of 2x2 squares.
 
 Measured on photographs and paintings, mean activations from relu2_1 to the deepest map are 0.91 to
-1.02 times those with maxima in VGG19 (to relu3_4); in VGG16 and vgg16-lite 0.85 to 1.08 times as
-far as relu4_1, and 0.55 to 0.75 times at relu5_1.
-style-transfer-pytorch has 2, which doubles those of relu3_4 in VGG19."""
+1.02 times those with maxima in VGG19 (to relu3_4); in VGG16 and vgg16-lite 0.85 to 1.08 times up to
+relu4_1, and 0.55 to 0.75 times at relu5_1. style-transfer-pytorch uses 2, which doubles those of
+relu3_4 in VGG19."""
 
 OVERLAPPING_SCALE = 1.6
 """The same for means of 3x3 squares: 0.84 to 1.21 in SqueezeNet."""
 
 
-def scaled_avg_pool(x: Float[Array, "*batch h w c"]) -> Float[Array, "*batch h2 w2 c"]:
-    """Take the mean of each 2x2 square, times a factor that makes it about as large as a maximum.
+def pool(x: Float[Array, "*batch h w c"], pooling: Pooling) -> Float[Array, "*batch h2 w2 c"]:
+    """Reduce every 2x2 square to one position; an odd last row or column is dropped.
 
-    A network trained with maxima is fed maps that are too weak where means are in their place, the
-    weaker the deeper.
+    Args:
+      x: Feature map.
+      pooling: ``max``, ``avg``, or ``avg-scaled``: the mean times ``AVERAGE_SCALE``. With plain
+        means, the maps of a network trained with maxima become weaker from layer to layer.
     """
-    return AVERAGE_SCALE * avg_pool(x)
-
-
-POOLINGS: dict[Pooling, Callable[[Array], Array]] = {
-    "max": max_pool,
-    "avg": avg_pool,
-    "avg-scaled": scaled_avg_pool,
-}
-"""Poolings of 2x2 squares by name."""
+    h, w = x.shape[-3] // 2 * 2, x.shape[-2] // 2 * 2
+    top, bottom = x[..., 0:h:2, :w, :], x[..., 1:h:2, :w, :]
+    a, b = top[..., 0::2, :], top[..., 1::2, :]
+    c, d = bottom[..., 0::2, :], bottom[..., 1::2, :]
+    if pooling == "max":
+        return jnp.maximum(jnp.maximum(a, b), jnp.maximum(c, d))
+    mean = 0.25 * (a + b + (c + d))
+    return AVERAGE_SCALE * mean if pooling == "avg-scaled" else mean
 
 
 def overlapping_pool(
     x: Float[Array, "*batch h w c"], pooling: Pooling, *, margin: int = 0
 ) -> Float[Array, "*batch h2 w2 c"]:
-    """Take the maximum or the mean of every second 3x3 square, or the mean times a factor.
+    """Reduce every second 3x3 square to its maximum, its mean, or ``OVERLAPPING_SCALE`` times that.
 
     Args:
       x: Feature map after a ReLU, or any without negative values if there is a margin.
-      pooling: Which of them.
+      pooling: ``max``, ``avg`` or ``avg-scaled``.
       margin: Rows and columns of zeros added on every side.
 
     Returns:
@@ -241,13 +230,3 @@ def overlapping_pool(
         else:
             x = (first + second + third) / 3
     return OVERLAPPING_SCALE * x if pooling == "avg-scaled" else x
-
-
-def _squares(x: Array) -> tuple[tuple[Array, Array], tuple[Array, Array]]:
-    """Return the four corners of every 2x2 square as four strided slices."""
-    h, w = x.shape[-3] // 2 * 2, x.shape[-2] // 2 * 2
-    top, bottom = x[..., 0:h:2, :w, :], x[..., 1:h:2, :w, :]
-    return (
-        (top[..., 0::2, :], top[..., 1::2, :]),
-        (bottom[..., 0::2, :], bottom[..., 1::2, :]),
-    )

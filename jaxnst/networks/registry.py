@@ -2,24 +2,28 @@
 
 import dataclasses
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
-from typing import Any, get_args
+from itertools import takewhile
+from typing import Any, NamedTuple, get_args
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+from flax.traverse_util import unflatten_dict
 from jaxtyping import Array, Float
 
 from jaxnst._checks import among, channels_last, floating, unit_range, unknown
 from jaxnst._numerics import own_numerics
 from jaxnst._types import Features, Image
-from jaxnst.networks import densenet, squeezenet, vgg
 from jaxnst.networks.color_space import encode
+from jaxnst.networks.convnet import ConvNet, Layer
 from jaxnst.networks.cpu import winograd
-from jaxnst.networks.cpu.table import Layer, layers_of
+from jaxnst.networks.densenet import DENSENET121, DENSENET169, DENSENET201, DenseNet
 from jaxnst.networks.precision import rounded
+from jaxnst.networks.squeezenet import SqueezeNet
+from jaxnst.networks.vgg import EDGE_WHERE_IT_SHOWS, VGG, VGG16, VGG16_LITE, VGG19, VGG19_LITE
 from jaxnst.recipes.schema import PREPROCESSING, Padding, Pooling, Precision, Space
 from jaxnst.weights import bundled, check_parameters, find_known, read_parameters
 from jaxnst.weights.fetch import fetched_path, is_fetched
@@ -27,41 +31,40 @@ from jaxnst.weights.native import FORMAT
 from jaxnst.weights.state_dict import UNSAID
 
 Params = dict[str, dict[str, jax.Array]]
-Module = vgg.VGG | densenet.DenseNet | squeezenet.SqueezeNet
 
 
-@dataclass(frozen=True)
-class _Entry:
-    module: Module
+class _Entry(NamedTuple):
+    module: ConvNet
     preprocessing: str
     file: str | None = None
 
 
 NETWORKS = {
-    "vgg16-lite": _Entry(
-        vgg.VGG(vgg.VGG16_LITE, padding="edge"),
-        "imagenet",
-        "vgg16-lite.safetensors",
-    ),
+    "vgg16-lite": _Entry(VGG(VGG16_LITE, padding="edge"), "imagenet", "vgg16-lite.safetensors"),
     "vgg19-lite": _Entry(
-        vgg.VGG(vgg.VGG19_LITE, exceptions=vgg.EDGE_WHERE_IT_SHOWS),
-        "imagenet",
-        "vgg19-lite.safetensors",
+        VGG(VGG19_LITE, exceptions=EDGE_WHERE_IT_SHOWS), "imagenet", "vgg19-lite.safetensors"
     ),
-    "vgg19": _Entry(vgg.VGG(vgg.VGG19), "caffe"),
-    "vgg16": _Entry(vgg.VGG(vgg.VGG16), "caffe"),
-    "vgg19-torchvision": _Entry(vgg.VGG(vgg.VGG19), "imagenet"),
-    "vgg16-torchvision": _Entry(vgg.VGG(vgg.VGG16), "imagenet"),
-    "densenet121": _Entry(densenet.DenseNet(densenet.DENSENET121), "imagenet"),
-    "densenet169": _Entry(densenet.DenseNet(densenet.DENSENET169), "imagenet"),
-    "densenet201": _Entry(densenet.DenseNet(densenet.DENSENET201), "imagenet"),
-    "squeezenet1.1": _Entry(squeezenet.SqueezeNet(), "caffe"),
+    "vgg19": _Entry(VGG(VGG19), "caffe"),
+    "vgg16": _Entry(VGG(VGG16), "caffe"),
+    "vgg19-torchvision": _Entry(VGG(VGG19), "imagenet"),
+    "vgg16-torchvision": _Entry(VGG(VGG16), "imagenet"),
+    "densenet121": _Entry(DenseNet(DENSENET121), "imagenet"),
+    "densenet169": _Entry(DenseNet(DENSENET169), "imagenet"),
+    "densenet201": _Entry(DenseNet(DENSENET201), "imagenet"),
+    "squeezenet1.1": _Entry(SqueezeNet(), "caffe"),
 }
+
+
+def network_entry(name: str) -> _Entry:
+    """Return a network's row of ``NETWORKS``; raise KeyError with the names that there are."""
+    if name not in NETWORKS:
+        raise KeyError(unknown("network", name, NETWORKS))
+    return NETWORKS[name]
 
 
 @dataclass(frozen=True)
 class LossNetwork:
-    """A frozen network that looks at the image.
+    """A frozen network whose feature maps a loss compares.
 
     Parameters are left out of equality and hash, so a network can be a static argument of
     ``jax.jit`` while ``network.params`` is passed beside it as a traced one. Inside a compiled
@@ -71,13 +74,13 @@ class LossNetwork:
       name: Name it was loaded by.
       module: The Flax module, of any family.
       preprocessing: Space that the module expects its input in.
-      layers: Names of the layers that can be asked for, shallow to deep.
+      layers: Names of the available layers, shallow to deep.
       params: Parameters by layer: ``{"conv1_1": {"kernel": ..., "bias": ...}, ...}``.
       unit_means: Whether its filters have been rescaled to a mean activation of 1.
     """
 
     name: str
-    module: Module
+    module: ConvNet
     preprocessing: Space
     layers: tuple[str, ...]
     params: Params = field(compare=False, repr=False)
@@ -90,35 +93,33 @@ class LossNetwork:
 
         Args:
           params: ``self.params``, or traced values in their place.
-          image: RGB in [0, 1]; the preprocessing happens here. A batch ``B H W 3`` is understood
-            too.
+          image: RGB in [0, 1], or a batch ``B H W 3``; the preprocessing happens here.
           layers: Names from ``self.layers`` or Keras' names for them.
 
         Returns:
-          Feature maps under the names that were asked for, of the dtype that goes with the
-          network's precision.
+          Feature maps under the given names, of the dtype of the network's precision.
 
         Raises:
           KeyError: If a layer is not one of the network's.
           TypeError: If the image holds integers.
           ValueError: If the image is too small for a layer to have any position.
         """
-        floating("image", image.dtype)
-        _check_shape(image.shape)
+        _check_image(image)
         names = {layer: self.resolve(layer) for layer in layers}
+        table = self.table
         for layer, name in names.items():
-            if min(image.shape[-3:-1]) < (least := self.table[name].least):
+            if min(image.shape[-3:-1]) < (least := table[name].least):
                 raise ValueError(
                     f"image is {image.shape[-2]}x{image.shape[-3]} but {layer} needs at least "
                     f"{least} pixels per side: enlarge it or drop the layer"
                 )
         x = rounded(encode(image, self.preprocessing), self.precision)
         params = self.in_precision(params)
-        found: Any = self.module.apply({"params": params}, x, tuple(dict.fromkeys(names.values())))
-        return {layer: found[name] for layer, name in names.items()}
+        maps: Any = self.module.apply({"params": params}, x, tuple(dict.fromkeys(names.values())))
+        return {layer: maps[name] for layer, name in names.items()}
 
     def resolve(self, layer: str) -> str:
-        """Return this network's own name for a layer, or raise KeyError with what there is."""
+        """Return this network's own name for a layer, or raise KeyError with the known names."""
         name = self.module.alias(layer)
         if name not in self.layers:
             raise KeyError(unknown("layer", layer, self.layers, of=f" of {self.name}"))
@@ -131,19 +132,21 @@ class LossNetwork:
 
     @property
     def precision(self) -> Precision:
-        """How exactly it computes; see :mod:`jaxnst.networks.precision`."""
+        """Precision of feature maps and products (:mod:`jaxnst.networks.precision`)."""
         return self.module.precision
 
     def in_precision(self, params: Params) -> Params:
-        """Round kernels and biases to what the network computes in.
+        """Round kernels and biases to the network's precision.
 
-        :meth:`features` does so to whatever it is given; done once beforehand, a compiled loop has
-        nothing left to round. What normalises a batch stays float32.
+        :meth:`features` does so too; done once beforehand, a compiled loop has nothing left to
+        round. Parameters of normalizations stay float32.
         """
-        kept = ("gamma", "beta", "mean", "variance")
         return {
-            layer: {k: v if k in kept else rounded(v, self.precision) for k, v in of.items()}
-            for layer, of in params.items()
+            layer: {
+                part: rounded(values, self.precision) if part in ("kernel", "bias") else values
+                for part, values in parts.items()
+            }
+            for layer, parts in params.items()
         }
 
     def prepare(self, params: Params) -> Params:
@@ -168,13 +171,13 @@ class LossNetwork:
         preprocessing: Space | None = None,
         precision: Precision | None = None,
     ) -> "LossNetwork":
-        """Return the network with something else instead of its own; None keeps what it has.
+        """Return the network with some settings changed; None keeps what it has.
 
         Args:
           pooling: Of every pooling.
           padding: Of every convolution, without exceptions.
           first_padding: Of the first convolution alone.
-          preprocessing: What the module is fed.
+          preprocessing: Of the image.
           precision: Of feature maps and products: ``float32``, ``tf32`` or ``bfloat16``
             (:mod:`jaxnst.networks.precision`).
 
@@ -182,29 +185,22 @@ class LossNetwork:
           ValueError: If the first convolution of such a network cannot have its own padding, or
             there is no such pooling, padding or precision.
         """
-        module = self.module
-        given = (
-            ("pooling", pooling, Pooling),
-            ("padding", padding, Padding),
-            ("first padding", first_padding, Padding),
-            ("precision", precision, Precision),
-        )
-        for kind, name, known in given:
-            if name is not None:
-                among(kind, name, get_args(known))
-        if pooling is not None:
-            module = module.clone(pooling=pooling)
-        if padding is not None:
-            module = module.clone(padding=padding)
-            if isinstance(module, vgg.VGG):
-                module = module.clone(exceptions=())
-        if first_padding is not None:
-            if not isinstance(module, vgg.VGG):
-                raise ValueError(f"{self.name} has one padding for all convolutions: set padding")
-            others = tuple(pair for pair in module.exceptions if pair[0] != "conv1_1")
-            module = module.clone(exceptions=(("conv1_1", first_padding), *others))
-        if precision is not None:
-            module = module.clone(precision=precision)
+        fields = {"pooling": pooling, "padding": padding, "precision": precision}
+        choices = {"pooling": Pooling, "padding": Padding, "first padding": Padding}
+        choices["precision"] = Precision
+        for kind, value in {**fields, "first padding": first_padding}.items():
+            if value is not None:
+                among(kind, value, get_args(choices[kind]))
+        changes: dict[str, Any] = {kind: v for kind, v in fields.items() if v is not None}
+        if isinstance(self.module, VGG):
+            exceptions = dict(self.module.exceptions if padding is None else ())
+            if first_padding is not None:
+                exceptions.pop("conv1_1", None)
+                exceptions = {"conv1_1": first_padding, **exceptions}
+            changes["exceptions"] = tuple(exceptions.items())
+        elif first_padding is not None:
+            raise ValueError(f"{self.name} has one padding for all convolutions: set padding")
+        module = self.module.clone(**changes)
         space = self.preprocessing if preprocessing is None else preprocessing
         return dataclasses.replace(self, module=module, preprocessing=space)
 
@@ -225,8 +221,8 @@ def load_network(
         One that ends at a whole layer gives a network that ends there.
       preprocessing: What the parameters were trained with: ``caffe`` (BGR, 0 to 255, without the
         mean), ``torchvision`` (RGB by ImageNet's mean and deviation; also called ``imagenet``),
-        ``matconvnet`` or ``identity``. None: as the table of known files says of this file, else
-        as it says itself, else as its format implies.
+        ``matconvnet`` or ``identity``. None: as the table of known files lists for this file, else
+        as the file itself states, else as its format implies.
 
     Returns:
       The network with its parameters on JAX's default device.
@@ -235,11 +231,9 @@ def load_network(
       KeyError: If there is no network of that name.
       FileNotFoundError: If the parameter file is not there.
       ValueError: If the file cannot be read, belongs to another network, or the network has no
-        parameters of its own and ``weights`` is missing, or its preprocessing cannot be told.
+        parameters of its own and ``weights`` is missing, or its preprocessing is unknown.
     """
-    if name not in NETWORKS:
-        raise KeyError(unknown("network", name, NETWORKS))
-    entry = NETWORKS[name]
+    entry = network_entry(name)
     if weights is None:
         if entry.file is None and not is_fetched(name):
             raise ValueError(
@@ -247,34 +241,33 @@ def load_network(
                 "give its parameter file (weights)"
             )
         weights = bundled(entry.file) if entry.file else fetched_path(name)
-    found, metadata = read_parameters(weights)
-    check_parameters(found, entry.module.shapes(), weights)
+    parameters, metadata = read_parameters(weights)
+    check_parameters(parameters, entry.module.shapes(), weights)
     if preprocessing is None:
         preprocessing = _preprocessing(name, weights, metadata)
     if preprocessing not in PREPROCESSING:
         known = tuple(PREPROCESSING)
         raise ValueError(f"{weights}: {unknown('preprocessing', preprocessing, known)}")
     module = entry.module
-    if isinstance(module, densenet.DenseNet) and "epsilon" in metadata:
+    if isinstance(module, DenseNet) and "epsilon" in metadata:
         module = module.clone(epsilon=_epsilon(weights, metadata["epsilon"]))
-    network = make_network(name, module, PREPROCESSING[preprocessing], found)
+    network = make_network(name, module, PREPROCESSING[preprocessing], parameters)
     return dataclasses.replace(network, unit_means=metadata.get("unit_means") == "true")
 
 
 def _preprocessing(name: str, weights: str | os.PathLike[str], metadata: dict[str, str]) -> str:
-    """Tell what a file's parameters were trained with."""
-    said = metadata.get("preprocessing", NETWORKS[name].preprocessing)
-    if metadata.get("format") == FORMAT:  # ours says so itself, or is the network's own
-        return said
-    known = find_known(weights)
-    if known is not None:
+    """Return what a file's parameters were trained with."""
+    stated = metadata.get("preprocessing", NETWORKS[name].preprocessing)
+    if metadata.get("format") == FORMAT:  # jaxnst's own files state it, or have the network's
+        return stated
+    if (known := find_known(weights)) is not None:
         return known.preprocessing
-    if said == UNSAID:
+    if stated == UNSAID:
         raise ValueError(
             f"{os.fspath(weights)} does not say which preprocessing its parameters expect: give "
             "--preprocessing caffe (as of jcjohnson's files) or torchvision"
         )
-    return said
+    return stated
 
 
 def _epsilon(weights: str | os.PathLike[str], text: str) -> float:
@@ -292,20 +285,20 @@ def _epsilon(weights: str | os.PathLike[str], text: str) -> float:
 
 @own_numerics()
 def make_network(
-    name: str, module: Module, preprocessing: Space, parameters: dict[str, Any]
+    name: str, module: ConvNet, preprocessing: Space, parameters: Mapping[str, Any]
 ) -> LossNetwork:
     """Assemble a loss network from a module and flat parameters (``conv1_1/kernel`` in HWIO)."""
-    params: Params = {}
-    for key, value in parameters.items():
-        layer, part = key.split("/")
-        params.setdefault(layer, {})[part] = jnp.asarray(np.asarray(value, np.float32))
-    layers = []
-    with_parameters = layers_of(module.shapes())
-    for layer in module.table():
-        if layer in with_parameters and layer not in params:
-            break
-        layers.append(layer)
+    params = params_by_layer(parameters)
+    needed = {key.split("/")[0] for key in module.shapes()}
+    layers = takewhile(lambda layer: layer in params or layer not in needed, module.table())
     return LossNetwork(name, module, preprocessing, tuple(layers), params)
+
+
+def params_by_layer(parameters: Mapping[str, Any]) -> Params:
+    """Convert flat parameters, ``{"conv1_1/kernel": ...}``, to float32 arrays by layer."""
+    arrays = {key: jnp.asarray(np.asarray(v, np.float32)) for key, v in parameters.items()}
+    params: Params = unflatten_dict(arrays, sep="/")  # type: ignore[no-untyped-call]
+    return params
 
 
 @partial(jax.jit, static_argnums=(0, 3))
@@ -333,27 +326,25 @@ def extract_features(
       KeyError: If a layer is not one of the network's.
       TypeError: If the image holds integers.
       ValueError: If it has another shape, is too small for a layer, or holds values outside [0, 1]
-        by more than 0.05 or not finite. Values that are being traced are not looked at.
+        by more than 0.05 or not finite. The values of traced images are not checked.
     """
     names = (layers,) if isinstance(layers, str) else tuple(layers)
     image = jnp.asarray(image)
-    floating("image", image.dtype)
-    _check_shape(image.shape)
+    _check_image(image)
     if not isinstance(image, jax.core.Tracer) and image.size:
         unit_range("image", float(image.min()), float(image.max()))
     return _features(network, network.params, image, names)
 
 
-def _check_shape(shape: tuple[int, ...]) -> None:
-    fits = len(shape) >= 3 and shape[-1] == 3
-    channels_last("image", shape, "(height, width, 3)", fits=fits)
+def _check_image(image: Array | np.ndarray) -> None:
+    floating("image", image.dtype)
+    fits = image.ndim >= 3 and image.shape[-1] == 3
+    channels_last("image", image.shape, "(height, width, 3)", fits=fits)
 
 
 def init_network(name: str, *, seed: int = 0) -> LossNetwork:
     """Make a network with random parameters (He et al. 2015), for tests and benchmarks."""
-    if name not in NETWORKS:
-        raise KeyError(unknown("network", name, NETWORKS))
-    entry = NETWORKS[name]
+    entry = network_entry(name)
     rng = np.random.default_rng(seed)
     parameters = {}
     for key, shape in entry.module.shapes().items():

@@ -5,7 +5,7 @@ the block's maps are computed again when the backward pass reaches it: some more
 of the memory. What the loss computes from a feature map belongs to the block too, since its
 gradient needs the map as well. The last block, whose gradient follows at once, is not recomputed.
 
-``jax.checkpoint`` will not do: XLA for CPUs drops the barriers that it relies on, sees that the
+``jax.checkpoint`` does not help: XLA for CPUs drops the barriers that it relies on, sees that the
 same thing is computed twice, and keeps the first result after all.
 """
 
@@ -21,63 +21,65 @@ from jaxnst.networks.color_space import encode
 from jaxnst.networks.precision import rounded
 from jaxnst.networks.registry import LossNetwork, Params
 
-See = Callable[[str, FeatureMap, Any], Any]
+LayerFunction = Callable[[str, FeatureMap, Any], Any]
 
 
-def look_in_blocks(
-    network: LossNetwork, params: Params, image: Image, see: See, aids: Mapping[str, Any]
+def map_with_remat(
+    network: LossNetwork,
+    params: Params,
+    image: Image,
+    function: LayerFunction,
+    targets: Mapping[str, Any],
 ) -> dict[str, Any]:
-    """Return ``see(layer, feature map, aid)`` of layers, with little memory for the gradient.
+    """Return ``function(layer, feature map, target)`` by layer, with little memory for gradients.
 
     Args:
       network: A loss network.
       params: ``network.params``, or traced values in their place.
       image: RGB in [0, 1].
-      see: A pure function that refers to no traced values but its arguments, to a pytree of floats.
-      aids: What it is given for each layer, by the network's own names; a pytree of arrays each.
+      function: Pure, to a pytree of floats; it refers to no traced values but its arguments.
+      targets: A pytree of arrays for each layer, by the network's own names.
     """
     params = network.in_precision(params)
     x = rounded(encode(image, network.preprocessing), network.precision)
-    found: dict[str, Any] = {}
-    for after, names, last in blocks(network, tuple(aids)):
-        own = {name: params[name] for name in names if name in params}
-        here = {name: aids[name] for name in names if name in aids}
-        block = partial(_block, network, see, after, last)
-        if here.keys() | found.keys() == aids.keys():
-            # The last block's gradient follows at once: its maps had better be kept.
-            return found | block(x, own, here)[1]
-        x, seen = _recomputed(block, x, own, here)
-        found |= seen
-    return found
+    results: dict[str, Any] = {}
+    after = None
+    for names in blocks(network, tuple(targets)):
+        block_params = {name: params[name] for name in names if name in params}
+        block_targets = {name: targets[name] for name in names if name in targets}
+        block = partial(_block, network, function, after, names[-1])
+        if block_targets.keys() | results.keys() == targets.keys():
+            return results | block(x, block_params, block_targets)[1]
+        x, block_results = _recomputed(block, x, block_params, block_targets)
+        results |= block_results
+        after = names[-1]
+    return results
 
 
-def blocks(
-    network: LossNetwork, layers: tuple[str, ...]
-) -> Iterator[tuple[str | None, list[str], str]]:
-    """Cut the layers looked through into blocks: the layer before, a block's own, the last one."""
+def blocks(network: LossNetwork, layers: tuple[str, ...]) -> Iterator[list[str]]:
+    """Cut a network, as deep as some layers need it, into blocks of consecutive layers."""
     depth = max(network.layers.index(layer) for layer in layers)
-    cuts = network.module.cuts()
-    after, names = None, []
+    cuts, names = network.module.cuts(), []
     for name in network.layers[: depth + 1]:
         names.append(name)
         if name in cuts or name == network.layers[depth]:
-            yield after, names, name
-            after, names = name, []
+            yield names
+            names = []
 
 
 def _block(
     network: LossNetwork,
-    see: See,
+    function: LayerFunction,
     after: str | None,
     last: str,
     x: Float[Array, "h w c"],
     params: Params,
-    aids: dict[str, Any],
+    targets: dict[str, Any],
 ) -> tuple[FeatureMap, dict[str, Any]]:
-    """Compute a block: its last feature map, and what is seen of those that are looked at."""
-    wanted = tuple(dict.fromkeys((*aids, last)))
-    maps: Any = network.module.apply({"params": params}, x, wanted, after)
-    return maps[last], {name: see(name, maps[name], aid) for name, aid in aids.items()}
+    """Compute a block: its last feature map, and the function of the layers with a target."""
+    layers = tuple(dict.fromkeys((*targets, last)))
+    maps: Any = network.module.apply({"params": params}, x, layers, after)
+    return maps[last], {name: function(name, maps[name], t) for name, t in targets.items()}
 
 
 @partial(jax.custom_vjp, nondiff_argnums=(0,))
@@ -92,10 +94,10 @@ def _forward(fun: Callable[..., Any], x: Array, *args: Any) -> tuple[Any, Any]:
 
 def _backward(fun: Callable[..., Any], saved: Any, grad: Any) -> Any:
     x, *args = saved
-    # Nothing can be computed before the gradient arrives, nor be taken for what was computed
-    # before: zero times a float is not known to be zero.
-    nothing = 0 * sum(leaf.reshape(-1)[0] for leaf in jax.tree.leaves(grad))
-    return jax.vjp(fun, x + nothing.astype(x.dtype), *args)[1](grad)
+    # Zero times the gradient, which XLA cannot know to be zero: nothing is recomputed before the
+    # gradient arrives, nor replaced by the first result.
+    zero = 0 * sum(leaf.reshape(-1)[0] for leaf in jax.tree.leaves(grad))
+    return jax.vjp(fun, x + zero.astype(x.dtype), *args)[1](grad)
 
 
 _recomputed.defvjp(_forward, _backward)

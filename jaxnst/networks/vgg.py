@@ -1,19 +1,15 @@
-"""The VGG family (Simonyan and Zisserman 2015): one module, four tables.
+"""The VGG family (Simonyan and Zisserman 2015).
 
-Blocks of 3x3 convolutions with ReLU, a 2x2 pooling between blocks. Layers are named as in the
+Blocks of 3x3 convolutions with ReLU, a 2x2 pooling after each block. Layers are named as in the
 literature: ``conv4_2`` before the ReLU, ``relu4_2`` after it, ``pool4`` the pooling that follows
 block 4. Only the convolutional part exists here; the classifier has no use in style transfer.
 """
 
 import re
-from collections.abc import Iterator
 
 import flax.linen as nn
-from jaxtyping import Array, Float
 
-from jaxnst.networks.cpu.table import FeatureMaps, Layer, Shapes, following, take
-from jaxnst.networks.layers import POOLINGS, relu
-from jaxnst.networks.modules import Convolution
+from jaxnst.networks.convnet import ConvNet, Layer
 from jaxnst.recipes.schema import Padding, Pooling, Precision
 
 Blocks = tuple[tuple[int, ...], ...]
@@ -25,25 +21,22 @@ VGG19: Blocks = ((64,) * 2, (128,) * 2, (256,) * 4, (512,) * 4, (512,) * 4)
 VGG16_LITE: Blocks = ((32,) * 2, (64,) * 2, (128,) * 3, (256,) * 3, (512,))
 VGG19_LITE: Blocks = ((32,) * 2, (64,) * 2, (128,) * 2, (128,) * 2, (128,))
 
-EDGE_WHERE_IT_SHOWS: tuple[tuple[str, Padding], ...] = (
-    ("conv1_1", "edge"),
-    ("conv4_1", "edge"),
-    ("conv4_2", "edge"),
-    ("conv5_1", "edge"),
+EDGE_WHERE_IT_SHOWS: tuple[tuple[str, Padding], ...] = tuple(
+    (name, "edge") for name in ("conv1_1", "conv4_1", "conv4_2", "conv5_1")
 )
-"""What ``vgg19-lite`` was trained with: zeros around the picture and around the deepest maps become
-a coloured frame in the picture."""
+"""What ``vgg19-lite`` was trained with: zeros around the image and around the deepest maps become
+a colored frame in the result."""
 
 
-class VGG(nn.Module):
-    """Map a preprocessed image to the feature maps of the layers asked for.
+class VGG(ConvNet):
+    """Map a preprocessed image to feature maps of named layers.
 
     Attributes:
       blocks: Output channels of every convolution, by block.
-      padding: What a convolution finds beyond the border.
+      padding: What lies beyond the border of a convolution's input.
       exceptions: Convolutions by name, with a padding of their own.
       pooling: ``max``, as the networks were trained, ``avg`` (Gatys et al. 2016, section 2), or
-        ``avg-scaled``, as large as the former.
+        ``avg-scaled``, whose maps are about as large as those of ``max``.
       precision: Of the convolutions.
     """
 
@@ -53,44 +46,18 @@ class VGG(nn.Module):
     pooling: Pooling = "max"
     precision: Precision = "float32"
 
-    @nn.compact
-    def __call__(
-        self,
-        x: Float[Array, "*batch h w c"],
-        layers: tuple[str, ...],
-        after: str | None = None,
-    ) -> FeatureMaps:
-        """Compute the layers asked for, by name, and nothing deeper than the deepest."""
-        return take(self._computed(x, after), layers)
-
-    @nn.nowrap
-    def _computed(self, x: Array, after: str | None) -> Iterator[tuple[str, Array]]:
-        pool = POOLINGS[self.pooling]
-        exceptions = dict(self.exceptions)
-        for name, layer in following(self.table(), after):
-            if name.startswith("conv"):
-                padding = exceptions.get(name, self.padding)
-                convolution = Convolution(
-                    layer.channels, padding=padding, precision=self.precision, name=name
-                )
-                x = convolution(x)
-            elif name.startswith("relu"):
-                x = relu(x)
-            else:
-                x = pool(x)
-            yield name, x
-
     @nn.nowrap
     def table(self) -> dict[str, Layer]:
-        """List all layers, from shallow to deep."""
-        found: dict[str, Layer] = {}
+        """Describe all layers, from shallow to deep."""
+        exceptions, table = dict(self.exceptions), {}
         for b, widths in enumerate(self.blocks, 1):
             stride = 2 ** (b - 1)
             for i, width in enumerate(widths, 1):
-                for kind in ("conv", "relu"):
-                    found[f"{kind}{b}_{i}"] = Layer(width, stride, stride)
-            found[f"pool{b}"] = Layer(widths[-1], 2 * stride, 2 * stride)
-        return found
+                padding = exceptions.get(f"conv{b}_{i}")
+                table[f"conv{b}_{i}"] = Layer("conv", width, stride, stride, padding=padding)
+                table[f"relu{b}_{i}"] = Layer("relu", width, stride, stride)
+            table[f"pool{b}"] = Layer("pool", widths[-1], 2 * stride, 2 * stride)
+        return table
 
     @nn.nowrap
     def cuts(self) -> tuple[str, ...]:
@@ -99,22 +66,7 @@ class VGG(nn.Module):
         return ("relu1_1", "pool1", "pool2")[: len(self.blocks)]
 
     @nn.nowrap
-    def shapes(self) -> Shapes:
-        """List the parameters, from shallow to deep."""
-        found: Shapes = {}
-        width = 3
-        for name, layer in self.table().items():
-            if name.startswith("conv"):
-                found[f"{name}/kernel"] = (3, 3, width, layer.channels)
-                found[f"{name}/bias"] = (layer.channels,)
-                width = layer.channels
-        return found
-
-    @nn.nowrap
     def alias(self, layer: str) -> str:
         """Translate Keras' name of a layer: ``block4_conv2`` is taken after the ReLU."""
-        if match := re.fullmatch(r"block(\d)_conv(\d)", layer):
-            return f"relu{match[1]}_{match[2]}"
-        if match := re.fullmatch(r"block(\d)_pool", layer):
-            return f"pool{match[1]}"
-        return layer
+        layer = re.sub(r"^block(\d)_conv(\d)$", r"relu\1_\2", layer)
+        return re.sub(r"^block(\d)_pool$", r"pool\1", layer)

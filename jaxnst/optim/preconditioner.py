@@ -3,7 +3,7 @@
 Pixels are poor coordinates for these losses. A large form changes when many pixels move together,
 each a little, which a quasi-Newton method has to learn step by step. With ``x = x0 + S u``
 and a fixed S that amplifies what is coarse, one step in u moves large forms as readily as small
-ones; the minimum is the same. What it saves is in docs/performance.md.
+ones; the minimum is the same. What it saves is in docs/experiments.md.
 """
 
 from functools import partial

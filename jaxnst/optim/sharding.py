@@ -21,7 +21,7 @@ APART = PartitionSpec(AXIS)  # type: ignore[no-untyped-call]
 
 
 def default_device() -> jax.Device:
-    """Return the device that JAX computes on unless told otherwise."""
+    """Return the device that JAX uses by default."""
     return next(iter(jnp.zeros(()).devices()))
 
 
@@ -103,12 +103,12 @@ def over_lanes(
     """
 
     def on_a_device(whole: Any, own: Any) -> Any:
-        if jax.tree.leaves(own)[0].shape[0] == 1:  # the very program of a run of its own
+        if jax.tree.leaves(own)[0].shape[0] == 1:  # the same program as for a single run
             one = function(*static, whole, jax.tree.map(lambda leaf: leaf[0], own))
             return jax.tree.map(lambda leaf: leaf[None], one)
         return jax.vmap(partial(function, *static), in_axes=(None, 0))(whole, own)
 
-    # Nothing is exchanged, so nothing is to be checked; and a loop's count is the same for all.
+    # Lanes exchange nothing, so there is nothing for shard_map to check.
     split = jax.shard_map(
         on_a_device, mesh=mesh, in_specs=(WHOLE, APART), out_specs=APART, check_vma=False
     )

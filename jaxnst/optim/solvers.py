@@ -86,7 +86,7 @@ class Solver(NamedTuple):
     """A way of going downhill: how its state begins, one step, and the picture it shows.
 
     Attributes:
-      learning_rate: Of recipes that say none.
+      learning_rate: Default, for recipes without one.
       init: Makes its state.
       step: Takes a step.
       picture: Returns the point to show.

@@ -60,7 +60,7 @@ DEFAULT = Recipe(
 )
 """Ours: mean and covariance at relu1_1 ... relu5_1, each relative to the style's own, which weighs
 large forms and fine texture alike at every size; content at relu4_2; three scales from coarse to
-fine, which gives strokes as large as the painting's. How it was chosen: docs/performance.md."""
+fine, which gives strokes as large as the painting's. How it was chosen: docs/experiments.md."""
 
 # --- posts ---------------------------------------------------------------------------------------
 

@@ -284,7 +284,7 @@ class Solver:
       betas: Adam's decay rates.
       average: Decay of the running average of iterates that is shown and handed on; 0: none. Every
         scale begins one anew.
-      carry: For Adam: whether its moments go on at the next scale, enlarged as the picture is.
+      carry: For Adam: whether its moments are kept at the next scale, enlarged with the image.
         L-BFGS begins every scale with an empty memory.
     """
 

@@ -1,6 +1,6 @@
 """Recipes as TOML files: what ``--show-recipe`` prints and ``--recipe FILE.toml`` reads.
 
-A file says what differs from the recipe that it names as ``base`` (without one: the default). Parts
+A file holds what differs from the recipe named as ``base`` (without one: the default). Parts
 of a recipe are tables, layers with their weights as well::
 
     base = "gatys2016"

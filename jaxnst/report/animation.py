@@ -1,4 +1,4 @@
-"""Animations of pictures: GIF and WebP by Pillow, MP4 by PyAV.
+"""Animations: GIF and WebP by Pillow, MP4 by PyAV.
 
 A frame is uint8 ``(H, W, 3)``, with even sides, which MP4 needs.
 """
@@ -8,6 +8,7 @@ import math
 from collections.abc import Sequence
 from fractions import Fraction
 from importlib.util import find_spec
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,17 +22,14 @@ from jaxnst.report.contact_sheet import on_white
 
 Frame = NDArray[np.uint8]
 
-LONGEST = 512
-"""Longest side of a frame unless said otherwise, pixels."""
+ENDINGS = (".gif", ".webp", ".mp4")
 
 PALETTE_PIXELS = 10_000
-"""About how many pixels of a GIF's frame decide its palette."""
-
-_CODECS = ("libx264", "libopenh264", "mpeg4")
+"""Number of pixels, about, from which the palette of a GIF's frame is chosen."""
 
 
-def as_frame(image: Pixels, *, longest: int = LONGEST) -> Frame:
-    """Make a frame of an image; a small one is not enlarged.
+def as_frame(image: Pixels, *, longest: int = 512) -> Frame:
+    """Convert an image to a frame; a small one is not enlarged.
 
     Args:
       image: ``(H, W, 3)`` RGB in [0, 1], or ``(H, W, 4)`` with its opacity, shown on white.
@@ -46,22 +44,15 @@ def as_frame(image: Pixels, *, longest: int = LONGEST) -> Frame:
     return np.rint(np.clip(resize(on_white(image), even), 0, 1) * 255).astype(np.uint8)
 
 
-def png(frame: Frame) -> bytes:
-    """Encode one frame as PNG."""
-    buffer = io.BytesIO()
-    Image.fromarray(frame).save(buffer, "PNG")
-    return buffer.getvalue()
-
-
 def check_animation(path: AnyPath) -> None:
-    """Find out, before any work, whether an animation can be written.
+    """Check, before any work, that an animation can be written.
 
     Raises:
-      ValueError: The ending is unknown.
+      ValueError: The ending is unknown, or the file is a device or a pipe.
       ModuleNotFoundError: PyAV is missing, which MP4 needs.
-      OSError: As :func:`jaxnst._files.check_writable`.
+      OSError: The folder does not exist, or cannot be written to.
     """
-    ending = _ending(path)
+    ending = _files.ending_of(path, ENDINGS, usual=".gif")
     if ending == ".mp4" and find_spec("av") is None:
         raise ModuleNotFoundError(
             f"{_files.name_of(path)} needs PyAV: pip install 'jaxnst[watch]', or write a .gif or "
@@ -73,93 +64,72 @@ def check_animation(path: AnyPath) -> None:
 def save_animation(
     path: AnyPath, frames: Sequence[Frame], *, rate: int | float = 12.5, hold: int | float = 2.0
 ) -> None:
-    """Write frames as GIF, WebP or MP4, as the ending says; GIF and WebP loop for ever.
+    """Write frames as GIF, WebP or MP4, by the file's ending; GIF and WebP loop for ever.
 
     A crash never leaves half a file.
 
     Args:
-      path: Where to: ``.gif``, ``.webp`` or ``.mp4``.
+      path: The file: ``.gif``, ``.webp`` or ``.mp4``.
       frames: Of one size, from :func:`as_frame`; at least one.
       rate: Frames per second.
-      hold: How long the last one stays, seconds.
+      hold: How long the last frame stays, seconds.
 
     Raises:
-      ValueError: The ending is unknown, there is no frame, or they are not of one size.
+      ValueError: The ending is unknown, there is no frame, or they differ in size.
       ModuleNotFoundError: PyAV is missing, which MP4 needs.
-      OSError: It cannot be written.
+      OSError: The file cannot be written.
     """
-    encode = _ENCODERS[_ending(path)]
+    ending = _files.ending_of(path, ENDINGS, usual=".gif")
     sizes = {frame.shape for frame in frames}
     if len(sizes) != 1:
         raise ValueError(f"frames have {len(sizes)} sizes, expected one frame or more, of one size")
-    _files.replace_file(path, encode(frames, rate, hold))
+    buffer = io.BytesIO()
+    if ending == ".mp4":
+        _write_mp4(buffer, frames, rate, hold)
+    else:
+        images, options = [Image.fromarray(frame) for frame in frames], dict[str, Any]()
+        if ending == ".gif":
+            images = [_with_palette(image) for image in images]  # each its own: colors change
+        else:
+            options = {"quality": 90}
+        duration = round(1000 / rate)
+        durations = [duration] * (len(images) - 1) + [max(duration, round(1000 * hold))]
+        options |= {"append_images": images[1:], "duration": durations, "loop": 0}
+        images[0].save(buffer, ending[1:], save_all=True, **options)
+    _files.replace_file(path, buffer.getvalue())
 
 
-def codec() -> str:
-    """Name the best encoder of H.264, or of what is nearest, that PyAV brings.
+def add_h264_stream(container: Any, rate: Fraction, size: tuple[int, int]) -> Any:
+    """Add a stream of pictures ``(height, width)`` to PyAV's container and return it.
 
-    Raises:
-      ModuleNotFoundError: PyAV is missing.
+    In H.264 or, where PyAV lacks it, in MPEG-4; with the sampling that every player shows.
     """
     import av
 
-    return next(name for name in _CODECS if name in av.codecs_available)
+    codecs = ("libx264", "libopenh264", "mpeg4")
+    codec = next(name for name in codecs if name in av.codecs_available)
+    stream = container.add_stream(codec, rate=rate)
+    stream.height, stream.width = size
+    stream.pix_fmt = "yuv420p"
+    if codec == "libx264":
+        stream.options = {"crf": "18"}
+    return stream
 
 
-def _ending(path: AnyPath) -> str:
-    return _files.ending_of(path, _ENCODERS, usual=".gif")
+def _with_palette(image: Image.Image) -> Image.Image:
+    """Choose 256 colors by a small copy: with a large one Pillow takes a quarter of a second."""
+    factor = math.isqrt(image.width * image.height // PALETTE_PIXELS) or 1
+    return image.quantize(palette=image.reduce(factor).quantize(), dither=Image.Dither.NONE)
 
 
-def _gif(frames: Sequence[Frame], rate: int | float, hold: int | float) -> bytes:
-    # Each has its own palette: colours change on the way.
-    return _by_pillow([_with_palette(Image.fromarray(f)) for f in frames], "GIF", rate, hold)
-
-
-def _with_palette(picture: Image.Image) -> Image.Image:
-    """Choose 256 colours by a small copy: with a large one Pillow takes a quarter of a second."""
-    factor = math.isqrt(picture.width * picture.height // PALETTE_PIXELS) or 1
-    colours = picture.reduce(factor).quantize()
-    return picture.quantize(palette=colours, dither=Image.Dither.NONE)
-
-
-def _webp(frames: Sequence[Frame], rate: int | float, hold: int | float) -> bytes:
-    return _by_pillow([Image.fromarray(f) for f in frames], "WEBP", rate, hold, quality=90)
-
-
-def _by_pillow(
-    pictures: list[Image.Image], kind: str, rate: int | float, hold: int | float, **options: int
-) -> bytes:
-    each = round(1000 / rate)
-    durations = [each] * (len(pictures) - 1) + [max(each, round(1000 * hold))]
-    buffer = io.BytesIO()
-    pictures[0].save(
-        buffer,
-        kind,
-        save_all=True,
-        append_images=pictures[1:],
-        duration=durations,
-        loop=0,
-        **options,
-    )
-    return buffer.getvalue()
-
-
-def _mp4(frames: Sequence[Frame], rate: int | float, hold: int | float) -> bytes:
+def _write_mp4(
+    file: io.BytesIO, frames: Sequence[Frame], rate: int | float, hold: int | float
+) -> None:
     import av
 
-    buffer = io.BytesIO()
-    with av.open(buffer, "w", format="mp4") as container:
-        name = codec()
-        stream = container.add_stream(name, rate=Fraction(rate).limit_denominator(1000))
-        stream.height, stream.width = frames[0].shape[:2]
-        stream.pix_fmt = "yuv420p"  # what every player shows
-        if name == "libx264":
-            stream.options = {"crf": "18"}
-        held = [frames[-1]] * round(rate * hold)
-        for frame in (*frames, *held):
+    with av.open(file, "w", format="mp4") as container:
+        size = frames[0].shape[:2]
+        stream = add_h264_stream(container, Fraction(rate).limit_denominator(1000), size)
+        for frame in (*frames, *[frames[-1]] * round(rate * hold)):
             container.mux(stream.encode(av.VideoFrame.from_ndarray(frame, format="rgb24")))
         container.mux(stream.encode())
-    return buffer.getvalue()
-
-
-_ENCODERS = {".gif": _gif, ".webp": _webp, ".mp4": _mp4}

@@ -4,11 +4,13 @@ IPython is imported only when :func:`live` is called; the curve of the losses ne
 """
 
 import base64
+import io
 import time
 from collections.abc import Callable
-from typing import Any
 
-from jaxnst.report.animation import as_frame, png
+from PIL import Image
+
+from jaxnst.report.animation import as_frame
 from jaxnst.report.plot import History, can_plot, draw_losses
 from jaxnst.transfer.result import Progress
 
@@ -32,52 +34,44 @@ def live(*, seconds: int | float = 1.0, longest: int = 384) -> Callable[[Progres
         raise ModuleNotFoundError(
             "live() shows a run in a notebook, which IPython does: pip install ipython"
         ) from error
-    return _Live(DisplayHandle(), HTML, seconds, longest)
+    handle, history = DisplayHandle(), History()
+    shown_at: float | None = None
 
-
-class _Live:
-    def __init__(self, handle: Any, html: Callable[[str], Any], seconds: int | float, longest: int):
-        self.handle, self.html, self.seconds, self.longest = handle, html, seconds, longest
-        self.shown_at: float | None = None
-        self.history = History()
-
-    def __call__(self, progress: Progress) -> None:
-        self.history(progress)
-        now, over = time.monotonic(), progress.total_done >= progress.total
-        if self.shown_at is None:
-            self.handle.display(self.html(self.page(progress)))
-        elif over or now - self.shown_at >= self.seconds:
-            self.handle.update(self.html(self.page(progress)))
-        else:
+    def show(progress: Progress) -> None:
+        nonlocal shown_at
+        history(progress)
+        is_last = progress.total_done >= progress.total
+        if shown_at is not None and not is_last and time.monotonic() - shown_at < seconds:
             return
-        self.shown_at = time.monotonic()
+        update = handle.display if shown_at is None else handle.update
+        update(HTML(_page(progress, history, longest)))
+        shown_at = time.monotonic()
 
-    def page(self, progress: Progress) -> str:
-        height, width = progress.size
-        text = (
-            f"scale {progress.scale + 1}/{progress.scales}, {width}x{height}: "
-            f"{progress.total_done}/{progress.total} evaluations, {progress.seconds:.0f} s"
-        )
-        if progress.phase == "compile":
-            text += ", compiling"
-        if progress.losses:
-            terms = (f"{name} {value:.3g}" for name, value in progress.losses.items())
-            text += "<br>" + ", ".join(terms)
-        pictures = [png(as_frame(progress.image(), longest=self.longest))]
-        if self.history.losses and can_plot():
-            pictures.append(self.curve())
-        images = (
-            f'<img src="data:image/png;base64,{base64.b64encode(p).decode()}" '
-            'style="display:inline-block;margin-right:1em">'
-            for p in pictures
-        )
-        return f"<div>{''.join(images)}</div><div>{text}</div>"
+    return show
 
-    def curve(self) -> bytes:
-        history = self.history
-        return draw_losses(
-            history.losses,
-            evaluations=history.evaluations,
-            scales=history.scales,
-            inches=(4.5, 3.0),
+
+def _page(progress: Progress, history: History, longest: int) -> str:
+    height, width = progress.size
+    text = (
+        f"scale {progress.scale + 1}/{progress.scales}, {width}x{height}: "
+        f"{progress.total_done}/{progress.total} evaluations, {progress.seconds:.0f} s"
+    )
+    if progress.phase == "compile":
+        text += ", compiling"
+    if progress.losses:
+        terms = (f"{name} {value:.3g}" for name, value in progress.losses.items())
+        text += "<br>" + ", ".join(terms)
+    buffer = io.BytesIO()
+    Image.fromarray(as_frame(progress.image(), longest=longest)).save(buffer, "PNG")
+    pictures = [buffer.getvalue()]
+    if history.losses and can_plot():
+        evaluations, scales = history.evaluations, history.scales
+        pictures.append(
+            draw_losses(history.losses, evaluations=evaluations, scales=scales, inches=(4.5, 3.0))
         )
+    images = (
+        f'<img src="data:image/png;base64,{base64.b64encode(picture).decode()}" '
+        'style="display:inline-block;margin-right:1em">'
+        for picture in pictures
+    )
+    return f"<div>{''.join(images)}</div><div>{text}</div>"

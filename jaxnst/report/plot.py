@@ -1,4 +1,4 @@
-"""Losses as curves, by Matplotlib, which is imported here alone, when something is drawn."""
+"""Plots of losses. Matplotlib is imported only when something is drawn."""
 
 import io
 import math
@@ -14,35 +14,32 @@ from jaxnst._files import AnyPath
 from jaxnst.transfer.result import Progress
 
 ENDINGS = (".png", ".svg", ".pdf")
-"""File endings that can be written."""
+"""File endings of plots."""
 
-_COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9")  # Okabe and Ito's
+COLORS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9")
+"""Of the terms, by Okabe and Ito."""
 
 
 class History:
-    """The losses of a run as it reports them, and where its scales begin.
+    """The losses of a run as it reports them: a callback.
 
     Attributes:
       evaluations: After which the losses were reported.
       losses: Lists of them by name.
-      begins: Of every scale, how many evaluations there were before it, and its size.
+      scales: Evaluations before each scale, and its height and width, pixels.
     """
 
     def __init__(self) -> None:
         self.evaluations: list[int] = []
         self.losses: dict[str, list[float]] = {}
-        self.begins: dict[int, tuple[int, tuple[int, int]]] = {}
-
-    @property
-    def scales(self) -> list[tuple[int, tuple[int, int]]]:
-        """How many evaluations there were before each scale, and its height and width, pixels."""
-        return list(self.begins.values())
+        self.scales: list[tuple[int, tuple[int, int]]] = []
 
     def __call__(self, progress: Progress) -> None:
-        """Take in a run's progress."""
-        done = progress.total_done - progress.evaluations
-        self.begins.setdefault(progress.scale, (done, progress.size))
-        if not 0 < progress.losses.get("total", 0.0) < math.inf:  # it could not be drawn
+        """Add what a run reports; a loss that cannot be drawn is left out."""
+        scale = progress.total_done - progress.evaluations, progress.size
+        if scale not in self.scales:
+            self.scales.append(scale)
+        if not 0 < progress.losses.get("total", 0.0) < math.inf:
             return
         self.evaluations.append(progress.total_done)
         for name, value in progress.losses.items():
@@ -50,19 +47,19 @@ class History:
 
 
 def can_plot() -> bool:
-    """Say whether Matplotlib is installed."""
+    """Tell whether Matplotlib is installed."""
     return find_spec("matplotlib") is not None
 
 
 def check_plot(path: AnyPath) -> None:
-    """Find out, before any work, whether a plot can be written.
+    """Check, before any work, that a plot can be written.
 
     Raises:
-      ValueError: The ending is none of ``ENDINGS``.
+      ValueError: The ending is none of ``ENDINGS``, or the file is a device or a pipe.
       ModuleNotFoundError: Matplotlib is missing.
-      OSError: As :func:`jaxnst._files.check_writable`.
+      OSError: The folder does not exist, or cannot be written to.
     """
-    _kind(path)
+    _files.ending_of(path, ENDINGS, usual=".png")
     if not can_plot():
         raise ModuleNotFoundError(
             f"{_files.name_of(path)} needs Matplotlib: pip install 'jaxnst[watch]'"
@@ -78,24 +75,17 @@ def save_losses(
     scales: Sequence[tuple[int, tuple[int, int]]] = (),
     count: str = "evaluations",
 ) -> None:
-    """Write :func:`draw_losses` to a file; a crash never leaves half of one.
+    """Write a plot of losses to a file with one of ``ENDINGS``. A crash never leaves half a file.
 
-    Args:
-      path: Where to; one of ``ENDINGS``.
-      losses: As there.
-      evaluations: As there.
-      scales: As there.
-      count: As there.
+    The other arguments are passed to :func:`draw_losses`.
 
     Raises:
-      ValueError: The ending is unknown, or as there.
-      OSError: It cannot be written.
+      ValueError: The ending is unknown, or no value is above 0.
+      OSError: The file cannot be written.
     """
-    kind = _kind(path)
-    _files.replace_file(
-        path,
-        draw_losses(losses, evaluations=evaluations, scales=scales, kind=kind, count=count),
-    )
+    kind = _files.ending_of(path, ENDINGS, usual=".png")[1:]
+    plot = draw_losses(losses, evaluations=evaluations, scales=scales, kind=kind, count=count)
+    _files.replace_file(path, plot)
 
 
 def draw_losses(
@@ -110,10 +100,10 @@ def draw_losses(
     """Draw the loss and its terms over evaluations, the loss on a logarithmic scale.
 
     Args:
-      losses: Values by name, as in :class:`jaxnst.StylizeResult`: ``total`` and its terms. What is
-        never above 0 is left out.
-      evaluations: After which each value was found; None: 1, 2, and so on.
-      scales: How many evaluations there were before each scale, and its height and width, pixels.
+      losses: Values by name, as in :class:`jaxnst.StylizeResult`: ``total`` and its terms. A term
+        that is never above 0 is left out.
+      evaluations: After which each value was computed; None: 1, 2, and so on.
+      scales: Evaluations before each scale, and its height and width, pixels.
       kind: ``png``, ``svg`` or ``pdf``.
       inches: Width and height; a PNG has 120 pixels to the inch.
       count: What is counted along the axis.
@@ -127,48 +117,31 @@ def draw_losses(
     from matplotlib import rc_context
     from matplotlib.figure import Figure
 
-    positive = {name: _positive(values) for name, values in losses.items()}
-    shown = {name: values for name, values in positive.items() if np.isfinite(values).any()}
-    if not shown:
+    curves = {}
+    for name, numbers in losses.items():
+        values = np.asarray(numbers, np.float64)
+        positive = np.isfinite(values) & (values > 0)
+        if positive.any():
+            curves[name] = np.where(positive, values, np.nan)
+    if not curves:
         raise ValueError("losses hold no number above 0, expected some to draw")
-    # No pyplot: it keeps figures, and chooses a window system.
+    # Without pyplot, which keeps figures and chooses a window system.
     figure = Figure(figsize=inches, dpi=120, layout="constrained")
     axes = figure.add_subplot()
-    number = len(next(iter(shown.values())))
-    counts = np.arange(1, number + 1) if evaluations is None else np.asarray(evaluations)
-    for name, colour in zip(shown, _colours(shown), strict=True):
-        values = shown[name]
-        width, order = (2.2, 3) if name == "total" else (1.4, 2)
-        few = "o" if len(values) < 3 else ""
-        axes.plot(counts, values, label=name, color=colour, lw=width, zorder=order, marker=few)
+    axes.set_prop_cycle(color=COLORS)
+    length = len(next(iter(curves.values())))
+    counts = np.arange(1, length + 1) if evaluations is None else np.asarray(evaluations)
+    for name, values in curves.items():
+        style: dict[str, Any] = {"lw": 1.4, "zorder": 2}
+        if name == "total":
+            style = {"lw": 2.2, "zorder": 3, "color": "0.15"}
+        axes.plot(counts, values, label=name, marker="o" if length < 3 else "", **style)
     axes.set(yscale="log", xlabel=count, ylabel="loss, and its weighted terms")
     first = min([begin for begin, _ in scales] + [int(counts.min())])
     axes.set_xlim(first, max(first + 1, int(counts.max())))
     # A term that begins near zero must not squeeze all others together.
-    floor = min(float(np.nanmedian(values)) for values in shown.values()) / 30
+    floor = min(float(np.nanmedian(values)) for values in curves.values()) / 30
     axes.set_ylim(bottom=max(floor, axes.get_ylim()[0]))
-    _mark_scales(axes, scales)
-    axes.grid(True, color="0.9", lw=0.6)
-    axes.spines[["top", "right"]].set_visible(False)
-    axes.legend(frameon=False, loc="upper left", bbox_to_anchor=(1.0, 1.0))
-    buffer = io.BytesIO()
-    with rc_context({"svg.hashsalt": "jaxnst"}):  # so that the same losses give the same file
-        figure.savefig(buffer, format=kind, metadata=_UNDATED.get(kind))
-    return buffer.getvalue()
-
-
-_UNDATED: dict[str, dict[str, Any]] = {"svg": {"Date": None}, "pdf": {"CreationDate": None}}
-
-
-def _colours(names: Mapping[str, Any]) -> list[str]:
-    """Give the total the text's colour, and every term a colour of its own."""
-    terms = [name for name in names if name != "total"]
-    return [
-        "0.15" if name == "total" else _COLOURS[terms.index(name) % len(_COLOURS)] for name in names
-    ]
-
-
-def _mark_scales(axes: Any, scales: Sequence[tuple[int, tuple[int, int]]]) -> None:
     for begin, (height, width) in scales:
         if begin:
             axes.axvline(begin, color="0.7", lw=0.8, ls="--", zorder=1)
@@ -181,12 +154,11 @@ def _mark_scales(axes: Any, scales: Sequence[tuple[int, tuple[int, int]]]) -> No
             color="0.4",
             fontsize=8,
         )
-
-
-def _positive(values: ArrayLike) -> np.ndarray[Any, np.dtype[np.float64]]:
-    given = np.asarray(values, np.float64)
-    return np.where(np.isfinite(given) & (given > 0), given, np.nan)
-
-
-def _kind(path: AnyPath) -> str:
-    return _files.ending_of(path, ENDINGS, usual=".png")[1:]
+    axes.grid(True, color="0.9", lw=0.6)
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.legend(frameon=False, loc="upper left", bbox_to_anchor=(1.0, 1.0))
+    buffer = io.BytesIO()
+    undated = {"svg": {"Date": None}, "pdf": {"CreationDate": None}}
+    with rc_context({"svg.hashsalt": "jaxnst"}):  # so that the same losses give the same file
+        figure.savefig(buffer, format=kind, metadata=undated.get(kind))
+    return buffer.getvalue()

@@ -1,9 +1,10 @@
-"""Many pictures in one program: pairs of one shape and method run side by side, by ``vmap``.
+"""Batches: pairs of one shape and method are optimized side by side in one program, by ``vmap``.
 
-Each pair has its own targets, numbers and noise; the loss network's parameters are shared. One step
-of the batch is one pass of the network over a batch of images, also for L-BFGS, whose guards decide
-by selection. Pairs of different shapes go to programs of their own, one after the other. All
-batches of one program have one size: spare lanes repeat a pair, and are not reported.
+Every pair has its own targets, weights and noise; the parameters of the loss network are shared.
+One step of a batch is one pass of the network over a batch of images, also with L-BFGS, whose
+guards are selections. Pairs of different shapes run one after the other, each shape in a program of
+its own. All batches of a program have the same number of lanes: spare lanes repeat a pair and are
+not reported.
 """
 
 import time
@@ -24,14 +25,14 @@ from jaxnst.recipes.schema import Precision, Recipe
 from jaxnst.transfer.guidance import StyleMix, make_guidance
 from jaxnst.transfer.result import StylizeResult
 from jaxnst.transfer.run import Run
-from jaxnst.transfer.side_by_side import SideBySide
+from jaxnst.transfer.runner import optimize_side_by_side
 from jaxnst.transfer.style_cache import StyleImage, StyleStore
 
 Array: TypeAlias = np.ndarray | jax.Array
 
 
 class BatchProgress(NamedTuple):
-    """What a callback is told between chunks.
+    """Progress of a batch, passed to the callback between chunks.
 
     Attributes:
       pairs: Indices of the pairs that run side by side at the moment.
@@ -99,11 +100,11 @@ def stylize_batch(
       recipe: A recipe or its name, or one for each pair. Recipes that differ in numbers only share
         one program.
       size: As for :func:`jaxnst.stylize`.
-      style_size: As there.
-      style_mix: As there, for all.
-      masks: As there, a sequence for each pair; None: none.
-      style_masks: As there, a sequence for each pair; None: none.
-      seed: As there, or one for each pair.
+      style_size: Longest side of the style images at the last scale, pixels; None: ``size``.
+      style_mix: Weights of the styles, for all pairs; see :func:`jaxnst.stylize`.
+      masks: Regions of each content, a sequence of masks for each pair; None: no masks.
+      style_masks: Masks of each pair's styles, a sequence for each pair; None: no masks.
+      seed: Decides the noise of a start from noise; one for all pairs or one for each.
       at_once: Most pairs that run side by side, to bound the memory; None: all of one shape.
       devices: Of one kind; the pairs of a batch are divided between them. None: JAX's default one.
       only: Indices of the pairs to paint. Each keeps the batch and lane it would have if all were
@@ -119,11 +120,12 @@ def stylize_batch(
       batch, evaluations those of the pair.
 
     Raises:
-      ValueError: As :func:`jaxnst.stylize`, with the number of the pair; or if numbers of contents,
-        styles, recipes and seeds differ, or there is no such pair, or no device.
+      ValueError: If an image or an option is invalid (see :func:`jaxnst.stylize`; the message names
+        the pair), if the numbers of contents, styles, recipes or seeds differ, if ``only`` names a
+        pair that does not exist, or if ``devices`` is empty.
       PairsError: A ValueError, raised at the end: some pairs had no finite loss. It has the
         results of the others.
-      KeyError: As there.
+      KeyError: If a recipe, network or layer does not exist.
     """
     refuse_one_array("contents", contents, 3, "a sequence of pictures: [content]")
     count = len(contents)
@@ -249,19 +251,19 @@ class _Batches:
         """Paint some pairs of a batch, in the lanes that they have among all its members."""
         filler = self.runs[here[0]]
         runs = [self.runs[i] if i in here else filler for i in members]
-        batch = SideBySide(runs + [filler] * (lanes - len(runs)), mesh_of(lanes, self.devices))
-        images = batch.through_all_scales(partial(self.tell, tuple(here), len(batch.scales)))
+        runs += [filler] * (lanes - len(runs))
+        scales = len(filler.schedule.scales)
+        result_of = optimize_side_by_side(
+            runs, mesh_of(lanes, self.devices), partial(self.report, tuple(here), scales)
+        )
         for i in here:
-            lane = members.index(i)
             try:
-                self.found[i] = batch.result(lane, images[lane])
+                self.found[i] = result_of(members.index(i))
             except ValueError as error:
                 self.failed[i] = error
-            # Rescaled parameters are as large as the network: not to be kept for every pair.
-            self.runs[i].params = self.runs[i].objective.network.params
 
-    def tell(self, pairs: tuple[int, ...], scales: int, scale: int, steps: int) -> None:
-        """Tell the callback."""
+    def report(self, pairs: tuple[int, ...], scales: int, scale: int, steps: int) -> None:
+        """Call the callback."""
         self.done += steps * len(pairs)
         if self.callback is not None:
             seconds = time.perf_counter() - self.begin

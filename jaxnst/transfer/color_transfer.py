@@ -1,8 +1,8 @@
-"""Giving a picture the colours of another: pure functions of arrays on the host.
+"""Giving a picture the colors of another: pure functions of arrays on the host.
 
-Pictures are ``(H, W, 3)`` float32 RGB in [0, 1], gamma-encoded as files are. Matched colours may
-leave that range; only :func:`recolor_before` and :func:`recolor_after`, which a run calls, clip to
-it. Statistics are summed in float64.
+Pictures are ``(H, W, 3)`` float32 RGB in [0, 1], gamma-encoded as files are. Matched colors may
+leave that range; only :func:`recolor_before` and :func:`recolor_after` clip to it. Statistics are
+summed in float64.
 
 References:
   Gatys, Bethge, Hertzmann, Shechtman: Preserving Color in Neural Artistic Style Transfer.
@@ -24,8 +24,8 @@ LUMINANCE = np.array([0.299, 0.587, 0.114], np.float32)
 LEAST_VARIANCE = 1 / 255**2 / 3
 """Variance of rounding errors of up to one of 256 levels.
 
-A direction in which colours vary no more than that is not stretched: the rounding errors of a grey
-picture must not become its colours."""
+A direction in which colors vary no more than that is not stretched: the rounding errors of a gray
+picture must not become its colors."""
 
 PIXELS_AT_ONCE = 2**20
 
@@ -56,7 +56,7 @@ def content_luminance(result: Picture, content: Picture) -> Picture:
 
 
 def match_luminance(image: Picture, reference: Picture) -> Picture:
-    """Make an image grey, with the mean and deviation of the reference's luminance.
+    """Make an image gray, with the mean and deviation of the reference's luminance.
 
     ``s_r / s_i (Y_i - m_i) + m_r`` (Gatys et al. 2016, section 4). Without contrast in the image
     it is ``m_r`` everywhere.
@@ -68,23 +68,23 @@ def match_luminance(image: Picture, reference: Picture) -> Picture:
     Returns:
       ``(H, W, 3)``, all channels alike.
     """
-    own, goal = luminance(image), luminance(reference)
-    mean, deviation = (f(own, dtype=np.float64) for f in (np.mean, np.std))
-    aim, aimed = (f(goal, dtype=np.float64) for f in (np.mean, np.std))
-    factor = aimed / deviation if deviation**2 > LEAST_VARIANCE else 0.0
-    grey = (own - np.float32(mean)) * np.float32(factor) + np.float32(aim)
-    return np.repeat(grey[..., None], 3, axis=-1)
+    gray, target = luminance(image), luminance(reference)
+    mean, deviation = (f(gray, dtype=np.float64) for f in (np.mean, np.std))
+    target_mean, target_deviation = (f(target, dtype=np.float64) for f in (np.mean, np.std))
+    factor = target_deviation / deviation if deviation**2 > LEAST_VARIANCE else 0.0
+    matched = (gray - np.float32(mean)) * np.float32(factor) + np.float32(target_mean)
+    return np.repeat(matched[..., None], 3, axis=-1)
 
 
 def match_linear(image: Picture, reference: Picture) -> Picture:
-    """Give an image the reference's mean and covariance of colours by an affine map.
+    """Give an image the reference's mean and covariance of colors by an affine map.
 
     ``A (x - m_i) + m_r`` with ``A = C_i^-1/2 (C_i^1/2 C_r C_i^1/2)^1/2 C_i^-1/2``: of all such maps
-    the symmetric one, which moves colours least (Pitié and Kokaram 2007). Gatys et al. 2016,
+    the symmetric one, which moves colors least (Pitié and Kokaram 2007). Gatys et al. 2016,
     section 3, take others.
 
-    Directions in which the image's colours hardly vary (:data:`LEAST_VARIANCE`) are given no
-    variation: there the inverse root is zero. A grey image stays an image of one hue, tinted by
+    Directions in which the image's colors hardly vary (:data:`LEAST_VARIANCE`) are given no
+    variation: there the inverse root is zero. A gray image stays an image of one hue, tinted by
     the reference's mean, and a constant one becomes that mean.
 
     Args:
@@ -92,15 +92,18 @@ def match_linear(image: Picture, reference: Picture) -> Picture:
       reference: Of any size.
     """
     mean, covariance = _moments(image)
-    aim, goal = _moments(reference)
+    target_mean, target_covariance = _moments(reference)
     variances, axes = np.linalg.eigh(covariance)
-    held = variances > LEAST_VARIANCE
-    deviations = np.sqrt(np.where(held, variances, 1.0))
-    root = (axes * np.where(held, deviations, 0.0)) @ axes.T
-    inverse = (axes * np.where(held, 1 / deviations, 0.0)) @ axes.T
-    stretch = inverse @ _root(root @ goal @ root) @ inverse
-    centred = image - mean.astype(np.float32)
-    return centred @ stretch.astype(np.float32) + aim.astype(np.float32)
+    varies = variances > LEAST_VARIANCE
+    deviations = np.sqrt(np.where(varies, variances, 1.0))
+    root = (axes * np.where(varies, deviations, 0.0)) @ axes.T
+    inverse = (axes * np.where(varies, 1 / deviations, 0.0)) @ axes.T
+    # The root of a symmetric matrix, whose negative eigenvalues (of rounding) count as zero.
+    values, axes = np.linalg.eigh(root @ target_covariance @ root)
+    middle = (axes * np.sqrt(np.maximum(values, 0))) @ axes.T
+    stretch = inverse @ middle @ inverse
+    centered = image - mean.astype(np.float32)
+    return centered @ stretch.astype(np.float32) + target_mean.astype(np.float32)
 
 
 def match_histogram(image: Picture, reference: Picture) -> Picture:
@@ -117,8 +120,18 @@ def match_histogram(image: Picture, reference: Picture) -> Picture:
       image: ``(H, W, 3)``.
       reference: Of any size.
     """
-    channels = (_match_values(image[..., c].ravel(), reference[..., c]) for c in range(3))
-    return np.stack(list(channels), axis=-1).reshape(image.shape)
+    channels = [_match_values(image[..., c].ravel(), reference[..., c]) for c in range(3)]
+    return np.stack(channels, axis=-1).reshape(image.shape)
+
+
+def _match_values(values: Picture, reference: Picture) -> Picture:
+    """Match one channel: mean reference value over the ranks of each value."""
+    _, indices, counts = np.unique(values, return_inverse=True, return_counts=True)
+    ends = np.concatenate([[0], np.cumsum(counts)]) * (reference.size / values.size)
+    sums = np.concatenate([[0.0], np.cumsum(np.sort(reference, axis=None), dtype=np.float64)])
+    below = np.interp(ends, np.arange(reference.size + 1), sums)
+    means = np.diff(below) / np.diff(ends)
+    return means[indices].astype(np.float32)
 
 
 MATCHES = {
@@ -130,15 +143,15 @@ MATCHES = {
 
 
 def recolor_before(colors: Colors, picture: Picture, content: Picture) -> Picture:
-    """Give a style the content's colours before the transfer, in [0, 1].
+    """Give a style the content's colors before the transfer, in [0, 1].
 
-    With ``content-luminance`` the result is grey; the content is made grey by the same call.
+    With ``content-luminance`` the result is gray; the content is made gray by the same call.
     """
     return np.clip(MATCHES[colors.mode](picture, content), 0, 1)
 
 
 def recolor_after(colors: Colors, result: Picture, content: Picture) -> Picture:
-    """Give a result the colours of the content, which has the same size, in [0, 1]."""
+    """Give a result the colors of the content, which has the same size, in [0, 1]."""
     match = content_luminance if colors.mode == "content-luminance" else MATCHES[colors.mode]
     return np.clip(match(result, content), 0, 1)
 
@@ -149,22 +162,6 @@ def _moments(image: Picture) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     mean = flat.mean(axis=0, dtype=np.float64)
     covariance = np.zeros((3, 3))
     for first in range(0, len(flat), PIXELS_AT_ONCE):
-        centred = flat[first : first + PIXELS_AT_ONCE] - mean
-        covariance += centred.T @ centred
+        centered = flat[first : first + PIXELS_AT_ONCE] - mean
+        covariance += centered.T @ centered
     return mean, covariance / len(flat)
-
-
-def _root(matrix: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Return the root of a symmetric matrix, negative eigenvalues (of rounding) taken for zero."""
-    values, axes = np.linalg.eigh(matrix)
-    return (axes * np.sqrt(np.maximum(values, 0))) @ axes.T
-
-
-def _match_values(values: Picture, reference: Picture) -> Picture:
-    """Match one channel: mean reference value over the ranks of each value."""
-    _, place, counts = np.unique(values, return_inverse=True, return_counts=True)
-    ends = np.concatenate([[0], np.cumsum(counts)]) * (reference.size / values.size)
-    sums = np.concatenate([[0.0], np.cumsum(np.sort(reference, axis=None), dtype=np.float64)])
-    below = np.interp(ends, np.arange(reference.size + 1), sums)
-    found = np.diff(below) / np.diff(ends)
-    return found[place].astype(np.float32)

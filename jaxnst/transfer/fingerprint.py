@@ -1,4 +1,4 @@
-"""What decides a run's picture, in words: a run goes on only from a checkpoint of its own."""
+"""What decides the picture of a run, by name, so that a checkpoint only resumes that run."""
 
 import dataclasses
 import hashlib
@@ -115,12 +115,12 @@ def refuse_others(
     *,
     instead: str = "begin anew with another checkpoint",
 ) -> None:
-    """Refuse to go on from a run of other settings.
+    """Refuse to resume a run from a checkpoint of other settings.
 
     Args:
-      there: Settings of the run that left the checkpoint.
-      here: Those of the run that is to go on.
-      instead: What to do other than give the same settings again.
+      there: Settings of the run that wrote the checkpoint.
+      here: Settings of the run to be resumed.
+      instead: What the message offers besides giving the same settings again.
 
     Raises:
       OtherSettings: Names the first that differs.
@@ -138,12 +138,12 @@ def refuse_others(
 
 
 def warn_of_others(there: dict[str, str], here: dict[str, str], *, what: str = "picture") -> None:
-    """Warn where a run goes on under other versions, or on another machine.
+    """Warn if a run is resumed under other versions or on another machine.
 
     Args:
-      there: Surroundings in which it was begun.
-      here: Surroundings in which it goes on.
-      what: The run makes.
+      there: Environment in which the run began.
+      here: Environment in which it is resumed.
+      what: What the run makes.
     """
     names = [name for name in here if there.get(name) != here[name]]
     if names:

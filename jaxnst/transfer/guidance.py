@@ -1,7 +1,7 @@
-"""Which style goes where, and how much of each: masks, transparency, mixtures.
+"""Spatial guidance: masks, transparency and mixtures of styles.
 
-R regions of the content are painted with mixtures of S styles. Without masks there is one region;
-one style serves every mask, and one mask all styles; else there are as many of both.
+R regions of the content are painted with mixtures of S styles. Without masks there is one region.
+One style is used for every mask, and one mask for all styles; otherwise the numbers are equal.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -152,14 +152,14 @@ def make_guidance(
     masks: Sequence[ArrayLike] = (),
     style_masks: Sequence[ArrayLike] = (),
 ) -> tuple[list[StyleImage], Guidance]:
-    """Check what is asked for, and lay it out.
+    """Check masks, transparency and mixtures, and make the guidance of a run.
 
     Args:
       content: The content image, with its opacity.
       styles: The style images.
-      style_mix: As :func:`jaxnst.stylize`.
-      masks: As there.
-      style_masks: As there.
+      style_mix: A weight for each style, or such weights by layer; None: equal parts.
+      masks: Regions of the content, ``(H, W)`` in [0, 1].
+      style_masks: For each style the part of it that counts, ``(H, W)`` in [0, 1].
 
     Returns:
       The styles with their masks, a single style once for each of its masks; and the guidance.

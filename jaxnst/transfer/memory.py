@@ -17,12 +17,13 @@ import jax.numpy as jnp
 
 from jaxnst._numerics import own_numerics
 from jaxnst.image import fit
-from jaxnst.losses.objective import TERMS, make_numbers, make_objective
+from jaxnst.losses.objective import EVERYWHERE, TERMS, make_numbers, make_objective
 from jaxnst.networks.precision import map_bytes
 from jaxnst.networks.registry import LossNetwork
 from jaxnst.networks.remat import blocks
-from jaxnst.optim.solvers import advance, make_method, start
+from jaxnst.optim.solvers import advance, lower_over, make_method, start
 from jaxnst.recipes.schema import Recipe
+from jaxnst.transfer.guidance import Guidance
 from jaxnst.transfer.pyramid import Schedule, Size
 from jaxnst.transfer.style_cache import target_shapes
 
@@ -48,7 +49,7 @@ BLOCK_COPIES = 2
 """The same within the largest block, where blocks are recomputed for the gradient."""
 
 PADDED_COPIES = 1.5
-"""How much more of both there is where maps are padded by copies, with edges."""
+"""Factor of both where feature maps are copied to pad them with their edges."""
 
 STATE_COPIES = 2.5
 """The solver's state as it enters the loop and as it leaves it, and part of it in between."""
@@ -149,12 +150,12 @@ def make_plan(
       recipe: The method.
       network: Its loss network.
       pictures: Bytes of all pictures that were loaded for it
-        (:func:`jaxnst.image.costs.keeping_bytes`).
+        (:func:`jaxnst.image.keeping_bytes`).
       reading: Bytes of the process at the peak of reading them.
       host: Whether the memory is the host's, which the process and its compiler need as well, and
         in which feature maps are float32 whatever the precision; else it is an accelerator's own.
       remat: Whether it recomputes feature maps for the gradient.
-      loop: Bytes of the largest loop, from :func:`jaxnst.transfer.footprint.loop_footprint`; None
+      loop: Bytes of the largest loop, from :func:`loop_footprint`; None
         to estimate them.
 
     Raises:
@@ -196,8 +197,8 @@ def runs_that_fit(
       recipe: Of each.
       network: Of each.
       available: Bytes, or None where that is not known.
-      host: As :func:`make_plan`.
-      remat: As there.
+      host: Whether the memory is the host's (see :func:`make_plan`).
+      remat: Whether feature maps are recomputed for the gradient.
       pictures: Bytes of the pictures of each.
       shared: Bytes of the pictures that all of them have in common, or of one that is being read.
 
@@ -227,7 +228,7 @@ def cost_of(
     Args:
       recipe: The method.
       network: Its loss network.
-      remat: As :func:`make_plan`.
+      remat: Whether feature maps are recomputed for the gradient.
       value_bytes: Of a value of a feature map (:func:`jaxnst.networks.precision.map_bytes`).
     """
     objective = make_objective(recipe, network, remat=remat)
@@ -259,9 +260,9 @@ def cost_of(
     held, twice = MAP_COPIES * copies * values, 0.0
     if remat:
         *before, last = blocks(network, objective.layers)
-        works = [work(names) for _, names, _ in (*before, last)]
+        works = [work(names) for names in (*before, last)]
         twice = sum(adds for _, adds in works[:-1])
-        held = sum(maps[end].size for *_, end in before) + BLOCK_COPIES * copies * max(works)[0]
+        held = sum(maps[names[-1]].size for names in before) + BLOCK_COPIES * copies * max(works)[0]
     area = NOMINAL**2
     state_bytes = sum(leaf.size * leaf.dtype.itemsize for leaf in jax.tree.leaves(state))
     return Cost(
@@ -336,3 +337,43 @@ def estimate_seconds(plan: Plan, pace: Pace) -> Seconds:
         wait_again=WAIT_AGAIN * pace.compile_seconds,
         run=SLOWER * work / pace.multiply_adds,
     )
+
+
+@own_numerics()
+def loop_footprint(
+    recipe: Recipe,
+    network: LossNetwork,
+    size: Size,
+    *,
+    remat: bool,
+    guidance: Guidance | None = None,
+) -> int | None:
+    """Compile the loop of a scale and return the bytes of its arguments, results and buffers.
+
+    The program is the run's own: where JAX keeps compiled programs on disk, the run finds it there.
+
+    Args:
+      recipe: The method.
+      network: Its loss network.
+      size: Height and width of the scale.
+      remat: Whether feature maps are recomputed for the gradient.
+      guidance: Its regions; None: none.
+
+    Returns:
+      None where this device's XLA does not report it.
+    """
+    objective = make_objective(recipe, network, remat=remat)
+    method, rates = make_method(recipe)
+    where = EVERYWHERE if guidance is None else guidance.where_shapes(objective, size)
+    targets = target_shapes(objective, network.params, size, where=where)
+    image = jax.ShapeDtypeStruct((*size, 3), jnp.float32)  # type: ignore[no-untyped-call]
+    state = jax.eval_shape(lambda x: start(method, x, len(TERMS)), image)
+    args = (network.prepare(network.params), targets, make_numbers(recipe))
+    count = jnp.asarray(0)
+    program = lower_over(objective, method, args, rates, state, count, count).compile()
+    found = program.memory_analysis()
+    if found is None:
+        return None
+    own = found.temp_size_in_bytes + found.generated_code_size_in_bytes
+    passed = found.argument_size_in_bytes + found.output_size_in_bytes - found.alias_size_in_bytes
+    return int(own + passed)

@@ -1,31 +1,27 @@
-"""What a layer keeps of a picture: pictures made from noise by one layer's loss alone.
+"""Reconstructions: pictures made from noise by the loss of single layers.
 
-Content reconstruction follows the content term of one layer (Gatys et al. 2016, figure 1, above;
-Mahendran and Vedaldi 2015): what it shows of the photograph is what that layer holds fast. Style
-reconstruction, or texture synthesis (Gatys et al. 2015, figure 1, below), follows the style term of
-one layer or of several. Looking at them is how layers are chosen.
+Content reconstruction minimizes the content term of one layer (Gatys et al. 2016, figure 1, above;
+Mahendran and Vedaldi 2015) and shows what that layer preserves of a photograph. Style
+reconstruction, or texture synthesis (Gatys et al. 2015, figure 1, below), minimizes the style term
+of one layer or of several. They help to choose layers.
 """
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
-from functools import partial
 from typing import Literal, NamedTuple
 
-import jax
 import jax.numpy as jnp
-import numpy as np
 from numpy.typing import ArrayLike
 
 from jaxnst._checks import check_picture
 from jaxnst._numerics import own_numerics
-from jaxnst.losses.objective import TERMS, Numbers
-from jaxnst.networks.color_space import decode, encode
 from jaxnst.networks.registry import LossNetwork, load_network
-from jaxnst.optim.solvers import State, advance, picture, start
+from jaxnst.optim.sharding import default_device, mesh_of
 from jaxnst.recipes.schema import SHIPPED, Content, Noise, Recipe, Scales, Style, TotalVariation
-from jaxnst.transfer.loop import go_through
-from jaxnst.transfer.result import Picture, Progress
+from jaxnst.transfer.result import Picture, Progress, StylizeResult
 from jaxnst.transfer.run import Run
+from jaxnst.transfer.runner import optimize, optimize_side_by_side
+from jaxnst.transfer.style_cache import StyleStore
 
 RECIPE = Recipe(
     name="reconstruction",
@@ -39,9 +35,6 @@ RECIPE = Recipe(
 )
 """Losses are relative to the picture's own features or Gram matrices, to be comparable between
 layers: 1 is as far as an empty feature map, 0 is the picture."""
-
-TOGETHER = 16
-"""Steps between two calls of the callback where all pictures are made together."""
 
 Layers = tuple[str, ...]
 
@@ -62,7 +55,7 @@ class Reconstruction(NamedTuple):
 
 
 class ReconstructProgress(NamedTuple):
-    """What a callback is told.
+    """Progress, passed to the callback.
 
     Attributes:
       layers: Of the reconstruction at work, or of all if they are made together.
@@ -98,7 +91,7 @@ def reconstruct_content(
       seed: Decides the noise.
       together: All in one program, by ``vmap`` over weights that choose the layer: faster on
         accelerators. Else one after the other, each computed no deeper than its layer.
-      callback: Called about once a second, together every 16 steps. It may raise to stop.
+      callback: Called about once a second. It may raise to stop.
 
     Raises:
       KeyError: If the network has no such layer.
@@ -127,16 +120,16 @@ def reconstruct_style(
       image: ``(H, W, 3)`` RGB in [0, 1].
       layers: Layers of the network, one texture for each; a tuple of several gives one texture. Or
         one layer.
-      network: As :func:`reconstruct_content`.
-      recipe: Start, space, solver, evaluations, style statistic and distance.
-      size: As there.
-      seed: As there.
-      together: As there.
-      callback: As there.
+      network: A loss network or its name.
+      recipe: Start, color space, solver, evaluations, style statistic and distance.
+      size: Longest side, pixels; None: the picture's own.
+      seed: Decides the noise.
+      together: Make all in one program, by ``vmap``: faster on accelerators.
+      callback: Called about once a second. It may raise to stop.
 
     Raises:
-      KeyError: As there.
-      ValueError: As there.
+      KeyError: If the network has no such layer.
+      ValueError: If no layer is given, the picture is invalid or too small, or no loss is finite.
     """
     several = [layers] if isinstance(layers, str) else layers
     groups = [(n,) if isinstance(n, str) else tuple(n) for n in several]
@@ -171,7 +164,7 @@ class _Task:
         """Every layer once."""
         return tuple(dict.fromkeys(layer for group in self.groups for layer in group))
 
-    def run(self, layers: Layers) -> Run:
+    def run(self, layers: Layers, store: StyleStore | None = None) -> Run:
         """Prepare a run whose loss has no other layers."""
         weights = tuple((layer, 1 / len(layers)) for layer in layers)
         content, style = self.recipe.content, self.recipe.style
@@ -180,62 +173,46 @@ class _Task:
         else:
             content, style = replace(content, layers=(), weight=0.0), replace(style, layers=weights)
         recipe = replace(self.recipe, content=content, style=style)
-        return Run(self.image, [self.image], self.network, recipe, size=self.size, seed=self.seed)
+        size, seed = self.size, self.seed
+        return Run(
+            self.image, [self.image], self.network, recipe, size=size, seed=seed, store=store
+        )
 
     def one_by_one(self) -> list[Reconstruction]:
         """Make one picture after the other, each with a program of its own."""
         found = []
         for i, group in enumerate(self.groups):
 
-            def told(progress: Progress, i: int = i, group: Layers = group) -> None:
+            def report(progress: Progress, i: int = i, group: Layers = group) -> None:
                 done = i * progress.total + progress.total_done
-                self.tell(group, done, len(self.groups) * progress.total)
+                self.report(group, done, len(self.groups) * progress.total)
 
-            result = go_through(self.run(group), callback=told)
-            found.append(Reconstruction(group, result.image, float(result.losses["total"][-1])))
+            found.append(_reconstruction(group, optimize(self.run(group), callback=report)))
         return found
 
     def together(self) -> list[Reconstruction]:
         """Make all pictures in one program: weights are one for a picture's layers, else zero."""
-        run = self.run(self.layers)
-        if len(run.schedule.scales) > 1 or run.method.round:
-            raise ValueError("pictures are made together at one scale, and without rounds")
-        weights = [[(n in group) / len(group) for n in self.layers] for group in self.groups]
-        numbers = run.numbers._replace(**{self.term: jnp.asarray(weights)})
-        one_each = Numbers(None, None, None, None)._replace(**{self.term: 0})  # type: ignore[arg-type]
-        follow = jax.vmap(
-            partial(advance, run.objective, run.method),
-            in_axes=((None, None, one_each), None, 0, None, None),
-        )
-        run.params = run.tuned_parameters()
-        args = (run.params, run.targets(run.schedule.scales[0]), numbers)
-        states = self.begin(run)
-        total, used = run.schedule.scales[0].evaluations, 0
-        while used < total:
-            steps = min(TOGETHER, total - used)
-            counts = (jnp.asarray(steps), jnp.asarray(total))
-            states, _ = follow(args, run.rates, states, *counts)
-            jax.block_until_ready(states)  # type: ignore[no-untyped-call]
-            used += steps
-            self.tell(self.layers, used * len(self.groups), total * len(self.groups))
-        images = jax.vmap(partial(picture, run.method))(states)
-        shown = np.asarray(decode(images, run.objective.space))
-        losses = np.asarray(states.terms)[:, 0]
-        for loss in losses:
-            run.check_losses(loss)
-        return [
-            Reconstruction(group, run.finish(one), float(loss))
-            for group, one, loss in zip(self.groups, shown, losses, strict=True)
-        ]
+        runs, store = [], StyleStore()
+        for group in self.groups:
+            run = self.run(self.layers, store)
+            weights = jnp.asarray([(name in group) / len(group) for name in self.layers])
+            run.numbers = run.numbers._replace(**{self.term: weights})
+            runs.append(run)
+        done, total = 0, sum(run.total for run in runs)
 
-    def begin(self, run: Run) -> State:
-        """Make a starting state for each picture, all from the same noise."""
-        variable = encode(jnp.asarray(run.start_image()), run.objective.space)
-        state = start(run.method, variable, len(TERMS))
-        count = len(self.groups)
-        return jax.tree.map(lambda leaf: jnp.broadcast_to(leaf, (count, *leaf.shape)), state)
+        def report(_: int, steps: int) -> None:
+            nonlocal done
+            done += steps * len(runs)
+            self.report(self.layers, done, total)
 
-    def tell(self, layers: Layers, done: int, total: int) -> None:
-        """Tell the callback."""
+        result_of = optimize_side_by_side(runs, mesh_of(len(runs), [default_device()]), report)
+        return [_reconstruction(group, result_of(i)) for i, group in enumerate(self.groups)]
+
+    def report(self, layers: Layers, done: int, total: int) -> None:
+        """Call the callback."""
         if self.callback is not None:
             self.callback(ReconstructProgress(layers, done, total))
+
+
+def _reconstruction(layers: Layers, result: StylizeResult) -> Reconstruction:
+    return Reconstruction(layers, result.image, float(result.losses["total"][-1]))

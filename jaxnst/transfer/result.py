@@ -1,4 +1,4 @@
-"""What a run tells: its progress on the way, its picture and its figures at the end."""
+"""Progress of a run, and its result."""
 
 from collections.abc import Callable
 from typing import Literal, NamedTuple
@@ -12,11 +12,11 @@ Picture = NDArray[np.float32]
 
 
 def _nowhere() -> Checkpoint:
-    raise ValueError("this progress is of no run: there is nothing to go on with")
+    raise ValueError("this progress belongs to no run, so there is no checkpoint of it")
 
 
 class Progress(NamedTuple):
-    """What a callback is told between chunks.
+    """Progress of a run, passed to the callback between chunks.
 
     Attributes:
       phase: ``compile`` while a scale is being prepared, else ``optimize``.

@@ -1,4 +1,4 @@
-"""One run: what stays the same over its scales, and what is made for each of them."""
+"""One run: everything that follows from its arguments, and what is computed for each scale."""
 
 from collections.abc import Hashable, Sequence
 from functools import cached_property, partial
@@ -9,7 +9,6 @@ import jax.numpy as jnp
 import numpy as np
 from numpy.typing import ArrayLike
 
-from jaxnst._numerics import own_numerics
 from jaxnst.feedforward.instant import start_in_one_pass
 from jaxnst.image import resample
 from jaxnst.losses.objective import (
@@ -19,17 +18,12 @@ from jaxnst.losses.objective import (
     make_numbers,
     make_objective,
 )
-from jaxnst.networks.color_space import decode, encode
-from jaxnst.networks.cpu.rescale import unit_means
 from jaxnst.networks.registry import LossNetwork, Params
+from jaxnst.networks.rescale import unit_means
 from jaxnst.optim.solvers import (
-    CHUNK,
     State,
-    advance_over,
     make_method,
-    picture,
     start,
-    start_after,
 )
 from jaxnst.recipes.schema import STARTS, Recipe
 from jaxnst.transfer.color_transfer import recolor_after, recolor_before
@@ -41,26 +35,25 @@ from jaxnst.transfer.result import Picture
 from jaxnst.transfer.style_cache import (
     StyleImage,
     StyleStore,
-    blank_targets,
     content_of,
     mixed_styles,
 )
 
 
 class Run:
-    """A run before it begins: pictures that have been checked, and all that follows from them.
+    """The pictures of a run, checked, and everything that follows from its arguments.
 
     Args:
       content: ``(H, W, 3)`` RGB in [0, 1].
       styles: Such pictures, or :class:`StyleImage` where several runs share them.
       network: The loss network.
       recipe: The method, as it is meant for that network.
-      size: As :func:`jaxnst.stylize`.
-      style_size: As there.
-      seed: As there.
-      store: Keeps summaries of styles, where several runs share one.
-      remat: As there.
-      guidance: Which style goes where; None: all everywhere, in equal parts.
+      size: Longest side of the result, pixels; None: the recipe's size, or the content's.
+      style_size: Longest side of the styles at the last scale, pixels; None: that of the result.
+      seed: Decides the noise of a start from noise.
+      store: Keeps summaries of styles; several runs may share one.
+      remat: Whether feature maps are recomputed for the gradient, to save memory.
+      guidance: Masks and mixtures; None: all styles everywhere, in equal parts.
     """
 
     def __init__(
@@ -97,7 +90,6 @@ class Run:
         self.given, self.given_styles = content, self.styles
         if recipe.colors.before:
             self.content, self.styles = self.recolored()
-        self.params = self.objective.network.params
         self.total = sum(scale.evaluations for scale in self.schedule.scales)
 
     @cached_property
@@ -156,62 +148,32 @@ class Run:
         pictures += [resample(style.image, size) for style, size in styles]
         return network.prepare(unit_means(network, [jnp.asarray(p) for p in pictures]))
 
-    @own_numerics()
-    def targets(self, scale: Scale) -> Targets:
-        """Compute a scale's targets."""
-        content = content_of(
-            self.objective, self.params, jnp.asarray(resample(self.content, scale.inner))
-        )
-        return Targets(content, self.style_targets(scale), self.where(scale))
+    def targets(self, params: Params, scale: Scale) -> Targets:
+        """Compute a scale's targets.
 
-    def where(self, scale: Scale) -> Where:
-        """Lay out a scale's regions."""
-        content = resample(self.content, scale.inner)
-        found = self.guidance.where(self.objective, content)
-        return jax.tree.map(jnp.asarray, found)
+        Args:
+          params: From :meth:`tuned_parameters`.
+          scale: Its sizes.
+        """
+        image = resample(self.content, scale.inner)
+        content = content_of(self.objective, params, jnp.asarray(image))
+        return Targets(content, self.style_targets(params, scale), self.where(image))
 
-    def style_targets(self, scale: Scale) -> dict[str, tuple[Any, ...]]:
-        """Compute what the style at a scale is compared with."""
-        of_style = partial(self.store.summaries, self.objective, self.params, tuning=self.tuning)
-        several = [of_style(*pair) for pair in zip(self.styles, scale.styles, strict=True)]
-        return mixed_styles(self.objective, several, self.mixture)
+    def where(self, content: Picture) -> Where:
+        """Lay out the regions of a scale; ``content`` has its size."""
+        return jax.tree.map(jnp.asarray, self.guidance.where(self.objective, content))
 
-    @own_numerics()
-    def compile_loop(self, scale: Scale) -> None:
-        """Compile a scale's loop, and what shows its picture, by running it for 0 steps."""
-        where = self.guidance.where_shapes(self.objective, scale.inner)
-        targets = blank_targets(self.objective, self.params, scale.inner, where=where)
-        blank = jnp.zeros((*scale.inner, 3), jnp.float32)
-        state, _ = self.advance(targets, start(self.method, blank, len(TERMS)), 0, 0)
-        self.shown(state)
-
-    def advance(
-        self, targets: Targets, state: State, steps: int, budget: int
-    ) -> tuple[State, jax.Array]:
-        """Take steps of a scale's loop; the old state's solver is gone then, its picture is not."""
-        args = (self.params, targets, self.numbers)
-        counts = (jnp.asarray(steps), jnp.asarray(budget))
-        return advance_over(self.objective, self.method, args, self.rates, state, *counts)
-
-    def at_scale(self, scale: Scale, image: Picture, *, before: State | None = None) -> State:
-        """Make the state that a scale begins with, from a picture and the state before, if any."""
-        variable = encode(jnp.asarray(resample(image, scale.inner)), self.objective.space)
-        if before is None or not self.method.carry:
-            return start(self.method, variable, len(TERMS))
-        return start_after(self.method, variable, before)
+    def style_targets(self, params: Params, scale: Scale) -> dict[str, tuple[Any, ...]]:
+        """Compute the style targets of a scale, by layer, one for each region."""
+        summaries = partial(self.store.summaries, self.objective, params, tuning=self.tuning)
+        styles = [summaries(*pair) for pair in zip(self.styles, scale.styles, strict=True)]
+        return mixed_styles(self.objective, styles, self.mixture)
 
     def state_shapes(self, scale: Scale) -> State:
         """Return the shapes of a scale's state."""
         image = jax.ShapeDtypeStruct((*scale.inner, 3), jnp.float32)  # type: ignore[no-untyped-call]
         shapes: State = jax.eval_shape(lambda x: start(self.method, x, len(TERMS)), image)
         return shapes
-
-    def until_stop(self, used: int) -> int:
-        """Return how many evaluations to make: until a round ends, at most a chunk."""
-        stops = [CHUNK]
-        if self.method.round:
-            stops.append(self.method.round - used % self.method.round)
-        return min(stops)
 
     def start_image(self) -> Picture:
         """Make the picture that the coarsest scale starts from, as RGB."""
@@ -235,11 +197,6 @@ class Run:
             f"init is {self.recipe.init!r}, expected one of {', '.join(STARTS)} "
             "(for a picture of your own, pass it as init)"
         )
-
-    @own_numerics()
-    def shown(self, state: State) -> Picture:
-        """Return the picture of a state, of its scale's inner size."""
-        return np.asarray(decode(picture(self.method, state), self.objective.space))
 
     def check_losses(self, losses: ArrayLike) -> None:
         """Refuse losses of which none is finite: their picture is what the run started from.

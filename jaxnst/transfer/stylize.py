@@ -11,9 +11,9 @@ from jaxnst.recipes import get_recipe, recipe_on
 from jaxnst.recipes.schema import Precision, Recipe
 from jaxnst.transfer.checkpoint import Checkpoint
 from jaxnst.transfer.guidance import StyleMix, make_guidance
-from jaxnst.transfer.loop import go_through
 from jaxnst.transfer.result import Progress, ScaleTiming, StylizeResult
 from jaxnst.transfer.run import Run
+from jaxnst.transfer.runner import optimize
 from jaxnst.transfer.style_cache import StyleImage
 
 __all__ = [
@@ -76,9 +76,9 @@ def stylize(
         (:mod:`jaxnst.networks.precision`); None: the network's own, ``float32`` unless configured.
       remat: Whether to take less memory and more time: feature maps are recomputed for the
         gradient, block by block, instead of being kept. The picture is the same up to rounding.
-      resume: Checkpoint of a run with the same arguments (``Progress.checkpoint``): the run goes on
-        from there, and ends as if it had never stopped: byte-identical on the same CPU with the
-        same versions and number of threads.
+      resume: Checkpoint of a run with the same arguments (``Progress.checkpoint``). The result is
+        that of a run that never stopped: byte-identical on the same CPU with the same versions and
+        number of threads.
 
     Returns:
       The picture, its losses over time, and counts.
@@ -121,4 +121,4 @@ def stylize(
         remat=remat,
         guidance=guidance,
     )
-    return go_through(run, started=started, callback=callback, every=every, resume=resume)
+    return optimize(run, started=started, callback=callback, every=every, resume=resume)

@@ -1,11 +1,11 @@
-"""Films: their pictures changed, their sound kept. By PyAV, the extra ``jaxnst[watch]``.
+"""Repaint films: new pictures, the same sound. Needs PyAV, the extra ``jaxnst[watch]``.
 
-Pictures are handed over upright, in batches, uint8 ``(B, H, W, 3)``, and come back in the same
-size. What is written is MP4 with H.264, every picture at the time that it had.
+Pictures are painted upright, in batches, uint8 ``(B, H, W, 3)``. The result is MP4 with H.264, in
+which every picture keeps its time.
 """
 
-from jaxnst.video.reading import ENDINGS, Film, read_film
-from jaxnst.video.repainting import repaint
-from jaxnst.video.writing import ENDING, check_film
+from jaxnst.video.decode import ENDINGS, Film, read_film
+from jaxnst.video.encode import ENDING, check_film
+from jaxnst.video.repaint import repaint
 
 __all__ = ["ENDING", "ENDINGS", "Film", "check_film", "read_film", "repaint"]

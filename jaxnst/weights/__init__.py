@@ -6,11 +6,16 @@ bounded before memory is taken.
 """
 
 from jaxnst.weights._files import Parameters
-from jaxnst.weights.check import check_parameters
 from jaxnst.weights.native import write_parameters
-from jaxnst.weights.reader import read_parameters
-from jaxnst.weights.registry import KnownFile, digest, find_known, known_files
-from jaxnst.weights.resolver import bundled, bundled_styles
+from jaxnst.weights.reader import check_parameters, read_parameters
+from jaxnst.weights.registry import (
+    KnownFile,
+    bundled,
+    bundled_styles,
+    digest,
+    find_known,
+    known_files,
+)
 
 __all__ = [
     "KnownFile",

@@ -1,23 +1,42 @@
-"""What every reader shares: arrays by name, opening a file, one-line messages."""
+"""What all readers share: arrays by name, errors, limits."""
 
 import os
-import stat
-from typing import BinaryIO, TypeAlias
+from io import BufferedReader
+from typing import TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
+
+from jaxnst._files import check_source
 
 Parameters: TypeAlias = dict[str, NDArray[np.float32]]
 """Arrays by flat name: ``conv1_1/kernel`` (HWIO), ``conv1_1/bias``."""
 
 MAX_BYTES = 2**30
-"""Largest file: twice that of any network read here (the whole VGG19, in float32)."""
+"""Largest file that is read into memory: twice that of any network (the whole VGG19, float32)."""
+
+MAX_VALUES = 2**26
+"""Most values that are read from files of other programs: VGG19 has 20 million in convolutions."""
 
 DAMAGED = "is cut short or damaged"
 AGAIN = "copy or download it again"
 
 
-def open_weights(path: str | os.PathLike[str]) -> BinaryIO:
+class Refused(ValueError):
+    """What is wrong with a file, and what to do; follows the file's name."""
+
+
+def complaint(error: Exception) -> str:
+    """Return what follows a file's name in a message about an error that reading it raised.
+
+    Libraries promise no particular exceptions for damaged files: any means damage.
+    """
+    if isinstance(error, Refused):
+        return str(error)
+    return f"{DAMAGED} ({one_line(str(error) or type(error).__name__)}): {AGAIN}"
+
+
+def open_weights(path: str | os.PathLike[str]) -> BufferedReader:
     """Open a file for reading.
 
     Raises:
@@ -26,19 +45,23 @@ def open_weights(path: str | os.PathLike[str]) -> BinaryIO:
       ValueError: If it is a device or a pipe, or empty.
       OSError: If it cannot be read.
     """
-    try:
-        status = os.stat(path)
-    except (FileNotFoundError, NotADirectoryError):
-        raise FileNotFoundError(
-            f"weights file {os.fspath(path)} does not exist: check the path"
-        ) from None
-    if stat.S_ISDIR(status.st_mode):
-        raise IsADirectoryError(f"{os.fspath(path)} is a folder: give a weights file in it")
-    if not stat.S_ISREG(status.st_mode):
-        raise ValueError(f"{os.fspath(path)} is a device or a pipe: give a plain weights file")
-    if status.st_size == 0:
-        raise ValueError(f"weights file {os.fspath(path)} is empty: {AGAIN}")
+    check_source(path, 2**40)
     return open(path, "rb")
+
+
+def check_size(size: int, what: str = "has") -> None:
+    """Raise Refused if so many bytes are too many."""
+    if size > MAX_BYTES:
+        raise Refused(
+            f"{what} {size} bytes, expected at most {MAX_BYTES}: "
+            "give a file that holds one loss network"
+        )
+
+
+def check_values(number: int) -> None:
+    """Raise Refused if a file of another program has more values than any loss network."""
+    if number > MAX_VALUES:
+        raise Refused(f"has {number} values, expected at most {MAX_VALUES}: give a loss network")
 
 
 def one_line(text: str, longest: int = 200) -> str:

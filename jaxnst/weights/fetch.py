@@ -1,18 +1,18 @@
 """Download official parameter files, check them, and keep them in jaxnst's own format.
 
-pooch downloads. Nothing gets the name under which a network looks for its parameters before its
-digest has been compared with the table of known files and its values have been read.
+A file only gets the name under which a network looks for its parameters after its digest has been
+compared with the table of known files and its values have been read.
 """
 
-import logging
 import os
 import tempfile
 from collections.abc import Callable
 from importlib.util import find_spec
 from pathlib import Path
 
+from jaxnst._download import download
 from jaxnst._files import user_folder
-from jaxnst.weights._files import one_line
+from jaxnst.weights._files import MAX_BYTES
 from jaxnst.weights.native import write_parameters
 from jaxnst.weights.reader import read_parameters
 from jaxnst.weights.registry import KnownFile, find_known, known_files
@@ -24,12 +24,9 @@ to be tried in place of the official ones."""
 SECONDS = 30.0
 """Longest wait for an answer, and between two pieces of a file."""
 
-Told = Callable[[int, int], None]
-"""Takes the bytes received so far, and those of the whole file (0: not known)."""
-
 
 def fetched_path(network: str) -> Path:
-    """Return where the parameters of a network are kept once they were fetched.
+    """Return where the downloaded parameters of a network are kept.
 
     Raises:
       FileNotFoundError: The user has no home to keep them in.
@@ -38,7 +35,7 @@ def fetched_path(network: str) -> Path:
 
 
 def is_fetched(network: str) -> bool:
-    """Tell whether the parameters of a network were fetched."""
+    """Return whether the parameters of a network were downloaded."""
     try:
         return fetched_path(network).is_file()
     except FileNotFoundError:
@@ -59,12 +56,13 @@ def official_file(network: str) -> KnownFile:
     raise KeyError(f"there is no file of {network!r} to download: known are {names}")
 
 
-def fetch(network: str, *, told: Told | None = None) -> Path:
-    """Download a network's official parameters, or do nothing if they are there.
+def fetch(network: str, *, on_progress: Callable[[int, int], None] | None = None) -> Path:
+    """Download a network's official parameters, unless they already were.
 
     Args:
-      network: As ``vgg19``.
-      told: Called as the file arrives; it may raise to stop.
+      network: Such as ``vgg19``.
+      on_progress: Called with the bytes received so far, and those of the whole file (0 if
+        unknown); may raise to stop.
 
     Returns:
       The path of the parameters, in jaxnst's format.
@@ -84,82 +82,39 @@ def fetch(network: str, *, told: Told | None = None) -> Path:
     path.parent.mkdir(parents=True, exist_ok=True)
     mirrors = os.environ.get(MIRRORS, "").split()
     addresses = [f"{mirror.rstrip('/')}/{known.name}" for mirror in mirrors] or [known.url]
-    # A folder of one's own: two fetches at once do not meet, and nothing half stays behind.
+    # In a new folder, so that two downloads at once do not meet and nothing unfinished is left.
     with tempfile.TemporaryDirectory(prefix=".fetch-", dir=path.parent) as folder:
-        failures = []
+        file = Path(folder) / known.name
         for address in addresses:
             try:
-                file = _download(address, Path(folder), known.name, told)
-                _check(file, known, address)
+                _download_known(address, file, known, on_progress)
                 break
-            except (OSError, ValueError) as error:
-                failures.append(error)
-        else:
-            raise failures[-1]
+            except (OSError, ValueError):
+                if address == addresses[-1]:
+                    raise
         params, metadata = read_parameters(file)
-        said = {"network": network, "preprocessing": known.preprocessing, "origin": known.origin}
+        facts = {"network": network, "preprocessing": known.preprocessing, "origin": known.origin}
         if "epsilon" in metadata:
-            said["epsilon"] = metadata["epsilon"]
-        write_parameters(path, params, metadata=said)
+            facts["epsilon"] = metadata["epsilon"]
+        write_parameters(path, params, metadata=facts)
     return path
 
 
-def _download(address: str, folder: Path, name: str, told: Told | None) -> Path:
-    import pooch
-
-    pooch.get_logger().setLevel(logging.ERROR)  # it tells of digests that we compare ourselves
-    downloader = pooch.HTTPDownloader(progressbar=_Meter(told), timeout=SECONDS)
-    (folder / name).unlink(missing_ok=True)  # of an address before
+def _download_known(
+    address: str, path: Path, known: KnownFile, on_progress: Callable[[int, int], None] | None
+) -> None:
     try:
-        pooch.retrieve(address, None, name, folder, downloader=downloader)
-    except OSError as error:  # those of requests are, too
+        with path.open("wb") as file:
+            download(address, file, max_bytes=MAX_BYTES, timeout=SECONDS, on_progress=on_progress)
+    except OSError as error:
         raise OSError(
-            f"{address} cannot be downloaded ({_why(error)}): check the connection, or set "
+            f"{address} cannot be downloaded ({error}): check the connection, or set "
             f"{MIRRORS}, or give a file of your own by --weights"
         ) from None
-    return folder / name
-
-
-def _why(error: OSError) -> str:
-    """Say in a few words what requests says in many."""
-    import requests
-
-    if isinstance(error, requests.HTTPError) and error.response is not None:
-        return f"status {error.response.status_code} {one_line(error.response.reason, 60)}"
-    if isinstance(error, requests.Timeout):
-        return f"no answer for {SECONDS:g} s"
-    if isinstance(error, requests.exceptions.ProxyError):
-        return "the proxy refuses"
-    if isinstance(error, requests.ConnectionError):
-        return "no connection, or one that was cut"
-    return one_line(str(error), 120)
-
-
-def _check(file: Path, known: KnownFile, address: str) -> None:
-    with file.open("rb") as opened:
-        start = opened.read(64).lstrip()[:1]
-    if file.stat().st_size == 0 or find_known(file) != known:
-        what = "a web page" if start == b"<" else f"{file.stat().st_size} bytes of something else"
+    size = path.stat().st_size
+    if size == 0 or find_known(path) != known:
+        start = path.read_bytes()[:64].lstrip()
+        what = "a web page" if start.startswith(b"<") else f"{size} bytes of something else"
         raise ValueError(
             f"{address} gave {what} instead of {known.name}: try again, or set {MIRRORS}"
         )
-
-
-class _Meter:
-    """What pooch takes for a progress bar."""
-
-    def __init__(self, told: Told | None) -> None:
-        self.told, self.total, self.done = told, 0, 0
-
-    def update(self, count: int) -> None:
-        """Take in that more bytes have come; of the last piece pooch tells the usual length."""
-        self.done += count
-        if self.told is not None:
-            self.told(min(self.done, self.total or self.done), self.total)
-
-    def reset(self) -> None:
-        """Begin again: pooch does so at the end, to fill the bar."""
-        self.done = 0
-
-    def close(self) -> None:
-        """Nothing is to be closed."""

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from jaxnst._files import replace_file
 from jaxnst.weights import state_dict
-from jaxnst.weights._files import AGAIN, DAMAGED, MAX_BYTES, Parameters, one_line, open_weights
+from jaxnst.weights._files import Parameters, Refused, check_size, one_line
 
 FORMAT = "jaxnst-1"
 
@@ -28,69 +28,45 @@ _TYPES: dict[str, Any] = {
 }
 
 
-def matches(head: bytes) -> bool:
-    """Tell safetensors by its first bytes: a length in eight bytes, then a JSON object."""
-    return head[8:9] == b"{"
-
-
 def read(path: str | os.PathLike[str]) -> tuple[Parameters, dict[str, str]]:
-    """Read a safetensors file; see :func:`jaxnst.weights.read_parameters`."""
-    name = os.fspath(path)
-    with open_weights(path) as file:
-        size = os.fstat(file.fileno()).st_size
-        if size > MAX_BYTES:
-            raise ValueError(
-                f"{name} has {size} bytes, expected at most {MAX_BYTES}: "
-                "give a file that holds one loss network"
-            )
-        data = file.read(MAX_BYTES)
-    try:
-        found = dict(safetensors.deserialize(data))
-        names, metadata = _header(data)
-        tensors = {key: found[key] for key in names}
-    except Exception as error:  # the library promises no particular kinds
-        raise ValueError(
-            f"{name} {DAMAGED}, or is not a safetensors file ({one_line(str(error))}): {AGAIN}"
-        ) from None
+    """Read a safetensors file, with names of whatever origin: arrays and metadata.
+
+    Raises:
+      Refused: If it is too large, of a newer version, or holds other than floating point numbers.
+      Exception: Of several kinds, if it is damaged.
+    """
+    check_size(os.path.getsize(path))
+    with open(path, "rb") as file:
+        params, metadata = parse(file.read())
     version = metadata.get("format", FORMAT)
     if version.startswith("jaxnst-") and version != FORMAT:
-        raise ValueError(
-            f"{name} has format {one_line(version, 20)}, expected {FORMAT}: "
-            "install the newest jaxnst"
+        raise Refused(
+            f"has format {one_line(version, 20)}, expected {FORMAT}: install the newest jaxnst"
         )
-    if state_dict.matches(tensors):  # counters of batches, which are integers, say nothing
-        tensors = {key: value for key, value in tensors.items() if value["dtype"] in _TYPES}
-    arrays = {one_line(key): _array(name, key, value) for key, value in tensors.items()}
-    if state_dict.matches(arrays):  # a state dict, saved as safetensors
-        arrays, said = state_dict.convert(arrays)
-        metadata = said | metadata
-    return arrays, metadata
+    return params, metadata
 
 
-def _header(data: bytes) -> tuple[list[str], dict[str, str]]:
-    """Return names in the file's order, which the library does not keep, and the metadata."""
-    length = int.from_bytes(data[:8], "little")
-    header = json.loads(data[8 : 8 + length])
+def parse(data: bytes) -> tuple[Parameters, dict[str, str]]:
+    """Return the arrays and metadata of a file's bytes, in the order of its header."""
+    tensors = dict(safetensors.deserialize(data))
+    # The library keeps neither the order nor the metadata.
+    header = json.loads(data[8 : 8 + int.from_bytes(data[:8], "little")])
     metadata = header.pop("__metadata__", None) or {}
-    return list(header), {str(key): str(value) for key, value in metadata.items()}
-
-
-def _array(file: str, key: str, tensor: dict[str, Any]) -> NDArray[np.float32]:
-    kind = _TYPES.get(tensor["dtype"])
-    if kind is None:
-        raise ValueError(
-            f"{file} stores {one_line(key, 60)} as {tensor['dtype']}, "
-            "expected floating point numbers: give a file of a loss network"
-        )
-    # Whatever does not fit in float32 becomes infinite, and check_parameters reports it.
-    with np.errstate(all="ignore"):
-        values = np.frombuffer(tensor["data"], kind).astype(np.float32)
-    try:
-        return values.reshape(tensor["shape"])
-    except ValueError as error:  # no values, but a side beyond what NumPy counts
-        raise ValueError(
-            f"{file} {DAMAGED} ({one_line(key, 60)}: {one_line(str(error))}): {AGAIN}"
-        ) from None
+    params: Parameters = {}
+    for key in header:
+        name, kind = one_line(key), tensors[key]["dtype"]
+        if kind not in _TYPES:
+            if state_dict.matches(header):  # PyTorch's counters of batches, which nothing needs
+                continue
+            raise Refused(
+                f"stores {one_line(key, 60)} as {kind}, "
+                "expected floating point numbers: give a file of a loss network"
+            )
+        # Whatever does not fit in float32 becomes infinite, and check_parameters reports it.
+        with np.errstate(all="ignore"):
+            values = np.frombuffer(tensors[key]["data"], _TYPES[kind]).astype(np.float32)
+        params[name] = values.reshape(tensors[key]["shape"])
+    return params, {str(key): str(value) for key, value in metadata.items()}
 
 
 def write_parameters(
@@ -115,10 +91,19 @@ def write_parameters(
       ValueError: If there is no array, or a value is not finite.
       OSError: If the file cannot be written.
     """
-    replace_file(path, _serialize(params, {"format": FORMAT, **(metadata or {})}))
+    if not params:
+        raise ValueError("there are no parameters to write")
+    for key, values in params.items():
+        if values.dtype.newbyteorder("=") not in _TYPES.values():
+            kinds = ", ".join(str(np.dtype(kind)) for kind in _TYPES.values())
+            raise TypeError(f"{key} is {values.dtype}, expected one of {kinds}")
+        if not np.isfinite(values).all():
+            raise ValueError(f"{key} holds values that are not finite: train or convert it again")
+    replace_file(path, serialize(params, {"format": FORMAT, **(metadata or {})}))
 
 
-def _serialize(params: Mapping[str, NDArray[Any]], metadata: Mapping[str, str]) -> bytes:
+def serialize(params: Mapping[str, NDArray[Any]], metadata: Mapping[str, str]) -> bytes:
+    """Return the bytes of a safetensors file."""
     # By hand, because the library writes metadata in random order, and a digest must follow from
     # the content; the tests read it back with the library.
     names = {np.dtype(kind): name for name, kind in _TYPES.items()}
@@ -126,12 +111,6 @@ def _serialize(params: Mapping[str, NDArray[Any]], metadata: Mapping[str, str]) 
     parts, start = [], 0
     for key, values in params.items():
         native = values.dtype.newbyteorder("=")
-        if native not in names:
-            raise TypeError(
-                f"{key} is {values.dtype}, expected one of {', '.join(map(str, names))}"
-            )
-        if not np.isfinite(values).all():
-            raise ValueError(f"{key} holds values that are not finite: train or convert it again")
         part = np.ascontiguousarray(values, native.newbyteorder("<")).tobytes()
         offsets = [start, start + len(part)]
         header[key] = {
@@ -141,8 +120,6 @@ def _serialize(params: Mapping[str, NDArray[Any]], metadata: Mapping[str, str]) 
         }
         parts.append(part)
         start = offsets[1]
-    if not parts:
-        raise ValueError("there are no parameters to write")
     text = json.dumps(header, separators=(",", ":")).encode()
     text += b" " * (-len(text) % 8)
     return b"".join([len(text).to_bytes(8, "little"), text, *parts])

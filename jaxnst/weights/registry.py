@@ -1,4 +1,9 @@
-"""The table of known parameter files: ``weights/registry.toml``, read when first asked for."""
+"""The files that ship with jaxnst, and the table of known parameter files, ``registry.toml``.
+
+A wheel carries them inside the package (``jaxnst/weights/data``); a checkout, also one installed
+as editable, has them in the folder ``weights`` at its top. Transformation networks are in
+``styles`` below either.
+"""
 
 import functools
 import hashlib
@@ -6,12 +11,44 @@ import os
 import string
 import tomllib
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Literal
 
 from jaxnst.weights._files import open_weights
-from jaxnst.weights.resolver import bundled
 
-_LENGTHS = {"md5": 32, "sha256": 64}
+_PACKAGE = Path(__file__).parent
+
+
+def bundled(name: str) -> Path:
+    """Return the path of a file that ships with jaxnst.
+
+    Args:
+      name: Its plain file name, e.g. ``vgg16-lite.safetensors``.
+
+    Raises:
+      ValueError: If the name has a folder in it.
+      FileNotFoundError: If no such file ships, or it was removed.
+    """
+    if name in ("", "..") or Path(name).name != name:
+        raise ValueError(f"{name!r} is not the plain name of a bundled file")
+    path = _folder() / name
+    if not path.is_file():
+        raise FileNotFoundError(
+            f"{name} is missing from {path.parent}: check the name, or install jaxnst again"
+        )
+    return path
+
+
+def bundled_styles() -> dict[str, Path]:
+    """Return the paths of the transformation networks that ship with jaxnst, by name, in order."""
+    return {path.stem: path for path in sorted(_folder().glob("styles/*.safetensors"))}
+
+
+def _folder() -> Path:
+    data, checkout = _PACKAGE / "data", _PACKAGE.parents[1]
+    # Beside an installed package, a folder called "weights" belongs to something else.
+    is_checkout = (checkout / "pyproject.toml").is_file() and not data.is_dir()
+    return checkout / "weights" if is_checkout else data
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -26,7 +63,7 @@ class KnownFile:
       licence: Terms under which it is given.
       preprocessing: What the network expects of its input; the table's head explains the words.
       url: Official address, or "" where there is none.
-      size: Bytes, or None where not known.
+      size: Bytes, or None if unknown.
       md5: Hexadecimal digest, or "".
       sha256: Hexadecimal digest, or "".
       sha256_prefix: Beginning of it, where no more is published, or "".
@@ -45,10 +82,13 @@ class KnownFile:
     sha256_prefix: str = ""
 
     def __post_init__(self) -> None:
-        for kind in ("md5", "sha256", "sha256_prefix"):
+        for kind, lengths in {
+            "md5": (0, 32),
+            "sha256": (0, 64),
+            "sha256_prefix": range(64),
+        }.items():
             value = getattr(self, kind)
-            length = _LENGTHS.get(kind, len(value))
-            if value and (len(value) != length or not set(value) <= set(string.hexdigits.lower())):
+            if len(value) not in lengths or not set(value) <= set(string.hexdigits.lower()):
                 raise ValueError(f"{kind} of {self.name} is {value!r}, expected lower-case digits")
 
 
@@ -69,30 +109,24 @@ def digest(path: str | os.PathLike[str], *, algorithm: Literal["md5", "sha256"] 
       OSError: If it cannot be read.
     """
     # MD5 is what some sources publish; it tells files apart, it does not protect.
-    state = hashlib.new(algorithm, usedforsecurity=False)
     with open_weights(path) as file:
-        while block := file.read(2**20):
-            state.update(block)
-    return state.hexdigest()
+        new = functools.partial(hashlib.new, algorithm, usedforsecurity=False)
+        return hashlib.file_digest(file, new).hexdigest()
 
 
 def find_known(path: str | os.PathLike[str]) -> KnownFile | None:
     """Return the known file that has the content of this one, whatever its name, or None.
 
     Raises:
-      OSError: As :func:`digest`.
-      ValueError: As :func:`digest`.
+      FileNotFoundError: If there is no such file.
+      ValueError: If it is empty or not a plain file.
+      OSError: If it is a folder or cannot be read.
     """
-    with open_weights(path) as file:
-        size = os.fstat(file.fileno()).st_size
-    candidates = [known for known in known_files() if known.size in (None, size)]
-    sha256 = digest(path) if any(k.sha256 or k.sha256_prefix for k in candidates) else ""
-    md5 = digest(path, algorithm="md5") if any(k.md5 for k in candidates) else ""
-    for known in candidates:
-        if (
-            (known.sha256 and known.sha256 == sha256)
-            or (known.md5 and known.md5 == md5)
-            or (known.sha256_prefix and sha256.startswith(known.sha256_prefix))
-        ):
+    sha256 = digest(path)
+    md5, size = digest(path, algorithm="md5"), os.path.getsize(path)
+    for known in known_files():
+        start = known.sha256 or known.sha256_prefix
+        same = (start and sha256.startswith(start)) or (known.md5 and md5 == known.md5)
+        if same and known.size in (None, size):
             return known
     return None

@@ -8,16 +8,7 @@ import os
 from collections.abc import Mapping
 from typing import Any
 
-import numpy as np
-from numpy.typing import NDArray
-
-from jaxnst.weights._files import AGAIN, DAMAGED, MAX_BYTES, Parameters, one_line, open_weights
-from jaxnst.weights.state_dict import convert
-
-FORMAT = "torch"
-
-_TOO_LARGE = f"has more than {MAX_BYTES} bytes: give a file that holds one loss network"
-
+from jaxnst.weights._files import AGAIN, DAMAGED, Parameters, Refused, check_size, one_line
 
 KEYS = ("state_dict", "model_state_dict", "model", "module")
 """What checkpoints usually call the network's state dict."""
@@ -26,94 +17,71 @@ DEPTH = 4
 """Most dictionaries within one another that are followed to it."""
 
 
-class _Refused(ValueError):
-    """What is wrong, and what to do; follows the file's name."""
-
-
-def matches(head: bytes) -> bool:
-    """Tell the older form, a pickle, by its first bytes; the other is an archive."""
-    return head.startswith(b"\x80\x02")
-
-
-def matches_archive(names: list[str]) -> bool:
-    """Tell the present form by what is in the archive."""
-    return any(name.endswith("/data.pkl") for name in names)
-
-
 def read(path: str | os.PathLike[str]) -> tuple[Parameters, dict[str, str]]:
-    """Read a state dict; see :func:`jaxnst.weights.read_parameters`."""
-    name = os.fspath(path)
+    """Read a state dict: arrays by PyTorch's names and in its layout, and metadata.
+
+    Raises:
+      Refused: If PyTorch is missing, or the file is damaged, too large, or holds no state dict.
+    """
     try:
         import torch
     except ImportError:
-        raise ValueError(
-            f"{name} is a PyTorch file, which takes PyTorch to read: pip install 'jaxnst[torch]', "
+        raise Refused(
+            "is a PyTorch file, which takes PyTorch to read: pip install 'jaxnst[torch]', "
             "or give the same network as safetensors, .npz or Keras HDF5"
         ) from None
-    with open_weights(path) as file:
-        try:
-            if os.fstat(file.fileno()).st_size > MAX_BYTES:
-                raise _Refused(_TOO_LARGE)
-            tensors = _tensors(torch.load(file, map_location="cpu", weights_only=True), torch)
-        except _Refused as error:
-            raise ValueError(f"{name} {error}") from None
-        except Exception as error:  # whatever it makes of a damaged or hostile file
-            raise ValueError(
-                f"{name} {DAMAGED}, or holds more than plain tensors ({_reason(error)}): {AGAIN}"
-            ) from None
-    params, said = convert(tensors)
-    return params, {"format": FORMAT, **said}
+    check_size(os.path.getsize(path))
+    try:
+        content = torch.load(path, map_location="cpu", weights_only=True)
+        return _arrays(_state_dict(content, torch), torch), {"format": "torch"}
+    except Refused:
+        raise
+    except Exception as error:
+        # The first sentence: PyTorch's messages go on with advice to load unsafely.
+        sentence = str(error).split("\n", 1)[0].split(". ", 1)[0] or type(error).__name__
+        raise Refused(
+            f"{DAMAGED}, or holds more than plain tensors ({one_line(sentence, 120)}): {AGAIN}"
+        ) from None
 
 
-def _reason(error: Exception) -> str:
-    """Take the first sentence: PyTorch's messages go on with advice to load unsafely."""
-    sentence = str(error).split("\n", 1)[0].split(". ", 1)[0]
-    return one_line(sentence or type(error).__name__, 120)
-
-
-def _state_dict(found: Any, torch: Any) -> Any:
+def _state_dict(content: Any, torch: Any) -> Any:
     """Follow a checkpoint to the state dict that it keeps beside other things.
 
     Raises:
-      _Refused: It keeps several, and none of them is called as the network's usually is.
+      Refused: It keeps several, and none of them is called as the network's usually is.
     """
+
+    def holds_tensors(value: Mapping[Any, Any]) -> bool:
+        return any(isinstance(tensor, torch.Tensor) for tensor in value.values())
+
     for _ in range(DEPTH):
-        if not isinstance(found, Mapping):
+        if not isinstance(content, Mapping):
             break
-        inner = {str(key): value for key, value in found.items() if isinstance(value, Mapping)}
+        inner = {str(key): value for key, value in content.items() if isinstance(value, Mapping)}
         usual = [inner[key] for key in KEYS if key in inner]
-        if any(isinstance(value, torch.Tensor) for value in found.values()) and not usual:
+        if not inner or (holds_tensors(content) and not usual):
             break
-        direct = {
-            key: value
-            for key, value in inner.items()
-            if any(isinstance(each, torch.Tensor) for each in value.values())
-        }
-        candidates = usual[:1] or list((direct or inner).values())
-        if len(candidates) > 1:
-            names = one_line(", ".join(direct or inner), 80)
-            raise _Refused(f"holds several state dicts ({names}): save the network's alone")
-        if not candidates:
-            break
-        found = candidates[0]
-    return found
+        inner = {k: v for k, v in inner.items() if holds_tensors(v)} or inner
+        if len(inner) > 1 and not usual:
+            names = one_line(", ".join(inner), 80)
+            raise Refused(f"holds several state dicts ({names}): save the network's alone")
+        content = [*usual, *inner.values()][0]
+    return content
 
 
-def _tensors(found: Any, torch: Any) -> dict[str, NDArray[np.float32]]:
-    found = _state_dict(found, torch)
-    if not isinstance(found, Mapping):
-        raise _Refused(
-            f"holds a {one_line(type(found).__name__, 40)}, expected a state dict: "
+def _arrays(content: Any, torch: Any) -> Parameters:
+    if not isinstance(content, Mapping):
+        raise Refused(
+            f"holds a {one_line(type(content).__name__, 40)}, expected a state dict: "
             "save the network's state_dict()"
         )
-    tensors = {}
-    left = MAX_BYTES
-    for key, value in found.items():
+    params: Parameters = {}
+    size = 0
+    for key, value in content.items():
         if isinstance(value, torch.Tensor) and value.is_floating_point():
-            left -= 4 * value.numel()  # strides of zero make much of few bytes
-            if left < 0:
-                raise _Refused(_TOO_LARGE)
-            tensors[one_line(str(key), 80)] = value.detach().to(torch.float32).numpy()
-    if not tensors:
-        raise _Refused("holds no tensors: save the network's state_dict()")
-    return tensors
+            size += 4 * value.numel()  # strides of zero make much of few bytes
+            check_size(size, "unpacks to")
+            params[one_line(str(key), 80)] = value.detach().to(torch.float32).numpy()
+    if not params:
+        raise Refused("holds no tensors: save the network's state_dict()")
+    return params

@@ -1,11 +1,11 @@
 """3x3 convolutions by Winograd's minimal filtering, for CPUs (Lavin and Gray 2016, section 4.1).
 
-A square of 2x2 outputs takes 16 products of channel vectors with matrices in place of 36. Squares
+A square of 2x2 outputs takes 16 products of channel vectors with matrices instead of 36. Squares
 are transformed, multiplied by a kernel that was transformed once, and transformed back, by
 additions only. With many channels this takes half of the time that XLA's convolution takes on a CPU
 (figures in docs/performance.md). It differs from that by rounding, 1e-6 of the largest value.
 
-:func:`prepare` puts transformed kernels beside the plain ones, and a convolution that finds one
+:func:`prepare` puts transformed kernels beside the plain ones, and a convolution that has one
 uses it. Everything else sees parameters as they were.
 
 Reference:
@@ -27,7 +27,7 @@ LEAST_CHANNELS = 256
 """Below this, transforming squares takes longer than is saved."""
 
 _FLIPPED = (3, 1, 2, 0)
-"""Turning a kernel round reorders the rows and columns of what it is transformed into."""
+"""Order of rows and columns in the transform of a kernel that is rotated by 180 degrees."""
 
 
 def prepare(params: dict[str, dict[str, Any]]) -> dict[str, dict[str, Any]]:
@@ -40,18 +40,19 @@ def prepare(params: dict[str, dict[str, Any]]) -> dict[str, dict[str, Any]]:
       The same, with ``winograd``, ``(16, c, d)``, in some layers if the parameters lie on a CPU:
       accelerators have convolutions of their own.
     """
-    return {name: _prepared(layer) for name, layer in params.items()}
+    return {
+        name: {**layer, KEY: transform(layer["kernel"])} if _is_faster(layer) else layer
+        for name, layer in params.items()
+    }
 
 
-def _prepared(layer: dict[str, Any]) -> dict[str, Any]:
+def _is_faster(layer: dict[str, Any]) -> bool:
     kernel = layer.get("kernel")
     if kernel is None or kernel.shape[:2] != (3, 3) or min(kernel.shape[2:]) < LEAST_CHANNELS:
-        return layer
-    if isinstance(kernel, jax.core.Tracer):  # where it is going to be is not known yet
-        return layer
-    if any(device.platform != "cpu" for device in kernel.devices()):
-        return layer
-    return {**layer, KEY: transform(kernel)}
+        return False
+    if isinstance(kernel, jax.core.Tracer):  # whose device is not known yet
+        return False
+    return all(device.platform == "cpu" for device in kernel.devices())
 
 
 @jax.jit
@@ -81,7 +82,7 @@ def winograd_conv(
 
 
 def _convolved(x: Array, transformed: Array, *, flipped: bool) -> Array:
-    """Convolve, or with ``flipped`` with the kernel turned round and its channels exchanged."""
+    """Convolve, or with ``flipped`` with the kernel rotated and its channels exchanged."""
     n, height, width, c = x.shape
     counts = -(-height // 2), -(-width // 2)
     x = jnp.pad(x, [(0, 0), (1, 1 + height % 2), (1, 1 + width % 2), (0, 0)])
@@ -95,12 +96,12 @@ def _convolved(x: Array, transformed: Array, *, flipped: bool) -> Array:
     columns = [_of_products([products[i, j] for i in order]) for j in order]
     lines = [_of_products([column[i] for column in columns]) for i in range(2)]
     # (n, rows of squares, row in a square, columns of squares, column in a square, channels)
-    whole = jnp.stack([jnp.stack(line, 3) for line in lines], 2)
-    return whole.reshape(n, 2 * counts[0], 2 * counts[1], -1)[:, :height, :width]
+    stacked = jnp.stack([jnp.stack(line, 3) for line in lines], 2)
+    return stacked.reshape(n, 2 * counts[0], 2 * counts[1], -1)[:, :height, :width]
 
 
 def _every_second(x: Array, axis: int, count: int) -> list[Array]:
-    """Return every second row or column, from each of the four that a square reads."""
+    """Return every second row or column, from each of the first four."""
     return [lax.slice_in_dim(x, i, i + 2 * count - 1, 2, axis) for i in range(4)]
 
 

@@ -10,37 +10,37 @@ from jaxnst.report.animation import as_frame, save_animation
 
 
 def frames(count, size=(30, 40)):
-    """Grey pictures, each lighter than the one before."""
+    """Gray pictures, each lighter than the one before."""
     return [np.full((*size, 3), 20 * i, np.uint8) for i in range(1, count + 1)]
 
 
 def decoded(path):
     """Every frame with its duration in milliseconds."""
     with Image.open(path) as picture:
-        found = []
+        images = []
         for i in range(picture.n_frames):
             picture.seek(i)
             picture.load()
-            found.append((np.asarray(picture.convert("RGB")), picture.info["duration"]))
-        return found, picture.info.get("loop")
+            images.append((np.asarray(picture.convert("RGB")), picture.info["duration"]))
+        return images, picture.info.get("loop")
 
 
 @pytest.mark.parametrize("ending", [".gif", ".webp"])
 def test_all_frames_are_there_and_the_last_is_held(tmp_path, ending):
     path = tmp_path / f"a{ending}"
     save_animation(path, frames(5), rate=10, hold=1.5)
-    found, loop = decoded(path)
-    assert [f.shape for f, _ in found] == [(30, 40, 3)] * 5 and loop == 0
-    assert [duration for _, duration in found] == [100] * 4 + [1500]
-    for given, (frame, _) in zip(frames(5), found, strict=True):
-        np.testing.assert_allclose(frame, given.astype(float), atol=3)
+    images, loop = decoded(path)
+    assert [f.shape for f, _ in images] == [(30, 40, 3)] * 5 and loop == 0
+    assert [duration for _, duration in images] == [100] * 4 + [1500]
+    for (frame, _), before in zip(images, frames(5), strict=True):
+        np.testing.assert_allclose(frame, before.astype(float), atol=3)
 
 
-def test_a_gif_has_the_colours_of_each_frame(tmp_path):
-    given = [as_frame(helpers.picture(40, 60, seed=i)) for i in range(2)]
-    save_animation(tmp_path / "a.gif", given)
-    for before, (frame, _) in zip(given, decoded(tmp_path / "a.gif")[0], strict=True):
-        assert np.abs(frame.astype(float) - before).mean() < 8  # 2400 colours by 256
+def test_a_gif_has_the_colors_of_each_frame(tmp_path):
+    originals = [as_frame(helpers.picture(40, 60, seed=i)) for i in range(2)]
+    save_animation(tmp_path / "a.gif", originals)
+    for before, (frame, _) in zip(originals, decoded(tmp_path / "a.gif")[0], strict=True):
+        assert np.abs(frame.astype(float) - before).mean() < 8  # 2400 colors by 256
 
 
 def test_mp4_is_what_players_show(tmp_path):
@@ -48,13 +48,13 @@ def test_mp4_is_what_players_show(tmp_path):
     save_animation(tmp_path / "a.mp4", frames(5), rate=10, hold=1.5)
     with av.open(tmp_path / "a.mp4") as container:
         stream = container.streams.video[0]
-        found = [frame.to_ndarray(format="rgb24") for frame in container.decode(stream)]
+        images = [frame.to_ndarray(format="rgb24") for frame in container.decode(stream)]
         assert (stream.codec_context.name, stream.pix_fmt) == ("h264", "yuv420p")
         assert float(stream.average_rate) == 10
-    assert len(found) == 5 + 15 and found[0].shape == (30, 40, 3)
-    for given, frame in zip(frames(5), found[:5], strict=True):
-        np.testing.assert_allclose(frame, given.astype(float), atol=4)
-    np.testing.assert_allclose(found[-1], frames(5)[-1].astype(float), atol=4)
+    assert len(images) == 5 + 15 and images[0].shape == (30, 40, 3)
+    for before, frame in zip(frames(5), images[:5], strict=True):
+        np.testing.assert_allclose(frame, before.astype(float), atol=4)
+    np.testing.assert_allclose(images[-1], frames(5)[-1].astype(float), atol=4)
 
 
 @pytest.mark.parametrize(

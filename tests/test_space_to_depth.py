@@ -1,4 +1,4 @@
-"""Convolutions over squares of pixels: those with few channels, and gradients of 2x2 kernels."""
+"""Convolutions over blocks of pixels: those with few channels, and gradients of 2x2 kernels."""
 
 from functools import partial
 
@@ -10,7 +10,12 @@ import pytest
 from jax import lax
 
 from jaxnst.networks.cpu.canonical import canonical_conv, plain_conv
-from jaxnst.networks.cpu.space_to_depth import as_squares, from_squares, is_narrow, narrow_conv
+from jaxnst.networks.cpu.space_to_depth import (
+    depth_to_space,
+    is_narrow,
+    narrow_conv,
+    space_to_depth,
+)
 from jaxnst.networks.layers import conv
 
 HOW = lax.Precision.HIGHEST
@@ -25,11 +30,11 @@ def data(rng, side, channels, width, shape):
     return jnp.asarray(x, jnp.float32), jnp.asarray(kernel, jnp.float32)
 
 
-def test_squares_and_back(rng):
+def test_blocks_and_back(rng):
     x = jnp.asarray(rng.normal(size=(2, 6, 4, 3)), jnp.float32)
-    squares = as_squares(x)
-    np.testing.assert_array_equal(squares[1, 2, 1], x[1, 4:6, 2:4].ravel())
-    np.testing.assert_array_equal(from_squares(squares), x)
+    blocks = space_to_depth(x)
+    np.testing.assert_array_equal(blocks[1, 2, 1], x[1, 4:6, 2:4].ravel())
+    np.testing.assert_array_equal(depth_to_space(blocks), x)
 
 
 @pytest.mark.parametrize(

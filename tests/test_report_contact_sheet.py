@@ -1,4 +1,4 @@
-"""Sheets of labelled pictures."""
+"""Sheets of labeled pictures."""
 
 import numpy as np
 import pytest

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from feedforward_helpers import negative, read_back, write_film
 
-from jaxnst.video import reading
+from jaxnst.video import decode
 
 pytest.importorskip("av", reason="needs PyAV: pip install av")
 
@@ -162,7 +162,7 @@ def test_sound_stays_in_step_where_films_were_joined(tmp_path, output):
 
 def test_a_piece_from_before_a_join_may_come_after_it():
     pictures, sound = SimpleNamespace(index=0), SimpleNamespace(index=1)
-    films, moved = reading.Joined(), []
+    films, moved = decode.Timeline(), []
     times = [(0, 10), (1, 10), (0, 30), (1, 28), (1, 10), (0, 31), (0, 10), (1, 12), (0, 12)]
     for index, time in times:
         packet = SimpleNamespace(

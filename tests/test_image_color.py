@@ -1,4 +1,4 @@
-"""Colour profiles, 16-bit grey and other depths, from files built for the purpose."""
+"""Color profiles, 16-bit gray and other depths, from files built for the purpose."""
 
 import struct
 
@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from image_helpers import (
     EXACT,
-    LINEAR_GREY,
+    LINEAR_GRAY,
     SRGB,
     SWAPPED,
     cmyk_profile,
@@ -14,16 +14,11 @@ from image_helpers import (
     load,
     one_row,
     tiff,
+    to_srgb,
 )
 from PIL import Image
 
-# Colour profiles
-
-
-def to_srgb(linear):
-    """IEC 61966-2-1."""
-    linear = np.asarray(linear, np.float64)
-    return np.where(linear <= 0.0031308, 12.92 * linear, 1.055 * linear ** (1 / 2.4) - 0.055)
+# Color profiles
 
 
 @pytest.mark.parametrize("kind", ["PNG", "TIFF", "WEBP", "JPEG"])
@@ -51,21 +46,21 @@ def test_profile_goes_with_palette_alpha_and_orientation():
     np.testing.assert_allclose(turned, np.broadcast_to([0, 1, 0], (3, 2, 3)), atol=EXACT)
 
 
-def test_grey_profile():
-    grey = np.arange(0, 256, 5, dtype=np.uint8)[None]
-    expected = to_srgb(grey[0] / 255)
-    for picture in (Image.fromarray(grey), Image.fromarray(grey).convert("LA")):
-        found = load(picture, icc_profile=LINEAR_GREY)
+def test_gray_profile():
+    gray = np.arange(0, 256, 5, dtype=np.uint8)[None]
+    expected = to_srgb(gray[0] / 255)
+    for picture in (Image.fromarray(gray), Image.fromarray(gray).convert("LA")):
+        found = load(picture, icc_profile=LINEAR_GRAY)
         np.testing.assert_allclose(one_row(found), expected, atol=1.01 / 255)
-    deep = Image.fromarray(grey.astype(np.uint16) * 257)
-    found = load(deep, icc_profile=LINEAR_GREY)
+    deep = Image.fromarray(gray.astype(np.uint16) * 257)
+    found = load(deep, icc_profile=LINEAR_GRAY)
     np.testing.assert_allclose(one_row(found), expected, atol=1.01 / 255)
 
 
-def test_grey_picture_with_a_colour_profile_stays_as_it_is():
-    grey = np.arange(256, dtype=np.uint8)[None]
-    found = load(Image.fromarray(grey), icc_profile=SRGB)
-    np.testing.assert_allclose(one_row(found), grey[0] / 255, atol=EXACT)
+def test_gray_picture_with_a_color_profile_stays_as_it_is():
+    gray = np.arange(256, dtype=np.uint8)[None]
+    found = load(Image.fromarray(gray), icc_profile=SRGB)
+    np.testing.assert_allclose(one_row(found), gray[0] / 255, atol=EXACT)
 
 
 @pytest.mark.parametrize("kind", ["TIFF", "JPEG"])
@@ -78,8 +73,8 @@ def test_cmyk_goes_through_its_profile(kind):
 
 @pytest.mark.parametrize(
     "broken",
-    [b"garbage", SRGB[:200], SRGB[:128] + bytes(460), cmyk_profile(), LINEAR_GREY],
-    ids=["garbage", "cut", "no tags", "cmyk", "grey"],
+    [b"garbage", SRGB[:200], SRGB[:128] + bytes(460), cmyk_profile(), LINEAR_GRAY],
+    ids=["garbage", "cut", "no tags", "cmyk", "gray"],
 )
 def test_unusable_profile_is_ignored(broken):
     found = load(Image.new("RGB", (2, 2), (255, 128, 0)), icc_profile=broken)
@@ -109,7 +104,7 @@ def test_sixteen_bit_png_is_scaled():
         ("f", 32, 3, [0, 51, 255], [0, 0.2, 1]),
     ],
 )
-def test_deep_grey_tiff_is_scaled(order, code, bits, sample_format, values, expected):
+def test_deep_gray_tiff_is_scaled(order, code, bits, sample_format, values, expected):
     pixels = struct.pack(f"{order}{len(values)}{code}", *values)
     data = tiff(3, 1, pixels, bits=(bits,), sample_format=sample_format, order=order)
     np.testing.assert_allclose(one_row(load(data)), expected, atol=2 * EXACT)
@@ -127,7 +122,7 @@ def test_twelve_bit_and_white_is_zero_tiff():
     assert one_row(found).tolist() == [1, 0]
 
 
-def test_colour_of_sixteen_bits_is_scaled():
+def test_color_of_sixteen_bits_is_scaled():
     pixels = struct.pack("<3H", 0, 32768, 65535)
     found = load(tiff(1, 1, pixels, bits=(16, 16, 16), photometric=2))
     np.testing.assert_allclose(found[0, 0], [0, 0.5, 1], atol=1 / 255)

@@ -5,7 +5,7 @@ import pytest
 from feedforward_helpers import negative, read_back
 
 from jaxnst.image.color import HDR, HLG, PQ
-from jaxnst.video import colors, read_film
+from jaxnst.video import decode, read_film
 
 pytest.importorskip("av", reason="needs PyAV: pip install av")
 
@@ -17,7 +17,7 @@ BT2020 += [[0, 0.0280727, 1.0609851]]
 P3 = [[0.4865709, 0.2656677, 0.1982173], [0.2289746, 0.6917385, 0.0792869]]
 P3 += [[0, 0.0451134, 1.0439444]]
 
-TO_XYZ = {colors.BT2020: BT2020, colors.P3: P3, 1: SRGB, 2: SRGB}
+TO_XYZ = {decode.BT2020: BT2020, decode.P3: P3, 1: SRGB, 2: SRGB}
 
 WHITES = {1: (0.2126, 0.0722), 5: (0.299, 0.114), 9: (0.2627, 0.0593)}
 """Shares of red and blue in luma, by matrix."""
@@ -28,7 +28,7 @@ def signal(color, transfer, primaries):
     value = np.asarray(color) / 255
     light = np.where(value <= 0.04045, value / 12.92, ((value + 0.055) / 1.055) ** 2.4)
     if transfer in HDR and primaries == 2:
-        primaries = colors.BT2020
+        primaries = decode.BT2020
     light = np.clip(light @ (np.linalg.solve(TO_XYZ[primaries], SRGB)).T, 0, None)
     if transfer == PQ:  # the inverse EOTF
         y = (light * 203 / 10000) ** (2610 / 16384)
@@ -78,13 +78,13 @@ def write_color(path, color, transfer, primaries, *, matrix, levels, bits=10, st
 
 
 @pytest.mark.parametrize("transfer", [PQ, HLG, 14])
-@pytest.mark.parametrize("primaries", [colors.BT2020, colors.P3, 1])
+@pytest.mark.parametrize("primaries", [decode.BT2020, decode.P3, 1])
 def test_colors_of_every_kind_are_those_of_srgb(transfer, primaries):
     color = np.random.default_rng(0).integers(0, 256, (64, 64, 3))
     color[0, :3] = np.diag([255, 255, 255])
     color[1, :2] = [[0, 0, 0], [255, 255, 255]]
-    levels = np.uint16(np.rint(colors.TOP * signal(color, transfer, primaries)))
-    found = np.int16(colors.to_srgb(levels, transfer, primaries))
+    levels = np.uint16(np.rint(decode.TOP * signal(color, transfer, primaries)))
+    found = np.int16(decode.to_srgb(levels, transfer, primaries))
     # A step of the 16 bits is more than one of sRGB's where PQ is dark.
     assert np.abs(found - color).max() <= 1
 
@@ -97,22 +97,22 @@ def test_colors_of_every_kind_are_those_of_srgb(transfer, primaries):
     ],
 )
 def test_levels_mean_what_bt_2408_says(transfer, percent, luminance):
-    """Its table 1: an 18 % grey card, reference white, and the peak of a display."""
+    """Its table 1: an 18 % gray card, reference white, and the peak of a display."""
     light = min(1, luminance / 203)
     expected = 255 * (1.055 * light ** (1 / 2.4) - 0.055)
-    levels = np.full((1, 1, 3), round(colors.TOP * percent / 100), np.uint16)
-    found = colors.to_srgb(levels, transfer, colors.BT2020)
+    levels = np.full((1, 1, 3), round(decode.TOP * percent / 100), np.uint16)
+    found = decode.to_srgb(levels, transfer, decode.BT2020)
     np.testing.assert_allclose(found, expected, atol=2)
 
 
 @pytest.mark.parametrize(
     ("transfer", "primaries", "matrix", "levels", "bits"),
     [
-        (HLG, colors.BT2020, 9, 1, 10),
-        (PQ, colors.BT2020, 9, 1, 10),
-        (PQ, colors.BT2020, 9, 2, 10),
-        (14, colors.BT2020, 9, 1, 10),
-        (1, colors.P3, 1, 1, 8),
+        (HLG, decode.BT2020, 9, 1, 10),
+        (PQ, decode.BT2020, 9, 1, 10),
+        (PQ, decode.BT2020, 9, 2, 10),
+        (14, decode.BT2020, 9, 1, 10),
+        (1, decode.P3, 1, 1, 8),
         *[
             (1, 1, matrix, levels, bits)
             for matrix in (1, 5)

@@ -1,4 +1,4 @@
-"""Colour spaces, there and back."""
+"""Color spaces, to and from RGB."""
 
 import helpers
 import jax

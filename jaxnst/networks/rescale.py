@@ -1,8 +1,8 @@
 """Multiply the feature maps of a VGG without changing what the deeper layers make of them.
 
-A ReLU and both poolings pass a positive factor on, and the next convolution's kernel takes it back.
+A ReLU and both poolings pass a positive factor on, and the next convolution's kernel divides by it.
 Gatys et al. 2016 (section 2) rescale VGG19 in this way so that every filter's mean activation over
-pictures and positions is 1.
+images and positions is 1.
 """
 
 from collections.abc import Mapping, Sequence
@@ -17,8 +17,8 @@ from jaxnst.networks.registry import LossNetwork, Params
 from jaxnst.networks.vgg import VGG
 
 LEAST_MEAN = 0.3
-"""Least mean activation that a filter is taken to have, as a share of its layer's mean: few
-pictures leave some filters nearly silent, and made as loud as the others they would drown them."""
+"""Least mean activation that is assumed of a filter, as a share of its layer's mean: few images
+leave some filters nearly silent, and made as loud as the others they would drown them."""
 
 
 def rescale(network: LossNetwork, factors: Mapping[str, float | Float[Array, " c"]]) -> Params:
@@ -33,14 +33,13 @@ def rescale(network: LossNetwork, factors: Mapping[str, float | Float[Array, " c
       ValueError: If the network is no VGG.
       KeyError: If it has no such layer.
     """
-    if not isinstance(network.module, VGG):
-        raise ValueError(f"{network.name} cannot be rescaled: only a VGG can")
-    wanted = {network.resolve(name).replace("relu", "conv"): f for name, f in factors.items()}
+    _require_vgg(network)
+    by_conv = {network.resolve(name).replace("relu", "conv"): f for name, f in factors.items()}
     params: Params = {}
     before = jnp.ones(3)
     for name in (layer for layer in network.layers if layer in network.params):
         arrays = network.params[name]
-        factor = jnp.asarray(wanted.get(name, 1.0), jnp.float32)
+        factor = jnp.asarray(by_conv.get(name, 1.0), jnp.float32)
         factor = jnp.broadcast_to(factor, arrays["bias"].shape)
         kernel = arrays["kernel"] / before[None, None, :, None] * factor[None, None, None]
         params[name] = {"kernel": kernel, "bias": arrays["bias"] * factor}
@@ -51,10 +50,9 @@ def rescale(network: LossNetwork, factors: Mapping[str, float | Float[Array, " c
 def unit_means(network: LossNetwork, images: Sequence[Image]) -> Params:
     """Return parameters with which filters have a mean activation of 1 over images.
 
-    A filter below ``LEAST_MEAN`` of its layer's mean is taken to have that much, and stays below 1.
-
-    Gatys et al. 2016, section 2, who take the mean over ImageNet's validation pictures; where their
-    network is not at hand, the pictures of a run are the pictures there are.
+    A filter below ``LEAST_MEAN`` of its layer's mean is rescaled as if it had that mean, and stays
+    below 1. Gatys et al. 2016, section 2, who take the mean over ImageNet's validation images;
+    without their network, the images of a run are all there is.
 
     Args:
       network: A VGG with the padding and pooling that it is going to be used with.
@@ -65,8 +63,7 @@ def unit_means(network: LossNetwork, images: Sequence[Image]) -> Params:
     """
     if not images:
         raise ValueError("images is empty, expected at least one picture to take means over")
-    if not isinstance(network.module, VGG):
-        raise ValueError(f"{network.name} cannot be rescaled: only a VGG can")
+    _require_vgg(network)
     several = [_mean_activations(network, network.params, jnp.asarray(i)) for i in images]
     factors = {}
     for name in several[0]:
@@ -75,15 +72,16 @@ def unit_means(network: LossNetwork, images: Sequence[Image]) -> Params:
     return rescale(network, factors)
 
 
+def _require_vgg(network: LossNetwork) -> None:
+    if not isinstance(network.module, VGG):
+        raise ValueError(f"{network.name} cannot be rescaled: only a VGG can")
+
+
 @partial(jax.jit, static_argnums=0)
 def _mean_activations(
     network: LossNetwork, params: Params, image: Image
 ) -> dict[str, Float[Array, " c"]]:
-    height, width, _ = image.shape
-    layers = tuple(
-        name
-        for name in network.layers
-        if name.startswith("relu") and network.table[name].least <= min(height, width)
-    )
+    fits = {name for name, layer in network.table.items() if layer.least <= min(image.shape[:2])}
+    layers = tuple(name for name in network.layers if name.startswith("relu") and name in fits)
     features = network.features(params, image, layers)
     return {name: jnp.mean(f, axis=(0, 1), dtype=jnp.float32) for name, f in features.items()}

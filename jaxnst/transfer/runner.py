@@ -1,0 +1,510 @@
+"""The loop over the scales of a run, or of several runs side by side.
+
+Images are optimized coarse to fine. Every scale has targets and one compiled loop; both are
+prepared in the background while the scale before runs. The loop is called in chunks of about a
+second, between which the run can be watched, saved and stopped: where chunks end changes nothing.
+"""
+
+import threading
+import time
+from collections.abc import Callable, Sequence
+from concurrent.futures import Executor, ThreadPoolExecutor
+from functools import cached_property
+from types import EllipsisType
+from typing import Any, Literal
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.sharding import Mesh
+from numpy.typing import ArrayLike, NDArray
+
+from jaxnst._numerics import own_numerics
+from jaxnst._types import Image
+from jaxnst.image import resample
+from jaxnst.losses.objective import TERMS, Objective, Targets, content_targets
+from jaxnst.networks.color_space import decode, encode
+from jaxnst.optim.sharding import apart, over_lanes, shared
+from jaxnst.optim.solvers import (
+    CHUNK,
+    Method,
+    Rates,
+    State,
+    advance,
+    advance_over,
+    picture,
+    restart,
+    start,
+    start_after,
+)
+from jaxnst.transfer.checkpoint import Checkpoint, from_arrays, to_arrays
+from jaxnst.transfer.fingerprint import refuse_others, surroundings, warn_of_others
+from jaxnst.transfer.pyramid import Scale
+from jaxnst.transfer.result import Picture, Progress, ScaleTiming, StylizeResult
+from jaxnst.transfer.run import Run
+from jaxnst.transfer.style_cache import blank_targets
+
+CHUNK_SECONDS = 1.0
+
+Phase = Literal["compile", "optimize"]
+
+
+class SingleRun:
+    """The compiled programs of one run."""
+
+    def __init__(self, run: Run) -> None:
+        self.run, self.method, self.scales = run, run.method, run.schedule.scales
+        self.params = run.tuned_parameters()
+
+    def prepare(self, pool: Executor, scale: int) -> Callable[[], Targets]:
+        """Begin to compile a scale's programs and compute its targets; call the result to wait."""
+        compiled = pool.submit(self.compile_loop, self.scales[scale])
+        targets = pool.submit(self.targets, self.scales[scale])
+
+        def wait() -> Targets:
+            compiled.result()
+            return targets.result()
+
+        return wait
+
+    @own_numerics()
+    def compile_loop(self, scale: Scale) -> None:
+        """Compile a scale's loop, and what shows its image, by running it for 0 steps."""
+        run = self.run
+        where = run.guidance.where_shapes(run.objective, scale.inner)
+        targets = blank_targets(run.objective, self.params, scale.inner, where=where)
+        blank = jnp.zeros((*scale.inner, 3), jnp.float32)
+        state, _ = self.advance(targets, start(self.method, blank, len(TERMS)), 0, 0)
+        self.images(state)
+
+    @own_numerics()
+    def targets(self, scale: Scale) -> Targets:
+        """Compute a scale's targets."""
+        return self.run.targets(self.params, scale)
+
+    def begin(self, scale: int, images: Picture, before: State | None) -> State:
+        """Return the state in which a scale begins.
+
+        Args:
+          scale: Its index.
+          images: RGB, of any size.
+          before: The last state of the scale before; used if the method carries anything over.
+        """
+        sized = resample(images, self.scales[scale].inner)
+        variable = encode(jnp.asarray(sized), self.run.objective.space)
+        if before is None or not self.method.carry:
+            return start(self.method, variable, len(TERMS))
+        return start_after(self.method, variable, before)
+
+    def advance(
+        self, targets: Targets, state: State, steps: int, total: int
+    ) -> tuple[State, jax.Array]:
+        """Take steps of a scale's loop; only the image of the old state can be read afterwards."""
+        run, args = self.run, (self.params, targets, self.run.numbers)
+        counts = jnp.asarray(steps), jnp.asarray(total)
+        return advance_over(run.objective, self.method, args, run.rates, state, *counts)
+
+    def restart(self, state: State) -> State:
+        """Begin a new round of the solver."""
+        return restart(self.method, self.run.rates, state)
+
+    @own_numerics()
+    def images(self, state: State) -> Picture:
+        """Return the image of a state, RGB in no bounds, of its scale's inner size."""
+        return np.asarray(decode(picture(self.method, state), self.run.objective.space))
+
+
+class SideBySide:
+    """The compiled programs of runs that differ in numbers and pictures only, one lane each.
+
+    States, records and images have one more axis in front than those of :class:`SingleRun`.
+
+    Args:
+      runs: One for each lane; a run that is listed twice is computed twice.
+      mesh: Of the lanes.
+    """
+
+    def __init__(self, runs: Sequence[Run], mesh: Mesh) -> None:
+        first = runs[0]
+        self.runs, self.mesh = runs, mesh
+        self.method, self.scales = first.method, first.schedule.scales
+        self.static = first.objective, first.method
+        self.numbers = apart(mesh, [run.numbers for run in runs])
+        self.rates = apart(mesh, [run.rates for run in runs])
+        params = first.tuned_parameters()
+        self.params = shared(mesh, params)
+        self.params_of_one = jax.device_put(params, mesh.devices[0])
+
+    def prepare(self, pool: Executor, scale: int) -> Callable[[], Targets]:
+        """Compute the targets, then compile with them."""
+        return pool.submit(self._prepare, scale).result
+
+    @own_numerics()
+    def _prepare(self, index: int) -> Targets:
+        # Of each run's own scale: its styles have sizes of their own.
+        pairs = [(run, run.schedule.scales[index]) for run in self.runs]
+        contents = [resample(run.content, scale.inner) for run, scale in pairs]
+        images = apart(self.mesh, contents)
+        content = self._each(content_targets, self.static[:1], self.params, images)
+        styles = [run.style_targets(self.params_of_one, scale) for run, scale in pairs]
+        where = [run.where(image) for run, image in zip(self.runs, contents, strict=True)]
+        targets = Targets(content, apart(self.mesh, styles), apart(self.mesh, where))
+        state = self._each(_begin, self.static, None, images)
+        state, _ = self.advance(targets, state, 0, 0)
+        self.images(state)
+        return targets
+
+    def _each(self, function: Callable[..., Any], static: Any, common: Any, lanes: Any) -> Any:
+        return over_lanes(function, static, self.mesh, common, lanes)
+
+    def begin(self, scale: int, images: Picture, before: State | None) -> State:
+        """Begin a scale with one image for each lane."""
+        inner = self.scales[scale].inner
+        sized = apart(self.mesh, [resample(image, inner) for image in images])
+        if before is None or not self.method.carry:
+            state: State = self._each(_begin, self.static, None, sized)
+        else:
+            state = self._each(_begin_after, self.static, None, (sized, before))
+        return state
+
+    def advance(
+        self, targets: Targets, state: State, steps: int, total: int
+    ) -> tuple[State, jax.Array]:
+        """Take steps in every lane."""
+        common = self.params, jnp.asarray(steps), jnp.asarray(total)
+        lanes = targets, self.numbers, self.rates, state
+        result: tuple[State, jax.Array] = self._each(_advance, self.static, common, lanes)
+        return result
+
+    def restart(self, state: State) -> State:
+        """Begin a new round of the solver in every lane."""
+        result: State = self._each(_restart, self.static, None, (self.rates, state))
+        return result
+
+    def images(self, state: State) -> Picture:
+        """Return the images of all lanes."""
+        return np.asarray(self._each(_image, self.static, None, state))
+
+
+Programs = SingleRun | SideBySide
+
+
+# What happens in a lane, in the form of :func:`jaxnst.optim.sharding.over_lanes`.
+
+
+def _begin(objective: Objective, method: Method, _: None, image: Image) -> State:
+    return start(method, encode(image, objective.space), len(TERMS))
+
+
+def _begin_after(objective: Objective, method: Method, _: None, own: tuple[Image, State]) -> State:
+    image, before = own
+    return start_after(method, encode(image, objective.space), before)
+
+
+def _advance(objective: Objective, method: Method, common: Any, own: Any) -> tuple[State, Any]:
+    params, steps, total = common
+    targets, numbers, rates, state = own
+    return advance(objective, method, (params, targets, numbers), rates, state, steps, total)
+
+
+def _restart(_: Objective, method: Method, __: None, own: tuple[Rates, State]) -> State:
+    return restart(method, *own)
+
+
+def _image(objective: Objective, method: Method, _: None, state: State) -> Image:
+    return decode(picture(method, state), objective.space)
+
+
+class RunState:
+    """How far a run is. It changes only while ``moving`` is held, so that any thread may read it.
+
+    Attributes:
+      index: The present scale.
+      state: The optimizer's state.
+      counts: Evaluations of each scale that has begun.
+      seconds: Spent waiting for programs, and optimizing, of each scale that has begun.
+      restarts: Of earlier scales.
+      terms: The last step's terms of the loss.
+      records: Terms of the loss at every step, ``([lanes,] steps, terms)``, in pieces.
+    """
+
+    def __init__(self, state: State) -> None:
+        self.state, self.moving = state, threading.Lock()
+        self.terms = np.asarray(state.terms)
+        self.index, self.restarts = 0, np.zeros_like(state.restarts)
+        self.counts, self.seconds = [0], [(0.0, 0.0)]
+        self.records = [np.zeros((*state.terms.shape[:-1], 0, len(TERMS)), np.float32)]
+
+    @property
+    def losses(self) -> NDArray[np.float32]:
+        """Terms of the loss at every step, ``([lanes,] steps, terms)``."""
+        return np.concatenate(self.records, axis=-2)
+
+    def next_scale(self, programs: Programs) -> None:
+        """Begin the next scale, with the images of the present one."""
+        before = self.state
+        images = programs.images(before)
+        with self.moving:
+            if not programs.method.carry:  # the memory of its solver is needed
+                before = self.state = before._replace(solver=None)
+            self.state = programs.begin(self.index + 1, images, before)
+            self.restarts = self.restarts + np.asarray(before.restarts)
+            self.index += 1
+            self.counts.append(0)
+            self.seconds.append((0.0, 0.0))
+
+    def result(self, run: Run, images: Picture, lane: int | EllipsisType = ...) -> StylizeResult:
+        """Assemble a run's result at the end of the last scale.
+
+        Args:
+          run: The run.
+          images: Of the programs, for the present state.
+          lane: The run's lane where several are side by side.
+
+        Raises:
+          ValueError: None of its losses was finite.
+        """
+        losses = self.losses[lane]
+        run.check_losses(losses[:, 0])
+        scales = zip(run.schedule.scales, self.seconds, self.counts, strict=True)
+        timings = tuple(ScaleTiming(scale.inner, *seconds, n) for scale, seconds, n in scales)
+        restarts = self.restarts + np.asarray(self.state.restarts)
+        return StylizeResult(
+            image=run.finish(images[lane]),
+            losses={name: losses[:, i] for i, name in enumerate(TERMS)},
+            evaluations=sum(self.counts),
+            restarts=int(restarts[lane]),
+            compile_seconds=sum(timing.compile_seconds for timing in timings),
+            run_seconds=sum(timing.run_seconds for timing in timings),
+            timings=timings,
+        )
+
+
+def optimize_scales(
+    programs: Programs,
+    run_state: RunState,
+    report: Callable[[Phase], None],
+    *,
+    every: int | None = None,
+    workers: int = 1,
+) -> None:
+    """Optimize from where a run stands to the end of the last scale.
+
+    Args:
+      programs: Of the run.
+      run_state: Is changed.
+      report: Called when a scale begins and after every chunk. It may raise to stop.
+      every: End a chunk after every so many evaluations as well, counted over all scales.
+      workers: Threads that prepare scales. A run that is stopped does not wait for them.
+    """
+    pool = ThreadPoolExecutor(workers, "jaxnst-compile")
+    try:
+        prepared = {
+            index: programs.prepare(pool, index)
+            for index, scale in enumerate(programs.scales)
+            if index > run_state.index
+            or (index == run_state.index and run_state.counts[index] < scale.evaluations)
+        }
+        for index in range(run_state.index, len(programs.scales)):
+            if index > run_state.index:
+                run_state.next_scale(programs)
+            if index in prepared:
+                _optimize_scale(programs, run_state, prepared[index], report, every)
+    finally:
+        pool.shutdown(wait=False, cancel_futures=True)
+
+
+def _optimize_scale(
+    programs: Programs,
+    run_state: RunState,
+    prepared: Callable[[], Targets],
+    report: Callable[[Phase], None],
+    every: int | None,
+) -> None:
+    """Optimize what is left of the present scale."""
+    total, used = programs.scales[run_state.index].evaluations, run_state.counts[-1]
+    waited, ran = run_state.seconds[-1]
+    report("compile")
+    tick = time.perf_counter()
+    targets = prepared()
+    begin = time.perf_counter()
+    waited, steps, period = waited + begin - tick, 1, programs.method.round
+    while used < total:
+        tick = time.perf_counter()
+        limits = [steps, total - used, CHUNK]
+        limits += [period - used % period] if period else []
+        limits += [every - sum(run_state.counts) % every] if every else []
+        with run_state.moving:
+            state, record = programs.advance(targets, run_state.state, min(limits), total)
+            used, before = int(np.max(state.evaluations)), used
+            # Before the next round begins: its fresh state has no losses yet.
+            run_state.terms = np.asarray(state.terms)
+            if period and used % period == 0:
+                state = programs.restart(state)
+            run_state.state, run_state.counts[-1] = state, used
+            run_state.records.append(_written(record))
+            run_state.seconds[-1] = waited, ran + time.perf_counter() - begin
+        report("optimize")
+        per_step = (time.perf_counter() - tick) / max(1, used - before)
+        steps = max(1, int(CHUNK_SECONDS / per_step))
+    run_state.seconds[-1] = waited, ran + time.perf_counter() - begin
+
+
+def _written(record: ArrayLike) -> NDArray[np.float32]:
+    """Return the rows that a chunk has written; the others are NaN, as no accepted loss is."""
+    rows = np.asarray(record)
+    first_lane = rows.reshape(-1, *rows.shape[-2:])[0]
+    return rows[..., ~np.isnan(first_lane[:, 0]), :]
+
+
+def optimize(
+    run: Run,
+    *,
+    started: Picture | None = None,
+    callback: Callable[[Progress], None] | None = None,
+    every: int | None = None,
+    resume: Checkpoint | None = None,
+) -> StylizeResult:
+    """Optimize one run.
+
+    Args:
+      run: The run.
+      started: Image to start from; None: the recipe's start.
+      callback: Called about once a second and at every event (see :func:`jaxnst.stylize`).
+      every: Call it after every so many evaluations as well.
+      resume: Checkpoint of an equal run to continue.
+
+    Raises:
+      ValueError: If the checkpoint is of another run, or no loss was finite.
+    """
+    programs, scales = SingleRun(run), run.schedule.scales
+    identity = _Identity(run, started)
+    if resume is None:
+        image = run.start_image() if started is None else started
+        run_state = RunState(programs.begin(0, image, None))
+    else:
+        run_state = identity.resumed(resume)
+
+    def report(phase: Phase) -> None:
+        losses = {}
+        if phase == "optimize":
+            losses = dict(zip(TERMS, run_state.terms.tolist(), strict=True))
+            if run_state.index == len(scales) - 1 and not np.isfinite(losses["total"]):
+                run.check_losses(run_state.losses[:, 0])  # else it would fail to the end
+        if callback is None:
+            return
+        scale, used, state = scales[run_state.index], run_state.counts[-1], run_state.state
+        callback(
+            Progress(
+                phase=phase,
+                scale=run_state.index,
+                scales=len(scales),
+                size=scale.inner,
+                evaluations=used,
+                scale_evaluations=scale.evaluations,
+                total_done=sum(run_state.counts),
+                total=run.total,
+                losses=losses,
+                image=lambda: run.finish(programs.images(state)),
+                seconds=sum(map(sum, run_state.seconds)),
+                rounds=used // run.method.round if run.method.round else 0,
+                checkpoint=lambda: identity.checkpoint(run_state),
+            )
+        )
+
+    # At the start two workers share the first scale's programs and targets.
+    optimize_scales(programs, run_state, report, every=every, workers=2)
+    return run_state.result(run, programs.images(run_state.state))
+
+
+class _Identity:
+    """What identifies a run in its checkpoints."""
+
+    def __init__(self, run: Run, started: Picture | None) -> None:
+        self.run, self.started = run, started
+
+    @cached_property
+    def settings(self) -> dict[str, str]:
+        """All that decides the picture, by name."""
+        return self.run.settings(self.started)
+
+    @cached_property
+    def surroundings(self) -> dict[str, str]:
+        """All that decides the picture's last bits, by name."""
+        return surroundings() | {"remat": str(self.run.objective.remat)}
+
+    def checkpoint(self, run_state: RunState) -> Checkpoint:
+        """Make a checkpoint.
+
+        Raises:
+          ValueError: If the run has failed and has no state left to continue from.
+        """
+        with run_state.moving:
+            state = run_state.state
+            # A step that failed may have used the memory of the state before.
+            if state.solver is None or any(leaf.is_deleted() for leaf in jax.tree.leaves(state)):
+                raise ValueError(
+                    "the run failed in the middle of a step and cannot be resumed from here: an "
+                    "earlier checkpoint is unchanged"
+                )
+            return Checkpoint(
+                scale=run_state.index,
+                evaluations=tuple(run_state.counts),
+                seconds=tuple(run_state.seconds),
+                restarts=int(run_state.restarts),
+                losses=run_state.losses,
+                state=to_arrays(state),
+                settings=self.settings,
+                surroundings=self.surroundings,
+            )
+
+    def resumed(self, checkpoint: Checkpoint) -> RunState:
+        """Return to where an equal run stood.
+
+        Raises:
+          ValueError: If the checkpoint is none of such a run.
+        """
+        refuse_others(checkpoint.settings, self.settings)
+        scales = self.run.schedule.scales
+        if checkpoint.scale >= len(scales) or checkpoint.losses.shape[1] != len(TERMS):
+            raise ValueError("the checkpoint is of no run of this jaxnst: begin anew with another")
+        shapes = self.run.state_shapes(scales[checkpoint.scale])
+        state = jax.tree.map(jnp.array, from_arrays(checkpoint.state, shapes))
+        if int(state.evaluations) != checkpoint.evaluations[-1]:
+            raise ValueError("the checkpoint contradicts itself: begin anew with another")
+        warn_of_others(checkpoint.surroundings, self.surroundings)
+        run_state = RunState(state)
+        run_state.index, run_state.restarts = checkpoint.scale, np.asarray(checkpoint.restarts)
+        run_state.counts, run_state.seconds = [*checkpoint.evaluations], [*checkpoint.seconds]
+        run_state.records = [checkpoint.losses]
+        return run_state
+
+
+def optimize_side_by_side(
+    runs: Sequence[Run], mesh: Mesh, report: Callable[[int, int], None]
+) -> Callable[[int], StylizeResult]:
+    """Optimize several runs of one program, one lane each.
+
+    Args:
+      runs: One for each lane; a run that is listed twice is computed twice.
+      mesh: Of the lanes.
+      report: Called after every chunk with the scale and the number of its evaluations.
+
+    Returns:
+      The result of a lane; the call raises ValueError if none of its losses was finite.
+    """
+    programs = SideBySide(runs, mesh)
+    start_images = np.stack([run.start_image() for run in runs])
+    run_state = RunState(programs.begin(0, start_images, None))
+    reported = 0
+
+    def on_chunk(phase: Phase) -> None:
+        nonlocal reported
+        done = sum(run_state.counts)
+        if phase == "optimize":
+            report(run_state.index, done - reported)
+        reported = done
+
+    optimize_scales(programs, run_state, on_chunk)
+    images = programs.images(run_state.state)
+    return lambda lane: run_state.result(runs[lane], images, lane)
