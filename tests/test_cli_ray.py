@@ -156,7 +156,7 @@ def test_ctrl_c_ends_ray_too_if_it_was_started_here(folder, environment):
 
 @pytest.mark.parametrize("kind", ["nobody", "silent", "words", "workers"])
 def test_what_is_not_there_is_one_line(folder, environment, kind, request):
-    code = "import sys; from jaxnst.cli import cluster, main; cluster.PATIENCE = 8.0; "
+    code = "import sys; from jaxnst.cli import main, ray_engine; ray_engine.PATIENCE = 8.0; "
     code += "sys.exit(main(sys.argv[1:]))"
     with socket.socket() as listener:
         listener.bind(("127.0.0.1", 0))

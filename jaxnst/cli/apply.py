@@ -16,7 +16,6 @@ from jaxnst.cli.applying import Work
 from jaxnst.cli.errors import UsageError, guarded
 from jaxnst.cli.flags import Parser, add_ending, add_machine, add_overwrite, add_saving, add_side
 from jaxnst.cli.interrupt import GOES_ON, Stopped, leaving_when_stopped, stoppable
-from jaxnst.cli.locking import alone_in
 from jaxnst.cli.manifest import (
     Row,
     is_several,
@@ -28,7 +27,7 @@ from jaxnst.cli.manifest import (
 from jaxnst.cli.messages import Messages, hush_xla
 from jaxnst.cli.option_types import whole
 from jaxnst.cli.outputs import refuse_meeting, same_file
-from jaxnst.cli.results_log import Ledger
+from jaxnst.cli.results_log import ResultsLog, alone_in
 from jaxnst.cli.saving import check_format, save_options
 from jaxnst.image import ENDINGS, check_output
 from jaxnst.weights import bundled_styles
@@ -119,11 +118,11 @@ def _run(flags: argparse.Namespace, prog: str) -> int:
     tell_of_passed_over(flags.inputs, messages, endings=KNOWN)
     os.makedirs(flags.output, exist_ok=True)
     with leaving_when_stopped(messages, GOES_ON), alone_in(flags.output, (1, 1)):
-        return _work(rows, Ledger(flags.output), flags, messages)
+        return _work(rows, ResultsLog(flags.output), flags, messages)
 
 
 def _work(
-    rows: list[Row], ledger: Ledger | None, flags: argparse.Namespace, messages: Messages
+    rows: list[Row], ledger: ResultsLog | None, flags: argparse.Namespace, messages: Messages
 ) -> int:
     """Make what is left."""
     settings = _settings(flags)

@@ -20,7 +20,7 @@ from jaxnst.cli.errors import UsageError, explain
 from jaxnst.cli.manifest import Row
 from jaxnst.cli.messages import Messages, length, print_path, shape
 from jaxnst.cli.outputs import tell_of_replacing
-from jaxnst.cli.results_log import Ledger, inputs
+from jaxnst.cli.results_log import ResultsLog, inputs
 from jaxnst.cli.saving import save_options, save_picture
 from jaxnst.image import (
     ENDINGS,
@@ -69,7 +69,7 @@ class Work:
         self,
         rows: list[Row],
         settings: str,
-        ledger: Ledger | None,
+        ledger: ResultsLog | None,
         flags: argparse.Namespace,
         messages: Messages,
     ) -> None:

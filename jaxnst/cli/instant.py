@@ -27,7 +27,6 @@ from jaxnst.cli.flags import (
 )
 from jaxnst.cli.inputs import load_input
 from jaxnst.cli.interrupt import GOES_ON, leaving_when_stopped, stoppable
-from jaxnst.cli.locking import alone_in
 from jaxnst.cli.manifest import (
     Row,
     is_several,
@@ -39,7 +38,7 @@ from jaxnst.cli.manifest import (
 from jaxnst.cli.messages import Messages, hush_xla, length, print_path, shape
 from jaxnst.cli.option_types import number, wholes
 from jaxnst.cli.outputs import OTHER, refuse_meeting, same_file, tell_of_replacing
-from jaxnst.cli.results_log import Ledger, digest_of_file, inputs
+from jaxnst.cli.results_log import ResultsLog, alone_in, digest_of_file, inputs
 from jaxnst.cli.saving import check_format, save_options, save_picture
 from jaxnst.feedforward.settings import Instant, Transform
 from jaxnst.image import check_output, fit
@@ -190,7 +189,7 @@ def _paint_one(flags: argparse.Namespace, row: Row, messages: Messages) -> int:
 
 def _paint_all(flags: argparse.Namespace, rows: list[Row], messages: Messages) -> int:
     """Paint what is not there yet; return the exit status."""
-    ledger, failed = Ledger(flags.output), 0
+    ledger, failed = ResultsLog(flags.output), 0
     names = [os.path.basename(shown(style)) for style in flags.styles]
     with as_files(_beside(flags), allow_local=flags.allow_local) as files:
         settings = _settings(flags, files)
