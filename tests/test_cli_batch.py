@@ -5,6 +5,7 @@ import os
 import re
 import sys
 from functools import partial
+from types import SimpleNamespace
 
 import helpers
 import jax
@@ -534,6 +535,24 @@ def test_what_is_left_is_painted_in_the_lanes_that_it_had(batched, painted, monk
     assert painted == [(["out/a-y.png", "out/tall-y.png"], 6)]
     for name, picture in whole.items():
         np.testing.assert_array_equal(load_image(f"out/{name}"), picture)
+
+
+def test_on_a_cpu_pictures_are_painted_one_by_one_in_the_program_of_a_single_run(batched, painted):
+    status, out, _ = batched(*FOLDERS, *SMALL)
+    assert status == 0 and painted == [([name], 1) for name in out.split()]
+    assert {(r["lanes"], r["rows"]) for r in records()} == {(1, 6)}
+    single = ("photos/a.png", "paintings/y.jpg", "-o", "single.png", "--quiet")
+    assert cli.main(["run", *single, *SMALL]) == 0
+    before = load_image("out/a-y.png")
+    np.testing.assert_array_equal(before, load_image("single.png"))
+    os.remove("out/a-y.png")
+    assert batched(*FOLDERS, *SMALL)[0] == 0
+    np.testing.assert_array_equal(load_image("out/a-y.png"), before)
+
+
+@pytest.mark.parametrize(("threads", "lanes"), [(2, 3), (None, 24)])
+def test_accelerators_paint_eight_pictures_side_by_side_each(threads, lanes):
+    assert work.usual_lanes(SimpleNamespace(threads=threads, devices=3)) == lanes
 
 
 def test_another_number_of_threads_is_reported_when_a_batch_goes_on(batched, monkeypatch):

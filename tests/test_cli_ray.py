@@ -147,7 +147,7 @@ def test_ctrl_c_ends_ray_too_if_it_was_started_here(folder, environment):
     assert process.returncode == 130
     assert err.splitlines()[-1].startswith("jaxnst batch: stopped; what is finished is saved")
     waited_for(lambda: not processes(f"{folder}-own", b""), 60)
-    lines = [line for line in err.splitlines() if not line.startswith("0/4 pictures; 4 at once of")]
+    lines = [line for line in err.splitlines() if not line.startswith("0/4 pictures; 1 at once of")]
     assert len(lines) == 2 and not list((folder / "cut").glob("*.png")), err
 
 

@@ -80,8 +80,8 @@ def _parser(prog: str) -> Parser:
         "--at-once",
         type=whole(1),
         metavar="N",
-        help=f"most pictures side by side (default: {LANES} on each device, or as many as memory "
-        "holds; a batch that is resumed keeps to what it had)",
+        help="most pictures side by side (default: one on a CPU; on each other device "
+        f"{LANES}, or as many as memory holds; a batch that is resumed keeps to what it had)",
     )
     parser.add_argument(
         "--shard", type=_shard, default=(1, 1), metavar="I/N", help="make every Nth row, from Ith"

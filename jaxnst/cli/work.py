@@ -39,7 +39,7 @@ Pictures = tuple[Pixels, list[Pixels]]
 Painted = tuple["Task", "StylizeResult"]
 
 LANES = 8
-"""On each device, unless the user says how many."""
+"""Of an accelerator, unless the user says how many."""
 
 
 class Task(NamedTuple):
@@ -96,6 +96,17 @@ def _bytes(path: str) -> int:
         return keeping_bytes((*image_size(path), 3))
     except (OSError, ValueError):
         return 0
+
+
+def usual_lanes(engine: "Engine") -> int:
+    """Return how many rows are painted side by side, unless the user or the log says how many.
+
+    On a CPU one on each device: eight pairs side by side took 1.18 times as long there as one by
+    one in the same process (192 px, 100 evaluations, two cores: 62.2 s and 52.8 s). An accelerator
+    has room for more operations at a time than those of one picture.
+    """
+    on_cpu = engine.threads is not None
+    return engine.devices * (1 if on_cpu else LANES)
 
 
 @dataclass(eq=False)
@@ -223,8 +234,7 @@ class Work:
                 return before
             allowed = self.tasks[0].flags.max_memory
             fitting = engine.most(bucket.schedule, bucket.tasks[0].recipe, allowed, bucket.bytes)
-            most = LANES * engine.devices
-            most = most if fitting is None else min(most, fitting)
+            most = usual_lanes(engine) if fitting is None else min(usual_lanes(engine), fitting)
         if engine.workers > 1:
             most = min(most, -(-len(bucket.tasks) // engine.workers))  # so that none is idle
         return lanes_of(len(bucket.tasks), most, engine.devices)
