@@ -34,9 +34,15 @@ from jaxnst.cli.manifest import (
 )
 from jaxnst.cli.messages import Messages, hush_xla, length, print_path, shape
 from jaxnst.cli.option_types import whole
-from jaxnst.cli.outputs import refuse_meeting, same_file, tell_of_replacing
+from jaxnst.cli.outputs import (
+    check_format,
+    refuse_meeting,
+    same_file,
+    save_options,
+    save_picture,
+    tell_of_replacing,
+)
 from jaxnst.cli.results_log import Ledger, inputs
-from jaxnst.cli.saving import check_format, save_options, save_picture
 from jaxnst.image import (
     ENDINGS,
     NoPictureError,

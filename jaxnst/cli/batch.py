@@ -18,9 +18,9 @@ from jaxnst.cli.locking import alone_in
 from jaxnst.cli.manifest import Row, product, read_manifest, tell_of_passed_over
 from jaxnst.cli.messages import Messages, hush_xla
 from jaxnst.cli.option_types import whole
+from jaxnst.cli.outputs import QUALITY, check_format, save_options
 from jaxnst.cli.parser import parse
 from jaxnst.cli.results_log import Ledger, digest_of_file
-from jaxnst.cli.saving import QUALITY, check_format, save_options
 from jaxnst.cli.work import Work
 from jaxnst.recipes import format_recipe
 from jaxnst.recipes.schema import RANDOM_STARTS, STARTS, Recipe

@@ -14,8 +14,7 @@ from jaxnst.cli.fetching import STREAM, as_files, blaming, check_sources, is_add
 from jaxnst.cli.flags import SIZE, check_styles, tell_of_seed, tell_of_styles
 from jaxnst.cli.host import available_on_host
 from jaxnst.cli.messages import Messages, amount, hush_xla, shape
-from jaxnst.cli.outputs import check_outputs
-from jaxnst.cli.saving import result_name
+from jaxnst.cli.outputs import check_outputs, result_name
 from jaxnst.image import check_side, holds_alpha, load_with_notices, same_shape
 from jaxnst.image.color import Pixels
 from jaxnst.image.costs import keeping_bytes, reading_bytes

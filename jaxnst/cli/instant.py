@@ -38,9 +38,16 @@ from jaxnst.cli.manifest import (
 )
 from jaxnst.cli.messages import Messages, hush_xla, length, print_path, shape
 from jaxnst.cli.option_types import number, wholes
-from jaxnst.cli.outputs import OTHER, refuse_meeting, same_file, tell_of_replacing
+from jaxnst.cli.outputs import (
+    OTHER,
+    check_format,
+    refuse_meeting,
+    same_file,
+    save_options,
+    save_picture,
+    tell_of_replacing,
+)
 from jaxnst.cli.results_log import Ledger, digest_of_file, inputs
-from jaxnst.cli.saving import check_format, save_options, save_picture
 from jaxnst.feedforward.settings import Instant, Transform
 from jaxnst.image import check_output, fit
 from jaxnst.image.color import Pixels

@@ -12,8 +12,7 @@ from jaxnst.cli.flags import Parser, add_machine, add_network, add_seed, add_sid
 from jaxnst.cli.interrupt import leaving_when_stopped, stoppable
 from jaxnst.cli.messages import Messages, hush_xla, print_path
 from jaxnst.cli.option_types import whole
-from jaxnst.cli.outputs import refuse_meeting, tell_of_replacing
-from jaxnst.cli.saving import save_picture
+from jaxnst.cli.outputs import refuse_meeting, save_picture, tell_of_replacing
 from jaxnst.image import check_output, check_side, load_image, resize
 from jaxnst.image.color import Pixels
 from jaxnst.recipes.schema import SHIPPED

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from jaxnst._files import name_of
 from jaxnst.cli.errors import UsageError
 from jaxnst.cli.messages import Messages
-from jaxnst.cli.saving import result_name
+from jaxnst.cli.outputs import result_name
 from jaxnst.image import ENDINGS, holds_16_bits, holds_quality, holds_record, read_record
 from jaxnst.image.record import Argument, Record, Source, format_record, parameters_sha256
 from jaxnst.recipes import is_approximation, recipe_on

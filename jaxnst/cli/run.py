@@ -1,7 +1,7 @@
 """``jaxnst run``: from picture files to a picture file.
 
-What can be found wrong is found wrong early: flags first, then files, and only then is JAX
-imported, and anything compiled.
+Errors are found early: flags are checked first, then files are read, and only then is JAX imported
+and anything compiled.
 """
 
 import argparse
@@ -36,10 +36,8 @@ def _run(flags: argparse.Namespace, recipe: Recipe, messages: Messages) -> int:
     tell_of_sizes(flags, recipe, pictures, messages)
     hush_xla(debug=flags.debug)
 
-    from jaxnst.cli.dry_run import report
-    from jaxnst.cli.fitting import settle
-    from jaxnst.cli.job import make_job
-    from jaxnst.cli.paint import paint
+    from jaxnst.cli.fitting import report, settle
+    from jaxnst.cli.job import make_job, paint
 
     job = make_job(flags, recipe, pictures)
     ready = time.perf_counter() - BEGIN

@@ -17,9 +17,8 @@ from jaxnst.cli.errors import UsageError, guarded
 from jaxnst.cli.flags import refuse_single
 from jaxnst.cli.interrupt import finishing, leaving_when_stopped, stoppable
 from jaxnst.cli.messages import Messages, hush_xla, length, print_path, shape
-from jaxnst.cli.outputs import tell_of_replacing
+from jaxnst.cli.outputs import save_options, save_picture, tell_of_replacing
 from jaxnst.cli.parser import parse
-from jaxnst.cli.saving import save_options, save_picture
 from jaxnst.image.color import Pixels
 from jaxnst.recipes.schema import RANDOM_STARTS, STARTS, Recipe
 

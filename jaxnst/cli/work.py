@@ -17,8 +17,8 @@ from jaxnst.cli.buckets import AT_ONCE, Batch, Bucket, Task, Waiting, make_bucke
 from jaxnst.cli.errors import explain
 from jaxnst.cli.flags import style_mix_of
 from jaxnst.cli.messages import Messages, length, print_path, shape
+from jaxnst.cli.outputs import save_options, save_picture
 from jaxnst.cli.results_log import Ledger, inputs
-from jaxnst.cli.saving import save_options, save_picture
 from jaxnst.image import check_side, load_image
 from jaxnst.image.color import Pixels
 
