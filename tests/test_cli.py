@@ -1,6 +1,5 @@
 """The command line: in this process with a stand-in for the transfer, and as a process."""
 
-import argparse
 import dataclasses
 import json
 import os
@@ -135,7 +134,7 @@ def test_every_field_with_a_flag_can_be_set_and_is_explained(flag, run):
 def test_what_is_not_said_stays_as_the_recipe_has_it():
     flags, recipe = parser.parse(["a", "b"], "jaxnst-run")
     assert recipe == get_recipe("default")
-    assert (flags.size, flags.seed, flags.style_size, flags.output) == (512, 0, None, None)
+    assert (flags.size, flags.seed, flags.style_size, flags.output) == (512, 0, None, "")
 
 
 def test_scales_given_are_the_size_too():
@@ -542,7 +541,8 @@ def test_a_result_that_its_format_cannot_hold_is_saved_as_png(tmp_path, monkeypa
     temporary = tmp_path / "temporary"
     temporary.mkdir()
     monkeypatch.setattr("tempfile.tempdir", str(temporary))
-    flags = argparse.Namespace(output=output, format="webp", quality=None, bits=8, dpi=None)
+    given = ["a", "b", "-o", output, *(["--format", "webp"] if output == "-" else [])]
+    flags, _ = parser.parse(given, "jaxnst-run")
     with pytest.raises(OSError, match="cannot hold this picture of 16384x1 pixels as WEBP") as told:
         outputs.hand_over(flags, WIDE)
     (refuge,) = temporary.rglob("*.png")

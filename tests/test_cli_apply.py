@@ -9,7 +9,6 @@ import subprocess
 import sys
 import time
 import types
-from argparse import Namespace
 from fractions import Fraction
 from functools import partial
 from pathlib import Path
@@ -175,12 +174,14 @@ def test_without_pyav_films_fail_and_pictures_are_painted(applied, monkeypatch):
 
 
 def test_how_long_a_film_still_takes_is_told(monkeypatch):
+    parsed = apply._parser("jaxnst apply").read(["m", "clip.mp4", "-o", "out.mp4"])
+    flags = apply.read_fields(apply.ApplyFlags, parsed)
     row = apply.Row("clip.mp4", ("m",), "out.mp4")
     facts = apply.film.Film((32, 40), Fraction(10), 100)
     said, now = [], iter([0.0, 10.0, 20.0])
     monkeypatch.setattr(Messages, "now_and_then", lambda _, text: said.append(text))
     monkeypatch.setattr(apply.time, "monotonic", lambda: next(now))
-    work = apply.Work([row], "", None, Namespace(), Messages("jaxnst apply", quiet=False))
+    work = apply.Work([row], "", None, flags, Messages("jaxnst apply", quiet=False))
     clock = work.film_progress(row, facts, (32, 40))
     clock(4)
     clock(24)

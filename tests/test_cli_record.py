@@ -512,7 +512,7 @@ def test_a_batch_has_no_record(folder, call, flag):
     status, _, err = call(
         "batch", "--contents", "content.png", "--styles", "style.png", "--out", "x", flag
     )
-    assert status == 2 and "are for jaxnst run" in err
+    assert status == 2 and "is for single runs: jaxnst run" in err
 
 
 def test_a_batch_refuses_what_its_format_cannot_hold(folder, call):

@@ -1,6 +1,5 @@
 """Who listens to a run, and what is written beside its picture; the transfer is a stand-in."""
 
-import argparse
 import dataclasses
 import io
 import json
@@ -103,9 +102,7 @@ def test_a_run_that_nobody_listens_to_ends():
 
 
 def asked(**flags):
-    return argparse.Namespace(
-        **{"save_every": None, "animate": None, "animate_every": None, **flags}
-    )
+    return dataclasses.replace(parser.parse(["a", "b"], "jaxnst-run")[0], **flags)
 
 
 @pytest.mark.parametrize(

@@ -11,7 +11,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any, NoReturn
@@ -21,7 +21,15 @@ import numpy as np
 from jaxnst import video as film
 from jaxnst._files import name_of
 from jaxnst.cli.errors import UsageError, explain, guarded
-from jaxnst.cli.flags import Parser, add_ending, add_machine, add_overwrite, add_saving, add_side
+from jaxnst.cli.flags import (
+    FileFlags,
+    FolderFlags,
+    MachineFlags,
+    Parser,
+    add_flags,
+    flag,
+    read_fields,
+)
 from jaxnst.cli.interrupt import GOES_ON, Stopped, leaving_when_stopped, stoppable
 from jaxnst.cli.locking import alone_in
 from jaxnst.cli.manifest import (
@@ -33,7 +41,7 @@ from jaxnst.cli.manifest import (
     tell_of_passed_over,
 )
 from jaxnst.cli.messages import Messages, hush_xla, length, print_path, shape
-from jaxnst.cli.option_types import whole
+from jaxnst.cli.option_types import SIZES, whole
 from jaxnst.cli.outputs import (
     check_format,
     refuse_meeting,
@@ -72,8 +80,36 @@ PATIENCE = 30.0
 
 def main(arguments: Sequence[str], prog: str) -> int:
     """Run the command and return its exit status."""
-    flags = _parser(prog).read(arguments)
+    flags = read_fields(ApplyFlags, _parser(prog).read(arguments))
     return guarded(prog, lambda: _run(flags, prog), debug=flags.debug)
+
+
+@dataclass(frozen=True, kw_only=True)
+class ApplyFlags(FileFlags, FolderFlags, MachineFlags):
+    """All flags of ``jaxnst apply``."""
+
+    model: str = flag(
+        "MODEL",
+        "a file of `jaxnst train`, a state dict of pytorch/examples' fast_neural_style, or the "
+        "name of one that --list shows",
+        ...,
+    )
+    inputs: list[str] = flag("INPUT", "a picture, a film, a folder or a pattern", ...)
+    output: str = flag(
+        "-o --output OUT",
+        "folder of the results, or the file of a single one; films become .mp4",
+        ...,
+    )
+    size: int | None = flag(
+        "--size PIXELS",
+        "longest side; what is larger is reduced before (default: as it is)",
+        read=whole(*SIZES),
+    )
+    batch: int | None = flag(
+        "--batch N",
+        "pictures of a film at a time (default: up to 4, by their size)",
+        read=whole(1, 256),
+    )
 
 
 def _parser(prog: str) -> Parser:
@@ -86,34 +122,8 @@ def _parser(prog: str) -> Parser:
         "folder, the same command goes on.",
         allow_abbrev=False,
     )
-    parser.add_argument(
-        "model",
-        metavar="MODEL",
-        help="a file of `jaxnst train`, a state dict of pytorch/examples' fast_neural_style, or "
-        "the name of one that --list shows",
-    )
-    parser.add_argument(
-        "inputs", metavar="INPUT", nargs="+", help="a picture, a film, a folder or a pattern"
-    )
     parser.add_argument("--list", action=_List, help="list the models that ship, and exit")
-    parser.add_argument(
-        "-o",
-        "--output",
-        metavar="OUT",
-        required=True,
-        help="folder of the results, or the file of a single one; films become .mp4",
-    )
-    add_side(parser, "--size", "longest side; what is larger is reduced before (default: as it is)")
-    parser.add_argument(
-        "--batch",
-        type=whole(1, 256),
-        metavar="N",
-        help="pictures of a film at a time (default: up to 4, by their size)",
-    )
-    add_ending(parser)
-    add_overwrite(parser)
-    add_saving(parser, single=False)
-    add_machine(parser)
+    add_flags(parser, ApplyFlags)
     return parser
 
 
@@ -135,7 +145,7 @@ class _List(argparse.Action):
         parser.exit()
 
 
-def _run(flags: argparse.Namespace, prog: str) -> int:
+def _run(flags: ApplyFlags, prog: str) -> int:
     sources = _sources(flags.inputs)
     # What ships goes by its name, unless a file has that name.
     model = flags.model
@@ -216,9 +226,7 @@ def is_film(path: str) -> bool:
     return Path(path).suffix.lower() in film.ENDINGS
 
 
-def _work(
-    rows: list[Row], ledger: Ledger | None, flags: argparse.Namespace, messages: Messages
-) -> int:
+def _work(rows: list[Row], ledger: Ledger | None, flags: ApplyFlags, messages: Messages) -> int:
     """Paint what is left; return the exit status."""
     # All that decides a result but its input and the model.
     decisive = flags.size, flags.precision, sorted(save_options(flags).items())
@@ -264,7 +272,7 @@ class Work:
         rows: list[Row],
         settings: str,
         ledger: Ledger | None,
-        flags: argparse.Namespace,
+        flags: ApplyFlags,
         messages: Messages,
     ) -> None:
         self.rows, self.settings, self.ledger = rows, settings, ledger

@@ -12,14 +12,14 @@ from typing import TYPE_CHECKING
 from jaxnst._files import name_of
 from jaxnst.cli.buckets import AT_ONCE, Task
 from jaxnst.cli.errors import UsageError, guarded
-from jaxnst.cli.flags import Parser, add_ending, add_overwrite, refuse_single, tell_of_seed
+from jaxnst.cli.flags import Parser, add_ending, add_overwrite, tell_of_seed
 from jaxnst.cli.interrupt import GOES_ON, Stopped, leaving_when_stopped, stoppable
 from jaxnst.cli.locking import alone_in
 from jaxnst.cli.manifest import Row, product, read_manifest, tell_of_passed_over
 from jaxnst.cli.messages import Messages, hush_xla
 from jaxnst.cli.option_types import whole
 from jaxnst.cli.outputs import QUALITY, check_format, save_options
-from jaxnst.cli.parser import parse
+from jaxnst.cli.parser import RunFlags, parse, refuse_single
 from jaxnst.cli.results_log import Ledger, digest_of_file
 from jaxnst.cli.work import Work
 from jaxnst.recipes import format_recipe
@@ -125,11 +125,11 @@ def _run(flags: argparse.Namespace, rest: list[str], prog: str) -> int:
 
 def _engine(
     flags: argparse.Namespace,
-) -> "Callable[[argparse.Namespace, Recipe], Engine]":
+) -> "Callable[[RunFlags, Recipe], Engine]":
     if flags.engine == "local" and (flags.address is not None or flags.workers is not None):
         raise UsageError("--address and --workers are for --engine ray")
 
-    def open_engine(common: argparse.Namespace, recipe: Recipe) -> "Engine":
+    def open_engine(common: RunFlags, recipe: Recipe) -> "Engine":
         if flags.engine == "local":
             from jaxnst.cli.engine import open_local
 
@@ -145,7 +145,7 @@ def _work(
     tasks: list[Task],
     flags: argparse.Namespace,
     messages: Messages,
-    open_engine: "Callable[[argparse.Namespace, Recipe], Engine]",
+    open_engine: "Callable[[RunFlags, Recipe], Engine]",
     *,
     debug: bool,
 ) -> int:
@@ -176,7 +176,7 @@ def _rows(flags: argparse.Namespace) -> list[Row]:
 
 def _tasks(rows: list[Row], rest: list[str], prog: str) -> Iterator[Task]:
     """Read every row's flags, those of the same ones once."""
-    read: dict[tuple[str, ...], tuple[argparse.Namespace, Recipe, str]] = {}
+    read: dict[tuple[str, ...], tuple[RunFlags, Recipe, str]] = {}
     given = ["content", "style", *rest]
     parse(given, prog)  # what is wrong with it is no row's fault
     for row in rows:
@@ -201,7 +201,7 @@ def _tasks(rows: list[Row], rest: list[str], prog: str) -> Iterator[Task]:
         yield Task(row, *read[row.flags])
 
 
-def _settings(flags: argparse.Namespace, recipe: Recipe) -> str:
+def _settings(flags: RunFlags, recipe: Recipe) -> str:
     """Digest all that decides a row's file but the pictures it is made of."""
     weights = "" if flags.weights is None else digest_of_file(flags.weights)
     network = flags.network or recipe.network, weights, flags.preprocessing, flags.precision

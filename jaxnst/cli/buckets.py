@@ -4,13 +4,13 @@ Batches are formed of all rows, not of those that are left: a row that is painte
 through the same program in the same lane, and comes out byte-identical on a CPU of as many threads.
 """
 
-import argparse
 from collections import deque
 from collections.abc import Callable, Hashable, Iterator
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from jaxnst.cli.manifest import Row
+from jaxnst.cli.parser import RunFlags
 from jaxnst.image import image_size, same_shape
 from jaxnst.image.costs import keeping_bytes
 from jaxnst.recipes.schema import Recipe
@@ -23,7 +23,7 @@ class Task(NamedTuple):
     """A row with its flags read: what is to be painted."""
 
     row: Row
-    flags: argparse.Namespace
+    flags: RunFlags
     recipe: Recipe
     settings: str
 

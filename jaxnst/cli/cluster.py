@@ -3,17 +3,18 @@
 Ray starts the workers, places them, starts them again when they are lost, and carries arrays.
 """
 
-import argparse
 import os
 import socket
 import subprocess
 import sys
+from dataclasses import replace
 from types import ModuleType
 
 import jaxnst
 from jaxnst._files import reason
 from jaxnst.cli.errors import UsageError
 from jaxnst.cli.job import open_network
+from jaxnst.cli.parser import RunFlags
 from jaxnst.cli.ray_engine import Painter, RayEngine, last_line
 from jaxnst.networks import LossNetwork
 from jaxnst.recipes.schema import Recipe
@@ -23,7 +24,7 @@ PATIENCE = 30.0
 
 
 def open_ray(
-    flags: argparse.Namespace, recipe: Recipe, *, address: str | None, workers: int | None
+    flags: RunFlags, recipe: Recipe, *, address: str | None, workers: int | None
 ) -> RayEngine:
     """Connect to a cluster, or start one on this machine, and its workers.
 
@@ -45,7 +46,7 @@ def open_ray(
     # Before JAX starts a device: a process that Ray starts is forked.
     _connect(ray, address or os.environ.get("RAY_ADDRESS") or "local")
     try:
-        here = argparse.Namespace(**{**vars(flags), "device": ("cpu", None)})
+        here = replace(flags, device=("cpu", None))
         _, network = open_network(here, recipe)  # the memory of this machine's GPU is a worker's
         return _start(ray, network, flags, workers)
     except BaseException:
@@ -105,7 +106,7 @@ def _no_cluster(address: str, why: str) -> str:
 
 
 def _start(
-    ray: ModuleType, network: LossNetwork, flags: argparse.Namespace, workers: int | None
+    ray: ModuleType, network: LossNetwork, flags: RunFlags, workers: int | None
 ) -> RayEngine:
     kind = flags.device[0] if flags.device else None
     nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]

@@ -3,7 +3,6 @@
 Memory is estimated; where that does not decide, XLA compiles the largest loop and is asked.
 """
 
-import argparse
 import dataclasses
 import math
 
@@ -113,7 +112,7 @@ def _largest(job: Job, limit: int, messages: Messages) -> Job | None:
 
 def _resized(job: Job, size: int) -> Job:
     """Return the job at another size, without XLA's answer."""
-    flags, sides = argparse.Namespace(**{**vars(job.flags), "size": size}), job.recipe.scales.sides
+    flags, sides = dataclasses.replace(job.flags, size=size), job.recipe.scales.sides
     recipe = job.recipe
     if sides:
         smaller = *(side for side in sides if side < size), size

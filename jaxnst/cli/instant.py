@@ -1,27 +1,26 @@
 """``jaxnst instant``: pictures in the manner of any painting, in one pass each."""
 
-import argparse
 import hashlib
 import os
 import time
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, get_args
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, ClassVar
 
 from jaxnst._files import name_of
 from jaxnst.cli.errors import FAILED, UsageError, blaming_flags, complain, explain, guarded
 from jaxnst.cli.fetching import STREAM, as_files, check_sources, is_address, shown
 from jaxnst.cli.flags import (
     SIZE,
+    FileFlags,
+    FolderFlags,
+    LoadFlags,
     Parser,
-    add_ending,
-    add_local,
-    add_machine,
-    add_network,
-    add_overwrite,
-    add_saving,
-    add_side,
-    add_styles,
+    StyleFlags,
+    add_flags,
     check_styles,
+    flag,
+    read_fields,
     style_mix_of,
     tell_of_styles,
 )
@@ -37,7 +36,7 @@ from jaxnst.cli.manifest import (
     tell_of_passed_over,
 )
 from jaxnst.cli.messages import Messages, hush_xla, length, print_path, shape
-from jaxnst.cli.option_types import number, wholes
+from jaxnst.cli.option_types import SIZES, whole, wholes
 from jaxnst.cli.outputs import (
     OTHER,
     check_format,
@@ -66,9 +65,50 @@ NO_MATTER |= {"yes", "overwrite", "allow_local", "device", "no_cache", "quiet", 
 """Flags that do not affect whether an existing result is up to date."""
 
 
+@dataclass(frozen=True, kw_only=True)
+class MethodFlags:
+    """What decides how a picture is painted in one pass."""
+
+    GROUP: ClassVar = "method"
+
+    alpha: float = flag("--alpha X", "how much of the style, from 0 to 1", Instant.alpha)
+    levels: tuple[int, ...] = flag(
+        "--levels A,B,...",
+        "levels of the network, in the order in which they run: 5 changes most, 1 colors alone",
+        Instant.levels,
+        read=wholes(1, 5),
+    )
+    transform: Transform = flag(
+        "--transform",
+        "what is taken over of a style: mean and covariance, or mean and deviation of every "
+        "channel, which is less",
+        Instant.transform,
+    )
+    decoders: str | None = flag(
+        "--decoders FILE", "decoders of the network, of scripts/train_decoders.py"
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class InstantFlags(StyleFlags, MethodFlags, FileFlags, FolderFlags, LoadFlags):
+    """All flags of ``jaxnst instant``."""
+
+    output: str = flag(
+        "-o --output OUT",
+        "the picture to be written; a folder where CONTENT is a folder or a pattern",
+        ...,
+    )
+    size: int = flag("--size PIXELS", "longest side of the result", SIZE, read=whole(*SIZES))
+    style_size: int | None = flag(
+        "--style-size PIXELS",
+        "longest side of the styles: larger for larger strokes (default: that of the result)",
+        read=whole(*SIZES),
+    )
+
+
 def main(arguments: Sequence[str], prog: str) -> int:
     """Run the command and return its exit status."""
-    flags = _parser(prog).read(arguments)
+    flags = read_fields(InstantFlags, _parser(prog).read(arguments))
     return guarded(prog, lambda: _run(flags, prog), debug=flags.debug)
 
 
@@ -82,60 +122,16 @@ def _parser(prog: str) -> Parser:
         "such a picture.",
         allow_abbrev=False,
     )
-    parser.add_argument(
-        "content", metavar="CONTENT", help="a picture, a folder of pictures, or a pattern"
-    )
-    parser.add_argument("styles", nargs="+", metavar="STYLE", help="one painting or several")
-    parser.add_argument(
-        "-o",
-        "--output",
-        metavar="OUT",
-        required=True,
-        help="the picture to be written; a folder where CONTENT is a folder or a pattern",
-    )
-    method = parser.add_argument_group("method")
-    method.add_argument(
-        "--alpha",
-        type=number,
-        default=Instant.alpha,
-        metavar="X",
-        help="how much of the style, from 0 to 1 (default: %(default)s)",
-    )
-    method.add_argument(
-        "--levels",
-        type=wholes(1, 5),
-        default=Instant.levels,
-        metavar="A,B,...",
-        help="levels of the network, in the order in which they run: 5 changes most, 1 "
-        f"colours alone (default: {','.join(map(str, Instant.levels))})",
-    )
-    method.add_argument(
-        "--transform",
-        choices=get_args(Transform),
-        default=Instant.transform,
-        help="what is taken over of a style: mean and covariance, or mean and deviation of every "
-        "channel, which is less (default: %(default)s)",
-    )
-    add_side(method, "--size", "longest side of the result", default=SIZE)
-    add_side(
-        method,
-        "--style-size",
-        "longest side of the styles: larger for larger strokes (default: that of the result)",
-    )
-    add_styles(method)
-    method.add_argument(
-        "--decoders", metavar="FILE", help="decoders of the network, of scripts/train_decoders.py"
-    )
-    add_network(parser.add_argument_group("network"), ONE_PASS)
-    add_saving(parser, single=False)
-    add_ending(parser)
-    add_overwrite(parser)
-    add_local(parser)
-    add_machine(parser)
+    texts = {
+        "content": "a picture, a folder of pictures, or a pattern",
+        "styles": "one painting or several",
+        "network": f"loss network (default: {ONE_PASS})",
+    }
+    add_flags(parser, InstantFlags, help=texts)
     return parser
 
 
-def _run(flags: argparse.Namespace, prog: str) -> int:
+def _run(flags: InstantFlags, prog: str) -> int:
     rows, in_folder = _rows(flags)
     beside = _beside(flags)
     check_sources(beside if in_folder else [flags.content, *beside])
@@ -160,7 +156,7 @@ def _run(flags: argparse.Namespace, prog: str) -> int:
         return stoppable(lambda: _paint_all(flags, rows, messages))
 
 
-def _rows(flags: argparse.Namespace) -> tuple[list[Row], bool]:
+def _rows(flags: InstantFlags) -> tuple[list[Row], bool]:
     """List what is to be painted, and say whether it goes to a folder.
 
     The styles are those of all rows, and may be none of this machine's files: they are in no row.
@@ -185,7 +181,7 @@ def _rows(flags: argparse.Namespace) -> tuple[list[Row], bool]:
     return rows, True
 
 
-def _paint_one(flags: argparse.Namespace, row: Row, messages: Messages) -> int:
+def _paint_one(flags: InstantFlags, row: Row, messages: Messages) -> int:
     with as_files([row.content, *_beside(flags)], allow_local=flags.allow_local) as files:
         picture = _read(files, row.content)
         paint = _painter(flags, files, messages)
@@ -195,7 +191,7 @@ def _paint_one(flags: argparse.Namespace, row: Row, messages: Messages) -> int:
     return 0
 
 
-def _paint_all(flags: argparse.Namespace, rows: list[Row], messages: Messages) -> int:
+def _paint_all(flags: InstantFlags, rows: list[Row], messages: Messages) -> int:
     """Paint what is not there yet; return the exit status."""
     ledger, failed = Ledger(flags.output), 0
     names = [os.path.basename(shown(style)) for style in flags.styles]
@@ -222,12 +218,12 @@ def _paint_all(flags: argparse.Namespace, rows: list[Row], messages: Messages) -
     return FAILED if failed else 0
 
 
-def _beside(flags: argparse.Namespace) -> list[str]:
+def _beside(flags: InstantFlags) -> list[str]:
     """Return all inputs but the content."""
     return [*flags.styles, *flags.mask, *flags.style_mask]
 
 
-def _settings(flags: argparse.Namespace, files: dict[str, str]) -> str:
+def _settings(flags: InstantFlags, files: dict[str, str]) -> str:
     """Digest all that decides a result but its content."""
     said = {name: value for name, value in vars(flags).items() if name not in NO_MATTER}
     for role in ("styles", "style_mask"):
@@ -243,7 +239,7 @@ def _read(files: dict[str, str], source: str, *, least: int = 16) -> Pixels:
 
 
 def _painter(
-    flags: argparse.Namespace, files: dict[str, str], messages: Messages
+    flags: InstantFlags, files: dict[str, str], messages: Messages
 ) -> Callable[[Row, Pixels], None]:
     """Read what all pictures have in common, and return what paints one."""
     # What is wrong with pictures is found before anything slow is imported.
@@ -266,7 +262,7 @@ def _painter(
 
 
 def _check_memory(
-    flags: argparse.Namespace,
+    flags: InstantFlags,
     picture: Pixels,
     styles: list[Pixels],
     one_pass: "OnePass",
@@ -283,7 +279,7 @@ def _check_memory(
 
 
 def _prepare(
-    flags: argparse.Namespace,
+    flags: InstantFlags,
     styles: list[Pixels],
     style_masks: list[Pixels],
     messages: Messages,

@@ -4,7 +4,6 @@
 transfer and saves what comes out, also if the run is cut short.
 """
 
-import argparse
 import os
 import sys
 from collections.abc import Sequence
@@ -34,6 +33,7 @@ from jaxnst.cli.interrupt import Stopped, finishing, stoppable
 from jaxnst.cli.loading import load_for
 from jaxnst.cli.messages import Messages, amount, length, shape
 from jaxnst.cli.outputs import hand_over, is_taken, numbered, tell_of_replacing
+from jaxnst.cli.parser import RunFlags
 from jaxnst.cli.watching import Watch, make_display, make_listeners, report_interval
 from jaxnst.image.record import Record
 from jaxnst.losses.objective import make_objective
@@ -67,7 +67,7 @@ class Job:
       loop: Bytes that XLA reports for its largest loop, or None if it was not asked.
     """
 
-    flags: argparse.Namespace
+    flags: RunFlags
     recipe: Recipe
     pictures: Pictures
     device: jax.Device
@@ -209,7 +209,7 @@ def _least(devices: Sequence[jax.Device], allowed: int | None) -> int | None:
     return None if None in limits else min(n for n in limits if n is not None)
 
 
-def make_job(flags: argparse.Namespace, recipe: Recipe, pictures: Pictures) -> Job:
+def make_job(flags: RunFlags, recipe: Recipe, pictures: Pictures) -> Job:
     """Choose the device and load the network.
 
     Raises:
@@ -235,7 +235,7 @@ def make_job(flags: argparse.Namespace, recipe: Recipe, pictures: Pictures) -> J
     return Job(flags, recipe, pictures, device, network, guidance)
 
 
-def open_network(flags: argparse.Namespace, recipe: Recipe) -> tuple[jax.Device, LossNetwork]:
+def open_network(flags: RunFlags, recipe: Recipe) -> tuple[jax.Device, LossNetwork]:
     """Choose the device and load the recipe's network, as the flags say.
 
     Raises:
@@ -304,7 +304,8 @@ def paint(job: Job, messages: Messages, record: Record | None) -> int:
     except OtherSettings as error:
         if not flags.overwrite:
             raise ValueError(f"{error}, or replace this one by --overwrite") from error
-    messages.notice(f"{name_of(flags.checkpoint)} is of a run with other settings: it is replaced")
+    name = name_of(flags.checkpoint or "")
+    messages.notice(f"{name} is of a run with other settings: it is replaced")
     return _paint(job, schedule, messages, record, None)
 
 
@@ -390,9 +391,7 @@ def _timings(result: StylizeResult) -> str:
     )
 
 
-def _end_early(
-    stop: Stopped, watch: Watch, flags: argparse.Namespace, messages: Messages
-) -> NoReturn:
+def _end_early(stop: Stopped, watch: Watch, flags: RunFlags, messages: Messages) -> NoReturn:
     """Save the picture so far, and what else was asked for, and end the process."""
     left = "the picture so far is not saved"
     try:
@@ -411,7 +410,7 @@ def _end_early(
         leave(complain(messages.prog, explain(error), FAILED))
 
 
-def _save_so_far(watch: Watch, flags: argparse.Namespace, messages: Messages) -> None:
+def _save_so_far(watch: Watch, flags: RunFlags, messages: Messages) -> None:
     """Save the picture of the last report; it does not replace an older, finished one."""
     last, output, where = watch.last, flags.output, ""
     if last is None or last.total_done == 0:

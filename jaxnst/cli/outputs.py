@@ -16,7 +16,9 @@ from jaxnst import _files
 from jaxnst._files import name_of
 from jaxnst.cli.errors import UsageError, explain, silence
 from jaxnst.cli.fetching import STREAM
+from jaxnst.cli.flags import FileFlags
 from jaxnst.cli.messages import Messages, print_path
+from jaxnst.cli.parser import RunFlags
 from jaxnst.image import check_deep, check_output, holds_quality, save_image
 from jaxnst.image.color import Pixels
 from jaxnst.image.record import Record
@@ -44,7 +46,7 @@ BESIDE: dict[str, Callable[[str], None]] = {
 OTHER = "use another name"
 
 
-def check_outputs(flags: argparse.Namespace, sources: Sequence[str], evaluations: int) -> None:
+def check_outputs(flags: RunFlags, sources: Sequence[str], evaluations: int) -> None:
     """Refuse outputs that cannot be written, that are inputs, or that are the same file.
 
     Args:
@@ -67,17 +69,16 @@ def check_outputs(flags: argparse.Namespace, sources: Sequence[str], evaluations
         raise UsageError("-o - writes a picture to standard output, not to a terminal: redirect it")
     if flags.animate_every and not flags.animate:
         raise UsageError("--animate-every is for an animation: --animate FILE")
-    if name := result_name(flags):
+    if name := result_name(flags.output, flags.format):
         check_format(name, flags)
     if flags.checkpoint_every is not None and not flags.checkpoint:
         raise UsageError("--checkpoint-every is for a checkpoint: --checkpoint FILE")
-    named = []
-    if flags.output not in (None, STREAM):
+    named = check_beside(flags)
+    if flags.output not in ("", STREAM):
         check_output(flags.output)
-        named = [("-o", flags.output)]
-    named += check_beside(flags)
+        named.insert(0, ("-o", flags.output))
     refuse_meeting(named, sources)
-    if flags.save_every and flags.output is not None:
+    if flags.save_every and flags.output:
         for count in (flags.save_every, evaluations):
             _files.destination(numbered(flags.output, count))
         files = [("a file given", source) for source in sources]
@@ -91,7 +92,7 @@ def check_outputs(flags: argparse.Namespace, sources: Sequence[str], evaluations
 
 
 def check_beside(
-    flags: argparse.Namespace, names: Collection[str] = tuple(BESIDE)
+    flags: RunFlags | argparse.Namespace, names: Collection[str] = tuple(BESIDE)
 ) -> list[tuple[str, str]]:
     """Refuse files beside the result that cannot be written.
 
@@ -120,7 +121,7 @@ def check_beside(
     return named
 
 
-def check_format(path: str, flags: argparse.Namespace) -> None:
+def check_format(path: str, flags: FileFlags) -> None:
     """Refuse flags that are for other formats than that of a result.
 
     Raises:
@@ -169,7 +170,7 @@ def is_taken(path: str) -> bool:
     return os.path.isfile(path) and os.path.getsize(path) > 0
 
 
-def tell_of_replacing(path: str, flags: argparse.Namespace, messages: Messages) -> None:
+def tell_of_replacing(path: str, flags: object, messages: Messages) -> None:
     """Give notice that the one result that a command names is there already.
 
     It is replaced when the new one is finished, as by any program that writes a picture. What takes
@@ -206,20 +207,19 @@ def may_be_numbered(path: str, output: str) -> bool:
     return False
 
 
-def result_name(flags: argparse.Namespace) -> str | None:
+def result_name(output: str, format: str | None) -> str:
     """Return a name with the ending of the result's format, also for standard output."""
-    output: str | None = flags.output
-    return f"picture.{flags.format or FORMAT}" if output == STREAM else output
+    return f"picture.{format or FORMAT}" if output == STREAM else output
 
 
-def save_options(flags: argparse.Namespace) -> dict[str, Any]:
+def save_options(flags: FileFlags) -> dict[str, Any]:
     """Return what the flags say of a file, for :func:`jaxnst.image.save_image`."""
     quality = QUALITY if flags.quality is None else flags.quality
     return {"bits": flags.bits, "dpi": flags.dpi, "quality": quality}
 
 
 def hand_over(
-    flags: argparse.Namespace,
+    flags: RunFlags,
     image: Pixels,
     *,
     record: Record | None = None,

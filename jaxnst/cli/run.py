@@ -4,13 +4,12 @@ Errors are found early: flags are checked first, then files are read, and only t
 and anything compiled.
 """
 
-import argparse
 import time
 from collections.abc import Sequence
 
 from jaxnst.cli.errors import guarded
 from jaxnst.cli.messages import Messages, hush_xla
-from jaxnst.cli.parser import parse
+from jaxnst.cli.parser import RunFlags, parse
 from jaxnst.recipes.schema import Recipe
 
 BEGIN = time.perf_counter()
@@ -24,7 +23,7 @@ def main(arguments: Sequence[str], prog: str) -> int:
         return guarded(prog, lambda: _run(flags, recipe, messages), debug=flags.debug)
 
 
-def _run(flags: argparse.Namespace, recipe: Recipe, messages: Messages) -> int:
+def _run(flags: RunFlags, recipe: Recipe, messages: Messages) -> int:
     from jaxnst.cli.inputs import check_flags, read_pictures, tell_of_flags, tell_of_sizes
     from jaxnst.cli.recording import as_recorded, record_to_write, refuse_other_inputs
 

@@ -4,7 +4,6 @@ A cell of the sheet is a run like any other: its flags are those of ``jaxnst run
 every cell's command says.
 """
 
-import argparse
 import dataclasses
 import itertools
 import shlex
@@ -14,11 +13,10 @@ from functools import partial
 from typing import TYPE_CHECKING, NamedTuple
 
 from jaxnst.cli.errors import UsageError, guarded
-from jaxnst.cli.flags import refuse_single
 from jaxnst.cli.interrupt import finishing, leaving_when_stopped, stoppable
 from jaxnst.cli.messages import Messages, hush_xla, length, print_path, shape
 from jaxnst.cli.outputs import save_options, save_picture, tell_of_replacing
-from jaxnst.cli.parser import parse
+from jaxnst.cli.parser import RunFlags, parse, refuse_single
 from jaxnst.image.color import Pixels
 from jaxnst.recipes.schema import RANDOM_STARTS, STARTS, Recipe
 
@@ -56,7 +54,7 @@ class Sweep(NamedTuple):
     axes: list[Axis]
     common: list[str]
     cells: list[Cell]
-    flags: list[argparse.Namespace]
+    flags: list[RunFlags]
     recipes: list[Recipe]
 
 

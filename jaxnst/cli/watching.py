@@ -4,7 +4,6 @@ Each is a :class:`Listener`: it receives every report of the run, and its end. O
 no more reports, and the run continues: the error is printed at the end, when the picture is saved.
 """
 
-import argparse
 import math
 import os
 import sys
@@ -23,6 +22,7 @@ from jaxnst.cli.inputs import Pictures
 from jaxnst.cli.logs import JsonLines
 from jaxnst.cli.messages import LINE_SECONDS, Messages, shape
 from jaxnst.cli.outputs import numbered, save_options
+from jaxnst.cli.parser import RunFlags
 from jaxnst.image import save_image
 from jaxnst.image.color import Pixels
 from jaxnst.report.animation import as_frame, save_animation
@@ -103,7 +103,7 @@ class Watch:
 
 
 def make_listeners(
-    flags: argparse.Namespace, pictures: Pictures, messages: Messages, total: int, *, done: int = 0
+    flags: RunFlags, pictures: Pictures, messages: Messages, total: int, *, done: int = 0
 ) -> list[Listener]:
     """Make the listeners that the flags ask for, but the display.
 
@@ -122,7 +122,7 @@ def make_listeners(
         listeners.append(Log(flags.log))
     if flags.plot:
         listeners.append(Plot(flags.plot))
-    if interval := frame_interval(flags, total):
+    if flags.animate and (interval := frame_interval(flags, total)):
         listeners.append(Animate(flags.animate, interval))
     if flags.side_by_side:
         listeners.append(Figure(flags.side_by_side, pictures.content, pictures.styles))
@@ -131,12 +131,12 @@ def make_listeners(
     return listeners
 
 
-def frame_interval(flags: argparse.Namespace, total: int) -> int | None:
+def frame_interval(flags: RunFlags, total: int) -> int | None:
     """Return the evaluations between two frames of the animation; None without one."""
     return (flags.animate_every or -(-total // FRAMES)) if flags.animate else None
 
 
-def report_interval(flags: argparse.Namespace, total: int) -> int | None:
+def report_interval(flags: RunFlags, total: int) -> int | None:
     """Return after how many evaluations a run has to report, so that all intervals are met."""
     wanted = [n for n in (flags.save_every, frame_interval(flags, total)) if n]
     return math.gcd(*wanted) if wanted else None

@@ -4,7 +4,6 @@ Every row that has ended is a line in the log. A row that fails costs only itsel
 cannot be written stops everything.
 """
 
-import argparse
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -18,6 +17,7 @@ from jaxnst.cli.errors import explain
 from jaxnst.cli.flags import style_mix_of
 from jaxnst.cli.messages import Messages, length, print_path, shape
 from jaxnst.cli.outputs import save_options, save_picture
+from jaxnst.cli.parser import RunFlags
 from jaxnst.cli.results_log import Ledger, inputs
 from jaxnst.image import check_side, load_image
 from jaxnst.image.color import Pixels
@@ -50,7 +50,7 @@ class Work:
         at_once: int | None,
         ledger: Ledger,
         messages: Messages,
-        open_engine: "Callable[[argparse.Namespace, Recipe], Engine]",
+        open_engine: "Callable[[RunFlags, Recipe], Engine]",
     ) -> None:
         self.tasks, self.at_once, self.ledger, self.messages = tasks, at_once, ledger, messages
         self.settled = set(done)  # needs no painting any more
