@@ -11,7 +11,7 @@ import pytest
 import safetensors.numpy
 
 from jaxnst.cli.messages import Messages
-from jaxnst.cli.resuming import Keeper
+from jaxnst.cli.watching import Keeper
 from jaxnst.losses.objective import TERMS
 from jaxnst.networks import PREPROCESSING
 from jaxnst.recipes.schema import Scales, Solver

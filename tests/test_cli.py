@@ -1,6 +1,5 @@
 """The command line: in this process with a stand-in for the transfer, and as a process."""
 
-import argparse
 import dataclasses
 import json
 import os
@@ -20,7 +19,7 @@ import pytest
 
 import jaxnst
 from jaxnst import cli
-from jaxnst.cli import device, errors, messages, paint, parser, progress, saving
+from jaxnst.cli import device, errors, job, messages, outputs, parser, watching
 from jaxnst.cli import interrupt as stopping
 from jaxnst.cli import option_types as values
 from jaxnst.image import ENDINGS, load_image, save_image
@@ -135,7 +134,7 @@ def test_every_field_with_a_flag_can_be_set_and_is_explained(flag, run):
 def test_what_is_not_said_stays_as_the_recipe_has_it():
     flags, recipe = parser.parse(["a", "b"], "jaxnst-run")
     assert recipe == get_recipe("default")
-    assert (flags.size, flags.seed, flags.style_size, flags.output) == (512, 0, None, None)
+    assert (flags.size, flags.seed, flags.style_size, flags.output) == (512, 0, None, "")
 
 
 def test_scales_given_are_the_size_too():
@@ -408,7 +407,7 @@ def painted(folder, run, monkeypatch):
         asked.update(more, content=content, styles=styles)
         return stand_in(more)
 
-    monkeypatch.setattr(paint, "stylize", stylize)
+    monkeypatch.setattr(job, "stylize", stylize)
     monkeypatch.setattr(sys.stderr, "isatty", lambda: False, raising=False)
 
     def call(*arguments):
@@ -512,7 +511,7 @@ def test_warnings_of_libraries_become_notices(painted, monkeypatch):
         warnings.warn("two\nlines", stacklevel=1)
         return stand_in(more)
 
-    monkeypatch.setattr(paint, "stylize", stylize)
+    monkeypatch.setattr(job, "stylize", stylize)
     with warnings.catch_warnings():
         warnings.simplefilter("default")
         err = painted("-o", "out.png")[2]
@@ -525,7 +524,7 @@ def test_a_result_that_cannot_be_saved_is_saved_elsewhere(painted, tmp_path, mon
             raise OSError(28, "No space left on device", str(path))
         save_image(path, image, **options)
 
-    monkeypatch.setattr(saving, "save_image", full)
+    monkeypatch.setattr(outputs, "save_image", full)
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
     status, out, err, _ = painted("-o", "out.png", "--quiet")
     assert (status, out) == (1, "") and "No space left" in err
@@ -542,9 +541,10 @@ def test_a_result_that_its_format_cannot_hold_is_saved_as_png(tmp_path, monkeypa
     temporary = tmp_path / "temporary"
     temporary.mkdir()
     monkeypatch.setattr("tempfile.tempdir", str(temporary))
-    flags = argparse.Namespace(output=output, format="webp", quality=None, bits=8, dpi=None)
+    given = ["a", "b", "-o", output, *(["--format", "webp"] if output == "-" else [])]
+    flags, _ = parser.parse(given, "jaxnst-run")
     with pytest.raises(OSError, match="cannot hold this picture of 16384x1 pixels as WEBP") as told:
-        saving.hand_over(flags, WIDE)
+        outputs.hand_over(flags, WIDE)
     (refuge,) = temporary.rglob("*.png")
     assert f"; the picture is in {refuge}" in str(told.value)
     np.testing.assert_allclose(load_image(refuge), WIDE, atol=0.5 / 255)
@@ -559,7 +559,7 @@ def test_a_result_whose_16_bits_cannot_be_written_is_saved_with_8(tmp_path, monk
     monkeypatch.setattr("jaxnst.image.writing.check_deep", lambda _: None)
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
     with pytest.raises(OSError, match=r"the encoder failed.*; the picture is in .*out\.png"):
-        saving.save_picture("out.tif", WIDE[:, :20], bits=16)
+        outputs.save_picture("out.tif", WIDE[:, :20], bits=16)
     (refuge,) = tmp_path.glob("jaxnst-*/out.png")
     assert load_image(refuge).shape == (1, 20, 3)
 
@@ -567,7 +567,7 @@ def test_a_result_whose_16_bits_cannot_be_written_is_saved_with_8(tmp_path, monk
 def test_what_no_file_can_hold_leaves_no_folder(tmp_path, monkeypatch):
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
     with pytest.raises(ValueError, match="NaN"):
-        saving.save_picture("out.jpg", np.full((4, 4, 3), np.nan, np.float32))
+        outputs.save_picture("out.jpg", np.full((4, 4, 3), np.nan, np.float32))
     assert not [path for path in tmp_path.iterdir() if path.name.startswith("jaxnst-")]
 
 
@@ -587,13 +587,13 @@ def test_an_error_inside_the_transfer_is_one_line(painted, monkeypatch):
     def stylize(*_, **__):
         raise ValueError("style 1 image is odd")
 
-    monkeypatch.setattr(paint, "stylize", stylize)
+    monkeypatch.setattr(job, "stylize", stylize)
     status, out, err, _ = painted("-o", "out.png", "--quiet")
     assert (status, out, err) == (1, "", "jaxnst-run: error: style 1 image is odd\n")
 
 
 def test_dry_run_says_what_a_run_takes_and_paints_nothing(painted, folder, monkeypatch):
-    pace = "jaxnst.cli.dry_run.measure_pace"
+    pace = "jaxnst.cli.fitting.measure_pace"
     monkeypatch.setattr(pace, lambda *_: jaxnst.transfer.memory.Pace(2e9, 10.0))
     monkeypatch.setattr("jaxnst.cli.fitting.loop_footprint", lambda *_, **__: 10**8)
     # The module was imported long ago when other tests ran before this one.
@@ -619,7 +619,7 @@ def test_time_left_follows_from_pixels():
     scales = Scales(least=128, evaluations=(100, 80))
     schedule = make_schedule((64, 64), [], scales, size=256)
     assert [s.inner for s in schedule.scales] == [(128, 128), (256, 256)]
-    display = progress.Display(schedule)
+    display = watching.Display(schedule)
     # 100 and 80 evaluations, the latter of four times the pixels: 100 + 320 units.
     news = Progress("optimize", 0, 2, (128, 128), 10, 100, 10, 180, {}, lambda: None, 1.0)
     display(news)
@@ -631,7 +631,7 @@ def test_time_left_follows_from_pixels():
 
 def test_plain_lines_come_every_few_seconds(capsys):
     schedule = make_schedule((64, 64), [], Scales(evaluations=(100,)), size=128)
-    lines = progress.Lines(schedule, messages.Messages("jaxnst-run", quiet=False))
+    lines = watching.Lines(schedule, messages.Messages("jaxnst-run", quiet=False))
     news = Progress("compile", 0, 1, (128, 128), 0, 100, 0, 100, {}, lambda: None, 0.0)
     lines(news)
     for i in range(1, 101):
@@ -645,7 +645,7 @@ def test_plain_lines_come_every_few_seconds(capsys):
 
 def test_plain_lines_come_after_every_round(capsys):
     schedule = make_schedule((64, 64), [], Scales(evaluations=(63,)), size=128)
-    lines = progress.Lines(schedule, messages.Messages("jaxnst-run", quiet=False))
+    lines = watching.Lines(schedule, messages.Messages("jaxnst-run", quiet=False))
     losses = {"total": 3.0, "content": 1.0, "style": 2.0}
     news = Progress("optimize", 0, 1, (128, 128), 0, 63, 0, 63, losses, lambda: None, 0.0)
     for i in range(1, 64):
@@ -739,9 +739,9 @@ def test_a_result_is_saved_in_spite_of_a_first_signal(signals, name):
 def test_a_run_that_is_ended_while_it_saves_is_saved(painted, monkeypatch):
     def hand_over(*given, **more):
         signal.raise_signal(signal.SIGTERM)
-        return saving.hand_over(*given, **more)
+        return outputs.hand_over(*given, **more)
 
-    monkeypatch.setattr(paint, "hand_over", hand_over)
+    monkeypatch.setattr(job, "hand_over", hand_over)
     assert painted("-o", "out.png")[:2] == (0, "out.png\n")
     assert load_image("out.png").shape == (48, 64, 3)
 

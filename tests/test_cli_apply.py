@@ -9,7 +9,6 @@ import subprocess
 import sys
 import time
 import types
-from argparse import Namespace
 from fractions import Fraction
 from functools import partial
 from pathlib import Path
@@ -19,7 +18,7 @@ import pytest
 from feedforward_helpers import model, read_back, turned, write_film
 
 from jaxnst import weights
-from jaxnst.cli import apply, applying, device
+from jaxnst.cli import apply, device
 from jaxnst.cli.messages import Messages
 from jaxnst.feedforward import apply_model, load_model, save_model
 from jaxnst.image import load_image, save_image
@@ -167,7 +166,7 @@ def test_a_film_that_was_cut_is_kept_with_a_notice(applied):
 
 
 def test_without_pyav_films_fail_and_pictures_are_painted(applied, monkeypatch):
-    monkeypatch.setattr(applying.film.reading, "find_spec", lambda _: None)
+    monkeypatch.setattr(apply.film.reading, "find_spec", lambda _: None)
     Path("clip.mp4").write_text("whatever")
     status, out, err = applied("clip.mp4", "photos/a.png", "-o", "out", "--no-cache")
     assert status == 1 and out.split() == [os.path.join("out", "a-waves.png")]
@@ -175,13 +174,16 @@ def test_without_pyav_films_fail_and_pictures_are_painted(applied, monkeypatch):
 
 
 def test_how_long_a_film_still_takes_is_told(monkeypatch):
+    parsed = apply._parser("jaxnst apply").read(["m", "clip.mp4", "-o", "out.mp4"])
+    flags = apply.read_fields(apply.ApplyFlags, parsed)
     row = apply.Row("clip.mp4", ("m",), "out.mp4")
-    facts = applying.film.Film((32, 40), Fraction(10), 100)
+    facts = apply.film.Film((32, 40), Fraction(10), 100)
     said, now = [], iter([0.0, 10.0, 20.0])
     monkeypatch.setattr(Messages, "now_and_then", lambda _, text: said.append(text))
-    monkeypatch.setattr(applying.time, "monotonic", lambda: next(now))
-    work = applying.Work([row], "", None, Namespace(), Messages("jaxnst apply", quiet=False))
-    clock = applying.Clock(row, facts, (32, 40), work)
+    monkeypatch.setattr(apply.time, "monotonic", lambda: next(now))
+    messages = Messages("jaxnst apply", quiet=False)
+    work = apply.Work(apply.Series([row], None, flags, messages), flags, messages)
+    clock = work.film_progress(row, facts, (32, 40))
     clock(4)
     clock(24)
     assert said == [

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 from jaxnst import cli
-from jaxnst.cli import batch, engine, job, saving, work
+from jaxnst.cli import batch, engine, job, outputs, work
 from jaxnst.cli import manifest as rows
 from jaxnst.cli.errors import UsageError
 from jaxnst.cli.parser import parse
@@ -344,14 +344,14 @@ def test_a_name_that_cannot_be_written_is_refused_before_anything_is_painted(bat
 
 def test_a_picture_that_cannot_be_saved_is_kept_elsewhere(batched, folder, monkeypatch):
     monkeypatch.setattr("tempfile.tempdir", str(folder))
-    plain = saving.save_image
+    plain = outputs.save_image
 
     def full(path, *image, **more):
         if os.path.basename(os.path.dirname(path)) == "out":
             raise OSError(28, "No space left on device", str(path))
         plain(path, *image, **more)
 
-    monkeypatch.setattr(saving, "save_image", full)
+    monkeypatch.setattr(outputs, "save_image", full)
     status, out, err = batched(*FOLDERS, *SMALL)
     kept = sorted(path.name for path in folder.glob("jaxnst-*/*"))
     assert (status, out) == (1, "") and kept == [

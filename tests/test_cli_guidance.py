@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from jaxnst.cli import paint as paint_module
+from jaxnst.cli import job as job_module
 from jaxnst.image import load_image, read_record, save_image
 from jaxnst.transfer.stylize import StylizeResult
 
@@ -85,7 +85,7 @@ def test_a_few_styles_are_named_and_many_are_mixed_where_a_flag_says_how(call, f
         asked.append(len(styles))
         return StylizeResult(content, {}, 3, 0, 0.0, 0.0)
 
-    monkeypatch.setattr(paint_module, "stylize", stylize)
+    monkeypatch.setattr(job_module, "stylize", stylize)
     given = ("run", "content.png", "style.png", "other.png")
     output = ("-o", "out.png", "--size", "48")
     status, _, err = call(*given, *output)

@@ -12,8 +12,7 @@ import pytest
 from PIL import ExifTags, Image
 
 from jaxnst import cli
-from jaxnst.cli import dry_run as outlook
-from jaxnst.cli import fitting, inputs, job, paint
+from jaxnst.cli import fitting, inputs, job
 from jaxnst.cli import option_types as values
 from jaxnst.cli.host import available_on_host
 from jaxnst.image import save_image
@@ -46,7 +45,7 @@ def ran(tmp_path, monkeypatch, capsys):
         asked.update(more)
         return StylizeResult(np.full((48, 64, 3), 0.5, np.float32), {}, 16, 0, 2.0, 30.0)
 
-    monkeypatch.setattr(paint, "stylize", stylize)
+    monkeypatch.setattr(job, "stylize", stylize)
 
     def call(*arguments, available=None):
         asked.clear()
@@ -145,7 +144,7 @@ def test_amounts(text, count):
 def test_a_dry_run_that_is_refused_reports_the_plan_it_was_refused_for(ran, capsys, monkeypatch):
     out = []
     monkeypatch.setattr(planning, "measure_pace", lambda *_: planning.Pace(1e12, 1.0))
-    monkeypatch.setattr(outlook, "measure_pace", lambda *_: planning.Pace(1e12, 1.0))
+    monkeypatch.setattr(fitting, "measure_pace", lambda *_: planning.Pace(1e12, 1.0))
     monkeypatch.setattr("builtins.print", lambda text, **more: out.append(text))
     monkeypatch.setattr(job, "available_memory", lambda _: 3 * GIB)
     given = ["content.png", "style.png", "--size", "8192", "--dry-run", "--quiet", "--no-cache"]

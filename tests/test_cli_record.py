@@ -15,7 +15,7 @@ import pytest
 
 from jaxnst import cli
 from jaxnst.cli import flags as flag_table
-from jaxnst.cli import paint, parser, recording
+from jaxnst.cli import job, parser, recording
 from jaxnst.image import DPI, load_image, read_record, save_image
 from jaxnst.optim.sharding import threads_of
 from jaxnst.recipes import base_recipe, get_recipe, read_recipe, recipe_on
@@ -80,7 +80,7 @@ def unpainted(monkeypatch):
         picture = helpers.picture(32, 48, seed=3)
         return StylizeResult(picture, {}, 3, 0, 0.0, 0.0, ())
 
-    monkeypatch.setattr(paint, "stylize", stylize)
+    monkeypatch.setattr(job, "stylize", stylize)
     return asked
 
 
@@ -512,7 +512,7 @@ def test_a_batch_has_no_record(folder, call, flag):
     status, _, err = call(
         "batch", "--contents", "content.png", "--styles", "style.png", "--out", "x", flag
     )
-    assert status == 2 and "are for jaxnst run" in err
+    assert status == 2 and "is for single runs: jaxnst run" in err
 
 
 def test_a_batch_refuses_what_its_format_cannot_hold(folder, call):

@@ -8,7 +8,7 @@ import helpers
 import numpy as np
 import pytest
 
-from jaxnst.cli import messages, resuming
+from jaxnst.cli import messages, watching
 from jaxnst.image import save_image
 from jaxnst.transfer import loop
 from jaxnst.transfer.checkpoint import Checkpoint, load_checkpoint
@@ -45,12 +45,12 @@ def saved(monkeypatch):
         time.sleep(0.01)
         found.append((path, checkpoint.done))
 
-    monkeypatch.setattr(resuming, "save_checkpoint", save)
+    monkeypatch.setattr(watching, "save_checkpoint", save)
     return found
 
 
 def keeper(seconds):
-    return resuming.Keeper("run.ck", seconds, messages.Messages("jaxnst-run", quiet=False))
+    return watching.Keeper("run.ck", seconds, messages.Messages("jaxnst-run", quiet=False))
 
 
 # When it is written.
@@ -87,7 +87,7 @@ def test_a_full_disk_does_not_end_the_run(monkeypatch, capsys):
     def full(*_):
         raise OSError("run.ck could not be saved (No space left on device): make room")
 
-    monkeypatch.setattr(resuming, "save_checkpoint", full)
+    monkeypatch.setattr(watching, "save_checkpoint", full)
     one = keeper(0)
     one(progress())
     assert re.fullmatch(r"jaxnst-run: notice: run.ck could not .*\n", capsys.readouterr().err)
@@ -103,8 +103,8 @@ def test_the_same_command_goes_on_and_its_picture_has_the_same_bytes(
 ):
     assert call("run", *GIVEN, "-o", "whole.png", "--quiet")[0] == 0
     monkeypatch.setattr(loop, "CHUNK_SECONDS", 0.0)
-    monkeypatch.setattr(resuming, "WRITING", 1e9)
-    kept, plain = ("-o", "part.png", "--checkpoint", "run.ck"), resuming.save_checkpoint
+    monkeypatch.setattr(watching, "WRITING", 1e9)
+    kept, plain = ("-o", "part.png", "--checkpoint", "run.ck"), watching.save_checkpoint
     for last in (4, 9):
 
         def save(path, checkpoint, last=last):
@@ -112,12 +112,12 @@ def test_the_same_command_goes_on_and_its_picture_has_the_same_bytes(
             if checkpoint.done == last:
                 raise PowerCut
 
-        monkeypatch.setattr(resuming, "save_checkpoint", save)
+        monkeypatch.setattr(watching, "save_checkpoint", save)
         with pytest.raises(PowerCut):
             call("run", *GIVEN, *kept, "--checkpoint-every", "0")
         assert not (folder / "part.png").exists()
     assert "going on from run.ck, after 4 evaluations" in capsys.readouterr().err
-    monkeypatch.setattr(resuming, "save_checkpoint", plain)
+    monkeypatch.setattr(watching, "save_checkpoint", plain)
     # Pictures on the way go on too: of 10 and 12 evaluations, not of where it begins again.
     status, out, err = call("run", *GIVEN, *kept, "--save-every", "2")
     assert (status, out) == (0, "part.png\n") and "after 9 evaluations" in err
@@ -158,9 +158,9 @@ def test_a_checkpoint_of_another_run_is_replaced_only_if_that_is_said(call, fold
 
 def test_a_log_goes_on_where_the_run_does(call, folder, monkeypatch):
     monkeypatch.setattr(loop, "CHUNK_SECONDS", 0.0)
-    monkeypatch.setattr(resuming, "WRITING", 1e9)
+    monkeypatch.setattr(watching, "WRITING", 1e9)
     given = ("run", *GIVEN, "-o", "out.png", "--checkpoint", "run.ck", "--log", "run.jsonl")
-    plain = resuming.save_checkpoint
+    plain = watching.save_checkpoint
 
     def save(path, checkpoint):
         if checkpoint.done == 4:
@@ -172,13 +172,13 @@ def test_a_log_goes_on_where_the_run_does(call, folder, monkeypatch):
         return [json.loads(line) for line in (folder / "run.jsonl").read_text().splitlines()]
 
     (folder / "run.jsonl").write_text('{"evaluations": 0}\n')  # of another run
-    monkeypatch.setattr(resuming, "save_checkpoint", save)
+    monkeypatch.setattr(watching, "save_checkpoint", save)
     with pytest.raises(PowerCut):
         call(*given, "--checkpoint-every", "0", "--quiet")
     assert [line["evaluations"] for line in told()] == [*range(10)]
     with (folder / "run.jsonl").open("a") as file:
         file.write('{"evaluations": 10, "sec')
-    monkeypatch.setattr(resuming, "save_checkpoint", plain)
+    monkeypatch.setattr(watching, "save_checkpoint", plain)
     assert call(*given, "--quiet")[0] == 0
     assert [line["evaluations"] for line in told()] == [*range(5), *range(4, 13)]
     assert [line["phase"] for line in told()].index("compile", 1) == 5

@@ -180,8 +180,8 @@ def test_documented_commands_are_found():
 
 def test_flags_named_in_prose_exist():
     folders = [ROOT / name for name in ("jaxnst", "scripts", "benchmarks")]
-    sources = [path for folder in folders for path in folder.glob("**/*.py")]
-    known = set(re.findall(r'"(--[a-z][a-z-]*)"', "".join(path.read_text() for path in sources)))
+    sources = "".join(path.read_text() for folder in folders for path in folder.glob("**/*.py"))
+    known = set(re.findall(r'"(?:-o )?(--[a-z][a-z-]*)[ "]', sources))
     for script in ROOT.glob("scripts/*.sh"):
         known |= set(re.findall(r"--[a-z][a-z-]*", script.read_text()))
     for page in PAGES:

@@ -1,6 +1,5 @@
 """Who listens to a run, and what is written beside its picture; the transfer is a stand-in."""
 
-import argparse
 import dataclasses
 import io
 import json
@@ -13,9 +12,9 @@ import pytest
 from PIL import Image
 
 from jaxnst import cli
-from jaxnst.cli import paint, parser, resuming, watching
+from jaxnst.cli import job, parser, watching
 from jaxnst.cli.interrupt import Stopped
-from jaxnst.cli.watching import Animate, Figure, Interval, Log, Over, Plot, SaveEvery, Watch
+from jaxnst.cli.watching import Animate, Figure, Interval, Log, Over, Plot, Watch
 from jaxnst.image import load_image, save_image
 from jaxnst.recipes import get_recipe
 from jaxnst.recipes.schema import Scales
@@ -63,7 +62,7 @@ def tell(listener, news=None, ended=None):
 # Listening.
 
 
-class Ear:
+class Ear(watching.Listener):
     """Remembers what it heard, and fails when it is told to."""
 
     def __init__(self, fails_at=None):
@@ -83,11 +82,9 @@ def test_one_that_fails_harms_nobody_and_hears_no_more(capsys):
     watch, ended = Watch([deaf, sound]), result()
     for progress in reports():
         watch(progress)
-    watch.close(ended)
-    watch.close(ended)
+    assert watch.close(ended, "jaxnst-run")
     assert deaf.heard == [0, 1, 4] and sound.heard == [0, 1, 4, 10, 11, 16, ended]
     assert watch.last.total_done == 16
-    assert watch.complain("jaxnst-run", 0) == 1
     assert capsys.readouterr().err == "jaxnst-run: error: run.jsonl: No space left on device\n"
 
 
@@ -98,26 +95,14 @@ def test_a_run_that_nobody_listens_to_ends():
     watch.end()
     with pytest.raises(Over):
         watch(second)
-    assert ear.heard == [0] and watch.last is first and watch.complain("jaxnst-run", 130) == 130
-
-
-def test_listeners_are_what_the_protocol_says(tmp_path):
-    picture = grey(0.5)
-    path = str(tmp_path / "a")
-    for one in (
-        *(SaveEvery(path, 1, {}), Log(path), Plot(path), Animate(path, 1)),
-        Figure(path, picture, [picture]),
-    ):
-        assert isinstance(one, watching.Listener)
+    assert ear.heard == [0] and watch.last is first and not watch.close(None, "jaxnst-run")
 
 
 # Intervals.
 
 
 def asked(**flags):
-    return argparse.Namespace(
-        **{"save_every": None, "animate": None, "animate_every": None, **flags}
-    )
+    return dataclasses.replace(parser.parse(["a", "b"], "jaxnst-run")[0], **flags)
 
 
 @pytest.mark.parametrize(
@@ -289,7 +274,7 @@ def run(folder, monkeypatch, capsysbinary):
             more["callback"](progress)
         return result()
 
-    monkeypatch.setattr(paint, "stylize", stylize)
+    monkeypatch.setattr(job, "stylize", stylize)
     scales = Scales(least=32, evaluations=(10, 6))
     two = dataclasses.replace(get_recipe("default"), name="two", scales=scales)
     monkeypatch.setitem(parser.RECIPES, "two", two)
@@ -335,7 +320,7 @@ def test_a_run_that_is_stopped_writes_what_there_is(run, folder, monkeypatch, ag
     pytest.importorskip("matplotlib", reason="needs Matplotlib")
 
     def stopped(work):
-        monkeypatch.setattr(paint, "stylize", lambda *_, callback, **__: half(callback))
+        monkeypatch.setattr(job, "stylize", lambda *_, callback, **__: half(callback))
         work()
         raise Stopped(signal.SIGINT)
 
@@ -350,8 +335,8 @@ def test_a_run_that_is_stopped_writes_what_there_is(run, folder, monkeypatch, ag
     def leave(status):
         raise SystemExit(status)
 
-    monkeypatch.setattr(paint, "stoppable", stopped)
-    monkeypatch.setattr(paint, "leave", leave)
+    monkeypatch.setattr(job, "stoppable", stopped)
+    monkeypatch.setattr(job, "leave", leave)
     if again:
         monkeypatch.setattr(watching.Animate, "close", interrupted)
     status, out, err = run("-o", "out.png", *ALL)
@@ -385,10 +370,10 @@ def test_a_picture_so_far_does_not_replace_a_finished_one(run, folder, monkeypat
     def leave(status):
         raise SystemExit(status)
 
-    plain = paint.stylize
-    monkeypatch.setattr(paint, "stylize", stylize)
-    monkeypatch.setattr(paint, "stoppable", stopped)
-    monkeypatch.setattr(paint, "leave", leave)
+    plain = job.stylize
+    monkeypatch.setattr(job, "stylize", stylize)
+    monkeypatch.setattr(job, "stoppable", stopped)
+    monkeypatch.setattr(job, "leave", leave)
     status, out, err = run("-o", "out.png")
     assert (status, out) == (130, b"out-0010.png\n") and words in err
     assert "saving the picture so far as out-0010.png, since out.png was there before\n" in err
@@ -396,17 +381,18 @@ def test_a_picture_so_far_does_not_replace_a_finished_one(run, folder, monkeypat
     assert load_image("out-0010.png")[0, 0, 0] == pytest.approx(0.5, abs=0.01)
     assert run("-o", "out.png")[1] == b"out-0010-0010.png\n"
     # Nor where the run resumes from a checkpoint.
-    monkeypatch.setattr(
-        paint, "checkpoint_of", lambda _: Checkpoint(0, (5,), (), 0, None, {}, {}, {})
-    )
-    status, out, err = run("-o", "out.png")
+    (folder / "run.ck").touch()
+    checkpoint = Checkpoint(0, (5,), (), 0, None, {}, {}, {})
+    monkeypatch.setattr(job, "load_checkpoint", lambda _: checkpoint)
+    with monkeypatch.context() as context:
+        context.setattr(watching, "Keeper", lambda *_, **__: watching.Listener())
+        status, out, err = run("-o", "out.png", "--checkpoint", "run.ck")
     assert (status, words in err) == (130, True) and out.startswith(b"out-0010-")
     assert (folder / "out.png").read_bytes() == before
-    monkeypatch.setattr(paint, "checkpoint_of", lambda _: None)
     # A finished one replaces it.
     (folder / "out.png").write_bytes(b"another")
-    monkeypatch.setattr(paint, "stylize", plain)
-    monkeypatch.setattr(paint, "stoppable", lambda work: work())
+    monkeypatch.setattr(job, "stylize", plain)
+    monkeypatch.setattr(job, "stoppable", lambda work: work())
     assert run("-o", "out.png")[:2] == (0, b"out.png\n")
     assert (folder / "out.png").read_bytes() == before
 
@@ -417,7 +403,7 @@ def test_a_run_that_fails_writes_what_there_is(run, folder, monkeypatch):
             callback(progress)
         raise ValueError("odd")
 
-    monkeypatch.setattr(paint, "stylize", stylize)
+    monkeypatch.setattr(job, "stylize", stylize)
     outcome = run("-o", "out.png", "--quiet", "--animate", "a.gif")
     assert outcome == (1, b"", "jaxnst-run: error: odd\n")
     np.testing.assert_allclose(greys("a.gif"), [0.05, 0.2, 0.5], atol=0.01)
@@ -433,7 +419,7 @@ def test_a_run_that_fails_tells_of_what_could_not_be_written_too(run, monkeypatc
             callback(progress)
         raise ValueError("odd")
 
-    monkeypatch.setattr(paint, "stylize", stylize)
+    monkeypatch.setattr(job, "stylize", stylize)
     monkeypatch.setattr(watching, "save_animation", refuse)
     status, out, err = run("-o", "out.png", "--quiet", "--animate", "a.gif")
     assert (status, out) == (1, b"")
@@ -454,11 +440,11 @@ def test_a_picture_that_cannot_be_saved_keeps_nothing_else_back(run, folder, mon
         raise SystemExit(status)
 
     closed = []
-    monkeypatch.setattr(paint, "stoppable", stoppable)
-    monkeypatch.setattr(paint, "leave", leave)
-    monkeypatch.setattr(paint, "hand_over", lambda *_, **__: refuse("out.png"))
+    monkeypatch.setattr(job, "stoppable", stoppable)
+    monkeypatch.setattr(job, "leave", leave)
+    monkeypatch.setattr(job, "hand_over", lambda *_, **__: refuse("out.png"))
     monkeypatch.setattr(watching, "save_animation", refuse)
-    monkeypatch.setattr(resuming.Keeper, "close", lambda _, ended: closed.append(ended))
+    monkeypatch.setattr(watching.Keeper, "close", lambda _, ended: closed.append(ended))
     given = ("--quiet", "--animate", "a.gif", "--checkpoint", "run.ck")
     status, out, err = run("-o", "out.png", *given)
     assert (status, out) == (1, b"") and len(closed) == 1

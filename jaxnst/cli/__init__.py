@@ -1,8 +1,8 @@
 """The command line: ``jaxnst`` and its commands.
 
-The only place that prints, reads flags, handles signals, changes JAX's settings and exits. A
-command is a row of :data:`COMMANDS` and a module with ``main(arguments, prog) -> int``, which is
-imported when the command is called: asking for help waits for nothing.
+The only package that prints, reads flags, handles signals, changes JAX's settings and exits. A
+command is a row of :data:`COMMANDS` and a module of its name with ``main(arguments, prog) -> int``,
+which is imported when the command is called: ``jaxnst --help`` imports no other.
 """
 
 import argparse
@@ -18,29 +18,27 @@ from jaxnst.cli.messages import printing
 
 
 class Command(NamedTuple):
-    """A command: its name, what it does in a few words, and the module that does it."""
+    """A command: its name, and what it does in a few words."""
 
     name: str
     summary: str
-    module: str
+
+    @property
+    def module(self) -> str:
+        """The module that does it."""
+        return f"jaxnst.cli.{self.name}"
 
 
 COMMANDS = (
-    Command("run", "paint a picture in the manner of others", "jaxnst.cli.run"),
-    Command("instant", "paint pictures in one pass, a second each", "jaxnst.cli.instant"),
-    Command("batch", "paint folders of pictures, or the rows of a manifest", "jaxnst.cli.batch"),
-    Command("apply", "paint pictures and films by a network of one style", "jaxnst.cli.apply"),
-    Command("sweep", "paint one pair in many variations, on one sheet", "jaxnst.cli.sweep"),
-    Command(
-        "reconstruct",
-        "show what each layer of a network keeps of a picture",
-        "jaxnst.cli.reconstruct",
-    ),
-    Command(
-        "train", "train a network that paints in the manner of one picture", "jaxnst.cli.train"
-    ),
-    Command("show", "print how a picture was made", "jaxnst.cli.show"),
-    Command("weights", "list, download, convert and check parameter files", "jaxnst.cli.weights"),
+    Command("run", "paint a picture in the manner of others"),
+    Command("instant", "paint pictures in one pass, a second each"),
+    Command("batch", "paint folders of pictures, or the rows of a manifest"),
+    Command("apply", "paint pictures and films by a network of one style"),
+    Command("sweep", "paint one pair in many variations, on one sheet"),
+    Command("reconstruct", "show what each layer of a network keeps of a picture"),
+    Command("train", "train a network that paints in the manner of one picture"),
+    Command("show", "print how a picture was made"),
+    Command("weights", "list, download, convert and check parameter files"),
 )
 
 
@@ -50,14 +48,26 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return _main(list(sys.argv[1:] if arguments is None else arguments))
 
 
-def _main(given: list[str]) -> int:
-    if given and not given[0].startswith("-"):
+def _main(arguments: list[str]) -> int:
+    if arguments and not arguments[0].startswith("-"):
         for command in COMMANDS:
-            if command.name == given[0]:
-                return _call(command, given[1:], f"jaxnst {command.name}")
+            if command.name == arguments[0]:
+                return _call(command, arguments[1:], f"jaxnst {command.name}")
         names = [command.name for command in COMMANDS]
-        return complain("jaxnst", unknown("command", given[0], names), USAGE)
-    _parser().parse_args(given)  # --help and --version end here
+        return complain("jaxnst", unknown("command", arguments[0], names), USAGE)
+    width = max(len(command.name) for command in COMMANDS)
+    parser = argparse.ArgumentParser(
+        prog="jaxnst",
+        usage="jaxnst COMMAND ...",
+        description="Neural style transfer in JAX.",
+        epilog="commands:\n"
+        + "\n".join(f"  {c.name:<{width}}  {c.summary}" for c in COMMANDS)
+        + "\n\njaxnst COMMAND --help tells more.",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    parser.add_argument("--version", action="version", version=f"jaxnst {__version__}")
+    parser.parse_args(arguments)  # --help and --version end here
     return complain("jaxnst", "no command given: jaxnst --help lists them", USAGE)
 
 
@@ -71,19 +81,3 @@ def main_run(arguments: Sequence[str] | None = None) -> int:
 def _call(command: Command, arguments: list[str], prog: str) -> int:
     status: int = importlib.import_module(command.module).main(arguments, prog)
     return status
-
-
-def _parser() -> argparse.ArgumentParser:
-    width = max(len(command.name) for command in COMMANDS)
-    parser = argparse.ArgumentParser(
-        prog="jaxnst",
-        usage="jaxnst COMMAND ...",
-        description="Neural style transfer in JAX.",
-        epilog="commands:\n"
-        + "\n".join(f"  {c.name:<{width}}  {c.summary}" for c in COMMANDS)
-        + "\n\njaxnst COMMAND --help tells more.",
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-        allow_abbrev=False,
-    )
-    parser.add_argument("--version", action="version", version=f"jaxnst {__version__}")
-    return parser

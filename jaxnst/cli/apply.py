@@ -1,21 +1,31 @@
 """``jaxnst apply``: pictures and films painted by a network that was trained for one style.
 
-What is to be made of what is worked out before anything slow is imported.
+What is to be painted is worked out before JAX is imported.
 """
 
-import argparse
 import hashlib
 import os
-from collections.abc import Sequence
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
-from typing import Any, NoReturn
+
+import numpy as np
 
 from jaxnst import video as film
 from jaxnst._files import name_of
-from jaxnst.cli.applying import Work
 from jaxnst.cli.errors import UsageError, guarded
-from jaxnst.cli.flags import Parser, add_ending, add_machine, add_overwrite, add_saving, add_side
-from jaxnst.cli.interrupt import GOES_ON, Stopped, leaving_when_stopped, stoppable
+from jaxnst.cli.flags import (
+    FileFlags,
+    FolderFlags,
+    MachineFlags,
+    Parser,
+    PrintAndExit,
+    add_flags,
+    flag,
+    read_fields,
+)
 from jaxnst.cli.manifest import (
     Row,
     is_several,
@@ -24,21 +34,72 @@ from jaxnst.cli.manifest import (
     refuse_one_name,
     tell_of_passed_over,
 )
-from jaxnst.cli.messages import Messages, hush_xla
-from jaxnst.cli.option_types import whole
-from jaxnst.cli.outputs import refuse_meeting, same_file
-from jaxnst.cli.results_log import ResultsLog, alone_in
-from jaxnst.cli.saving import check_format, save_options
-from jaxnst.image import ENDINGS, check_output
+from jaxnst.cli.messages import Messages, hush_xla, length, shape
+from jaxnst.cli.option_types import SIZES, whole
+from jaxnst.cli.outputs import (
+    check_format,
+    refuse_meeting,
+    same_file,
+    save_options,
+    save_picture,
+)
+from jaxnst.cli.series import Series
+from jaxnst.image import (
+    ENDINGS,
+    NoPictureError,
+    check_output,
+    check_side,
+    fill_hidden,
+    fit,
+    holds_alpha,
+    load_image,
+    resize,
+    resize_rgba,
+)
+from jaxnst.image.color import Pixels
 from jaxnst.weights import bundled_styles
 
 KNOWN = (*ENDINGS, *film.ENDINGS)
 
+AT_ONCE = 4
+"""Frames of a film that are painted at a time, at most, without ``--batch``."""
+
+PIXELS_AT_ONCE = 4_000_000
+"""About as many pixels are painted at a time, if that is more than one frame."""
+
 
 def main(arguments: Sequence[str], prog: str) -> int:
     """Run the command and return its exit status."""
-    flags = _parser(prog).read(arguments)
+    flags = read_fields(ApplyFlags, _parser(prog).read(arguments))
     return guarded(prog, lambda: _run(flags, prog), debug=flags.debug)
+
+
+@dataclass(frozen=True, kw_only=True)
+class ApplyFlags(FileFlags, FolderFlags, MachineFlags):
+    """All flags of ``jaxnst apply``."""
+
+    model: str = flag(
+        "MODEL",
+        "a file of `jaxnst train`, a state dict of pytorch/examples' fast_neural_style, or the "
+        "name of one that --list shows",
+        ...,
+    )
+    inputs: list[str] = flag("INPUT", "a picture, a film, a folder or a pattern", ...)
+    output: str = flag(
+        "-o --output OUT",
+        "folder of the results, or the file of a single one; films become .mp4",
+        ...,
+    )
+    size: int | None = flag(
+        "--size PIXELS",
+        "longest side; what is larger is reduced before (default: as it is)",
+        read=whole(*SIZES),
+    )
+    batch: int | None = flag(
+        "--batch N",
+        "pictures of a film at a time (default: up to 4, by their size)",
+        read=whole(1, 256),
+    )
 
 
 def _parser(prog: str) -> Parser:
@@ -48,113 +109,82 @@ def _parser(prog: str) -> Parser:
         description="Paint pictures and films in the manner of the one style of a network, in one "
         "pass.",
         epilog="Exit status: 0 all done, 1 an input failed, 2 wrong flags, 130 stopped; into a "
-        "folder, the same command goes on.",
+        "folder, the same command paints what is left.",
         allow_abbrev=False,
     )
-    parser.add_argument(
-        "model",
-        metavar="MODEL",
-        help="a file of `jaxnst train`, a state dict of pytorch/examples' fast_neural_style, or "
-        "the name of one that --list shows",
-    )
-    parser.add_argument(
-        "inputs", metavar="INPUT", nargs="+", help="a picture, a film, a folder or a pattern"
-    )
-    parser.add_argument("--list", action=_List, help="list the models that ship, and exit")
-    parser.add_argument(
-        "-o",
-        "--output",
-        metavar="OUT",
-        required=True,
-        help="folder of the results, or the file of a single one; films become .mp4",
-    )
-    add_side(parser, "--size", "longest side; what is larger is reduced before (default: as it is)")
-    parser.add_argument(
-        "--batch",
-        type=whole(1, 256),
-        metavar="N",
-        help="pictures of a film at a time (default: up to 4, by their size)",
-    )
-    add_ending(parser)
-    add_overwrite(parser)
-    add_saving(parser, single=False)
-    add_machine(parser)
+    text = "list the models that ship, and exit"
+    parser.add_argument("--list", action=PrintAndExit, nargs=0, text=_shipped, help=text)
+    add_flags(parser, ApplyFlags)
     return parser
 
 
-class _List(argparse.Action):
-    """Print the models that ship, and exit."""
+def _shipped(_: object) -> str:
+    """List the models that ship."""
+    from jaxnst.weights import read_parameters
 
-    def __init__(self, option_strings: list[str], dest: str, help: str) -> None:
-        super().__init__(option_strings, dest, nargs=0, help=help)
-
-    def __call__(self, parser: argparse.ArgumentParser, *_: Any) -> NoReturn:
-        from jaxnst.weights import read_parameters
-
-        shipped = bundled_styles()
-        width = max(map(len, shipped), default=0)
-        for name, path in shipped.items():
-            print(f"{name:<{width}}  {read_parameters(path)[1].get('style', '')}".rstrip())
-        if not shipped:
-            print("no models ship with this jaxnst: `jaxnst train` makes one")
-        parser.exit()
+    shipped = bundled_styles()
+    if not shipped:
+        return "no models ship with this jaxnst: `jaxnst train` makes one"
+    width = max(map(len, shipped))
+    styles = {name: read_parameters(path)[1].get("style", "") for name, path in shipped.items()}
+    return "\n".join(f"{name:<{width}}  {style}".rstrip() for name, style in styles.items())
 
 
-def _run(flags: argparse.Namespace, prog: str) -> int:
+def _run(flags: ApplyFlags, prog: str) -> int:
     sources = _sources(flags.inputs)
+    # What ships goes by its name, unless a file has that name.
+    model = flags.model
+    if not os.path.isfile(model):
+        model = str(bundled_styles().get(model, model))
     messages = Messages(prog, quiet=flags.quiet)
-    if _is_file(flags.output, sources):
-        row = Row(sources[0], (_model(flags),), flags.output)
-        check_row(row, flags)
-        tell_of_passed_over(flags.inputs, messages, endings=KNOWN)
-        with leaving_when_stopped(messages):
-            return _work([row], None, flags, messages)
-    # Or the same command would go on with its own results.
-    if len(sources) > 1 or is_several(flags.inputs[0]):
-        folders = {os.path.dirname(source) or os.curdir for source in sources}
-        if any(same_file(folder, flags.output) for folder in folders):
-            raise UsageError(f"-o {name_of(flags.output)} is a folder of inputs: name another")
-    rows = _rows(sources, flags)
+    folder = None if _is_file(flags.output, sources) else flags.output
+    if folder is None:
+        rows = [Row(sources[0], (model,), flags.output)]
+        if is_film(sources[0]):
+            try:
+                film.check_film(flags.output)
+            except ModuleNotFoundError as error:
+                raise UsageError(str(error)) from error
+        else:
+            check_output(flags.output)
+    else:
+        # Or the next time the command would paint its own results.
+        if len(sources) > 1 or is_several(flags.inputs[0]):
+            folders = {os.path.dirname(source) or os.curdir for source in sources}
+            if any(same_file(place, folder) for place in folders):
+                raise UsageError(f"-o {name_of(folder)} is a folder of inputs: name another")
+        endings = [film.ENDING if is_film(source) else flags.ending for source in sources]
+        rows = [
+            Row(source, (model,), os.path.join(folder, name_after((source, model), ending)))
+            for source, ending in zip(sources, endings, strict=True)
+        ]
+        refuse_one_name(rows, "give them in two commands, with two folders")
+    for row in rows:
+        if not is_film(row.content):
+            check_format(row.output, flags)
     tell_of_passed_over(flags.inputs, messages, endings=KNOWN)
-    os.makedirs(flags.output, exist_ok=True)
-    with leaving_when_stopped(messages, GOES_ON), alone_in(flags.output, (1, 1)):
-        return _work(rows, ResultsLog(flags.output), flags, messages)
-
-
-def _work(
-    rows: list[Row], ledger: ResultsLog | None, flags: argparse.Namespace, messages: Messages
-) -> int:
-    """Make what is left."""
-    settings = _settings(flags)
-    todo = rows
-    if ledger is not None:
-        todo = ledger.left([(row, settings) for row in rows], overwrite=flags.overwrite)
-        messages.say(f"inputs: {len(rows)}, of which there already: {len(rows) - len(todo)}")
-    if not todo:
-        return 0
     hush_xla(debug=flags.debug)
-    work = Work(todo, settings, ledger, flags, messages)
-    with messages.warnings_as_notices():
-        try:
-            return 1 if stoppable(work.all) else 0
-        except Stopped:
-            work.end()
-            raise
+    # All that decides a result but its input and the model.
+    decisive = flags.size, flags.precision, sorted(save_options(flags).items())
+    settings = hashlib.sha256(repr(decisive).encode()).hexdigest()[:16]
+    series = Series(rows, folder, flags, messages)
+    work = Work(series, flags, messages)
+    return series.run(lambda: series.paint(settings, work.read, work.prepare))
 
 
-def _sources(given: Sequence[str]) -> list[str]:
+def _sources(places: Sequence[str]) -> list[str]:
     """List the files to be painted: what folders and patterns hold, and those named, once each."""
-    found: list[str] = []
-    for where in given:
-        if is_several(where):
-            found += pictures("INPUT", where, endings=KNOWN, what="picture or film")
-        else:  # if it is missing, or no picture, it costs its own row only
-            found.append(where)
-    return list(dict.fromkeys(found))
+    sources: list[str] = []
+    for place in places:
+        if is_several(place):
+            sources += pictures("INPUT", place, endings=KNOWN, what="picture or film")
+        else:  # if it is missing, or no picture, only its own row fails
+            sources.append(place)
+    return list(dict.fromkeys(sources))
 
 
 def _is_file(output: str, sources: Sequence[str]) -> bool:
-    """Tell whether the output is a single result's own file, else a folder.
+    """Return whether the output is a single result's file, not a folder.
 
     Raises:
       UsageError: It is a file, and there are several inputs, or it is an input, or it could be
@@ -165,70 +195,135 @@ def _is_file(output: str, sources: Sequence[str]) -> bool:
         return False
     if output == "-":
         raise UsageError("-o - is no folder or file: results of apply do not go to standard output")
-    known = ending in KNOWN
-    if len(sources) > 1 and (known or os.path.exists(output)):
+    known, exists = ending in KNOWN, os.path.exists(output)
+    if len(sources) > 1 and (known or exists):
         raise UsageError(
             f"-o {name_of(output)} is a file, but there are {len(sources)} inputs: name a folder"
         )
     refuse_meeting([("-o", output)], sources)
-    if len(sources) == 1 and ending and not known and not os.path.exists(output):
+    if len(sources) == 1 and ending and not known and not exists:
         raise UsageError(
             f"-o {name_of(output)} has the ending {ending}, expected one of {', '.join(KNOWN)}: if "
             f"it is to be a folder, say {name_of(output)}/"
         )
-    return len(sources) == 1 and (known or os.path.exists(output))
-
-
-def _rows(sources: Sequence[str], flags: argparse.Namespace) -> list[Row]:
-    """Name the results in a folder after inputs and model.
-
-    Raises:
-      UsageError: Two results would have one name, or a flag is for other formats.
-    """
-    model = _model(flags)
-    rows = []
-    for source in sources:
-        ending = film.ENDING if is_film(source) else flags.ending
-        name = name_after((source, model), ending)
-        rows.append(Row(source, (model,), os.path.join(flags.output, name)))
-    refuse_one_name(rows, "give them in two commands, with two folders")
-    for row in rows:
-        if not is_film(row.content):
-            check_format(row.output, flags)
-    return rows
-
-
-def check_row(row: Row, flags: argparse.Namespace) -> None:
-    """Refuse a single result that cannot be written.
-
-    Raises:
-      UsageError: A library is missing, or a flag is for other formats.
-      OSError: It cannot be written.
-      ValueError: The ending is not one of its kind.
-    """
-    if is_film(row.content):
-        try:
-            film.check_film(row.output)
-        except ModuleNotFoundError as error:
-            raise UsageError(str(error)) from error
-    else:
-        check_output(row.output)
-        check_format(row.output, flags)
+    return len(sources) == 1 and (known or exists)
 
 
 def is_film(path: str) -> bool:
-    """Tell a film by its ending."""
+    """Return whether a file is a film, by its ending."""
     return Path(path).suffix.lower() in film.ENDINGS
 
 
-def _model(flags: argparse.Namespace) -> str:
-    """Return the model's file: a path, or what ships by that name."""
-    given: str = flags.model
-    shipped = bundled_styles()
-    return str(shipped[given]) if given in shipped and not os.path.isfile(given) else given
+class Work:
+    """What reads and paints the inputs of a series."""
 
+    def __init__(self, series: Series, flags: ApplyFlags, messages: Messages) -> None:
+        self.series, self.flags, self.messages = series, flags, messages
 
-def _settings(flags: argparse.Namespace) -> str:
-    """Digest all that decides a result but its input and the model."""
-    said = flags.size, flags.precision, sorted(save_options(flags).items())
-    return hashlib.sha256(repr(said).encode()).hexdigest()[:16]
+    def prepare(self) -> Callable[[Row, Pixels | film.Film], None]:
+        """Choose the device, load the model, and return what paints an input."""
+        from jaxnst.cli.device import keep_programs, use_device
+        from jaxnst.feedforward import load_model
+
+        self.device = use_device(self.flags.device)
+        if not self.flags.no_cache:
+            keep_programs(self.messages.notice)
+        model = load_model(self.series.rows[0].styles[0])
+        self.model = replace(model, module=model.module.clone(precision=self.flags.precision))
+        return self.paint
+
+    def read(self, row: Row) -> Pixels | film.Film:
+        """Read a picture, reduced to ``--size``, or what there is to know of a film."""
+        if is_film(row.content):
+            try:
+                return film.read_film(row.content)
+            except ModuleNotFoundError as error:
+                raise UsageError(str(error)) from error
+        try:
+            picture = load_image(row.content, alpha=True)
+        except NoPictureError as error:
+            if Path(row.content).suffix.lower() in ENDINGS:
+                raise
+            raise ValueError(
+                f"{name_of(row.content)} is neither a picture nor a film by its ending, expected "
+                f"one of {', '.join(KNOWN)}"
+            ) from error
+        size = self.flags.size
+        if size is not None and size < max(picture.shape[:2]):
+            reduce = resize_rgba if picture.shape[2] == 4 else resize
+            picture = reduce(picture, fit(picture.shape[:2], size)).clip(0, 1)
+        check_side(picture, row.content)
+        return picture
+
+    def paint(self, row: Row, source: Pixels | film.Film) -> None:
+        """Paint and save an input."""
+        if not isinstance(source, film.Film):
+            self._paint_picture(row, source)
+            return
+        self.series.idle.clear()
+        try:
+            self._paint_film(row, source)
+        finally:
+            self.series.idle.set()
+
+    def _paint_picture(self, row: Row, picture: Pixels) -> None:
+        """Paint and save a picture, with its transparency if the file can hold it."""
+        from jaxnst.cli.device import forget_programs, refuse_too_large
+        from jaxnst.feedforward import apply_model
+
+        forget_programs()
+        module, transparent = self.model.module, picture.shape[2] == 4
+        width, precision = module.widths[0], module.precision
+        refuse_too_large(picture.shape[:2], width, self.device, precision=precision)
+        opaque = fill_hidden(picture) if transparent else picture
+        painted = np.asarray(apply_model(self.model, opaque))
+        if transparent:
+            painted = np.concatenate([painted, picture[..., 3:]], axis=-1)
+            if not holds_alpha(row.output):
+                self.messages.notice(
+                    f"{name_of(row.content)} is transparent, which {name_of(row.output)} cannot "
+                    "be: the result is laid on white; .png, .webp and .tif keep it"
+                )
+        save_picture(row.output, painted, **save_options(self.flags))
+
+    def _paint_film(self, row: Row, facts: film.Film) -> None:
+        """Paint and save a film."""
+        from jaxnst.cli.device import refuse_too_large
+        from jaxnst.feedforward import paint_frames
+
+        size = facts.fitting(self.flags.size)
+        batch = self.flags.batch or max(1, min(AT_ONCE, PIXELS_AT_ONCE // (size[0] * size[1])))
+        width, precision = self.model.module.widths[0], self.model.module.precision
+        way = "--size or --batch" if batch > 1 else "--size"
+        refuse_too_large(size, width, self.device, batch=batch, precision=precision, way=way)
+        for notice in film.repaint(
+            row.content,
+            row.output,
+            partial(paint_frames, self.model),
+            film=facts,
+            size=size,
+            batch=batch,
+            tell=self.film_progress(row, facts, size),
+        ):
+            self.messages.notice(notice)
+
+    def film_progress(
+        self, row: Row, facts: film.Film, size: tuple[int, int]
+    ) -> Callable[[int], None]:
+        """Return what reports, given how many frames are done, and ends the work if stopped."""
+        first: tuple[int, float] | None = None
+
+        def report(done: int) -> None:
+            nonlocal first
+            if self.series.stopped.is_set():
+                raise InterruptedError("the command was stopped")
+            now = time.monotonic()
+            first = first or (done, now)  # before that, it was compiled
+            of = "" if facts.count is None else f"/{facts.count}"
+            text = f"{name_of(row.content)}: {done}{of} pictures of {shape(size)}"
+            if facts.count and done > first[0]:
+                left = max(0, facts.count - done) * (now - first[1]) / (done - first[0])
+                text += f", {length(left)} left"
+            self.messages.now_and_then(text)
+
+        return report

@@ -12,14 +12,14 @@ from typing import TYPE_CHECKING, Literal
 
 from jaxnst._files import name_of
 from jaxnst.cli.errors import UsageError, guarded
-from jaxnst.cli.flags import Parser, add_ending, add_overwrite, refuse_single, tell_of_seed
+from jaxnst.cli.flags import FolderFlags, Parser, add_flags, flag, read_fields, tell_of_seed
 from jaxnst.cli.interrupt import GOES_ON, Stopped, leaving_when_stopped, stoppable
 from jaxnst.cli.manifest import Row, product, read_manifest, tell_of_passed_over
 from jaxnst.cli.messages import Messages, hush_xla
 from jaxnst.cli.option_types import whole
-from jaxnst.cli.parser import parse
+from jaxnst.cli.outputs import QUALITY, check_format, save_options
+from jaxnst.cli.parser import RunFlags, parse, refuse_single
 from jaxnst.cli.results_log import ResultsLog, alone_in, digest_of_file
-from jaxnst.cli.saving import QUALITY, check_format, save_options
 from jaxnst.cli.work import LANES, Task, Work
 from jaxnst.recipes import format_recipe
 from jaxnst.recipes.schema import RANDOM_STARTS, STARTS, Recipe
@@ -31,28 +31,54 @@ PLAIN_FILE = {"bits": 8, "dpi": None, "quality": QUALITY}
 """How a result is saved by default, which the log's digests leave out."""
 
 
-@dataclass(frozen=True, kw_only=True)
-class BatchOptions:
-    """Flags of the command beside those of ``jaxnst run``; their help describes them."""
+def _shard(text: str) -> tuple[int, int]:
+    first, slash, count = text.partition("/")
+    if not (slash and first.isdecimal() and count.isdecimal() and 1 <= int(first) <= int(count)):
+        raise argparse.ArgumentTypeError(f"{text!r} is no shard, expected I/N with I from 1 to N")
+    return int(first), int(count)
 
-    contents: str | None
-    styles: str | None
-    manifest: str | None
-    out: str
-    ending: str
-    overwrite: bool
-    at_once: int | None
-    shard: tuple[int, int]
-    engine: Literal["local", "ray"]
-    address: str | None
-    workers: int | None
+
+@dataclass(frozen=True, kw_only=True)
+class BatchFlags(FolderFlags):
+    """Flags of the command beside those of ``jaxnst run``."""
+
+    contents: str | None = flag("--contents WHERE", "a folder, a pattern or a picture")
+    styles: str | None = flag("--styles WHERE", "the same")
+    manifest: str | None = flag(
+        "--manifest FILE",
+        "CSV or JSON Lines: content, style and, if need be, output, seed, style-weight ...",
+    )
+    out: str = flag("--out FOLDER", "folder of the results", ...)
+    at_once: int | None = flag(
+        "--at-once N",
+        f"most pictures side by side (default: one on a CPU; on each other device {LANES}, or as "
+        "many as memory holds; a batch that is resumed keeps to what it had)",
+        read=whole(1),
+    )
+    shard: tuple[int, int] | None = flag("--shard I/N", "make every Nth row, from Ith", read=_shard)
+    engine: Literal["local", "ray"] = flag(
+        "--engine",
+        "what paints: this process, on its devices, or the workers of a Ray cluster, a batch each; "
+        "Ray comes with jaxnst[ray], and every machine needs the same jaxnst",
+        "local",
+    )
+    address: str | None = flag(
+        "--address WHERE",
+        "the Ray cluster: auto, HOST:PORT or ray://HOST:PORT (default: RAY_ADDRESS, or one is "
+        "started on this machine)",
+    )
+    workers: int | None = flag(
+        "--workers N",
+        "of Ray (default: one for each GPU; without a GPU, one for each machine)",
+        read=whole(1),
+    )
 
 
 def main(arguments: Sequence[str], prog: str) -> int:
     """Run the command and return its exit status."""
-    flags, rest = _parser(prog).parse_known_args(arguments)
-    options = BatchOptions(**vars(flags))
-    return guarded(prog, lambda: _run(options, rest, prog), debug="--debug" in rest)
+    parsed, rest = _parser(prog).parse_known_args(arguments)
+    flags = read_fields(BatchFlags, parsed)
+    return guarded(prog, lambda: _run(flags, rest, prog), debug="--debug" in rest)
 
 
 def _parser(prog: str) -> Parser:
@@ -63,65 +89,20 @@ def _parser(prog: str) -> Parser:
         description="Paint every content in the manner of every style, or the rows of a manifest.",
         epilog="All flags of the method and the machine of `jaxnst run` besides: --size, --recipe, "
         "--style-weight and so on. Exit status: 0 all done, 1 a picture failed, 2 wrong flags, 130 "
-        "stopped; the same command goes on.",
+        "stopped; the same command paints what is left.",
         allow_abbrev=False,
     )
-    parser.add_argument("--contents", metavar="WHERE", help="a folder, a pattern or a picture")
-    parser.add_argument("--styles", metavar="WHERE", help="the same")
-    parser.add_argument(
-        "--manifest",
-        metavar="FILE",
-        help="CSV or JSON Lines: content, style and, if need be, output, seed, style-weight ...",
-    )
-    parser.add_argument("--out", metavar="FOLDER", required=True, help="folder of the results")
-    add_ending(parser)
-    add_overwrite(parser)
-    parser.add_argument(
-        "--at-once",
-        type=whole(1),
-        metavar="N",
-        help="most pictures side by side (default: one on a CPU; on each other device "
-        f"{LANES}, or as many as memory holds; a batch that is resumed keeps to what it had)",
-    )
-    parser.add_argument(
-        "--shard", type=_shard, default=(1, 1), metavar="I/N", help="make every Nth row, from Ith"
-    )
-    parser.add_argument(
-        "--engine",
-        choices=("local", "ray"),
-        default="local",
-        help="what paints: this process, on its devices, or the workers of a Ray cluster, a batch "
-        "each; Ray comes with jaxnst[ray], and every machine needs the same jaxnst",
-    )
-    parser.add_argument(
-        "--address",
-        metavar="WHERE",
-        help="the Ray cluster: auto, HOST:PORT or ray://HOST:PORT (default: RAY_ADDRESS, or one is "
-        "started on this machine)",
-    )
-    parser.add_argument(
-        "--workers",
-        type=whole(1),
-        metavar="N",
-        help="of Ray (default: one for each GPU; where there is none, one for each machine)",
-    )
+    add_flags(parser, BatchFlags)
     return parser
 
 
-def _shard(text: str) -> tuple[int, int]:
-    first, slash, count = text.partition("/")
-    if not (slash and first.isdecimal() and count.isdecimal() and 1 <= int(first) <= int(count)):
-        raise argparse.ArgumentTypeError(f"{text!r} is no shard, expected I/N with I from 1 to N")
-    return int(first), int(count)
-
-
-def _run(options: BatchOptions, rest: list[str], prog: str) -> int:
+def _run(options: BatchFlags, rest: list[str], prog: str) -> int:
     if options.engine == "local" and (options.address, options.workers) != (None, None):
         raise UsageError("--address and --workers are for --engine ray")
     rows = _rows(options)
     common, _ = parse(["content", "style", *rest], prog)  # its errors are not those of a row
-    first, count = options.shard
-    tasks = _tasks(rows, rest, prog)[first - 1 :: count]
+    shard = options.shard or (1, 1)
+    tasks = _tasks(rows, rest, prog)[shard[0] - 1 :: shard[1]]
     messages = Messages(prog, quiet=common.quiet)
     if os.path.exists(options.out) and not os.path.isdir(options.out):
         raise UsageError(
@@ -135,13 +116,13 @@ def _run(options: BatchOptions, rest: list[str], prog: str) -> int:
     os.makedirs(options.out, exist_ok=True)
     with (
         leaving_when_stopped(messages, GOES_ON),
-        alone_in(options.out, options.shard),
+        alone_in(options.out, shard),
         messages.warnings_as_notices(),
     ):
         return 1 if _work(tasks, options, messages, debug=common.debug) else 0
 
 
-def _rows(options: BatchOptions) -> list[Row]:
+def _rows(options: BatchFlags) -> list[Row]:
     if options.manifest is not None and options.contents is options.styles is None:
         return read_manifest(options.manifest, options.out, options.ending)
     if options.manifest is not None or options.contents is None or options.styles is None:
@@ -151,7 +132,7 @@ def _rows(options: BatchOptions) -> list[Row]:
 
 def _tasks(rows: list[Row], rest: list[str], prog: str) -> list[Task]:
     """Parse the flags of every row, equal ones once."""
-    parsed: dict[tuple[str, ...], tuple[argparse.Namespace, Recipe, str]] = {}
+    parsed: dict[tuple[str, ...], tuple[RunFlags, Recipe, str]] = {}
     tasks = []
     for row in rows:
         if row.flags not in parsed:
@@ -166,7 +147,7 @@ def _tasks(rows: list[Row], rest: list[str], prog: str) -> list[Task]:
     return tasks
 
 
-def _check(flags: argparse.Namespace, recipe: Recipe) -> None:
+def _check(flags: RunFlags, recipe: Recipe) -> None:
     """Refuse flags that are for a single picture.
 
     Raises:
@@ -175,8 +156,6 @@ def _check(flags: argparse.Namespace, recipe: Recipe) -> None:
     refuse_single(flags)
     if flags.output or flags.allow_local:
         raise UsageError("-o and --allow-local are for jaxnst run")
-    if flags.origin or flags.no_metadata or flags.other_inputs:
-        raise UsageError("--from, --other-inputs and --no-metadata are for jaxnst run")
     if flags.styles != ["style"]:
         raise UsageError("pictures are given by --contents and --styles, or a --manifest")
     if flags.mask or flags.style_mask:
@@ -185,7 +164,7 @@ def _check(flags: argparse.Namespace, recipe: Recipe) -> None:
         raise UsageError(f"--init: a batch starts from {', '.join(STARTS)}")
 
 
-def _settings(flags: argparse.Namespace, recipe: Recipe) -> str:
+def _settings(flags: RunFlags, recipe: Recipe) -> str:
     """Digest all that decides a row's file beside its pictures; earlier logs have the same."""
     weights = "" if flags.weights is None else digest_of_file(flags.weights)
     network = flags.network or recipe.network, weights, flags.preprocessing, flags.precision
@@ -206,7 +185,7 @@ def _settings(flags: argparse.Namespace, recipe: Recipe) -> str:
     return hashlib.sha256(repr(tuple(settings)).encode()).hexdigest()[:16]
 
 
-def _work(tasks: list[Task], options: BatchOptions, messages: Messages, *, debug: bool) -> int:
+def _work(tasks: list[Task], options: BatchFlags, messages: Messages, *, debug: bool) -> int:
     """Paint what is left; return how many rows failed."""
     log = ResultsLog(options.out)
     rows = [(task.row, task.settings) for task in tasks]

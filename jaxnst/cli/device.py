@@ -1,4 +1,4 @@
-"""What a run computes on: devices, their memory, compiled programs kept from earlier runs.
+"""Devices, their memory, and compiled programs kept from earlier runs.
 
 JAX's settings are changed here and nowhere else, before it is first used.
 """
@@ -11,24 +11,25 @@ from pathlib import Path
 import jax
 
 from jaxnst._files import reason, user_folder
-from jaxnst.cli.errors import UsageError
+from jaxnst.cli.errors import UsageError, explain
 from jaxnst.cli.host import available_on_host
 from jaxnst.cli.messages import amount, shape
+from jaxnst.cli.option_types import Device
 from jaxnst.networks.precision import map_bytes
 from jaxnst.optim.sharding import threads_of
 from jaxnst.recipes.schema import Precision
 
 MAPPINGS, MOST_MAPPINGS = "/proc/self/maps", "/proc/sys/vm/max_map_count"
-"""Of Linux: the parts of this process's memory, and how many there may be."""
+"""Linux' list of the mappings of this process, and how many there may be."""
 
 DETERMINISTIC = "--xla_gpu_deterministic_ops=true"
 
 MAPS = 5
-"""How many maps of the network's first layer, at most, are in memory during one pass. XLA reports 3
-(of 32 channels) with the decoders that ship, and 4 while a style is looked at."""
+"""Most maps of the network's first layer that are in memory during one pass. XLA reports 3 (of 32
+channels) with the decoders that ship, and 4 while a style is encoded."""
 
-Wanted = tuple[str, int | None] | None
-"""A kind of device, and which one; None: what JAX would take by itself, or the first."""
+Wanted = Device | None
+"""A kind of device, and which one; None: the one that JAX chooses."""
 
 
 def use_device(wanted: Wanted, *, deterministic: bool = False) -> jax.Device:
@@ -45,7 +46,11 @@ def use_device(wanted: Wanted, *, deterministic: bool = False) -> jax.Device:
     if deterministic:
         os.environ["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} {DETERMINISTIC}".strip()
     if wanted is None:
-        return _default_device()
+        try:
+            return jax.devices()[0]
+        except (RuntimeError, AssertionError) as error:  # AssertionError if it has found none
+            why = reason(error).partition(" (set JAX_PLATFORMS")[0].rstrip(".")
+            raise UsageError(_no_default(why if str(error) else "")) from error
     kind, index = wanted[0], wanted[1] or 0
     if kind == "cpu":
         # Or an accelerator would be started, and its memory taken, for nothing.
@@ -60,30 +65,21 @@ def use_device(wanted: Wanted, *, deterministic: bool = False) -> jax.Device:
     return devices[index]
 
 
-def _default_device() -> jax.Device:
-    """Return the device that JAX chooses.
-
-    Raises:
-      UsageError: It starts none: the environment wants a kind that is not there.
-    """
-    try:
-        return jax.devices()[0]
-    except (RuntimeError, AssertionError) as error:  # it asserts that some kind could be started
-        chosen = _chosen()
-        why = reason(error).partition(" (set JAX_PLATFORMS")[0].rstrip(".") if str(error) else ""
-        instead = f"unset {chosen[0]}" if chosen else "check its driver"
-        raise UsageError(
-            f"JAX starts no device{f', {chosen[0]} is {chosen[1]}' if chosen else ''}"
-            f"{f' ({why})' if why else ''}: {instead}, or give --device cpu"
-        ) from error
-
-
 def _chosen() -> tuple[str, str] | None:
     """Return the environment's variable that chooses a kind of device, and its value, if any."""
     for name in ("JAX_PLATFORMS", "JAX_PLATFORM_NAME"):
         if value := os.environ.get(name):
             return name, value
     return None
+
+
+def _no_default(why: str) -> str:
+    chosen = _chosen()
+    instead = f"unset {chosen[0]}" if chosen else "check its driver"
+    return (
+        f"JAX starts no device{f', {chosen[0]} is {chosen[1]}' if chosen else ''}"
+        f"{f' ({why})' if why else ''}: {instead}, or give --device cpu"
+    )
 
 
 def devices_beside(device: jax.Device, wanted: Wanted) -> list[jax.Device]:
@@ -98,14 +94,14 @@ def _set(name: str, value: object) -> None:
 
 
 def _no_device(kind: str, index: int) -> str:
-    there = []
+    names: list[str] = []
     for name in ("cpu", "gpu", "tpu"):
         with contextlib.suppress(RuntimeError, AssertionError):
-            there += [f"{name}:{i}" for i, _ in enumerate(jax.devices(name))]
-    text = f"--device: there is no {kind}:{index}, JAX finds {', '.join(there) or 'none at all'}"
+            names += [f"{name}:{i}" for i, _ in enumerate(jax.devices(name))]
+    text = f"--device: there is no {kind}:{index}, JAX finds {', '.join(names) or 'none at all'}"
     if chosen := _chosen():
         return text + f" ({chosen[0]} is {chosen[1]})"
-    if kind != "cpu" and not any(name.startswith(kind) for name in there):
+    if kind != "cpu" and not any(name.startswith(kind) for name in names):
         extra = "tpu" if kind == "tpu" else "cuda13"
         return text + f": a {kind} needs its driver and pip install 'jaxnst[{extra}]'"
     return text
@@ -128,10 +124,10 @@ def forget_programs() -> None:
     """
     try:
         most = int(Path(MOST_MAPPINGS).read_text("ascii"))
-        there = Path(MAPPINGS).read_bytes().count(b"\n")
+        count = Path(MAPPINGS).read_bytes().count(b"\n")
     except (OSError, ValueError):
         return  # another system
-    if there > most / 2:
+    if count > most / 2:
         jax.clear_caches()  # type: ignore[no-untyped-call]
 
 
@@ -139,23 +135,19 @@ def keep_programs(tell: Callable[[str], None]) -> None:
     """Keep compiled programs in the user's cache folder, and use those that are there.
 
     Args:
-      tell: Given why that cannot be done, if it cannot.
+      tell: Called with the reason if that cannot be done.
     """
     if jax.config.jax_compilation_cache_dir:  # type: ignore[attr-defined]
         return  # JAX_COMPILATION_CACHE_DIR: a folder of the user's choice
     try:
         folder = user_folder("cache") / f"jax-{jax.__version__}"
-    except FileNotFoundError as error:
-        tell(f"compiled programs are not kept for the next run: {error}")
-        return
-    try:
         # Private: whoever can write there can make JAX run what they like.
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         probe = folder / f".jaxnst-{os.getpid()}"
         probe.touch()
         probe.unlink()
     except OSError as error:
-        tell(f"compiled programs are not kept for the next run: {folder}: {reason(error)}")
+        tell(f"compiled programs are not kept for the next run: {explain(error)}")
         return
     _set("jax_compilation_cache_dir", str(folder))
     _set("jax_persistent_cache_min_compile_time_secs", 0)
@@ -163,7 +155,7 @@ def keep_programs(tell: Callable[[str], None]) -> None:
 
 
 def available_memory(device: jax.Device) -> int | None:
-    """Return how many bytes can still be had on a device, or None where nobody says."""
+    """Return how many bytes are available on a device; None if unknown."""
     if device.platform != "cpu":
         stats = device.memory_stats() or {}
         if "bytes_limit" not in stats:
@@ -181,24 +173,24 @@ def refuse_too_large(
     precision: Precision = "float32",
     way: str = "--size",
 ) -> None:
-    """Refuse what would not fit into memory in one pass.
+    """Refuse pictures that would not fit into memory in one pass.
 
     Args:
       size: Height and width of the pictures.
       channels: Of the network's first layer.
-      device: Where it is to be painted.
+      device: Where they are to be painted.
       batch: How many at a time.
-      precision: Of its feature maps.
-      way: Flags by which less memory would be taken.
+      precision: Of the feature maps.
+      way: Flags that reduce the memory.
 
     Raises:
       ValueError: It does not fit.
     """
-    there = available_memory(device)
+    available = available_memory(device)
     value = map_bytes(precision, host=device.platform == "cpu")
     needed = value * MAPS * channels * batch * size[0] * size[1]
-    if there is not None and needed > there:
+    if available is not None and needed > available:
         raise ValueError(
-            f"{shape(size)} takes about {amount(needed)} of memory and {amount(there)} are "
+            f"{shape(size)} takes about {amount(needed)} of memory and {amount(available)} are "
             f"available: take a smaller {way}"
         )

@@ -4,7 +4,6 @@ Rows, files, the log and the forming of batches belong to :mod:`jaxnst.cli.work`
 arrays and returns results; :mod:`jaxnst.cli.ray_engine` does so through a Ray cluster.
 """
 
-import argparse
 from collections.abc import Callable, Sequence
 from typing import NamedTuple, Protocol
 
@@ -12,6 +11,7 @@ import jax
 
 from jaxnst.cli.device import devices_beside, forget_programs
 from jaxnst.cli.job import open_network, refuse_too_large, runs_side_by_side
+from jaxnst.cli.parser import RunFlags
 from jaxnst.image.color import Pixels
 from jaxnst.networks import LossNetwork
 from jaxnst.optim.sharding import threads_of
@@ -127,7 +127,7 @@ class LocalEngine:
         """Do nothing: memory is freed with the process."""
 
 
-def open_local(flags: argparse.Namespace, recipe: Recipe) -> LocalEngine:
+def open_local(flags: RunFlags, recipe: Recipe) -> LocalEngine:
     """Choose devices and load the network, as :func:`jaxnst.cli.job.open_network` does."""
     device, network = open_network(flags, recipe)
     return LocalEngine(network, devices_beside(device, flags.device))

@@ -1,4 +1,4 @@
-"""What goes wrong becomes one clear line and an exit status; no traceback unless asked for."""
+"""Errors become one line and an exit status; a traceback only with ``--debug``."""
 
 import contextlib
 import os
@@ -21,13 +21,13 @@ def guarded(prog: str, work: Callable[[], int], *, debug: bool) -> int:
     """Run a command; turn what it raises into a line on stderr and an exit status.
 
     Args:
-      prog: What the command is called, at the beginning of the line.
+      prog: Name of the command, at the beginning of the line.
       work: The command; returns its exit status.
       debug: Whether to show the traceback too.
     """
     try:
         return work()
-    except BrokenPipeError:  # whoever read what was printed has gone, as `head` does
+    except BrokenPipeError:  # the reader of stdout has ended, as `head` does
         silence(sys.stdout)
         return FAILED
     except KeyboardInterrupt:
@@ -41,7 +41,7 @@ def guarded(prog: str, work: Callable[[], int], *, debug: bool) -> int:
 
 @contextlib.contextmanager
 def blaming_flags() -> Iterator[None]:
-    """Turn complaints about names and numbers into ones about the flags that they come from.
+    """Turn errors about names and numbers into errors about the flags that they come from.
 
     Raises:
       UsageError: In the place of a KeyError or ValueError.
@@ -53,13 +53,13 @@ def blaming_flags() -> Iterator[None]:
 
 
 def silence(stream: Any) -> None:
-    """Discard what is left in the buffer of a broken stream, and all that is still written."""
+    """Discard the buffer of a broken stream, and all that is written to it from now on."""
     with contextlib.suppress(OSError, ValueError):  # it has no file, or is closed
-        nowhere = os.open(os.devnull, os.O_WRONLY)
+        null = os.open(os.devnull, os.O_WRONLY)
         try:
-            os.dup2(nowhere, stream.fileno())
+            os.dup2(null, stream.fileno())
         finally:
-            os.close(nowhere)
+            os.close(null)
 
 
 def leave(status: int) -> NoReturn:
@@ -79,7 +79,7 @@ def complain(prog: str, text: str, status: int) -> int:
 
 
 def explain(error: Exception) -> str:
-    """Say what an exception means to a person."""
+    """Describe an exception to the user."""
     text = reason(error)
     if isinstance(error, KeyError):
         return str(error.args[0]) if error.args else "a name is missing"
@@ -87,7 +87,7 @@ def explain(error: Exception) -> str:
         return "there was not enough memory: try a smaller --size"
     if isinstance(error, OSError) and error.filename is not None:
         return f"{name_of(os.fspath(error.filename))}: {text}"
-    # The library's own complaints are of these kinds, and say what to do.
+    # The library's own errors are of these kinds, and say what to do.
     if isinstance(error, OSError | ValueError | TypeError):
         return text
     return f"{type(error).__name__}: {text} (--debug shows where)"

@@ -1,57 +1,63 @@
-"""A plan that fits into memory: cheapest first, and where it matters what XLA says of it."""
+"""Before a run: a plan that fits into memory, and the report of ``--dry-run``.
 
-import argparse
+Memory is estimated; where that does not decide, XLA compiles the largest loop and is asked.
+"""
+
 import dataclasses
 import math
 
-from jaxnst.cli.device import keep_programs
+from jaxnst.cli.device import describe, keep_programs
 from jaxnst.cli.errors import UsageError
 from jaxnst.cli.job import Job
-from jaxnst.cli.messages import Messages, amount
+from jaxnst.cli.messages import Messages, amount, length, shape, two_digits
 from jaxnst.losses.statistics import OF_MOMENTS
 from jaxnst.recipes.schema import replace
 from jaxnst.transfer.footprint import loop_footprint
-from jaxnst.transfer.memory import MULTIPLE, largest_size
+from jaxnst.transfer.memory import MULTIPLE, estimate_seconds, largest_size, measure_pace
 
 SURE, HOPELESS = 0.5, 2.0
-"""Shares of the memory there is below and above which an estimate alone decides."""
+"""Shares of the available memory below and above which an estimate alone decides."""
 
 TRIES = 3
-"""Most sizes of which XLA is asked in search of the largest."""
+"""Most sizes for which XLA is asked in search of the largest."""
 
 
 def settle(job: Job, messages: Messages) -> tuple[Job, ValueError | None]:
-    """Return a job as it is going to be run, within the memory there is or that is allowed.
+    """Return a job as it is going to be run, within the memory that is available or allowed.
 
     Feature maps are kept if they fit, else computed anew for the gradient. Where they do not fit
     even so, the size is reduced if ``--max-memory`` was given.
 
     Returns:
       The job, and why it cannot be run, if it cannot: a UsageError if no size fits into
-      ``--max-memory``, a ValueError if it does not fit into the memory there is.
+      ``--max-memory``, a ValueError if it does not fit into the available memory.
     """
     if not job.flags.no_cache:
-        # Before anything is compiled: what is asked for here is run later.
+        # Before anything is compiled: what is compiled here is run later.
         keep_programs(messages.notice)
     limit = job.limit
     if limit is None:
-        return (_asked(job) if job.flags.dry_run else job), None
+        return (_compiled(job) if job.flags.dry_run else job), None
     plain, fits = _tried(job, limit, messages)
     if fits:
         return plain, None
     saving, fits = _tried(dataclasses.replace(job, remat=True), limit, messages)
     if fits:
+        plan = saving.plan()
+        more = sum(plan.multiply_adds) / sum(plain.plan().multiply_adds) - 1
         messages.notice(
             f"{_too_much(plain, limit)}: feature maps are computed anew for the gradient, which "
-            f"takes about {amount(saving.plan().bytes)} and {_more_time(plain, saving)} more time"
+            f"takes about {amount(plan.bytes)} and {more:.0%} more time"
         )
         return saving, None
     largest = _largest(saving, limit, messages)
     if job.flags.max_memory is None:
-        size = f"the largest that fits is {_size_flag(largest)}" if largest else None
-        return saving, ValueError(
-            f"{_too_much(saving, limit)}: {size or 'no size fits: free some'}"
-        )
+        way = "no size fits: free some"
+        if largest is not None:
+            sides = largest.recipe.scales.sides
+            size = f"scales {','.join(map(str, sides))}" if sides else f"size {largest.flags.size}"
+            way = f"the largest that fits is --{size}"
+        return saving, ValueError(f"{_too_much(saving, limit)}: {way}")
     if largest is None:
         least = amount(_resized(saving, MULTIPLE).plan().bytes)
         return saving, UsageError(
@@ -67,26 +73,22 @@ def settle(job: Job, messages: Messages) -> tuple[Job, ValueError | None]:
 
 def _tried(job: Job, limit: int, messages: Messages) -> tuple[Job, bool]:
     """Return the job, with XLA's answer where the estimate does not decide, and whether it fits."""
-    estimate, flags = job.plan().bytes, job.flags
+    estimate, flags, style = job.plan().bytes, job.flags, job.recipe.style
     if estimate > HOPELESS * limit:
         return job, False
-    sure = estimate <= SURE * limit and _foreseen(job)
+    # The estimate counts neither regions nor sorting.
+    counted = {style.statistic, *(name for _, name in style.statistics)} <= OF_MOMENTS
+    counted = counted and job.guidance.structure == (0, False)
+    sure = counted and estimate <= SURE * limit
     if sure and flags.max_memory is None and not flags.dry_run:
         return job, True
     messages.say("compiling the largest scale, to know what it takes")
-    job = _asked(job)
+    job = _compiled(job)
     return job, job.plan().bytes <= limit
 
 
-def _foreseen(job: Job) -> bool:
-    """Tell whether the estimate counts all that a job does: it knows no regions and no sorting."""
-    style = job.recipe.style
-    statistics = {style.statistic, *(name for _, name in style.statistics)}
-    return statistics <= OF_MOMENTS and job.guidance.structure == (0, False)
-
-
-def _asked(job: Job) -> Job:
-    """Ask XLA for the largest scale."""
+def _compiled(job: Job) -> Job:
+    """Return the job with what XLA reports for its largest scale."""
     largest = max((scale.inner for scale in job.plan().schedule.scales), key=math.prod)
     loop = loop_footprint(job.recipe, job.network, largest, remat=job.remat, guidance=job.guidance)
     return dataclasses.replace(job, loop=loop)
@@ -97,10 +99,10 @@ def _largest(job: Job, limit: int, messages: Messages) -> Job | None:
     size, factor = max(job.plan().schedule.size), 1.0
     for _ in range(TRIES):
         allowed = int(limit / factor)
-        found = largest_size(lambda s: _resized(job, s).plan().bytes, allowed, size)
-        if found is None:
+        fitting = largest_size(lambda s: _resized(job, s).plan().bytes, allowed, size)
+        if fitting is None:
             return None
-        size, trial = found, _resized(job, found)
+        size, trial = fitting, _resized(job, fitting)
         answered, fits = _tried(trial, limit, messages)
         if fits:
             return answered
@@ -109,8 +111,8 @@ def _largest(job: Job, limit: int, messages: Messages) -> Job | None:
 
 
 def _resized(job: Job, size: int) -> Job:
-    """Return the job at another size, of which XLA has said nothing yet."""
-    flags, sides = argparse.Namespace(**{**vars(job.flags), "size": size}), job.recipe.scales.sides
+    """Return the job at another size, without XLA's answer."""
+    flags, sides = dataclasses.replace(job.flags, size=size), job.recipe.scales.sides
     recipe = job.recipe
     if sides:
         smaller = *(side for side in sides if side < size), size
@@ -118,19 +120,46 @@ def _resized(job: Job, size: int) -> Job:
     return dataclasses.replace(job, flags=flags, recipe=recipe, loop=None)
 
 
-def _size_flag(job: Job) -> str:
-    sides = job.recipe.scales.sides
-    return f"--scales {','.join(map(str, sides))}" if sides else f"--size {job.flags.size}"
-
-
 def _too_much(job: Job, limit: int) -> str:
     plan = job.plan()
-    where = "available" if job.flags.max_memory is None else "allowed"
     return (
         f"size {max(plan.schedule.size)} takes about {amount(plan.bytes)} of memory and "
-        f"{amount(limit)} are {where}"
+        f"{amount(limit)} are {_where(job)}"
     )
 
 
-def _more_time(plain: Job, saving: Job) -> str:
-    return f"{sum(saving.plan().multiply_adds) / sum(plain.plan().multiply_adds) - 1:.0%}"
+def _where(job: Job) -> str:
+    return "available" if job.flags.max_memory is None else "allowed"
+
+
+def report(job: Job, *, startup: float) -> str:
+    """Write what a run will take, a fact a line, for ``--dry-run``; measures for some seconds.
+
+    Args:
+      job: The run.
+      startup: Seconds from the program's start until the run could begin.
+    """
+    plan, limit, schedule = job.plan(), job.limit, job.plan().schedule
+    seconds = estimate_seconds(plan, measure_pace(job.recipe, job.network, schedule.size))
+    first, again = (startup + w + seconds.run for w in (seconds.wait, seconds.wait_again))
+    compiled = "once these sizes have been compiled"
+    most = "" if limit is None else f"; {amount(limit)} {_where(job)}"
+    maps = (
+        "computed anew for the gradient, to save memory" if plan.remat else "kept for the gradient"
+    )
+    facts = [
+        ("size", f"{shape(schedule.size)} pixels"),
+        ("recipe", f"{job.recipe_name}: {job.recipe.solver.kind}, starts from {job.recipe.init}"),
+        ("network", job.network.name),
+        ("device", describe(job.device)),
+    ]
+    for i, (scale, adds) in enumerate(zip(schedule.scales, plan.multiply_adds, strict=True), 1):
+        work = f"{scale.evaluations} evaluations of {two_digits(adds / 1e9)} billion multiply-adds"
+        facts.append((f"scale {i}", f"{shape(scale.inner)}, {work}"))
+    facts += [
+        ("evaluations", f"{sum(scale.evaluations for scale in schedule.scales)} in all"),
+        ("memory", f"about {amount(plan.bytes)}, and {amount(plan.bytes_again)} {compiled}{most}"),
+        ("plan", f"feature maps are {maps}"),
+        ("time", f"about {length(first)}, and {length(again)} {compiled}"),
+    ]
+    return "\n".join(f"{name:<12}{text}" for name, text in facts)

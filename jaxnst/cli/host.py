@@ -1,4 +1,4 @@
-"""The memory that this process may still take of its machine, found without starting JAX."""
+"""The memory of the machine that is available to this process, found without starting JAX."""
 
 import contextlib
 import os
@@ -9,7 +9,7 @@ from pathlib import Path
 def available_on_host(
     proc: Path = Path("/proc"), cgroup: Path = Path("/sys/fs/cgroup")
 ) -> int | None:
-    """Return how many bytes can still be had, or None where nobody says.
+    """Return how many bytes are available; None if unknown.
 
     On Linux that is what the machine has, and what is left of the limit of every control group that
     the process is in: its own group's (a container's, a job's) and those of all groups above it. On
@@ -19,15 +19,15 @@ def available_on_host(
       proc: Folder in which Linux describes processes.
       cgroup: Folder in which it describes control groups.
     """
-    found = list(_left_in_groups(proc, cgroup))
+    limits = list(_left_in_groups(proc, cgroup))
     with contextlib.suppress(OSError, ValueError, IndexError):
         for line in (proc / "meminfo").read_text().splitlines():
             if line.startswith("MemAvailable:"):
-                found.append(int(line.split()[1]) * 1024)
-    if not found:
+                limits.append(int(line.split()[1]) * 1024)
+    if not limits:
         with contextlib.suppress(OSError, ValueError, AttributeError):
-            found.append(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"))
-    return min(found, default=None)
+            limits.append(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"))
+    return min(limits, default=None)
 
 
 _Files = tuple[tuple[str, ...], tuple[str, ...]]
@@ -37,7 +37,7 @@ _V2: _Files = ("memory.max", "memory.high"), ("anon", "shmem")
 
 
 def _left_in_groups(proc: Path, cgroup: Path) -> Iterator[int]:
-    """Give what is left of each limit, in bytes; see cgroups(7)."""
+    """Yield what is left of each limit, in bytes; see cgroups(7)."""
     try:
         lines = (proc / "self" / "cgroup").read_text().splitlines()
     except (OSError, ValueError):
@@ -52,7 +52,7 @@ def _left_in_groups(proc: Path, cgroup: Path) -> Iterator[int]:
         else:
             continue
         # In a container the path may be that of the host, of which only the end, or nothing, is
-        # seen from within: folders that are not there say nothing.
+        # visible from within: folders that do not exist are skipped.
         names = [name for name in path.split("/") if name]
         for depth in range(len(names) + 1) if ".." not in names else (0,):
             group = top.joinpath(*names[:depth])

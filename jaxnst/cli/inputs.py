@@ -1,6 +1,5 @@
-"""The door: flags that do not go together, and picture files, before anything slow is imported."""
+"""Inputs: flags are checked against each other, and pictures read, before JAX is imported."""
 
-import argparse
 import difflib
 import os
 import posixpath
@@ -14,8 +13,8 @@ from jaxnst.cli.fetching import STREAM, as_files, blaming, check_sources, is_add
 from jaxnst.cli.flags import SIZE, check_styles, tell_of_seed, tell_of_styles
 from jaxnst.cli.host import available_on_host
 from jaxnst.cli.messages import Messages, amount, hush_xla, shape
-from jaxnst.cli.outputs import check_outputs
-from jaxnst.cli.saving import result_name
+from jaxnst.cli.outputs import check_outputs, result_name
+from jaxnst.cli.parser import RunFlags
 from jaxnst.image import check_side, holds_alpha, load_with_notices, same_shape
 from jaxnst.image.color import Pixels
 from jaxnst.image.costs import keeping_bytes, reading_bytes
@@ -27,8 +26,8 @@ BEFORE_BYTES = 64 * 2**20
 """Of the process while pictures are read: Python, NumPy and Pillow, not yet JAX."""
 
 LEAST_BYTES = 256 * 2**20
-"""Less than any run takes: where no more is allowed, small pictures are read nevertheless, and the
-run is refused with what it takes."""
+"""Less than any run takes. Where less is allowed, small pictures are read nevertheless, so that the
+run is refused with the memory that it takes."""
 
 
 @dataclass(frozen=True)
@@ -47,8 +46,8 @@ class Pictures:
     @property
     def bytes(self) -> int:
         """How much memory they take together, about."""
-        several = [self.content, *self.styles, *self.masks, *self.style_masks]
-        several += [] if self.init is None else [self.init]
+        init = [] if self.init is None else [self.init]
+        several = [self.content, *self.styles, *self.masks, *self.style_masks, *init]
         return sum(keeping_bytes(picture.shape) for picture in several)
 
     def schedule(self, recipe: Recipe, size: int | None, style_size: int | None) -> Schedule:
@@ -57,17 +56,17 @@ class Pictures:
         return make_schedule(content, styles, recipe.scales, size=size, style_size=style_size)
 
 
-def check_flags(flags: argparse.Namespace, recipe: Recipe) -> None:
+def check_flags(flags: RunFlags, recipe: Recipe) -> None:
     """Refuse flags that do not go together, and inputs and outputs that cannot be used.
 
     Raises:
-      UsageError: What the flags ask for makes no sense.
-      OSError: As :func:`jaxnst.cli.outputs.check_outputs`.
-      ValueError: As OSError.
+      UsageError: Flags contradict each other, or ask for what does not exist.
+      OSError: An output cannot be written.
+      ValueError: An output has an unknown ending.
     """
-    if flags.output is None and not flags.dry_run:
+    if not flags.output and not flags.dry_run:
         raise UsageError("say where the result is to be written: -o OUT")
-    if getattr(flags, "other_inputs", False) and flags.record is None:
+    if flags.other_inputs and flags.record is None:
         raise UsageError("--other-inputs goes with --from, which says what is repeated")
     try:
         side = SIZE if flags.size is None else flags.size
@@ -85,31 +84,30 @@ def check_flags(flags: argparse.Namespace, recipe: Recipe) -> None:
         )
     sources = sources_of(flags, recipe)
     check_sources(sources)
-    settings = [flags.weights, flags.recipe if flags.recipe.lower().endswith(".toml") else None]
-    settings.append(getattr(flags, "origin", None))
-    evaluations = sum(scale.evaluations for scale in schedule.scales)
-    check_outputs(flags, [*sources, *filter(None, settings)], evaluations)
+    recipe_file = flags.recipe if flags.recipe.lower().endswith(".toml") else None
+    sources += filter(None, [flags.weights, recipe_file, flags.origin])
+    check_outputs(flags, sources, sum(scale.evaluations for scale in schedule.scales))
 
 
-def tell_of_flags(flags: argparse.Namespace, recipe: Recipe, messages: Messages) -> None:
-    """Give notice of flags that have no effect, and of what several pictures are taken for."""
+def tell_of_flags(flags: RunFlags, recipe: Recipe, messages: Messages) -> None:
+    """Give notice of flags that have no effect, and of which picture is the content."""
     tell_of_styles(flags, messages)
     tell_of_seed(flags, recipe, messages)
 
 
-def sources_of(flags: argparse.Namespace, recipe: Recipe) -> list[str]:
+def sources_of(flags: RunFlags, recipe: Recipe) -> list[str]:
     """List all pictures that the flags name, as they name them."""
     starts = [] if recipe.init in STARTS else [recipe.init]
     return [flags.content, *flags.styles, *starts, *flags.mask, *flags.style_mask]
 
 
-def read_pictures(flags: argparse.Namespace, recipe: Recipe) -> Pictures:
+def read_pictures(flags: RunFlags, recipe: Recipe) -> Pictures:
     """Load all pictures that the flags name.
 
     Raises:
-      OSError: As :func:`jaxnst.image.load_image`, or one cannot be had.
-      ValueError: As OSError, or a picture is too small, or too large for the memory there is.
-      UsageError: If reading one takes more than ``--max-memory``.
+      OSError: One cannot be read or downloaded.
+      ValueError: One is no picture, too small, or too large for the available memory.
+      UsageError: Reading one takes more than ``--max-memory``.
     """
     sources: list[Source] = []
     kept, peak = BEFORE_BYTES, 0
@@ -139,7 +137,7 @@ def read_pictures(flags: argparse.Namespace, recipe: Recipe) -> Pictures:
     return replace(pictures, sources=tuple(sources), reading=peak)
 
 
-def _refuse_too_large(source: str, needed: int, kept: int, flags: argparse.Namespace) -> None:
+def _refuse_too_large(source: str, needed: int, kept: int, flags: RunFlags) -> None:
     """Refuse a picture whose pixels do not fit in memory, before they are decoded.
 
     Args:
@@ -150,24 +148,23 @@ def _refuse_too_large(source: str, needed: int, kept: int, flags: argparse.Names
 
     Raises:
       UsageError: It takes more than ``--max-memory``.
-      ValueError: It takes more than there is.
+      ValueError: It takes more than is available.
     """
-    there, allowed = available_on_host(), flags.max_memory
+    available, allowed, total = available_on_host(), flags.max_memory, kept + needed
     reading, smaller = f"reading {shown(source)} takes about", "make the picture smaller"
-    if there is not None and needed > there:
+    if available is not None and needed > available:
         raise ValueError(
-            f"{reading} {amount(needed)} of memory and {amount(there)} are available: {smaller}"
+            f"{reading} {amount(needed)} of memory and {amount(available)} are available: {smaller}"
         )
-    whole = kept + needed
-    if allowed is not None and whole > max(allowed, LEAST_BYTES) and _on_host(flags):
+    if allowed is not None and total > max(allowed, LEAST_BYTES) and _on_host(flags):
         raise UsageError(
-            f"--max-memory: {reading} {amount(whole)} of memory and {amount(allowed)} are allowed: "
+            f"--max-memory: {reading} {amount(total)} of memory and {amount(allowed)} are allowed: "
             f"{smaller}, or allow more"
         )
 
 
-def _on_host(flags: argparse.Namespace) -> bool:
-    """Tell whether the memory that is allowed is the host's; that starts JAX."""
+def _on_host(flags: RunFlags) -> bool:
+    """Return whether ``--max-memory`` is of the host's memory; that starts JAX."""
     hush_xla(debug=flags.debug)
     from jaxnst.cli.device import use_device
 
@@ -175,7 +172,7 @@ def _on_host(flags: argparse.Namespace) -> bool:
 
 
 def load_input(source: str, path: str, *, least: int = 16, alpha: bool = True) -> Pixels:
-    """Load a picture; complaints and warnings name the input of which its file was made.
+    """Load a picture; errors and warnings name the input of which its file was made.
 
     Args:
       source: The input.
@@ -184,8 +181,8 @@ def load_input(source: str, path: str, *, least: int = 16, alpha: bool = True) -
       alpha: Whether transparency is kept.
 
     Raises:
-      OSError: As :func:`jaxnst.load_image`.
-      ValueError: As :func:`jaxnst.load_image`, or it is too small.
+      OSError: It cannot be read.
+      ValueError: It is no picture, or too small.
     """
     with blaming(source, path):
         picture, notices = load_with_notices(path, alpha=alpha)
@@ -209,43 +206,39 @@ def _file_name(source: str) -> str:
     return os.path.basename(source)
 
 
-def tell_of_sizes(
-    flags: argparse.Namespace, recipe: Recipe, pictures: Pictures, messages: Messages
-) -> None:
+def tell_of_sizes(flags: RunFlags, recipe: Recipe, pictures: Pictures, messages: Messages) -> None:
     """Give notice of pictures that are smaller than asked for, stretched, or lose transparency."""
-    output = result_name(flags)
-    if pictures.content.shape[2] == 4 and output is not None and not holds_alpha(output):
+    content, output = pictures.content, result_name(flags.output, flags.format)
+    if content.shape[2] == 4 and output and not holds_alpha(output):
         messages.notice(
             f"{shown(flags.content)} is transparent, which {shown(output)} cannot be: the result "
             "is laid on white; .png, .webp and .tif keep it"
         )
     result = pictures.schedule(recipe, flags.size, flags.style_size).size
-    size = max(result)
-    height, width = pictures.content.shape[:2]
-    if max(height, width) < size:
+    size, scales = max(result), recipe.scales
+    if max(content.shape[:2]) < size:
         messages.notice(
-            f"{shown(flags.content)} is {shape((height, width))}, smaller than the "
+            f"{shown(flags.content)} is {shape(content.shape[:2])}, smaller than the "
             f"{size} pixels asked for: it is enlarged"
         )
-    stretched = [] if recipe.scales.aspect is None else [(flags.content, pictures.content)]
-    stretched += [] if pictures.init is None else [(recipe.init, pictures.init)]
     styles = list(zip(flags.styles, pictures.styles, strict=True))
-    stretched += styles if recipe.scales.style_like_content else []
+    stretched = [] if scales.aspect is None else [(flags.content, content)]
+    stretched += [] if pictures.init is None else [(recipe.init, pictures.init)]
+    stretched += styles if scales.style_like_content else []
     for path, picture in stretched:
         if not same_shape(picture.shape[:2], result):
             messages.notice(
                 f"{shown(path)} is {shape(picture.shape[:2])}, of another shape than the result, "
                 f"{shape(result)}: it is stretched to that"
             )
-    if recipe.scales.style_like_content:
-        return
-    wanted = flags.style_size or round(recipe.scales.style_scale * size)
-    for path, style in styles:
-        tell_of_small_style(path, style, wanted, messages)
+    if not scales.style_like_content:
+        for path, style in styles:
+            wanted = flags.style_size or round(scales.style_scale * size)
+            tell_of_small_style(path, style, wanted, messages)
 
 
 def tell_of_small_style(path: str, style: Pixels, wanted: int, messages: Messages) -> None:
-    """Give notice of a style picture that is smaller than what it is wanted at."""
+    """Give notice of a style picture that is smaller than the size at which it is used."""
     size = style.shape[0], style.shape[1]
     if max(size) < wanted:
         messages.notice(

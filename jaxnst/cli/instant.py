@@ -1,32 +1,30 @@
 """``jaxnst instant``: pictures in the manner of any painting, in one pass each."""
 
-import argparse
 import hashlib
 import os
 import time
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, get_args
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, ClassVar
 
 from jaxnst._files import name_of
-from jaxnst.cli.errors import FAILED, UsageError, blaming_flags, complain, explain, guarded
+from jaxnst.cli.errors import UsageError, blaming_flags, guarded
 from jaxnst.cli.fetching import STREAM, as_files, check_sources, is_address, shown
 from jaxnst.cli.flags import (
     SIZE,
+    FileFlags,
+    FolderFlags,
+    LoadFlags,
     Parser,
-    add_ending,
-    add_local,
-    add_machine,
-    add_network,
-    add_overwrite,
-    add_saving,
-    add_side,
-    add_styles,
+    StyleFlags,
+    add_flags,
     check_styles,
+    flag,
+    read_fields,
     style_mix_of,
     tell_of_styles,
 )
 from jaxnst.cli.inputs import load_input
-from jaxnst.cli.interrupt import GOES_ON, leaving_when_stopped, stoppable
 from jaxnst.cli.manifest import (
     Row,
     is_several,
@@ -35,11 +33,18 @@ from jaxnst.cli.manifest import (
     refuse_one_name,
     tell_of_passed_over,
 )
-from jaxnst.cli.messages import Messages, hush_xla, length, print_path, shape
-from jaxnst.cli.option_types import number, wholes
-from jaxnst.cli.outputs import OTHER, refuse_meeting, same_file, tell_of_replacing
-from jaxnst.cli.results_log import ResultsLog, alone_in, digest_of_file, inputs
-from jaxnst.cli.saving import check_format, save_options, save_picture
+from jaxnst.cli.messages import Messages, hush_xla, length, shape
+from jaxnst.cli.option_types import SIZES, whole, wholes
+from jaxnst.cli.outputs import (
+    OTHER,
+    check_format,
+    refuse_meeting,
+    same_file,
+    save_options,
+    save_picture,
+)
+from jaxnst.cli.results_log import digest_of_file
+from jaxnst.cli.series import Series
 from jaxnst.feedforward.settings import Instant, Transform
 from jaxnst.image import check_output, fit
 from jaxnst.image.color import Pixels
@@ -58,9 +63,50 @@ NO_MATTER |= {"yes", "overwrite", "allow_local", "device", "no_cache", "quiet", 
 """Flags that do not affect whether an existing result is up to date."""
 
 
+@dataclass(frozen=True, kw_only=True)
+class MethodFlags:
+    """What decides how a picture is painted in one pass."""
+
+    GROUP: ClassVar = "method"
+
+    alpha: float = flag("--alpha X", "how much of the style, from 0 to 1", Instant.alpha)
+    levels: tuple[int, ...] = flag(
+        "--levels A,B,...",
+        "levels of the network, in the order in which they run: 5 changes most, 1 colors alone",
+        Instant.levels,
+        read=wholes(1, 5),
+    )
+    transform: Transform = flag(
+        "--transform",
+        "what is taken over of a style: mean and covariance, or mean and deviation of every "
+        "channel, which is less",
+        Instant.transform,
+    )
+    decoders: str | None = flag(
+        "--decoders FILE", "decoders of the network, of scripts/train_decoders.py"
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class InstantFlags(StyleFlags, MethodFlags, FileFlags, FolderFlags, LoadFlags):
+    """All flags of ``jaxnst instant``."""
+
+    output: str = flag(
+        "-o --output OUT",
+        "the picture to be written; a folder where CONTENT is a folder or a pattern",
+        ...,
+    )
+    size: int = flag("--size PIXELS", "longest side of the result", SIZE, read=whole(*SIZES))
+    style_size: int | None = flag(
+        "--style-size PIXELS",
+        "longest side of the styles: larger for larger strokes (default: that of the result)",
+        read=whole(*SIZES),
+    )
+
+
 def main(arguments: Sequence[str], prog: str) -> int:
     """Run the command and return its exit status."""
-    flags = _parser(prog).read(arguments)
+    flags = read_fields(InstantFlags, _parser(prog).read(arguments))
     return guarded(prog, lambda: _run(flags, prog), debug=flags.debug)
 
 
@@ -69,67 +115,23 @@ def _parser(prog: str) -> Parser:
         prog=prog,
         usage=f"{prog} CONTENT STYLE [STYLE ...] -o OUT [flags]",
         description="Paint pictures in the manner of the style pictures in one pass: no "
-        "optimisation, a second or so each.",
-        epilog="jaxnst-run takes longer and paints better; with --init instant it goes on from "
+        "optimization, a second or so each.",
+        epilog="jaxnst-run takes longer and paints better; with --init instant it starts from "
         "such a picture.",
         allow_abbrev=False,
     )
-    parser.add_argument(
-        "content", metavar="CONTENT", help="a picture, a folder of pictures, or a pattern"
-    )
-    parser.add_argument("styles", nargs="+", metavar="STYLE", help="one painting or several")
-    parser.add_argument(
-        "-o",
-        "--output",
-        metavar="OUT",
-        required=True,
-        help="the picture to be written; a folder where CONTENT is a folder or a pattern",
-    )
-    method = parser.add_argument_group("method")
-    method.add_argument(
-        "--alpha",
-        type=number,
-        default=Instant.alpha,
-        metavar="X",
-        help="how much of the style, from 0 to 1 (default: %(default)s)",
-    )
-    method.add_argument(
-        "--levels",
-        type=wholes(1, 5),
-        default=Instant.levels,
-        metavar="A,B,...",
-        help="levels of the network, in the order in which they run: 5 changes most, 1 "
-        f"colours alone (default: {','.join(map(str, Instant.levels))})",
-    )
-    method.add_argument(
-        "--transform",
-        choices=get_args(Transform),
-        default=Instant.transform,
-        help="what is taken over of a style: mean and covariance, or mean and deviation of every "
-        "channel, which is less (default: %(default)s)",
-    )
-    add_side(method, "--size", "longest side of the result", default=SIZE)
-    add_side(
-        method,
-        "--style-size",
-        "longest side of the styles: larger for larger strokes (default: that of the result)",
-    )
-    add_styles(method)
-    method.add_argument(
-        "--decoders", metavar="FILE", help="decoders of the network, of scripts/train_decoders.py"
-    )
-    add_network(parser.add_argument_group("network"), ONE_PASS)
-    add_saving(parser, single=False)
-    add_ending(parser)
-    add_overwrite(parser)
-    add_local(parser)
-    add_machine(parser)
+    texts = {
+        "content": "a picture, a folder of pictures, or a pattern",
+        "styles": "one painting or several",
+        "network": f"loss network (default: {ONE_PASS})",
+    }
+    add_flags(parser, InstantFlags, help=texts)
     return parser
 
 
-def _run(flags: argparse.Namespace, prog: str) -> int:
-    rows, in_folder = _rows(flags)
-    beside = _beside(flags)
+def _run(flags: InstantFlags, prog: str) -> int:
+    beside = [*flags.styles, *flags.mask, *flags.style_mask]
+    rows, in_folder = _rows(flags, beside)
     check_sources(beside if in_folder else [flags.content, *beside])
     for row in rows:
         check_format(row.output, flags)
@@ -138,26 +140,30 @@ def _run(flags: argparse.Namespace, prog: str) -> int:
         raise UsageError("--mask is for one picture, not for a folder of them")
     messages = Messages(prog, quiet=flags.quiet)
     tell_of_styles(flags, messages)
+    if in_folder:
+        tell_of_passed_over([flags.content], messages)
     hush_xla(debug=flags.debug)
-    if not in_folder:
-        with leaving_when_stopped(messages), messages.warnings_as_notices():
-            return stoppable(lambda: _paint_one(flags, rows[0], messages))
-    tell_of_passed_over([flags.content], messages)
-    os.makedirs(flags.output, exist_ok=True)
-    with (
-        leaving_when_stopped(messages, GOES_ON),
-        alone_in(flags.output, (1, 1)),
-        messages.warnings_as_notices(),
-    ):
-        return stoppable(lambda: _paint_all(flags, rows, messages))
+    series = Series(rows, flags.output if in_folder else None, flags, messages)
+
+    def work() -> int:
+        sources = beside if in_folder else [flags.content, *beside]
+        with as_files(sources, allow_local=flags.allow_local) as files:
+            return series.paint(
+                _settings(flags, files) if in_folder else "",
+                lambda row: _read(files, row.content),
+                lambda: _painter(flags, files, messages),
+                styles=[os.path.basename(shown(style)) for style in flags.styles],
+            )
+
+    return series.run(work)
 
 
-def _rows(flags: argparse.Namespace) -> tuple[list[Row], bool]:
+def _rows(flags: InstantFlags, beside: list[str]) -> tuple[list[Row], bool]:
     """List what is to be painted, and say whether it goes to a folder.
 
     The styles are those of all rows, and may be none of this machine's files: they are in no row.
     """
-    content, beside = flags.content, _beside(flags)
+    content = flags.content
     if content == STREAM or is_address(content) or not is_several(content):
         check_output(flags.output)
         refuse_meeting([("-o", flags.output)], [content, *beside])
@@ -169,7 +175,7 @@ def _rows(flags: argparse.Namespace) -> tuple[list[Row], bool]:
         for path in pictures("CONTENT", content)
     ]
     refuse_one_name(rows, "rename one of them")
-    # Or the same command would go on with its own results.
+    # Or the next time the command would paint its own results.
     if any(same_file(os.path.dirname(row.content) or os.curdir, flags.output) for row in rows):
         raise UsageError(f"-o {name_of(flags.output)} is a folder of CONTENT: {OTHER}")
     for row in rows:
@@ -177,49 +183,7 @@ def _rows(flags: argparse.Namespace) -> tuple[list[Row], bool]:
     return rows, True
 
 
-def _paint_one(flags: argparse.Namespace, row: Row, messages: Messages) -> int:
-    with as_files([row.content, *_beside(flags)], allow_local=flags.allow_local) as files:
-        picture = _read(files, row.content)
-        paint = _painter(flags, files, messages)
-        tell_of_replacing(row.output, flags, messages)
-        paint(row, picture)
-    print_path(row.output)
-    return 0
-
-
-def _paint_all(flags: argparse.Namespace, rows: list[Row], messages: Messages) -> int:
-    """Paint what is not there yet; return the exit status."""
-    ledger, failed = ResultsLog(flags.output), 0
-    names = [os.path.basename(shown(style)) for style in flags.styles]
-    with as_files(_beside(flags), allow_local=flags.allow_local) as files:
-        settings = _settings(flags, files)
-        left = ledger.left([(row, settings) for row in rows], overwrite=flags.overwrite)
-        messages.say(f"inputs: {len(rows)}, of which there already: {len(rows) - len(left)}")
-        if not left:
-            return 0
-        paint = _painter(flags, files, messages)
-        for row in left:
-            try:
-                seen = inputs(row)
-                paint(row, _read(files, row.content))
-            except Exception as error:  # one that is too large for the machine, too
-                failed += 1
-                ledger.write(row, settings, styles=names, error=explain(error))
-                complain(messages.prog, explain(error), FAILED)
-                continue
-            ledger.write(row, settings, styles=names, inputs=seen, error=None)
-            print_path(row.output)
-    if failed:
-        messages.say(f"{messages.prog}: {failed} of {len(left)} pictures failed")
-    return FAILED if failed else 0
-
-
-def _beside(flags: argparse.Namespace) -> list[str]:
-    """Return all inputs but the content."""
-    return [*flags.styles, *flags.mask, *flags.style_mask]
-
-
-def _settings(flags: argparse.Namespace, files: dict[str, str]) -> str:
+def _settings(flags: InstantFlags, files: dict[str, str]) -> str:
     """Digest all that decides a result but its content."""
     said = {name: value for name, value in vars(flags).items() if name not in NO_MATTER}
     for role in ("styles", "style_mask"):
@@ -235,7 +199,7 @@ def _read(files: dict[str, str], source: str, *, least: int = 16) -> Pixels:
 
 
 def _painter(
-    flags: argparse.Namespace, files: dict[str, str], messages: Messages
+    flags: InstantFlags, files: dict[str, str], messages: Messages
 ) -> Callable[[Row, Pixels], None]:
     """Read what all pictures have in common, and return what paints one."""
     # What is wrong with pictures is found before anything slow is imported.
@@ -243,12 +207,17 @@ def _painter(
     masks = [_read(files, source, least=1) for source in flags.mask]
     style_masks = [_read(files, source, least=1) for source in flags.style_mask]
     one_pass, device = _prepare(flags, styles, style_masks, messages)
-    from jaxnst.cli.device import forget_programs
+    from jaxnst.cli.device import forget_programs, refuse_too_large
 
     def paint(row: Row, picture: Pixels) -> None:
         begin = time.perf_counter()
         forget_programs()
-        _check_memory(flags, picture, styles, one_pass, device)
+        # In whatever precision: maps are transformed in float32, those of the first level as well.
+        refuse_too_large(fit(picture.shape[:2], flags.size), one_pass.width, device)
+        for style in styles:
+            longest = min(max(style.shape[:2]), flags.style_size or flags.size)
+            size = fit(style.shape[:2], longest)
+            refuse_too_large(size, one_pass.width, device, way="--style-size")
         painted = one_pass.paint([picture], masks=masks)[0]
         save_picture(row.output, painted, **save_options(flags))
         took = length(time.perf_counter() - begin)
@@ -257,25 +226,8 @@ def _painter(
     return paint
 
 
-def _check_memory(
-    flags: argparse.Namespace,
-    picture: Pixels,
-    styles: list[Pixels],
-    one_pass: "OnePass",
-    device: "jax.Device",
-) -> None:
-    from jaxnst.cli.device import refuse_too_large
-
-    # In whatever precision: maps are transformed in float32, those of the first level as well.
-    refuse_too_large(fit(picture.shape[:2], flags.size), one_pass.width, device)
-    for style in styles:
-        longest = min(max(style.shape[:2]), flags.style_size or flags.size)
-        size = fit(style.shape[:2], longest)
-        refuse_too_large(size, one_pass.width, device, way="--style-size")
-
-
 def _prepare(
-    flags: argparse.Namespace,
+    flags: InstantFlags,
     styles: list[Pixels],
     style_masks: list[Pixels],
     messages: Messages,

@@ -1,15 +1,15 @@
 """Signals that end a run: it is left where it is, so that its picture so far can be saved.
 
-The work goes on in a thread of its own while the main thread listens. The main thread answers at
-once, however long a compilation or a step takes, and nothing has to be unwound: after a stop the
-process saves what it has and ends.
+The work runs in another thread while the main thread waits for signals. So it reacts at once,
+however long a compilation or a step takes, and nothing has to be unwound: after a stop the process
+saves what it has and ends.
 """
 
 import contextlib
 import os
 import signal
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from concurrent.futures import Future, wait
 from types import FrameType
 from typing import NoReturn, TypeVar
@@ -36,10 +36,10 @@ a terminal closes, the system, the shell and the session manager may each send o
 
 
 class Stopped(Exception):
-    """The user wants no more of it.
+    """The user stopped the command.
 
     Attributes:
-      status: The exit status that tells so.
+      status: The exit status.
     """
 
     def __init__(self, number: int) -> None:
@@ -48,13 +48,13 @@ class Stopped(Exception):
 
 
 def stoppable(work: Callable[[], T]) -> T:
-    """Do ``work`` in another thread.
+    """Call ``work`` in another thread.
 
     Returns:
       What it returns.
 
     Raises:
-      Stopped: On the first of SIGNALS; the work goes on until the process ends. A second one may
+      Stopped: On the first of SIGNALS; the work continues until the process ends. A second one may
         raise KeyboardInterrupt (FORCING), wherever the main thread is by then.
       Exception: What the work raised.
     """
@@ -66,7 +66,10 @@ def stoppable(work: Callable[[], T]) -> T:
         except BaseException as error:
             future.set_exception(error)
 
-    with _listening():
+    def stop(number: int) -> NoReturn:
+        raise Stopped(number)
+
+    with _on_first_signal(stop, keep=True):
         threading.Thread(target=target, name="jaxnst-run", daemon=True).start()
         # On Windows a signal is seen only between two waits.
         while not wait([future], timeout=0.5).done:
@@ -84,74 +87,51 @@ def leaving_when_stopped(messages: Messages, saved: str = "") -> Iterator[None]:
         leave(stop.status)
 
 
-@contextlib.contextmanager
-def finishing() -> Iterator[None]:
+def finishing() -> contextlib.AbstractContextManager[None]:
     """Save a result in spite of a first signal: the process is about to end anyway."""
+    return _on_first_signal(lambda _: None, keep=False)
+
+
+@contextlib.contextmanager
+def _on_first_signal(react: Callable[[int], None], *, keep: bool) -> Iterator[None]:
+    """Call ``react`` on the first signal. Later ones end the process at once, or are ignored.
+
+    Args:
+      react: Called with the signal's number, in the main thread.
+      keep: Whether signals stay as they are after the first one, when the context ends.
+    """
     if threading.current_thread() is not threading.main_thread():
-        yield
+        yield  # only the main thread can handle signals
         return
-    heard = _heard()
+    # nohup ignores SIGHUP. Shells ignore SIGINT for what runs in the background, but a user who
+    # sends it to such a run wants it to stop.
+    handled = [
+        number
+        for number in SIGNALS
+        if number == signal.SIGINT or signal.getsignal(number) is not signal.SIG_IGN
+    ]
 
     def handle(number: int, _: FrameType | None) -> None:
         _leave_dead_terminal()
-        _only_force(heard, number)
+        forcing = FORCING if number in FORCING else (signal.SIGINT,)
+        for other in handled:
+            signal.signal(other, signal.default_int_handler if other in forcing else signal.SIG_IGN)
+        react(number)
 
-    before = {each: signal.signal(each, handle) for each in heard}
+    before = {number: signal.signal(number, handle) for number in handled}
     try:
         yield
     finally:
-        for each, old in before.items():
-            signal.signal(each, old)
-
-
-def _heard() -> list[signal.Signals]:
-    """List the signals that end this process."""
-    # nohup ignores SIGHUP. Shells ignore SIGINT for what runs in the background, but a user who
-    # sends it to such a run wants it to stop.
-    return [
-        each
-        for each in SIGNALS
-        if each == signal.SIGINT or signal.getsignal(each) is not signal.SIG_IGN
-    ]
-
-
-def _only_force(heard: Sequence[signal.Signals], number: int) -> None:
-    """After a first signal, end the process at once on those that force it, ignore the others."""
-    forcing = FORCING if number in FORCING else (signal.SIGINT,)
-    for each in heard:
-        signal.signal(each, signal.default_int_handler if each in forcing else signal.SIG_IGN)
+        if not keep or all(signal.getsignal(number) is handle for number in handled):
+            for number, handler in before.items():
+                signal.signal(number, handler)
 
 
 def _leave_dead_terminal() -> None:
-    """Let what is printed from now on go nowhere, where its terminal has gone."""
+    """Discard what is printed from now on, if its terminal has gone."""
     for stream in (1, 2):
         try:
             os.write(stream, b"")
         except OSError:
             with contextlib.suppress(OSError):
                 os.dup2(os.open(os.devnull, os.O_WRONLY), stream)
-
-
-@contextlib.contextmanager
-def _listening() -> Iterator[None]:
-    """Raise Stopped on the first signal; afterwards signals stay as the handler left them."""
-    if threading.current_thread() is not threading.main_thread():
-        yield  # Signals are the main thread's alone.
-        return
-
-    heard = _heard()
-
-    def handle(number: int, _: FrameType | None) -> NoReturn:
-        _leave_dead_terminal()
-        _only_force(heard, number)
-        raise Stopped(number)
-
-    before = {each: signal.signal(each, handle) for each in heard}
-    try:
-        yield
-    except Stopped:
-        raise
-    finally:
-        if all(signal.getsignal(each) is handle for each in before):
-            for each, old in before.items():
-                signal.signal(each, old)

@@ -1,18 +1,41 @@
-"""A run with all that it needs: flags, recipe, pictures, device and network."""
+"""A single run with all that it needs: flags, recipe, pictures, device and network; its painting.
 
-import argparse
+:func:`make_job` checks what can be checked before anything is compiled. :func:`paint` runs the
+transfer and saves what comes out, also if the run is cut short.
+"""
+
+import os
+import sys
 from collections.abc import Sequence
+from contextlib import closing
 from dataclasses import dataclass
 from functools import partial
+from typing import NoReturn
 
 import jax
 
+from jaxnst._files import name_of
+from jaxnst._version import __version__
 from jaxnst.cli.device import available_memory, describe, devices_beside, use_device
-from jaxnst.cli.errors import UsageError, blaming_flags
+from jaxnst.cli.errors import (
+    FAILED,
+    STOPPED,
+    UsageError,
+    blaming_flags,
+    complain,
+    explain,
+    leave,
+)
+from jaxnst.cli.fetching import STREAM
 from jaxnst.cli.flags import style_mix_of
 from jaxnst.cli.inputs import Pictures
+from jaxnst.cli.interrupt import Stopped, finishing, stoppable
 from jaxnst.cli.loading import load_for
-from jaxnst.cli.messages import Messages, amount
+from jaxnst.cli.messages import Messages, amount, length, shape
+from jaxnst.cli.outputs import hand_over, is_taken, numbered, tell_of_replacing
+from jaxnst.cli.parser import RunFlags
+from jaxnst.cli.watching import Watch, make_display, make_listeners, report_interval
+from jaxnst.image.record import Record
 from jaxnst.losses.objective import make_objective
 from jaxnst.networks import LossNetwork
 from jaxnst.optim import lbfgs
@@ -20,10 +43,13 @@ from jaxnst.optim.sharding import threads_of
 from jaxnst.optim.solvers import make_method
 from jaxnst.recipes import STAND_IN, is_approximation
 from jaxnst.recipes.schema import ONE_PASS, SHIPPED, Recipe
+from jaxnst.transfer.checkpoint import Checkpoint, load_checkpoint
+from jaxnst.transfer.fingerprint import OtherSettings
 from jaxnst.transfer.guidance import Guidance, make_guidance
 from jaxnst.transfer.memory import Plan, make_plan, runs_that_fit
 from jaxnst.transfer.pyramid import Schedule
 from jaxnst.transfer.style_cache import StyleImage
+from jaxnst.transfer.stylize import StylizeResult, stylize
 
 
 @dataclass(frozen=True)
@@ -38,10 +64,10 @@ class Job:
       network: The loss network.
       guidance: Which style goes where.
       remat: Whether feature maps are computed anew for the gradient, to save memory.
-      loop: Bytes that XLA says its largest loop takes, or None where it was not asked.
+      loop: Bytes that XLA reports for its largest loop, or None if it was not asked.
     """
 
-    flags: argparse.Namespace
+    flags: RunFlags
     recipe: Recipe
     pictures: Pictures
     device: jax.Device
@@ -51,7 +77,7 @@ class Job:
     loop: int | None = None
 
     def plan(self) -> Plan:
-        """Work out what it takes."""
+        """Work out its scales, memory and arithmetic."""
         flags, pictures = self.flags, self.pictures
         return make_plan(
             pictures.schedule(self.recipe, flags.size, flags.style_size),
@@ -66,7 +92,7 @@ class Job:
 
     @property
     def style_mix(self) -> dict[str, tuple[float, ...]] | None:
-        """How much of each style there is, by layer, if that is said."""
+        """How much of each style there is, by layer; None: equal parts."""
         return style_mix_of(self.flags)
 
     @property
@@ -80,7 +106,7 @@ class Job:
         return threads_of(self.device)
 
     def at_once(self) -> int | None:
-        """Work out how many such runs fit into memory side by side; None: nobody knows."""
+        """Return how many such runs fit into memory side by side; None if unknown."""
         return runs_side_by_side(
             self.plan().schedule,
             self.recipe,
@@ -93,15 +119,14 @@ class Job:
 
     @property
     def limit(self) -> int | None:
-        """Memory that it may take, bytes: what is allowed, else what can be had on its device."""
+        """Bytes that it may take: ``--max-memory``, else what is available on its device."""
         allowed: int | None = self.flags.max_memory
         return available_memory(self.device) if allowed is None else allowed
 
     @property
     def recipe_name(self) -> str:
-        """What its recipe is called, and whether it is only an approximation of that."""
-        approximates = " (an approximation)" if is_approximation(self.recipe) else ""
-        return self.recipe.name + approximates
+        """Its recipe's name, and whether it is only an approximation of that."""
+        return self.recipe.name + " (an approximation)" * is_approximation(self.recipe)
 
     def __str__(self) -> str:
         return f"{self.network.name} on {describe(self.device)}, recipe {self.recipe_name}"
@@ -118,32 +143,31 @@ def runs_side_by_side(
     pictures: int = 0,
     shared: int = 0,
 ) -> int | None:
-    """Work out how many runs of one kind fit into the memory of devices; None: nobody knows.
+    """Return how many runs of one kind fit into the memory of devices; None if unknown.
 
     Args:
-      schedule: Of each.
-      recipe: Of each.
-      network: Of each.
+      schedule: Of each run.
+      recipe: Of each run.
+      network: Of each run.
       devices: Of one kind.
-      allowed: Bytes that may be taken of each device, or of the host's in all; None: what there is.
+      allowed: Bytes of each device, or of all memory of a host; None: what is available.
       remat: Whether feature maps are computed anew for the gradient.
       pictures: Bytes of the pictures of each run.
       shared: Bytes of the pictures that all runs have in common.
     """
     host = devices[0].platform == "cpu"
-    least = _least(devices, allowed)
-    each = runs_that_fit(
+    count = runs_that_fit(
         schedule,
         recipe,
         network,
-        least,
+        _least(devices, allowed),
         host=host,
         remat=remat,
         pictures=pictures,
         shared=shared,
     )
     # Virtual devices of a host share its memory.
-    return each if each is None or host else each * len(devices)
+    return count if count is None or host else count * len(devices)
 
 
 def refuse_too_large(
@@ -158,11 +182,11 @@ def refuse_too_large(
     """Refuse a kind of run of which not even one fits into the memory of devices.
 
     Args:
-      schedule: As :func:`runs_side_by_side`, like all others.
-      recipe: As there.
-      network: As there.
-      devices: As there.
-      allowed: As there.
+      schedule: Of the run.
+      recipe: Of the run.
+      network: Of the run.
+      devices: Of one kind.
+      allowed: Bytes of each device, or of all memory of a host; None: what is available.
       pictures: Bytes of its pictures.
 
     Raises:
@@ -179,16 +203,17 @@ def refuse_too_large(
 
 
 def _least(devices: Sequence[jax.Device], allowed: int | None) -> int | None:
-    """Return the memory that may be taken of any of the devices."""
-    found = [allowed or available_memory(device) for device in devices]
-    return None if None in found else min(n for n in found if n is not None)
+    """Return the memory that may be taken of each of the devices; None if unknown."""
+    limits = [allowed or available_memory(device) for device in devices]
+    return None if None in limits else min(n for n in limits if n is not None)
 
 
-def make_job(flags: argparse.Namespace, recipe: Recipe, pictures: Pictures) -> Job:
+def make_job(flags: RunFlags, recipe: Recipe, pictures: Pictures) -> Job:
     """Choose the device and load the network.
 
     Raises:
-      UsageError: As :func:`open_network`, or the mixture does not go with styles, masks or layers.
+      UsageError: The device, the network or a name in the recipe does not exist, or the mixture
+        does not go with styles, masks or layers.
       OSError: If the network's parameters cannot be read.
       ValueError: If they are damaged, or those of another network; or masks do not go with the
         pictures.
@@ -209,7 +234,7 @@ def make_job(flags: argparse.Namespace, recipe: Recipe, pictures: Pictures) -> J
     return Job(flags, recipe, pictures, device, network, guidance)
 
 
-def open_network(flags: argparse.Namespace, recipe: Recipe) -> tuple[jax.Device, LossNetwork]:
+def open_network(flags: RunFlags, recipe: Recipe) -> tuple[jax.Device, LossNetwork]:
     """Choose the device and load the recipe's network, as the flags say.
 
     Raises:
@@ -251,3 +276,151 @@ def tell_of_method(recipe: Recipe, network: LossNetwork, messages: Messages) -> 
             f"each filter of {network.name} is rescaled to a mean activation of 1 over your "
             f"pictures, which the weights of {recipe.name} are for"
         )
+
+
+def paint(job: Job, messages: Messages, record: Record | None) -> int:
+    """Run a job, save its picture, then write what else was asked for; return the exit status.
+
+    Args:
+      job: The run.
+      messages: Where to report.
+      record: How the picture is made, for its file; None: to be left out.
+    """
+    flags, schedule = job.flags, job.plan().schedule
+    resume = None
+    if flags.checkpoint and os.path.exists(flags.checkpoint):
+        resume = load_checkpoint(flags.checkpoint)
+    tell_of_replacing(flags.output, flags, messages)
+    messages.say(f"jaxnst {__version__}: {job}")
+    tell_of_method(job.recipe, job.network, messages)
+    sizes = ", ".join(shape(scale.inner) for scale in schedule.scales)
+    messages.say(
+        f"{shape(schedule.size)} pixels, {sum(scale.evaluations for scale in schedule.scales)} "
+        f"evaluations at {sizes}; compiling takes a moment, most of all the first time"
+    )
+    try:
+        return _paint(job, schedule, messages, record, resume)
+    except OtherSettings as error:
+        if not flags.overwrite:
+            raise ValueError(f"{error}, or replace this one by --overwrite") from error
+    name = name_of(flags.checkpoint or "")
+    messages.notice(f"{name} is of a run with other settings: it is replaced")
+    return _paint(job, schedule, messages, record, None)
+
+
+def _paint(
+    job: Job,
+    schedule: Schedule,
+    messages: Messages,
+    record: Record | None,
+    resume: Checkpoint | None,
+) -> int:
+    """Run a job from its beginning, or from a checkpoint.
+
+    Raises:
+      OtherSettings: The checkpoint is of another run; nothing has been done.
+    """
+    flags, pictures = job.flags, job.pictures
+    total = sum(scale.evaluations for scale in schedule.scales)
+    done = 0 if resume is None else resume.done
+    listeners = make_listeners(flags, pictures, messages, total, done=done)
+    with closing(make_display(schedule, messages)) as display:
+        watch = Watch([display, *listeners])
+        work = partial(
+            stylize,
+            pictures.content,
+            pictures.styles,
+            network=job.network,
+            recipe=job.recipe,
+            size=flags.size,
+            style_size=flags.style_size,
+            style_mix=job.style_mix,
+            masks=pictures.masks,
+            style_masks=pictures.style_masks,
+            init=pictures.init,
+            seed=flags.seed,
+            callback=watch,
+            every=report_interval(flags, total),
+            remat=job.remat,
+            resume=resume,
+        )
+        try:
+            result = stoppable(work)
+        except Stopped as stop:
+            display.close()
+            _end_early(stop, watch, flags, messages)
+        except Exception:
+            watch.close(None, messages.prog)
+            raise
+    with finishing():
+        try:
+            hand_over(flags, result.image, record=record)
+            messages.say(_summary(result, done))
+            if flags.timings and done < result.evaluations:
+                print(_timings(result), file=sys.stderr)
+        finally:
+            failed = watch.close(result, messages.prog)
+    return FAILED if failed else 0
+
+
+def _summary(result: StylizeResult, done: int) -> str:
+    """Write how long a run took, of which some evaluations may be of an earlier process."""
+    if done == result.evaluations:
+        return f"the checkpoint is finished, after {done} evaluations: nothing was left to do"
+    earlier = f", {done} of them earlier," if done else ""
+    text = (
+        f"{result.evaluations} evaluations{earlier} in {length(result.run_seconds)}, waited "
+        f"{length(result.compile_seconds)} for programs"
+    )
+    return text + (f", {result.restarts} steps taken back" if result.restarts else "")
+
+
+def _timings(result: StylizeResult) -> str:
+    """Write how long every scale took, a line each."""
+    lines = [("scale", "pixels", "waited", "ran", "evaluations", "each")]
+    for number, t in enumerate(result.timings, 1):
+        each = 1000 * t.run_seconds / max(1, t.evaluations)
+        waited, ran = f"{t.compile_seconds:.2f} s", f"{t.run_seconds:.2f} s"
+        lines.append(
+            (str(number), shape(t.size), waited, ran, str(t.evaluations), f"{each:.1f} ms")
+        )
+    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
+    return "\n".join(
+        "  ".join(f"{text:>{w}}" for text, w in zip(line, widths, strict=True)) for line in lines
+    )
+
+
+def _end_early(stop: Stopped, watch: Watch, flags: RunFlags, messages: Messages) -> NoReturn:
+    """Save the picture so far, and what else was asked for, and end the process."""
+    left = "the picture so far is not saved"
+    try:
+        watch.end()
+        try:
+            _save_so_far(watch, flags, messages)
+        except Exception:
+            watch.close(None, messages.prog)
+            raise
+        left = "the picture so far is saved, what was to be written beside it is not"
+        watch.close(None, messages.prog)
+        leave(stop.status)
+    except KeyboardInterrupt:
+        leave(complain(messages.prog, f"stopped again, {left}", STOPPED))
+    except Exception as error:
+        leave(complain(messages.prog, explain(error), FAILED))
+
+
+def _save_so_far(watch: Watch, flags: RunFlags, messages: Messages) -> None:
+    """Save the picture of the last report; it does not replace an older, finished one."""
+    last, output, where = watch.last, flags.output, ""
+    if last is None or last.total_done == 0:
+        messages.say(f"{messages.prog}: stopped before the first step, nothing is saved")
+        return
+    if output != STREAM and is_taken(output):
+        while os.path.lexists(output):
+            output = numbered(output, last.total_done)
+        where = f" as {name_of(output)}, since {name_of(flags.output)} was there before"
+    messages.say(
+        f"{messages.prog}: stopped after {last.total_done} of {last.total} evaluations, "
+        f"saving the picture so far{where}"
+    )
+    hand_over(flags, last.image(), output=output)

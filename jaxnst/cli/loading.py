@@ -1,10 +1,11 @@
-"""A network for a command: checked for its layers, downloaded if need be and wanted, and loaded."""
+"""The network of a command: checked for its layers, downloaded if the user agrees, and loaded."""
 
 import argparse
 import sys
 from collections.abc import Sequence
 
 from jaxnst.cli.errors import UsageError
+from jaxnst.cli.flags import LoadFlags
 from jaxnst.cli.messages import amount
 from jaxnst.cli.weights import fetch_with_bar
 from jaxnst.networks import NETWORKS, LossNetwork, load_network
@@ -12,19 +13,24 @@ from jaxnst.weights.fetch import is_fetched, official_file
 
 
 def load_for(
-    name: str, layers: Sequence[str], flags: argparse.Namespace, *, why: str, instead: str = ""
+    name: str,
+    layers: Sequence[str],
+    flags: LoadFlags | argparse.Namespace,
+    *,
+    why: str,
+    instead: str = "",
 ) -> LossNetwork:
     """Load the network that a command works with.
 
     Args:
       name: The network.
-      layers: What is going to be looked at.
-      flags: The command's, with those of :func:`jaxnst.cli.flags.add_network` and ``--precision``.
-      why: Continues the complaint that the network lacks a layer.
-      instead: Continues the complaint that its parameters are not there.
+      layers: Those that are going to be used.
+      flags: Of the command.
+      why: Continues the error that the network lacks a layer.
+      instead: Continues the error that its parameters are missing.
 
     Raises:
-      UsageError: If there is no such network or layer, or its parameters are not there.
+      UsageError: If there is no such network or layer, or its parameters are missing.
       OSError: If they cannot be read.
       ValueError: If they are damaged, or those of another network.
     """
@@ -45,10 +51,10 @@ def load_for(
 
 
 def _fetch_if_wanted(name: str, *, yes: bool, instead: str) -> None:
-    """Make sure that a network's parameters are there; download them if the person agrees.
+    """Download a network's parameters if they are missing and the user agrees.
 
     Raises:
-      UsageError: They are not, and nobody agreed.
+      UsageError: They are missing, and the user did not agree.
     """
     if is_fetched(name):
         return

@@ -1,4 +1,4 @@
-"""Logs: a line of JSON for everything that is told, which others may read meanwhile."""
+"""Logs: a line of JSON for every report, which other programs may read meanwhile."""
 
 import json
 import os
@@ -9,14 +9,15 @@ from jaxnst._files import replace_file
 
 
 class JsonLines:
-    """A log that is written line by line, and gone on with.
+    """A log that is written line by line, and continued by a run that resumes.
 
-    Of a log that is there, lines of what was done before the first that is written are kept: so a
-    run that was stopped, or killed after what no checkpoint has, leaves everything once.
+    The first line that is written removes from an older log the lines of work that is going to be
+    repeated: so a run that was stopped, or killed after its last checkpoint, leaves every line
+    once.
 
     Args:
       path: Its file.
-      count: What its lines count.
+      count: The key under which a line has the number of steps done.
     """
 
     def __init__(self, path: str, count: str) -> None:
@@ -26,27 +27,24 @@ class JsonLines:
         """Write a line.
 
         Args:
-          line: What it says.
-          done: What had been done when this began; lines of more are not kept, and with 0 none is.
+          line: Its keys and values.
+          done: Steps done when this run began: older lines of more are removed, with 0 all.
 
         Raises:
           OSError: It cannot be written.
         """
         if not self.begun:
-            replace_file(self.path, b"".join(self.until(done)))
+            older: list[bytes] = []
+            if done and os.path.exists(self.path):
+                with open(self.path, "rb") as file:
+                    older = [old for old in file if old.endswith(b"\n") and self._is_of(old, done)]
+            replace_file(self.path, b"".join(older))
             self.begun = True
         with open(self.path, "a", encoding="utf-8") as file:
             file.write(json.dumps(line, allow_nan=False) + "\n")
 
-    def until(self, done: int) -> list[bytes]:
-        """Read the lines that count no more."""
-        if done == 0 or not os.path.exists(self.path):
-            return []
-        with open(self.path, "rb") as file:
-            return [line for line in file if line.endswith(b"\n") and self.counts(line, done)]
-
-    def counts(self, line: bytes, done: int) -> bool:
-        """Tell whether a line counts no more; those of something else do not."""
+    def _is_of(self, line: bytes, done: int) -> bool:
+        """Return whether a line is of the first steps; those of something else are not."""
         try:
             return bool(json.loads(line)[self.count] <= done)
         except (KeyError, TypeError, ValueError, RecursionError):

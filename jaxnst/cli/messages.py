@@ -1,4 +1,4 @@
-"""What a run says beside its result: everything on stderr, and nothing at all when quiet.
+"""What commands print beside their results: on stderr, and nothing if quiet.
 
 Results are files, so printing must never fail the work: :func:`printing` makes stdout and stderr
 safe for a whole command, and :func:`print_path` loses a line rather than a result.
@@ -19,7 +19,7 @@ from jaxnst._files import reason
 from jaxnst.cli.errors import FAILED, complain, silence
 
 LINE_SECONDS = 5.0
-"""Between two lines that say how far something is."""
+"""Between two lines of progress."""
 
 ESCAPED = "jaxnst-escaped"
 """Name of the error handler of stdout."""
@@ -34,7 +34,7 @@ def _escaped(error: UnicodeError) -> tuple[str | bytes, int]:
 
 
 class _Unfailing:
-    """A text stream that loses what it cannot write, so that the work goes on."""
+    """A text stream that discards what it cannot write, so that the work continues."""
 
     def __init__(self, stream: Any) -> None:
         self._stream = stream
@@ -87,7 +87,7 @@ def printing(prog: str) -> Iterator[None]:
                     sys.stdout.flush()
             except OSError as error:
                 silence(sys.stdout)
-                if isinstance(error, BrokenPipeError):  # the reader has gone, as `head` does
+                if isinstance(error, BrokenPipeError):  # the reader has ended, as `head` does
                     raise SystemExit(FAILED) from None
                 text = f"standard output cannot be written ({reason(error)})"
                 raise SystemExit(complain(prog, text, FAILED)) from None
@@ -96,7 +96,7 @@ def printing(prog: str) -> Iterator[None]:
 
 
 def print_path(path: str) -> None:
-    """Print where a result is; it is saved, so a stdout that fails loses the line alone."""
+    """Print the path of a saved result; if stdout fails, only the line is lost."""
     try:
         print(path, flush=True)
     except BrokenPipeError:
@@ -111,29 +111,29 @@ def print_path(path: str) -> None:
 
 
 class Messages:
-    """Prints lines for people.
+    """Prints lines on stderr.
 
     Attributes:
-      quiet: Whether to keep silent.
+      quiet: Whether to print nothing.
     """
 
     def __init__(self, prog: str, *, quiet: bool) -> None:
         self.prog, self.quiet, self.last = prog, quiet, time.monotonic()
 
     def say(self, text: str) -> None:
-        """Print a line; whatever could steer a terminal becomes a space."""
+        """Print a line; control characters become spaces."""
         if not self.quiet:
             line = "".join(c if c.isprintable() else " " for c in text)
             print(line, file=sys.stderr, flush=True)
 
     def now_and_then(self, text: str) -> None:
-        """Print a line unless the last such line was printed a moment ago."""
+        """Print a line of progress, at most one in LINE_SECONDS."""
         if time.monotonic() - self.last >= LINE_SECONDS:
             self.last = time.monotonic()
             self.say(text)
 
     def notice(self, text: str) -> None:
-        """Print a line that a person should heed."""
+        """Print a line that the user should read."""
         self.say(f"{self.prog}: notice: {' '.join(text.split())}")
 
     @contextmanager
@@ -152,13 +152,13 @@ class Messages:
 
 
 def hush_xla(*, debug: bool) -> None:
-    """Keep XLA's own log away: alarms about slow compilation, and what JAX raises anyway."""
+    """Silence XLA's log: alarms about slow compilation, and what JAX raises anyway."""
     if not debug:
         os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
 
 def length(seconds: int | float) -> str:
-    """Write a duration for people.
+    """Format a duration.
 
     Example:
       >>> length(7.2), length(75), length(7260)
@@ -173,7 +173,7 @@ def length(seconds: int | float) -> str:
 
 
 def amount(count: int | float) -> str:
-    """Write a number of bytes for people.
+    """Format a number of bytes.
 
     Example:
       >>> amount(1.5 * 2**30), amount(300 * 2**20), amount(8)
@@ -187,7 +187,7 @@ def amount(count: int | float) -> str:
 
 
 def two_digits(value: float) -> str:
-    """Write a number to two digits, without a power of ten.
+    """Format a number with two digits, without a power of ten.
 
     Example:
       >>> two_digits(1.14), two_digits(99.7), two_digits(1284.0)
@@ -197,7 +197,7 @@ def two_digits(value: float) -> str:
 
 
 def shape(size: tuple[int, int]) -> str:
-    """Write a size ``(height, width)`` as people do, width first.
+    """Format a size ``(height, width)``, width first.
 
     Example:
       >>> shape((384, 512))

@@ -1,4 +1,4 @@
-"""Readers of flags' values: from a text to what it says, or to one line of complaint."""
+"""Readers of flags' values: from text to value, or to an error of one line."""
 
 import argparse
 import re
@@ -8,6 +8,12 @@ from jaxnst.recipes.schema import LayerNames, LayerWeights
 
 SIZES = (16, 16384)
 """Longest sides that can be asked for, pixels."""
+
+Device = tuple[str, int | None]
+"""A kind of device, and which of them; None: the first, or all in a batch."""
+
+Mixture = tuple[str, tuple[float, ...]]
+"""A layer, "" for all others, and the weights of the styles there."""
 
 
 def number(text: str) -> float:
@@ -66,14 +72,13 @@ def layer_names(text: str) -> LayerNames:
       (('relu1_1', 'histogram'), ('relu3_1', 'sliced'))
     """
     pairs = [part.partition(":") for part in _parts(text)]
-    for layer, _, name in pairs:
-        if not (layer and name):
-            raise argparse.ArgumentTypeError(f"{text!r} names no layers, expected LAYER:NAME,...")
+    if not all(layer and name for layer, _, name in pairs):
+        raise argparse.ArgumentTypeError(f"{text!r} names no layers, expected LAYER:NAME,...")
     return tuple((layer, name) for layer, _, name in pairs)
 
 
-def mixture(text: str) -> tuple[str, tuple[float, ...]]:
-    """Read how much there is of each style, at one layer or at all others ("").
+def mixture(text: str) -> Mixture:
+    """Read the weights of the styles, at one layer or at all others ("").
 
     Example:
       >>> mixture("0.7,0.3"), mixture("relu1_1:0,1")
@@ -112,8 +117,8 @@ def memory(text: str) -> int:
     return round(float(number) * (1024 if binary else 1000) ** power)
 
 
-def device(text: str) -> tuple[str, int | None]:
-    """Read a device: its kind, and which of them, if that is said."""
+def device(text: str) -> Device:
+    """Read a device: its kind, and which of them; None: not given."""
     kind, _, index = text.partition(":")
     if kind not in ("cpu", "gpu", "tpu") or not (index.isdecimal() or text == kind):
         raise argparse.ArgumentTypeError(f"{text!r} is no device, expected cpu, gpu, tpu or gpu:1")

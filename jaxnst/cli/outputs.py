@@ -1,19 +1,38 @@
-"""The door for outputs: each can be written, and none is another's, nor one of the inputs."""
+"""Outputs: checked before any work, so that none overwrites an input or another; saved at the end.
+
+A result that cannot be saved where it should is saved elsewhere, rather than lost.
+"""
 
 import argparse
+import contextlib
 import os
 import sys
-from collections.abc import Callable, Collection, Sequence
+import tempfile
+from collections.abc import Callable, Collection, Iterator, Sequence
+from pathlib import Path
+from typing import Any, NoReturn
 
 from jaxnst import _files
 from jaxnst._files import name_of
-from jaxnst.cli.errors import UsageError
+from jaxnst.cli.errors import UsageError, explain, silence
 from jaxnst.cli.fetching import STREAM
-from jaxnst.cli.messages import Messages
-from jaxnst.cli.saving import check_format, result_name
-from jaxnst.image import check_output
+from jaxnst.cli.flags import FileFlags
+from jaxnst.cli.messages import Messages, print_path
+from jaxnst.cli.parser import RunFlags
+from jaxnst.image import check_deep, check_output, holds_quality, save_image
+from jaxnst.image.color import Pixels
+from jaxnst.image.record import Record
 from jaxnst.report.animation import check_animation
 from jaxnst.report.plot import check_plot
+
+FORMAT = "png"
+"""Of a picture on standard output without ``--format``."""
+
+QUALITY = 95
+"""Of JPEG and WebP without ``--quality``."""
+
+SHORT = 40
+"""Characters of a name that no file system refuses as too long."""
 
 BESIDE: dict[str, Callable[[str], None]] = {
     "log": _files.check_writable,
@@ -22,13 +41,13 @@ BESIDE: dict[str, Callable[[str], None]] = {
     "side_by_side": check_output,
     "checkpoint": _files.check_writable,
 }
-"""Flags that name what is written beside the picture, and who checks each."""
+"""Flags that name what is written beside the picture, with the check of each."""
 
 OTHER = "use another name"
 
 
-def check_outputs(flags: argparse.Namespace, sources: Sequence[str], evaluations: int) -> None:
-    """Refuse outputs that cannot be written or that meet.
+def check_outputs(flags: RunFlags, sources: Sequence[str], evaluations: int) -> None:
+    """Refuse outputs that cannot be written, that are inputs, or that are the same file.
 
     Args:
       flags: Of the command.
@@ -39,29 +58,41 @@ def check_outputs(flags: argparse.Namespace, sources: Sequence[str], evaluations
       UsageError: Two are the same file, one is an input, a library is missing, or a flag is for
         another output.
       OSError: A file cannot be written.
-      ValueError: A file has an ending that is not known.
+      ValueError: A file has an unknown ending.
     """
-    _check_stream(flags)
+    if flags.output != STREAM:
+        if flags.format is not None:
+            raise UsageError("--format is for -o -: otherwise the ending of OUT says the format")
+    elif flags.save_every:
+        raise UsageError("--save-every names pictures after OUT, and -o - has no name: give one")
+    elif not flags.dry_run and (sys.stdout is None or sys.stdout.isatty()):
+        raise UsageError("-o - writes a picture to standard output, not to a terminal: redirect it")
     if flags.animate_every and not flags.animate:
         raise UsageError("--animate-every is for an animation: --animate FILE")
-    if name := result_name(flags):
+    if name := result_name(flags.output, flags.format):
         check_format(name, flags)
     if flags.checkpoint_every is not None and not flags.checkpoint:
         raise UsageError("--checkpoint-every is for a checkpoint: --checkpoint FILE")
-    named = [] if flags.output in (None, STREAM) else [("-o", flags.output)]
-    for _, output in named:
-        check_output(output)
-    named += check_beside(flags)
+    named = check_beside(flags)
+    if flags.output not in ("", STREAM):
+        check_output(flags.output)
+        named.insert(0, ("-o", flags.output))
     refuse_meeting(named, sources)
-    if flags.save_every and flags.output is not None:
+    if flags.save_every and flags.output:
         for count in (flags.save_every, evaluations):
             _files.destination(numbered(flags.output, count))
         files = [("a file given", source) for source in sources]
-        _check_numbered(flags, files + [(f"the file of {flag}", path) for flag, path in named])
+        for what, path in files + [(f"the file of {flag}", path) for flag, path in named]:
+            if may_be_numbered(path, flags.output):
+                first = name_of(numbered(flags.output, flags.save_every))
+                raise UsageError(
+                    f"--save-every could overwrite {name_of(path)}, {what}, since it names "
+                    f"pictures {first} and so on: {OTHER}"
+                )
 
 
 def check_beside(
-    flags: argparse.Namespace, names: Collection[str] = tuple(BESIDE)
+    flags: RunFlags | argparse.Namespace, names: Collection[str] = tuple(BESIDE)
 ) -> list[tuple[str, str]]:
     """Refuse files beside the result that cannot be written.
 
@@ -74,8 +105,8 @@ def check_beside(
 
     Raises:
       UsageError: A library is missing, or a file is to be standard output.
-      OSError: As :func:`check_outputs`.
-      ValueError: As there.
+      OSError: A file cannot be written.
+      ValueError: A file has an unknown ending.
     """
     named = []
     for name in names:
@@ -90,6 +121,19 @@ def check_beside(
     return named
 
 
+def check_format(path: str, flags: FileFlags) -> None:
+    """Refuse flags that are for other formats than that of a result.
+
+    Raises:
+      UsageError: A flag is for other formats.
+      ValueError: The format is unknown, or a library that writes it so is not installed.
+    """
+    if flags.bits == 16:
+        check_deep(path)
+    if flags.quality is not None and not holds_quality(path):
+        raise UsageError(f"--quality is for JPEG and WebP: leave it out for {name_of(path)}")
+
+
 def refuse_stream(flag: str, path: str) -> None:
     """Refuse standard output where a file is expected."""
     if path == STREAM:
@@ -97,10 +141,10 @@ def refuse_stream(flag: str, path: str) -> None:
 
 
 def refuse_meeting(named: Sequence[tuple[str, str]], sources: Sequence[str]) -> None:
-    """Refuse outputs that meet.
+    """Refuse outputs that are inputs, or the same file.
 
     Args:
-      named: What names each, such as its flag, and its path.
+      named: What names each output, such as its flag, and its path.
       sources: All files that are read.
 
     Raises:
@@ -114,12 +158,19 @@ def refuse_meeting(named: Sequence[tuple[str, str]], sources: Sequence[str]) -> 
                 raise UsageError(f"{flag} {name_of(path)} is the file of {other} too: {OTHER}")
 
 
+def same_file(one: str, other: str) -> bool:
+    """Return whether two paths are, or will be, one file."""
+    if os.path.exists(one) and os.path.exists(other):
+        return os.path.samefile(one, other)
+    return os.path.realpath(one) == os.path.realpath(other)
+
+
 def is_taken(path: str) -> bool:
-    """Say whether there is anything of value by the name of an output."""
+    """Return whether an output's name is that of a file that is not empty."""
     return os.path.isfile(path) and os.path.getsize(path) > 0
 
 
-def tell_of_replacing(path: str, flags: argparse.Namespace, messages: Messages) -> None:
+def tell_of_replacing(path: str, flags: object, messages: Messages) -> None:
     """Give notice that the one result that a command names is there already.
 
     It is replaced when the new one is finished, as by any program that writes a picture. What takes
@@ -128,17 +179,6 @@ def tell_of_replacing(path: str, flags: argparse.Namespace, messages: Messages) 
     """
     if path != STREAM and is_taken(path) and not getattr(flags, "overwrite", False):
         messages.notice(f"{name_of(path)} is there already, and is replaced at the end")
-
-
-def _check_numbered(flags: argparse.Namespace, files: Sequence[tuple[str, str]]) -> None:
-    """Refuse files, with what each is, that a picture of --save-every could overwrite."""
-    for what, path in files:
-        if may_be_numbered(path, flags.output):
-            first = name_of(numbered(flags.output, flags.save_every))
-            raise UsageError(
-                f"--save-every could overwrite {name_of(path)}, {what}, since it names pictures "
-                f"{first} and so on: {OTHER}"
-            )
 
 
 def numbered(path: str, count: int) -> str:
@@ -153,7 +193,7 @@ def numbered(path: str, count: int) -> str:
 
 
 def may_be_numbered(path: str, output: str) -> bool:
-    """Say whether a path is one that :func:`numbered` makes of an output, for whatever number.
+    """Return whether a path is one that :func:`numbered` makes of an output, for any number.
 
     Example:
       >>> may_be_numbered("./out-0050.png", "out.png"), may_be_numbered("out-1.png", "out.png")
@@ -167,20 +207,113 @@ def may_be_numbered(path: str, output: str) -> bool:
     return False
 
 
-def _check_stream(flags: argparse.Namespace) -> None:
-    """Refuse what does not go together with a picture on standard output, or without."""
+def result_name(output: str, format: str | None) -> str:
+    """Return a name with the ending of the result's format, also for standard output."""
+    return f"picture.{format or FORMAT}" if output == STREAM else output
+
+
+def save_options(flags: FileFlags) -> dict[str, Any]:
+    """Return what the flags say of a file, for :func:`jaxnst.image.save_image`."""
+    quality = QUALITY if flags.quality is None else flags.quality
+    return {"bits": flags.bits, "dpi": flags.dpi, "quality": quality}
+
+
+def hand_over(
+    flags: RunFlags,
+    image: Pixels,
+    *,
+    record: Record | None = None,
+    output: str | None = None,
+) -> None:
+    """Save the result where the flags say and print its path, or write it to standard output.
+
+    Args:
+      flags: Of the command.
+      image: The result.
+      record: How it was made, to be stored in its file.
+      output: Where to, if not where the flags say.
+
+    Raises:
+      OSError: It could not be saved or written; the message says where it is instead.
+      ValueError: No file can hold it.
+    """
+    options = {"record": record, **save_options(flags)}
     if flags.output != STREAM:
-        if flags.format is not None:
-            raise UsageError("--format is for -o -: otherwise the ending of OUT says the format")
+        output = output or flags.output
+        save_picture(output, image, **options)
+        print_path(output)
         return
-    if flags.save_every:
-        raise UsageError("--save-every names pictures after OUT, and -o - has no name: give one")
-    if not flags.dry_run and (sys.stdout is None or sys.stdout.isatty()):
-        raise UsageError("-o - writes a picture to standard output, not to a terminal: redirect it")
+    with _folder() as folder:
+        path = folder / f"picture.{flags.format or FORMAT}"
+        save_picture(str(path), image, **options)
+        try:
+            sys.stdout.buffer.write(path.read_bytes())
+            sys.stdout.buffer.flush()
+        except OSError as error:
+            silence(sys.stdout)
+            raise OSError(
+                f"standard output cannot be written ({explain(error)}); the picture is in "
+                f"{name_of(path)}"
+            ) from error
+        path.unlink()
 
 
-def same_file(one: str, other: str) -> bool:
-    """Say whether two paths are, or will be, one file."""
-    if os.path.exists(one) and os.path.exists(other):
-        return os.path.samefile(one, other)
-    return os.path.realpath(one) == os.path.realpath(other)
+def save_picture(path: str, image: Pixels, **options: Any) -> None:
+    """Save the result; if that fails, rather elsewhere than not at all.
+
+    Args:
+      path: Where to.
+      image: The result.
+      options: Of :func:`jaxnst.image.save_image`.
+
+    Raises:
+      OSError: It could not be saved there, or not in that format; the message says where it is
+        instead.
+      ValueError: No file can hold it.
+    """
+    try:
+        save_image(path, image, **options)
+    except (OSError, ValueError) as error:
+        if isinstance(error, ValueError):  # what one format cannot hold, another can
+            options["bits"], path = 8, os.path.splitext(path)[0] + ".png"
+        keep_elsewhere(error, path, lambda refuge: save_image(refuge, image, **options))
+
+
+def keep_elsewhere(
+    error: OSError | ValueError,
+    path: str,
+    save: Callable[[Path], object],
+    *,
+    what: str = "picture",
+) -> NoReturn:
+    """Save in a temporary folder what could not be saved where it should.
+
+    Args:
+      error: What went wrong there.
+      path: Where it should have gone; the copy has the same name, shortened to 40 characters.
+      save: Saves it under a path.
+      what: What is saved, for the message.
+
+    Raises:
+      OSError: Names the copy; or it is ``error``, if no copy could be saved.
+      ValueError: ``error``, if no copy could be saved.
+    """
+    stem, ending = os.path.splitext(os.path.basename(path))
+    try:
+        with _folder() as folder:
+            refuge = folder / (stem[:SHORT] + ending)
+            save(refuge)
+    except (OSError, ValueError):
+        raise error from None
+    raise OSError(f"{explain(error)}; the {what} is in {name_of(refuge)}") from error
+
+
+@contextlib.contextmanager
+def _folder() -> Iterator[Path]:
+    """Make a private folder, which is removed afterwards if it is empty."""
+    folder = Path(tempfile.mkdtemp(prefix="jaxnst-"))
+    try:
+        yield folder
+    finally:
+        with contextlib.suppress(OSError):  # it is not empty
+            folder.rmdir()

@@ -2,26 +2,30 @@
 
 import argparse
 import dataclasses
-from collections.abc import Callable, Mapping, Sequence
-from types import UnionType
-from typing import TYPE_CHECKING, Any, Literal, NoReturn, Union, get_args, get_origin
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, ClassVar
 
 from jaxnst._files import name_of
-from jaxnst.cli.errors import explain
+from jaxnst.cli.errors import UsageError, explain
 from jaxnst.cli.flags import (
+    CHECKPOINT_SECONDS,
+    SEEDS,
     SIZE,
+    FileFlags,
+    LoadFlags,
     Parser,
-    add_local,
-    add_machine,
-    add_network,
-    add_saving,
-    add_seed,
-    add_side,
-    add_styles,
-    add_watching,
+    PrintAndExit,
+    StyleFlags,
+    add_field,
+    add_flags,
+    dest_of,
+    flag,
+    read_fields,
 )
-from jaxnst.cli.option_types import layer_names, layer_weights, number, sides, whole
+from jaxnst.cli.option_types import SIZES, memory, whole
 from jaxnst.image import ENDINGS
+from jaxnst.image.record import Record
 from jaxnst.recipes import (
     RECIPES,
     base_recipe,
@@ -30,30 +34,147 @@ from jaxnst.recipes import (
     read_recipe,
     recipe_on,
 )
-from jaxnst.recipes.schema import (
-    RANDOM_STARTS,
-    STARTS,
-    LayerNames,
-    LayerWeights,
-    Option,
-    Recipe,
-    options,
-    replace_all,
-)
-
-if TYPE_CHECKING:
-    from jaxnst.image.record import Record
-
-READERS: dict[Any, Callable[[str], Any]] = {
-    float: number,
-    int: whole(),
-    LayerWeights: layer_weights,
-    LayerNames: layer_names,
-    tuple[int, ...]: sides,
-}
-"""What reads the value of a flag, by the type of the recipe's field."""
+from jaxnst.recipes.schema import RANDOM_STARTS, STARTS, Option, Recipe, options, replace_all
 
 DESCRIPTION = "Paint the content picture in the manner of the style pictures."
+
+
+@dataclass(frozen=True, kw_only=True)
+class RecordFlags:
+    """A result without a name, and the record of a picture."""
+
+    GROUP: ClassVar = "format and record"
+
+    format: str | None = flag(
+        "--format",
+        "of a picture that goes to standard output (default: png)",
+        choices=[ending[1:] for ending in ENDINGS],
+    )
+    no_metadata: bool = flag("--no-metadata", "leave out of the file how it was made", False)
+    origin: str | None = flag(
+        "--from PICTURE",
+        "paint as this picture of jaxnst-run was painted, but for the flags given",
+    )
+    other_inputs: bool = flag(
+        "--other-inputs",
+        "with --from: paint other pictures than those that it was made of",
+        False,
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class WatchFlags:
+    """What is reported, and written beside the picture."""
+
+    GROUP: ClassVar = "watching"
+
+    dry_run: bool = flag(
+        "--dry-run", "say sizes, evaluations, memory and time, and paint nothing", False
+    )
+    timings: bool = flag(
+        "--timings",
+        "say at the end, on stderr, how long each scale waited for its programs and ran",
+        False,
+    )
+    save_every: int | None = flag(
+        "--save-every N",
+        "also save the picture every N evaluations, as OUT with their number",
+        read=whole(1),
+    )
+    log: str | None = flag(
+        "--log FILE", "write evaluations, losses and seconds as JSON, a line a report"
+    )
+    plot: str | None = flag(
+        "--plot FILE", "draw the losses over evaluations: .png, .svg or .pdf; needs jaxnst[watch]"
+    )
+    animate: str | None = flag(
+        "--animate FILE",
+        "show how the picture came about: .gif, .webp, or .mp4, which needs jaxnst[watch]",
+    )
+    animate_every: int | None = flag(
+        "--animate-every N",
+        "evaluations between two of its frames (default: such that there are at most 100)",
+        read=whole(1),
+    )
+    side_by_side: str | None = flag(
+        "--side-by-side FILE", "content, styles and result as one labeled picture"
+    )
+    checkpoint: str | None = flag(
+        "--checkpoint FILE", "save the state of the run; if FILE is there, the run resumes from it"
+    )
+    checkpoint_every: int | None = flag(
+        "--checkpoint-every SECONDS",
+        f"between two checkpoints (default: {CHECKPOINT_SECONDS})",
+        read=whole(0, 86400),
+    )
+    overwrite: bool = flag(
+        "--overwrite",
+        "replace a checkpoint of other inputs or settings, which is refused otherwise",
+        False,
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class SingleFlags(RecordFlags, WatchFlags):
+    """All flags for a single picture, which commands that paint several refuse."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class LimitFlags:
+    """What a run may take, and whether it can be repeated."""
+
+    GROUP: ClassVar = "memory and repeatability"
+
+    max_memory: int | None = flag(
+        "--max-memory AMOUNT",
+        "most memory that may be taken, 8GB or 500MiB: spends time in place of it, or reduces the "
+        "size (default: what is available, without reducing the size)",
+        read=memory,
+    )
+    deterministic: bool = flag(
+        "--deterministic",
+        "make a GPU paint byte-identical pictures for the same command, which is slower; a CPU "
+        "does so anyway, on the same machine with the same number of threads",
+        False,
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunFlags(StyleFlags, FileFlags, SingleFlags, LimitFlags, LoadFlags):
+    """All flags of ``jaxnst run`` but those that change the recipe.
+
+    Attributes:
+      recipe: A name or a file; "" if it is that of a record.
+      seed_given: Whether the command line has a seed.
+      record: Of the picture that ``--from`` names.
+    """
+
+    output: str = flag("-o --output OUT", "where the result is written; - is standard output", "")
+    size: int | None = flag("--size PIXELS", "longest side of the result", read=whole(*SIZES))
+    style_size: int | None = flag(
+        "--style-size PIXELS",
+        "longest side at which the styles are looked at (default: that of the result)",
+        read=whole(*SIZES),
+    )
+    seed: int = flag(
+        "--seed N",
+        f"decides a start from {' or '.join(RANDOM_STARTS)}, and nothing else",
+        0,
+        read=whole(*SEEDS),
+    )
+    recipe: str
+    seed_given: bool
+    record: Record | None
+
+    @property
+    def repeats(self) -> bool:
+        """Whether it repeats a recorded run, with the same pictures."""
+        return self.record is not None and not self.other_inputs
+
+    @property
+    def roles_given(self) -> bool:
+        """Whether flags, or the record of a picture, say what each style is for."""
+        return super().roles_given or self.repeats
 
 
 def parse(
@@ -64,64 +185,82 @@ def parse(
     single: bool = True,
     size: int | None = None,
     where: str = "",
-) -> tuple[argparse.Namespace, Recipe]:
+) -> tuple[RunFlags, Recipe]:
     """Read the flags.
 
     Args:
       arguments: What follows the command.
       prog: What the command is called.
       description: What the help says of it.
-      single: Whether it paints one picture; else the help leaves out what is for one alone.
-      size: Longest side of the result where none is given; None: that of the recipe, else 512.
+      single: Whether it paints a single picture; else the help leaves out what is for that alone.
+      size: Longest side of the result by default; None: that of the recipe, else 512.
       where: Where the arguments stand, for messages, if not on the command line.
 
     Returns:
       The flags, and the recipe with the changes that they make. With ``--from``, what is not given
-      is as the picture's record says, which stands in ``record``.
+      is as the picture's record says, which is in ``record``.
 
     Raises:
       SystemExit: With status 2 and a line on stderr if a flag cannot be used; with status 0
         after ``--help``, ``--version``, ``--list-recipes`` and ``--show-recipe``.
     """
     first = first_parser(prog, where)
-    first.add_argument("--seed")
-    if single:
-        first.add_argument("--from", dest="origin")
-        first.add_argument("-o", "--output")
-        first.add_argument("--format")
-        first.add_argument("--style-mix", action="append")
-        for flag in ("--size", "--scales", "--style-size", "--style-scale"):
-            first.add_argument(flag)
+    for name in ("--seed", "--format", "--size", "--scales", "--style-size", "--style-scale"):
+        first.add_argument(name)
+    first.add_argument("--from", dest="origin")
+    first.add_argument("-o", "--output")
+    first.add_argument("--style-mix", action="append")
     chosen = first.parse_known_args(arguments)[0]
+    record, recorded = None, list[str]()
     if single and chosen.origin:
         record, recipe, recorded = _origin(first, chosen)
     else:
-        record, recipe, recorded = None, chosen_recipe(first, chosen), []
+        recipe = chosen_recipe(first, chosen)
     parser = _parser(prog, recipe, description, single, size)
     parser.where = where
     parser.set_defaults(record=record, seed_given=chosen.seed is not None)
     if record is not None:
         parser.set_defaults(recipe="")  # what a record calls its recipe is no file's name
-    flags = parser.read([*recorded, *arguments])
-    if record is not None and chosen.recipe is None:
-        _refuse_recorded_start(parser, flags, recipe)
+    parsed = parser.read([*recorded, *arguments])
+    start = recipe.init
+    if record and chosen.recipe is None and start not in STARTS and not hasattr(parsed, "init"):
+        parser.error(
+            f"--init: {name_of(parsed.origin)} was started from a picture, {name_of(start)}: "
+            "give that one too"
+        )
+    changes: dict[tuple[str, ...], Any] = {}
+    if getattr(parsed, "optimizer", recipe.solver.kind) != recipe.solver.kind:
+        changes["solver", "learning_rate"] = None  # which is the other's
     try:
-        recipe = _changed(recipe, flags)
+        recipe = replace_all(recipe, changes | given_options(options(recipe), parsed))
     except ValueError as error:
         parser.error(str(error))
-    if flags.size is None and not recipe.scales.sides:
-        flags.size = size or (SIZE if recipe.scales.size is None else None)
-    return flags, recipe
+    if parsed.size is None and not recipe.scales.sides:
+        parsed.size = size or (SIZE if recipe.scales.size is None else None)
+    return read_fields(RunFlags, parsed), recipe
 
 
-def _origin(first: Parser, chosen: argparse.Namespace) -> "tuple[Record, Recipe, list[str]]":
-    """Read the record that is asked for, find the recipe, and write the rest as flags."""
+def refuse_single(flags: RunFlags) -> None:
+    """Refuse flags that are for commands that paint a single picture.
+
+    Raises:
+      UsageError: One is given.
+    """
+    for f in dataclasses.fields(SingleFlags):
+        if getattr(flags, f.name):
+            raise UsageError(f"{f.metadata['flag']} is for single runs: jaxnst run")
+
+
+def _origin(first: Parser, chosen: argparse.Namespace) -> tuple[Record, Recipe, list[str]]:
+    """Read the record that ``--from`` names, find the recipe, and write the rest as flags."""
     from jaxnst.cli.recording import read_origin, recorded_flags, recorded_recipe
 
     try:
         record = read_origin(chosen.origin)
-        own = chosen.recipe is None
-        recipe = recorded_recipe(record, chosen) if own else chosen_recipe(first, chosen)
+        if chosen.recipe is None:
+            recipe = recorded_recipe(record, chosen)
+        else:
+            recipe = chosen_recipe(first, chosen)
         return record, recipe, recorded_flags(record, chosen, recipe)
     except (OSError, ValueError) as error:
         first.error(f"--from: {explain(error)}")
@@ -137,21 +276,12 @@ def first_parser(prog: str, where: str = "") -> Parser:
 
 
 def chosen_recipe(first: Parser, chosen: argparse.Namespace) -> Recipe:
-    """Find the recipe that is asked for, else the default, on the network that is."""
+    """Return the recipe that ``--recipe`` names, else the default, for ``--network``."""
     name = "default" if chosen.recipe is None else chosen.recipe
     try:
         return recipe_on(find_recipe(name), chosen.network)
     except (KeyError, OSError, ValueError) as error:
         first.error(f"--recipe: {explain(error)}")
-
-
-def _refuse_recorded_start(parser: Parser, flags: argparse.Namespace, recipe: Recipe) -> None:
-    """Refuse to open a picture that only a record names."""
-    if recipe.init not in STARTS and not hasattr(flags, "init"):
-        parser.error(
-            f"--init: {name_of(flags.origin)} was started from a picture, {name_of(recipe.init)}: "
-            "give that one too"
-        )
 
 
 def find_recipe(name: str) -> Recipe:
@@ -167,27 +297,14 @@ def find_recipe(name: str) -> Recipe:
     return get_recipe(name)
 
 
-def _changed(recipe: Recipe, flags: argparse.Namespace) -> Recipe:
-    """Apply the flags that were given to the recipe.
-
-    Raises:
-      ValueError: If a value is out of range, or two of them do not go together.
-    """
-    changes: dict[tuple[str, ...], Any] = {}
-    if getattr(flags, "optimizer", recipe.solver.kind) != recipe.solver.kind:
-        changes["solver", "learning_rate"] = None  # which is the other's
-    changes |= given_options(options(recipe), flags)
-    return replace_all(recipe, changes)
-
-
 def given_options(
-    known: Mapping[str, Option], flags: argparse.Namespace
+    known: Mapping[str, Option], parsed: argparse.Namespace
 ) -> dict[tuple[str, ...], Any]:
-    """Return what the flags say of the options of a recipe, by the path of each field."""
+    """Return the options of a recipe that were given, by the path of each field."""
     return {
-        path: getattr(flags, _dest_of(flag))
+        path: getattr(parsed, dest_of(flag))
         for flag, (path, _, _) in known.items()
-        if hasattr(flags, _dest_of(flag))
+        if hasattr(parsed, dest_of(flag))
     }
 
 
@@ -200,59 +317,38 @@ def _parser(prog: str, recipe: Recipe, description: str, single: bool, size: int
         "130 stopped by Ctrl-C, " + ("the picture so far saved." if single else "nothing saved."),
         allow_abbrev=False,
     )
-    _add_pictures(parser, recipe, single, size)
-    add_saving(parser, single=single)
-    add_watching(parser, single=single)
-    _add_method(parser, recipe)
-    add_machine(parser, painting=True, single=single)
-    return parser
-
-
-def _add_pictures(parser: Parser, recipe: Recipe, single: bool, size: int | None) -> None:
-    parser.add_argument(
-        "content",
-        metavar="CONTENT",
-        help="picture to paint: a path, an http(s) address, or - for standard input",
-    )
-    parser.add_argument(
-        "styles", metavar="STYLE", nargs="+", help="picture to paint like, one or several"
-    )
-    group = parser.add_argument_group("pictures")
-    group.add_argument(
-        "-o", "--output", metavar="OUT", help="where the result is written; - is standard output"
-    )
     scales = recipe.scales
     default = f"the recipe's, {scales.size} for the {scales.side} side" if scales.size else SIZE
     default = scales.sides[-1] if scales.sides else size or default
-    add_side(group, "--size", f"longest side of the result (default: {default})")
-    add_side(
-        group,
-        "--style-size",
-        "longest side at which the styles are looked at (default: that of the result)",
-    )
-    add_styles(group)
-    group.add_argument(
-        "--format",
-        choices=[ending[1:] for ending in ENDINGS],
-        help="of a picture that goes to standard output (default: png)"
-        if single
-        else argparse.SUPPRESS,
-    )
-    add_local(group)
-
-
-def _add_method(parser: Parser, recipe: Recipe) -> None:
+    texts = {
+        "content": "picture to paint: a path, an http(s) address, or - for standard input",
+        "size": f"longest side of the result (default: {default})",
+        "network": f"loss network (default: {recipe.network})",
+    }
+    if not single:
+        texts["device"] = (
+            "cpu, gpu or tpu, of which all are used; gpu:1 is the second one alone (default: the "
+            "fastest kind there is)"
+        )
+    add_flags(parser, RunFlags, hidden=object if single else SingleFlags, help=texts)
     group = add_recipe(parser, "method", recipe)
-    group.add_argument("--list-recipes", action=_ListRecipes, help="list the recipes and exit")
+    width = max(map(len, RECIPES))
+    group.add_argument(
+        "--list-recipes",
+        action=PrintAndExit,
+        nargs=0,
+        text=lambda _: "\n".join(f"{r.name:<{width}}  {r.summary}" for r in RECIPES.values()),
+        help="list the recipes and exit",
+    )
     group.add_argument(
         "--show-recipe",
-        action=_ShowRecipe,
+        action=PrintAndExit,
+        text=lambda name: format_recipe(find_recipe(name)).removesuffix("\n"),
         metavar="NAME",
         help="print one as such a file, with all its settings, and exit",
     )
-    add_network(group, recipe.network)
     add_options(group, options(recipe))
-    add_seed(group, f"decides a start from {' or '.join(RANDOM_STARTS)}, and nothing else")
+    return parser
 
 
 def add_recipe(
@@ -270,66 +366,6 @@ def add_recipe(
 
 
 def add_options(group: argparse._ArgumentGroup, known: Mapping[str, Option]) -> None:
-    """Add the flags of a recipe's options."""
-    for flag, (_, field, value) in known.items():
-        group.add_argument(flag, **_keywords_of(flag, field, value))
-
-
-def _keywords_of(flag: str, field: "dataclasses.Field[Any]", value: Any) -> dict[str, Any]:
-    """Turn a field of the recipe into what argparse wants to know of its flag."""
-    optional = get_origin(field.type) in (UnionType, Union)
-    kinds = {*get_args(field.type)} if optional else {field.type}
-    (kind,) = kinds - {type(None)}
-    choices = field.metadata.get("choices")
-    if get_origin(kind) is Literal:
-        choices = get_args(kind)
-    text = field.metadata["help"]
-    if value not in (None, ()):  # else the help may say what the default is
-        text = text.partition(" (default: ")[0] + f" (default: {_written(value)})"
-    name = field.metadata.get("metavar", flag.rsplit("-", 1)[-1].upper())
-    return {
-        "type": READERS.get(kind, str),
-        "choices": choices,
-        "metavar": None if choices else name,
-        "help": text.replace("%", "%%"),
-        # Absent unless given: what is not said stays as the recipe has it.
-        "default": argparse.SUPPRESS,
-        "dest": _dest_of(flag),
-    }
-
-
-def _written(value: Any) -> str:
-    """Write a field's value as its flag takes it."""
-    if isinstance(value, tuple):
-        parts = (part if isinstance(part, tuple) else (part,) for part in value)
-        return ",".join(":".join(map(_written, part)) for part in parts)
-    return f"{value:g}" if isinstance(value, float) else str(value)
-
-
-def _dest_of(flag: str) -> str:
-    """Name the place where a flag's value is kept."""
-    return flag.lstrip("-").replace("-", "_")
-
-
-class _ListRecipes(argparse.Action):
-    """Print names and summaries of the recipes, and exit."""
-
-    def __init__(self, option_strings: list[str], dest: str, help: str) -> None:
-        super().__init__(option_strings, dest, nargs=0, help=help)
-
-    def __call__(self, parser: argparse.ArgumentParser, *_: Any) -> NoReturn:
-        width = max(map(len, RECIPES))
-        for name, recipe in RECIPES.items():
-            print(f"{name:<{width}}  {recipe.summary}")
-        parser.exit()
-
-
-class _ShowRecipe(argparse.Action):
-    """Print a recipe as TOML, and exit."""
-
-    def __call__(self, parser: argparse.ArgumentParser, _: Any, name: Any, __: Any = None) -> None:
-        try:
-            print(format_recipe(find_recipe(name)), end="")
-        except (KeyError, OSError, ValueError) as error:
-            parser.error(f"--show-recipe: {explain(error)}")
-        parser.exit()
+    """Add the flags of a recipe's options, which are absent unless given."""
+    for _, field, value in known.values():
+        add_field(group, field, value, absent=True)

@@ -5,7 +5,6 @@ worker keeps the network, its compiled programs and the summaries of styles from
 batch whose worker is lost goes to the next one that is free.
 """
 
-import argparse
 import contextlib
 import os
 import queue
@@ -29,6 +28,7 @@ from jaxnst.cli.device import Wanted, keep_programs, use_device
 from jaxnst.cli.engine import EngineError, LocalEngine, Order, Outcome
 from jaxnst.cli.errors import UsageError, explain
 from jaxnst.cli.job import open_network
+from jaxnst.cli.parser import RunFlags
 from jaxnst.networks import LossNetwork
 from jaxnst.recipes.schema import Recipe
 from jaxnst.transfer.pyramid import Schedule
@@ -206,7 +206,7 @@ def last_line(error: object) -> str:
 
 
 def open_ray(
-    flags: argparse.Namespace, recipe: Recipe, *, address: str | None, workers: int | None
+    flags: RunFlags, recipe: Recipe, *, address: str | None, workers: int | None
 ) -> RayEngine:
     """Connect to a cluster, or start one on this machine, and its workers.
 
@@ -235,8 +235,8 @@ def open_ray(
     # Before JAX starts a device: a process that Ray starts is forked.
     _connect(ray, address or os.environ.get("RAY_ADDRESS") or "local")
     try:
-        here = argparse.Namespace(**{**vars(flags), "device": ("cpu", None)})
-        _, network = open_network(here, recipe)  # the memory of this machine's GPU is a worker's
+        # On the CPU: the memory of this machine's GPU is a worker's.
+        _, network = open_network(replace(flags, device=("cpu", None)), recipe)
         return _start(ray, network, flags, workers)
     except BaseException:
         ray.shutdown()
@@ -287,7 +287,7 @@ def _trouble(address: str) -> str:
 
 
 def _start(
-    ray: ModuleType, network: LossNetwork, flags: argparse.Namespace, workers: int | None
+    ray: ModuleType, network: LossNetwork, flags: RunFlags, workers: int | None
 ) -> RayEngine:
     """Start the workers."""
     kind = flags.device[0] if flags.device else None

@@ -1,19 +1,17 @@
 """``jaxnst reconstruct``: what each layer of a network keeps of a picture, on one sheet."""
 
-import argparse
 import os
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING
 
 from jaxnst.cli.errors import UsageError, guarded
-from jaxnst.cli.flags import Parser, add_machine, add_network, add_seed, add_side
+from jaxnst.cli.flags import SEEDS, LoadFlags, Parser, add_flags, flag, read_fields
 from jaxnst.cli.interrupt import leaving_when_stopped, stoppable
 from jaxnst.cli.messages import Messages, hush_xla, print_path
-from jaxnst.cli.option_types import whole
-from jaxnst.cli.outputs import refuse_meeting, tell_of_replacing
-from jaxnst.cli.saving import save_picture
+from jaxnst.cli.option_types import SIZES, whole
+from jaxnst.cli.outputs import refuse_meeting, save_picture, tell_of_replacing
 from jaxnst.image import check_output, check_side, load_image, resize
 from jaxnst.image.color import Pixels
 from jaxnst.recipes.schema import SHIPPED
@@ -21,14 +19,35 @@ from jaxnst.recipes.schema import SHIPPED
 if TYPE_CHECKING:
     from jaxnst.transfer.reconstruct import ReconstructProgress
 
-SIZE, STEPS = 256, 400
 COLUMNS = 5
+
+
+@dataclass(frozen=True, kw_only=True)
+class ReconstructFlags(LoadFlags):
+    """All flags of ``jaxnst reconstruct content`` and ``style``."""
+
+    action: str
+    picture: str = flag("PICTURE", "picture to look at", ...)
+    output: str = flag(
+        "-o --output SHEET",
+        "where the sheet is written; single pictures beside it, as SHEET with their layer",
+        ...,
+    )
+    layers: str = flag("--layers A,B,...", "layers, with commas between them", ...)
+    size: int = flag("--size PIXELS", "longest side", 256, read=whole(*SIZES))
+    steps: int = flag("--steps N", "loss evaluations for each picture", 400, read=whole(1))
+    seed: int = flag("--seed N", "decides the noise", 0, read=whole(*SEEDS))
+    together: bool = flag("--together", "all in one program: faster on accelerators", False)
 
 
 def main(arguments: Sequence[str], prog: str) -> int:
     """Run the command and return its exit status."""
-    flags = _parser(prog).read(arguments)
-    return guarded(f"{prog} {flags.action}", lambda: flags.work(flags, prog), debug=flags.debug)
+    parsed = _parser(prog).read(arguments)
+    prog = f"{prog} {parsed.action}"
+    if parsed.action == "layers":
+        return guarded(prog, lambda: _layers(parsed.network), debug=parsed.debug)
+    flags = read_fields(ReconstructFlags, parsed)
+    return guarded(prog, lambda: _reconstruct(flags, prog), debug=flags.debug)
 
 
 def _parser(prog: str) -> Parser:
@@ -38,61 +57,32 @@ def _parser(prog: str) -> Parser:
         allow_abbrev=False,
     )
     actions = parser.add_subparsers(dest="action", metavar="ACTION", required=True)
-    for name, summary in (
-        ("content", "make pictures from what single layers keep of a picture's content"),
-        ("style", "make textures from what layers keep of a picture's style"),
+    for name, summary, merged in (
+        ("content", "make pictures from what single layers keep of a picture's content", ""),
+        (
+            "style",
+            "make textures from what layers keep of a picture's style",
+            ", or with + between them to merge: relu1_1+relu2_1",
+        ),
     ):
         action = actions.add_parser(name, help=summary, description=summary, allow_abbrev=False)
-        _add_pictures(action, name)
-        add_network(action, SHIPPED)
-        add_machine(action)
-        action.set_defaults(work=_reconstruct)
+        text = f"layers, with commas between them{merged}; `reconstruct layers` lists them"
+        texts = {"layers": text, "network": f"loss network (default: {SHIPPED})"}
+        add_flags(action, ReconstructFlags, help=texts)
     layers = actions.add_parser(
         "layers", help="list a network's layers, their strides and channels", allow_abbrev=False
     )
     layers.add_argument("--network", metavar="NAME", default=SHIPPED)
     layers.add_argument("--debug", action="store_true", help="show where an error comes from")
-    layers.set_defaults(work=_layers)
     return parser
 
 
-def _add_pictures(action: Parser, name: str) -> None:
-    merged = ", or with + between them to merge: relu1_1+relu2_1" if name == "style" else ""
-    action.add_argument("picture", metavar="PICTURE")
-    action.add_argument(
-        "-o",
-        "--output",
-        metavar="SHEET",
-        required=True,
-        help="where the sheet is written; single pictures beside it, as SHEET with their layer",
-    )
-    action.add_argument(
-        "--layers",
-        metavar="A,B,...",
-        required=True,
-        help=f"layers, with commas between them{merged}; `reconstruct layers` lists them",
-    )
-    add_side(action, "--size", "longest side", default=SIZE)
-    action.add_argument(
-        "--steps",
-        type=whole(1),
-        default=STEPS,
-        metavar="N",
-        help=f"loss evaluations for each picture (default: {STEPS})",
-    )
-    add_seed(action, "decides the noise")
-    action.add_argument(
-        "--together", action="store_true", help="all in one program: faster on accelerators"
-    )
-
-
-def _layers(flags: argparse.Namespace, _: str) -> int:
+def _layers(network: str) -> int:
     from jaxnst.networks import NETWORKS
 
-    if flags.network not in NETWORKS:
-        known = ", ".join(NETWORKS)
-        raise UsageError(f"unknown network {flags.network!r}: known are {known}")
-    table = NETWORKS[flags.network].module.table()
+    if network not in NETWORKS:
+        raise UsageError(f"unknown network {network!r}: known are {', '.join(NETWORKS)}")
+    table = NETWORKS[network].module.table()
     width = max(map(len, table))
     print(f"{'layer':<{width}}  stride  channels")
     for name, layer in table.items():
@@ -100,15 +90,21 @@ def _layers(flags: argparse.Namespace, _: str) -> int:
     return 0
 
 
-def _reconstruct(flags: argparse.Namespace, prog: str) -> int:
-    groups = _groups(flags)
+def _reconstruct(flags: ReconstructFlags, prog: str) -> int:
+    groups = [tuple(group.split("+")) for group in flags.layers.split(",")]
+    if any("" in group for group in groups):
+        raise UsageError(f"--layers is {flags.layers!r}, expected names with commas between them")
+    if flags.action == "content" and any(len(group) > 1 for group in groups):
+        raise UsageError("--layers: content is reconstructed from one layer each, not merged ones")
+    if any(len(set(group)) < len(group) for group in groups):
+        raise UsageError(f"--layers is {flags.layers!r}, which merges a layer with itself")
     labels = dict.fromkeys("+".join(group) for group in groups)
     named = [("-o", flags.output)]
     named += [(f"the picture of {label}", _beside(flags.output, label)) for label in labels]
     for _, path in named:
         check_output(path)
     refuse_meeting(named, [flags.picture])
-    messages = Messages(f"{prog} {flags.action}", quiet=flags.quiet)
+    messages = Messages(prog, quiet=flags.quiet)
     with messages.warnings_as_notices():
         picture = load_image(flags.picture)
     check_side(picture, flags.picture)
@@ -121,19 +117,8 @@ def _reconstruct(flags: argparse.Namespace, prog: str) -> int:
     return 0
 
 
-def _groups(flags: argparse.Namespace) -> list[tuple[str, ...]]:
-    groups = [tuple(group.split("+")) for group in flags.layers.split(",")]
-    if any("" in group for group in groups):
-        raise UsageError(f"--layers is {flags.layers!r}, expected names with commas between them")
-    if flags.action == "content" and any(len(group) > 1 for group in groups):
-        raise UsageError("--layers: content is reconstructed from one layer each, not merged ones")
-    if any(len(set(group)) < len(group) for group in groups):
-        raise UsageError(f"--layers is {flags.layers!r}, which merges a layer with itself")
-    return groups
-
-
 def _make(
-    flags: argparse.Namespace,
+    flags: ReconstructFlags,
     picture: Pixels,
     groups: list[tuple[str, ...]],
     messages: Messages,
@@ -151,25 +136,24 @@ def _make(
     network = load_for(name, wanted, flags, why=why)
     if not flags.no_cache:
         keep_programs(messages.notice)
-    recipe = replace(RECIPE, scales=replace(RECIPE.scales, evaluations=(flags.steps,)))
-    reconstruct = {"content": reconstruct_content, "style": reconstruct_style}[flags.action]
+    make = partial(
+        reconstruct_content if flags.action == "content" else reconstruct_style,
+        picture,
+        network=network,
+        recipe=replace(RECIPE, scales=replace(RECIPE.scales, evaluations=(flags.steps,))),
+        size=flags.size,
+        seed=flags.seed,
+        together=flags.together,
+        callback=partial(_report, messages),
+    )
     rows: list[tuple[str, Pixels]] = []
     for some in [groups] if flags.together else [[group] for group in groups]:
         layers = [group[0] for group in some] if flags.action == "content" else some
-        for found in reconstruct(
-            picture,
-            layers,  # type: ignore[arg-type]
-            network=network,
-            recipe=recipe,
-            size=flags.size,
-            seed=flags.seed,
-            together=flags.together,
-            callback=partial(_tell, messages),
-        ):
-            label = "+".join(found.layers)
-            save_picture(_beside(flags.output, label), found.image)
-            messages.say(f"{label}: loss {found.loss:.3g}, {_beside(flags.output, label)}")
-            rows.append((f"{label.replace('+', ' + ')}\nloss {found.loss:.2g}", found.image))
+        for result in make(layers):  # type: ignore[arg-type]
+            label = "+".join(result.layers)
+            save_picture(_beside(flags.output, label), result.image)
+            messages.say(f"{label}: loss {result.loss:.3g}, {_beside(flags.output, label)}")
+            rows.append((f"{label.replace('+', ' + ')}\nloss {result.loss:.2g}", result.image))
     shown = resize(picture, rows[0][1].shape[:2]).clip(0, 1)
     rows.insert(0, ("the picture", shown))
     lines = [rows[i : i + COLUMNS] for i in range(0, len(rows), COLUMNS)]
@@ -187,6 +171,6 @@ def _beside(output: str, label: str) -> str:
     return f"{stem}-{label.replace('/', '_')}{ending}"
 
 
-def _tell(messages: Messages, progress: "ReconstructProgress") -> None:
+def _report(messages: Messages, progress: "ReconstructProgress") -> None:
     names = ", ".join(progress.layers)
     messages.now_and_then(f"{names}: {progress.done}/{progress.total} evaluations")

@@ -1,7 +1,7 @@
-"""A picture's own record on the command line: written, and taken for the flags of another run.
+"""The record of a picture: written with a result, and read for the flags of another run.
 
-A record gives defaults, what is said on the command line wins. It never names a file that is
-opened: pictures and parameter files are given again, and compared by their digests.
+A record gives defaults, the command line wins. It never names a file that is opened: pictures and
+parameter files are given again, and compared by their digests.
 """
 
 import argparse
@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from jaxnst._files import name_of
 from jaxnst.cli.errors import UsageError
 from jaxnst.cli.messages import Messages
-from jaxnst.cli.saving import result_name
+from jaxnst.cli.outputs import result_name
 from jaxnst.image import ENDINGS, holds_16_bits, holds_quality, holds_record, read_record
 from jaxnst.image.record import Argument, Record, Source, format_record, parameters_sha256
 from jaxnst.recipes import is_approximation, recipe_on
@@ -46,14 +46,14 @@ def read_origin(path: str) -> Record:
 
 
 def recorded_recipe(record: Record, chosen: argparse.Namespace) -> Recipe:
-    """Return a record's recipe for the network asked for, without what the flags given replace.
+    """Return a record's recipe for ``--network``, without the sizes that flags replace.
 
     Args:
       record: Of another picture.
-      chosen: What the command line says of ``origin``, ``network``, ``size`` and ``style_size``.
+      chosen: With ``origin``, ``network``, ``size`` and ``style_size`` of the command line.
 
     Raises:
-      ValueError: It cannot be had for that network.
+      ValueError: It was adapted to another network.
     """
     network = chosen.network or record.network
     if is_approximation(record.recipe) and network != record.network:
@@ -74,11 +74,11 @@ def recorded_flags(record: Record, chosen: argparse.Namespace, recipe: Recipe) -
 
     Args:
       record: Of another picture.
-      chosen: What the command line says of ``recipe``, ``scales``, ``style_scale``, ``style_mix``,
-        ``output`` and ``format``. Another recipe has its own network, other scales have their own
-        size, another mixture takes the place of the recorded one, and flags that are for other
-        formats than that of the output are left out.
-      recipe: The recorded one, or the other.
+      chosen: With ``recipe``, ``scales``, ``style_scale``, ``style_mix``, ``output`` and ``format``
+        of the command line. Another recipe has its own network, other scales have their own size,
+        another mixture replaces the recorded one, and flags that are for other formats than that
+        of the output are left out.
+      recipe: The recorded one, or that of the command line.
 
     Raises:
       ValueError: It has an argument that is unknown here.
@@ -91,41 +91,40 @@ def recorded_flags(record: Record, chosen: argparse.Namespace, recipe: Recipe) -
     size, sides = record.size, record.recipe.scales.sides
     if sides and (other is not None or chosen.scales == "auto"):
         size = sides[-1]  # which it had by scales that are left out
-    said: dict[str, Argument | None] = {
+    values: dict[str, Argument | None] = {
         "--network": record.network if chosen.recipe is None else None,
         "--size": None if sized else size,
         "--style-size": None if style_sized else record.style_size,
         "--seed": record.seed,
         "--precision": record.precision,
     }
-    known = {flag.removeprefix("--"): flag for flag in RECORDED}
     for name, value in record.arguments.items():
-        if name not in known:
+        if f"--{name}" not in RECORDED:
             raise ValueError(f"the record sets {name!a}, which this jaxnst does not know")
-        said[known[name]] = value
+        values[f"--{name}"] = value
     if chosen.style_mix is not None:
-        said["--style-mix"] = None
-    name = result_name(chosen) or ""
+        values["--style-mix"] = None
+    name = result_name(chosen.output or "", chosen.format)
     if os.path.splitext(name)[1].lower() in ENDINGS:
         for flag, fits in FITS.items():
-            said[flag] = said.get(flag) if fits(name) else None
-    return [text for flag, value in said.items() if _is_set(value) for text in _flags(flag, value)]
+            values[flag] = values.get(flag) if fits(name) else None
+    flags = []
+    for flag, setting in values.items():
+        if setting is True:
+            flags.append(flag)
+        elif setting is not None and _is_set(setting):
+            # With "=", no value can be taken for another flag.
+            several = setting if isinstance(setting, tuple) else (setting,)
+            flags += [f"{flag}={one}" for one in several]
+    return flags
 
 
 def _is_set(value: Argument | None) -> bool:
     return value is not None and value is not False and value != ()
 
 
-def _flags(flag: str, value: Argument | None) -> list[str]:
-    """Write a flag with its value, or once for each of several."""
-    if value is True:
-        return [flag]
-    # With "=", whatever it is cannot be taken for another flag.
-    return [f"{flag}={one}" for one in (value if isinstance(value, tuple) else (value,))]
-
-
 def refuse_other_inputs(record: Record, sources: tuple[Source, ...]) -> None:
-    """Refuse files other than those of which the recorded picture was made.
+    """Refuse files other than those that the recorded picture was made of.
 
     Raises:
       UsageError: One is another; the message names the first.
@@ -147,7 +146,7 @@ def refuse_other_inputs(record: Record, sources: tuple[Source, ...]) -> None:
 
 
 def as_recorded(job: "Job", record: Record, messages: Messages) -> "Job":
-    """Return a job as its record has it, and give notice of what makes the picture another."""
+    """Return a job as its record has it, and give notice of what may change the picture."""
     here = record_of(job)
     for what, was, now in (
         ("jaxnst", record.jaxnst, here.jaxnst),
@@ -180,6 +179,12 @@ def record_of(job: "Job") -> Record:
     """Describe a run that is about to begin."""
     flags, recipe, sources = job.flags, job.recipe, job.pictures.sources
     init = [source.name for source in sources if source.role == "init"]
+    names = [flag.removeprefix("--") for flag in RECORDED]
+    arguments = {name: getattr(flags, name.replace("-", "_")) for name in names}
+    arguments["style-mix"] = tuple(
+        f"{layer}:{','.join(map(str, weights))}".removeprefix(":")
+        for layer, weights in flags.style_mix or ()
+    )
     return Record(
         recipe=dataclasses.replace(recipe, init=init[0]) if init else recipe,
         network=job.network.name,
@@ -192,24 +197,14 @@ def record_of(job: "Job") -> Record:
         platform=job.device.platform,
         threads=job.threads,
         sources=sources,
-        arguments=_arguments(flags),
+        arguments={name: value for name, value in arguments.items() if _is_set(value)},
     )
-
-
-def _arguments(flags: argparse.Namespace) -> dict[str, Argument]:
-    names = [flag.removeprefix("--") for flag in RECORDED]
-    given = {name: getattr(flags, name.replace("-", "_")) for name in names}
-    given["style-mix"] = tuple(
-        f"{layer}:{','.join(map(str, weights))}".removeprefix(":")
-        for layer, weights in flags.style_mix or ()
-    )
-    return {name: value for name, value in given.items() if _is_set(value)}
 
 
 def record_to_write(job: "Job", messages: Messages) -> Record | None:
-    """Return the record that the picture of a run is to hold, or None: none."""
-    name = result_name(job.flags)
-    if job.flags.no_metadata or name is None or not holds_record(name):
+    """Return the record for the picture's file; None if it holds none, or is to hold none."""
+    name = result_name(job.flags.output, job.flags.format)
+    if job.flags.no_metadata or not name or not holds_record(name):
         return None
     record = record_of(job)
     try:

@@ -1,16 +1,15 @@
 """``jaxnst run``: from picture files to a picture file.
 
-What can be found wrong is found wrong early: flags first, then files, and only then is JAX
-imported, and anything compiled.
+Errors are found early: flags are checked first, then files are read, and only then is JAX imported
+and anything compiled.
 """
 
-import argparse
 import time
 from collections.abc import Sequence
 
 from jaxnst.cli.errors import guarded
 from jaxnst.cli.messages import Messages, hush_xla
-from jaxnst.cli.parser import parse
+from jaxnst.cli.parser import RunFlags, parse
 from jaxnst.recipes.schema import Recipe
 
 BEGIN = time.perf_counter()
@@ -24,7 +23,7 @@ def main(arguments: Sequence[str], prog: str) -> int:
         return guarded(prog, lambda: _run(flags, recipe, messages), debug=flags.debug)
 
 
-def _run(flags: argparse.Namespace, recipe: Recipe, messages: Messages) -> int:
+def _run(flags: RunFlags, recipe: Recipe, messages: Messages) -> int:
     from jaxnst.cli.inputs import check_flags, read_pictures, tell_of_flags, tell_of_sizes
     from jaxnst.cli.recording import as_recorded, record_to_write, refuse_other_inputs
 
@@ -36,10 +35,8 @@ def _run(flags: argparse.Namespace, recipe: Recipe, messages: Messages) -> int:
     tell_of_sizes(flags, recipe, pictures, messages)
     hush_xla(debug=flags.debug)
 
-    from jaxnst.cli.dry_run import report
-    from jaxnst.cli.fitting import settle
-    from jaxnst.cli.job import make_job
-    from jaxnst.cli.paint import paint
+    from jaxnst.cli.fitting import report, settle
+    from jaxnst.cli.job import make_job, paint
 
     job = make_job(flags, recipe, pictures)
     ready = time.perf_counter() - BEGIN

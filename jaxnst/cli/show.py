@@ -1,4 +1,4 @@
-"""``jaxnst show``: how a picture was made, as its file says."""
+"""``jaxnst show``: how a picture was made, from the record in its file."""
 
 import shlex
 from collections.abc import Iterator, Sequence
@@ -50,12 +50,12 @@ def _facts(record: Record, path: str) -> Iterator[tuple[str, str]]:
         yield "memory", "feature maps were computed anew for the gradient"
     for name, value in record.arguments.items():
         yield name, str(value)
-    given = [s.name for s in record.sources if s.role in ("content", "style")]
+    names = [s.name for s in record.sources if s.role in ("content", "style")]
     others = [(f"--{s.role}", s.name) for s in record.sources if s.role not in ("content", "style")]
-    given += [word for pair in others for word in pair]
-    yield "again", shlex.join(["jaxnst-run", "--from", path, *given, "-o", "NEW.png"])
+    names += [word for pair in others for word in pair]
+    yield "again", shlex.join(["jaxnst-run", "--from", path, *names, "-o", "NEW.png"])
 
 
 def _printable(text: str) -> str:
-    """Escape, as TOML does, what could steer a terminal."""
+    """Escape control characters, as TOML does."""
     return "".join(c if c.isprintable() else f"\\U{ord(c):08x}" for c in text)

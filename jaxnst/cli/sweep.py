@@ -4,7 +4,6 @@ Size is 192 pixels unless chosen, so that many variations take a minute or two; 
 usual size is then made by the command that is printed for every cell.
 """
 
-import argparse
 import itertools
 import shlex
 import time
@@ -13,12 +12,10 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from jaxnst.cli.errors import UsageError, guarded
-from jaxnst.cli.flags import refuse_single
 from jaxnst.cli.interrupt import finishing, leaving_when_stopped, stoppable
 from jaxnst.cli.messages import Messages, hush_xla, length, print_path, shape
-from jaxnst.cli.outputs import tell_of_replacing
-from jaxnst.cli.parser import parse
-from jaxnst.cli.saving import save_options, save_picture
+from jaxnst.cli.outputs import save_options, save_picture, tell_of_replacing
+from jaxnst.cli.parser import RunFlags, parse, refuse_single
 from jaxnst.image.color import Pixels
 from jaxnst.recipes.schema import RANDOM_STARTS, STARTS, Recipe
 
@@ -50,7 +47,7 @@ class Cell:
     """
 
     values: tuple[tuple[str, str], ...]
-    flags: argparse.Namespace
+    flags: RunFlags
     recipe: Recipe
 
     def __str__(self) -> str:

@@ -19,8 +19,7 @@ from jaxnst.cli.device import describe
 from jaxnst.cli.errors import UsageError, complain, explain, leave
 from jaxnst.cli.interrupt import Stopped, finishing, stoppable
 from jaxnst.cli.messages import Messages, length, print_path
-from jaxnst.cli.outputs import is_taken
-from jaxnst.cli.saving import keep_elsewhere
+from jaxnst.cli.outputs import is_taken, keep_elsewhere
 from jaxnst.cli.train import Given, lock_of
 from jaxnst.cli.train_task import LAST, Task, make_task
 from jaxnst.cli.train_watch import Watch

@@ -1,57 +1,63 @@
-"""Who listens to a run: its display, pictures on the way, a log, a plot, an animation, a figure.
+"""What follows a run: its display, pictures on the way, log, plot, animation, figure, checkpoint.
 
-A listener hears of every report and of the end. One that fails hears no more, and the run goes on:
-its trouble is told at the end, when the picture is safe.
+Each is a :class:`Listener`: it receives every report of the run, and its end. One that fails gets
+no more reports, and the run continues: the error is printed at the end, when the picture is saved.
 """
 
-import argparse
 import math
+import os
+import sys
 import threading
+import time
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, Protocol, runtime_checkable
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from jaxnst._files import name_of
 from jaxnst.cli.errors import FAILED, complain, explain
+from jaxnst.cli.flags import CHECKPOINT_SECONDS
 from jaxnst.cli.inputs import Pictures
 from jaxnst.cli.logs import JsonLines
-from jaxnst.cli.outputs import numbered
-from jaxnst.cli.saving import save_options
+from jaxnst.cli.messages import LINE_SECONDS, Messages, shape
+from jaxnst.cli.outputs import numbered, save_options
+from jaxnst.cli.parser import RunFlags
 from jaxnst.image import save_image
 from jaxnst.image.color import Pixels
 from jaxnst.report.animation import as_frame, save_animation
 from jaxnst.report.contact_sheet import LONGEST, contact_sheet
 from jaxnst.report.plot import History, save_losses
+from jaxnst.transfer.checkpoint import WRITING, save_checkpoint
+from jaxnst.transfer.pyramid import Schedule
 from jaxnst.transfer.stylize import Progress, StylizeResult
 
 FRAMES = 100
-"""Most frames of an animation unless the person says how far they are apart."""
+"""Most frames of an animation without ``--animate-every``."""
 
 MOST_FRAMES = 300
 """Frames that are kept: more would take more memory than the run."""
 
 
-@runtime_checkable
-class Listener(Protocol):
-    """Hears of a run."""
+class Listener:
+    """Receives the reports of a run; this one ignores them."""
 
     def __call__(self, progress: Progress) -> None:
-        """Hear how far it is."""
+        """Receive a report."""
 
-    def close(self, result: StylizeResult | None) -> None:
-        """Hear that it is over; there is no result if it was stopped or failed."""
+    def close(self, result: StylizeResult | None = None) -> None:
+        """Receive the end; there is no result if the run was stopped or failed."""
 
 
 class Over(Exception):
-    """Nobody listens any more."""
+    """The run's reports are not wanted any more."""
 
 
 class Watch:
-    """Tells all listeners of a run, and remembers the last news.
+    """Passes the reports of a run to all listeners.
 
     Attributes:
-      last: The last news, or None.
+      last: The last report, or None.
       troubles: What went wrong with listeners, a line each.
     """
 
@@ -60,96 +66,215 @@ class Watch:
         self.last: Progress | None = None
         self.troubles: list[str] = []
         self.over = False
-        self.telling = threading.Lock()  # a run that was stopped still reports, from its thread
+        self.lock = threading.Lock()  # a run that was stopped still reports, from its thread
 
     def __call__(self, progress: Progress) -> None:
-        """Take in the news.
+        """Pass on a report.
 
         Raises:
           Over: After :meth:`end`; that ends the run.
         """
-        with self.telling:
+        with self.lock:
             if self.over:
                 raise Over
             self.last = progress
-            self._tell(lambda listener: listener(progress))
+            self._call(lambda listener: listener(progress))
 
     def end(self) -> None:
-        """Listen to nothing any more."""
-        with self.telling:
+        """Refuse further reports."""
+        with self.lock:
             self.over = True
 
-    def close(self, result: StylizeResult | None) -> None:
-        """Tell all listeners, once, that the run is over."""
+    def close(self, result: StylizeResult | None, prog: str) -> bool:
+        """Close all listeners, print what went wrong with any, and return whether something did."""
         self.end()
-        self._tell(lambda listener: listener.close(result))
-        self.listeners = []
-
-    def complain(self, prog: str, status: int) -> int:
-        """Print what went wrong with listeners; return ``status``, or FAILED in place of 0."""
+        self._call(lambda listener: listener.close(result))
         for trouble in self.troubles:
             complain(prog, trouble, FAILED)
-        return status or (FAILED if self.troubles else 0)
+        return bool(self.troubles)
 
-    def _tell(self, tell: Callable[[Listener], None]) -> None:
+    def _call(self, call: Callable[[Listener], None]) -> None:
         for listener in tuple(self.listeners):
             try:
-                tell(listener)
+                call(listener)
             except Exception as error:
                 self.listeners.remove(listener)
                 self.troubles.append(explain(error))
 
 
 def make_listeners(
-    flags: argparse.Namespace, pictures: Pictures, total: int, *, done: int = 0
+    flags: RunFlags, pictures: Pictures, messages: Messages, total: int, *, done: int = 0
 ) -> list[Listener]:
-    """Make those that the flags ask for.
+    """Make the listeners that the flags ask for, but the display.
 
     Args:
       flags: Of the command.
       pictures: That it has read.
-      total: How many evaluations there will be.
-      done: How many there have been, in a run that is gone on with.
+      messages: Where to report.
+      total: Evaluations of the run.
+      done: How many of them were done by an earlier process.
     """
-    found = list[Listener]()
+    listeners = list[Listener]()
     if flags.save_every:
-        found.append(SaveEvery(flags.output, flags.save_every, save_options(flags), done=done))
+        options = save_options(flags)
+        listeners.append(SaveEvery(flags.output, flags.save_every, options, done=done))
     if flags.log:
-        found.append(Log(flags.log))
+        listeners.append(Log(flags.log))
     if flags.plot:
-        found.append(Plot(flags.plot))
-    if interval := frame_interval(flags, total):
-        found.append(Animate(flags.animate, interval))
+        listeners.append(Plot(flags.plot))
+    if flags.animate and (interval := frame_interval(flags, total)):
+        listeners.append(Animate(flags.animate, interval))
     if flags.side_by_side:
-        found.append(Figure(flags.side_by_side, pictures.content, pictures.styles))
-    return found
+        listeners.append(Figure(flags.side_by_side, pictures.content, pictures.styles))
+    if flags.checkpoint:
+        listeners.append(Keeper(flags.checkpoint, flags.checkpoint_every, messages, done=done))
+    return listeners
 
 
-def frame_interval(flags: argparse.Namespace, total: int) -> int | None:
-    """Count the evaluations between two frames of the animation, if there is to be one."""
+def frame_interval(flags: RunFlags, total: int) -> int | None:
+    """Return the evaluations between two frames of the animation; None without one."""
     return (flags.animate_every or -(-total // FRAMES)) if flags.animate else None
 
 
-def report_interval(flags: argparse.Namespace, total: int) -> int | None:
-    """Count the evaluations after which a run has to report, so that all intervals are met."""
+def report_interval(flags: RunFlags, total: int) -> int | None:
+    """Return after how many evaluations a run has to report, so that all intervals are met."""
     wanted = [n for n in (flags.save_every, frame_interval(flags, total)) if n]
     return math.gcd(*wanted) if wanted else None
 
 
 class Interval:
-    """Tells when a multiple of ``every`` has been reached since it was last asked."""
+    """Finds out whether a multiple of ``every`` has been reached since the last call."""
 
     def __init__(self, every: int, *, seen: int = 0) -> None:
         self.every, self.seen = every, seen
 
     def passed(self, count: int) -> bool:
-        """Ask."""
+        """Return whether it has, now that the count is this."""
         passed = count // self.every > self.seen // self.every
         self.seen = count
         return passed
 
 
-class SaveEvery:
+class Display(Listener):
+    """Works out how far a run is, in evaluations times pixels, since that is what takes time."""
+
+    def __init__(self, schedule: Schedule) -> None:
+        self.works = [s.evaluations * s.inner[0] * s.inner[1] for s in schedule.scales]
+        self.first: tuple[float, float] | None = None
+        self.closed = False
+
+    def __call__(self, progress: Progress) -> None:
+        """Show a report."""
+        done = self.done(progress)
+        if self.first is None and progress.phase == "optimize":
+            self.first = done, progress.seconds
+        if not self.closed:
+            self.show(progress, done)
+
+    def done(self, progress: Progress) -> float:
+        """Return the share of the run that is done, 0 to 1."""
+        share = progress.evaluations / progress.scale_evaluations
+        done = sum(self.works[: progress.scale]) + share * self.works[progress.scale]
+        return done / sum(self.works)
+
+    def left(self, progress: Progress, done: float) -> str:
+        """Write the time left, "" while it is unknown."""
+        if self.first is None or done <= self.first[0] or done >= 1:
+            return ""
+        share, begin = self.first
+        seconds = round((progress.seconds - begin) * (1 - done) / (done - share))
+        return f"{seconds // 60}:{seconds % 60:02d} left"
+
+    def show(self, progress: Progress, done: float) -> None:
+        """Show a report and the share that is done."""
+
+    def close(self, result: StylizeResult | None = None) -> None:
+        """Show nothing any more."""
+        self.closed = True
+
+
+class Lines(Display):
+    """Prints a line when a scale begins, after every round, and every few seconds."""
+
+    def __init__(self, schedule: Schedule, messages: Messages) -> None:
+        super().__init__(schedule)
+        self.messages, self.last, self.rounds = messages, 0.0, 0
+
+    def show(self, progress: Progress, done: float) -> None:
+        """Print a line, if it is time."""
+        text = f"scale {progress.scale + 1}/{progress.scales}, {shape(progress.size)}: "
+        over = progress.total_done >= progress.total
+        if progress.phase == "compile":
+            self.messages.say(text + "compiling")
+        elif over or progress.rounds > self.rounds or progress.seconds - self.last >= LINE_SECONDS:
+            text += f"round {progress.rounds}, " if progress.rounds > self.rounds else ""
+            text += f"{progress.evaluations}/{progress.scale_evaluations} evaluations"
+            words = text, _losses(progress), self.left(progress, done)
+            self.messages.say(", ".join(filter(None, words)))
+        else:
+            return
+        self.last, self.rounds = progress.seconds, progress.rounds
+
+
+class Bar(Display):
+    """Draws a bar over the whole run."""
+
+    def __init__(self, schedule: Schedule) -> None:
+        super().__init__(schedule)
+        # Takes a tenth of a second to import: only where it can be seen.
+        from rich.console import Console
+        from rich.progress import BarColumn, TextColumn
+        from rich.progress import Progress as Bars
+        from rich.table import Column
+
+        self.bars = Bars(
+            # What does not fit is cut off at the end of the line, not here.
+            TextColumn("{task.description}", markup=False, table_column=Column(min_width=11)),
+            BarColumn(bar_width=None),
+            TextColumn("{task.fields[text]}", markup=False),
+            console=Console(stderr=True),
+            expand=True,
+        )
+        self.task = self.bars.add_task("", total=1, text="")
+        self.bars.start()
+
+    def show(self, progress: Progress, done: float) -> None:
+        """Redraw the bar."""
+        words = [f"{progress.evaluations}/{progress.scale_evaluations}"]
+        if progress.phase == "compile":
+            words.append("compiling")
+        words += [self.left(progress, done), _losses(progress)]
+        self.bars.update(
+            self.task,
+            description=f"{progress.scale + 1}/{progress.scales} {shape(progress.size)}",
+            completed=done,
+            text="  ".join(filter(None, words)),
+        )
+
+    def close(self, result: StylizeResult | None = None) -> None:
+        """Leave the bar as it is."""
+        super().close(result)
+        self.bars.stop()
+
+
+def make_display(schedule: Schedule, messages: Messages) -> Listener:
+    """Choose a bar where stderr is a terminal, lines elsewhere, and nothing if quiet."""
+    if messages.quiet:
+        return Listener()
+    dumb = os.environ.get("TERM", "").lower() in ("dumb", "unknown")
+    return Bar(schedule) if sys.stderr.isatty() and not dumb else Lines(schedule, messages)
+
+
+def _losses(progress: Progress) -> str:
+    """Write the loss and its terms."""
+    terms = dict(progress.losses)
+    if not terms:
+        return ""
+    total = terms.pop("total")
+    return f"loss {total:.3g} = " + " + ".join(f"{name} {v:.2g}" for name, v in terms.items())
+
+
+class SaveEvery(Listener):
     """Saves the picture on the way, under a name with the number of evaluations."""
 
     def __init__(self, path: str, every: int, options: Mapping[str, Any], *, done: int = 0) -> None:
@@ -160,42 +285,32 @@ class SaveEvery:
         if self.interval.passed(progress.total_done):
             save_image(numbered(self.path, progress.total_done), progress.image(), **self.options)
 
-    def close(self, result: StylizeResult | None) -> None:
-        """Do nothing: the last picture is the result."""
 
-
-class Log:
-    """Writes a line of JSON for every report; a run that goes on leaves no step twice."""
+class Log(Listener):
+    """Writes a line of JSON for every report; a resumed run has no step twice."""
 
     def __init__(self, path: str) -> None:
         self.lines = JsonLines(path, "evaluations")
 
     def __call__(self, progress: Progress) -> None:
-        """Write a line."""
+        """Write a line; a number that is not finite becomes null."""
+        height, width = progress.size
+        line = {
+            "phase": progress.phase,
+            "evaluations": progress.total_done,
+            "total_evaluations": progress.total,
+            "scale": progress.scale + 1,
+            "scales": progress.scales,
+            "width": width,
+            "height": height,
+            "losses": {n: v if math.isfinite(v) else None for n, v in progress.losses.items()},
+            "seconds": round(progress.seconds, 3),
+        }
         # The first report, before anything is compiled, is of what was done before.
-        self.lines.add(logged(progress), done=progress.total_done)
-
-    def close(self, result: StylizeResult | None) -> None:
-        """Do nothing: every line is in the file."""
+        self.lines.add(line, done=progress.total_done)
 
 
-def logged(progress: Progress) -> dict[str, Any]:
-    """Return what a line of the log says; a number that is not finite becomes None."""
-    height, width = progress.size
-    return {
-        "phase": progress.phase,
-        "evaluations": progress.total_done,
-        "total_evaluations": progress.total,
-        "scale": progress.scale + 1,
-        "scales": progress.scales,
-        "width": width,
-        "height": height,
-        "losses": {n: v if math.isfinite(v) else None for n, v in progress.losses.items()},
-        "seconds": round(progress.seconds, 3),
-    }
-
-
-class Plot:
+class Plot(Listener):
     """Plots the losses at the end: of every step, or those reported if the run was cut short."""
 
     def __init__(self, path: str) -> None:
@@ -205,20 +320,19 @@ class Plot:
         """Remember the losses."""
         self.history(progress)
 
-    def close(self, result: StylizeResult | None) -> None:
+    def close(self, result: StylizeResult | None = None) -> None:
         """Draw them."""
         losses: Mapping[str, ArrayLike] = self.history.losses
         evaluations: ArrayLike = self.history.evaluations
-        # A line search takes several evaluations a step: then only what was heard is exact.
+        # A line search takes several evaluations a step: then only reported losses are exact.
         if result is not None and len(result.losses.get("total", ())) == result.evaluations:
             losses, evaluations = result.losses, np.arange(1, result.evaluations + 1)
-        if not losses:
-            return
-        scales = self.history.scales
-        save_losses(self.path, losses, evaluations=evaluations, scales=scales)
+        if losses:
+            scales = self.history.scales
+            save_losses(self.path, losses, evaluations=evaluations, scales=scales)
 
 
-class Animate:
+class Animate(Listener):
     """Keeps small copies of the picture on the way, and makes an animation of them at the end."""
 
     def __init__(self, path: str, every: int) -> None:
@@ -237,15 +351,15 @@ class Animate:
         if len(self.frames) > MOST_FRAMES:
             self.frames, self.interval.every = self.frames[::2], 2 * self.interval.every
 
-    def close(self, result: StylizeResult | None) -> None:
+    def close(self, result: StylizeResult | None = None) -> None:
         """Add the last picture and write the animation."""
         picture = _last_picture(result, self.last)
         if picture is not None:
             save_animation(self.path, [*self.frames, as_frame(picture)])
 
 
-class Figure:
-    """Makes a labelled figure of content, styles and result."""
+class Figure(Listener):
+    """Makes a labeled figure of content, styles and result."""
 
     def __init__(self, path: str, content: Pixels, styles: Sequence[Pixels]) -> None:
         self.path, self.content, self.styles = path, content, list(styles)
@@ -256,7 +370,7 @@ class Figure:
         if _stepped(progress):
             self.last = progress
 
-    def close(self, result: StylizeResult | None) -> None:
+    def close(self, result: StylizeResult | None = None) -> None:
         """Make the figure."""
         picture = _last_picture(result, self.last)
         if picture is None:
@@ -271,12 +385,61 @@ class Figure:
 
 
 def _stepped(progress: Progress) -> bool:
-    """Tell whether a scale has a loss: its picture is the one that it began with until then."""
+    """Return whether a scale has a loss: until then its picture is the one it began with."""
     return progress.phase == "optimize" and math.isfinite(progress.losses.get("total", 0.0))
 
 
 def _last_picture(result: StylizeResult | None, last: Progress | None) -> Pixels | None:
-    """Return the result's picture, or that of the last news; None: there is none yet."""
+    """Return the result's picture, or that of the last report; None if there is none yet."""
     if result is not None:
         return result.image
     return None if last is None else last.image()
+
+
+class Keeper(Listener):
+    """Writes checkpoints, now and then and at the end.
+
+    Args:
+      path: The file.
+      seconds: Between two checkpoints; None: the default.
+      messages: Where to report that the run resumes, and errors.
+      done: Evaluations after which it resumes.
+    """
+
+    def __init__(
+        self, path: str, seconds: int | None, messages: Messages, *, done: int = 0
+    ) -> None:
+        self.path, self.messages, self.done = path, messages, done
+        self.seconds = CHECKPOINT_SECONDS if seconds is None else seconds
+        self.next = time.monotonic() + self.seconds
+        self.last: Progress | None = None
+
+    def __call__(self, progress: Progress) -> None:
+        """Write a checkpoint, if it is time; if that fails, the run continues."""
+        if self.last is None and self.done:  # by now the checkpoint is known to be of this run
+            after = f"after {self.done} evaluations"
+            self.messages.notice(f"going on from {name_of(self.path)}, {after}")
+        self.last, begin = progress, time.monotonic()
+        if begin < self.next:
+            return
+        try:
+            self._save(progress)
+        except OSError as error:
+            self.messages.notice(explain(error))
+        end = time.monotonic()
+        self.next = end + max(self.seconds, (end - begin) / WRITING)
+
+    def close(self, result: StylizeResult | None = None) -> None:
+        """Write the last checkpoint.
+
+        Raises:
+          OSError: It cannot be written; an earlier one is unchanged.
+        """
+        if self.last is not None and self.last.total_done > 0:
+            self._save(self.last)
+
+    def _save(self, progress: Progress) -> None:
+        """Write a checkpoint, unless no step so far had a finite loss: then nothing has moved."""
+        checkpoint = progress.checkpoint()
+        if not checkpoint.losses.size or np.any(np.isfinite(checkpoint.losses[:, 0])):
+            save_checkpoint(self.path, checkpoint)

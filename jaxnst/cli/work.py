@@ -7,7 +7,6 @@ line in the log. A row that fails costs only itself; only a log that cannot be w
 everything.
 """
 
-import argparse
 import itertools
 import threading
 import time
@@ -23,8 +22,9 @@ from jaxnst.cli.errors import explain
 from jaxnst.cli.flags import style_mix_of
 from jaxnst.cli.manifest import Row
 from jaxnst.cli.messages import Messages, length, print_path, shape
+from jaxnst.cli.outputs import save_options, save_picture
+from jaxnst.cli.parser import RunFlags
 from jaxnst.cli.results_log import ResultsLog, inputs
-from jaxnst.cli.saving import save_options, save_picture
 from jaxnst.image import check_side, image_size, load_image, same_shape
 from jaxnst.image.color import Pixels
 from jaxnst.image.costs import keeping_bytes
@@ -53,7 +53,7 @@ class Task(NamedTuple):
     """
 
     row: Row
-    flags: argparse.Namespace
+    flags: RunFlags
     recipe: Recipe
     settings: str
 
@@ -262,9 +262,10 @@ class Work:
                     batch = batches.popleft()
                     bucket = batch.bucket
                     if batch.lanes > bucket.lanes:
+                        # Logged last: a batch that is resumed has as many lanes as the last lines.
                         older = (b for b in running.values() if b.bucket is bucket)
                         if any(b.lanes > bucket.lanes for b in older):
-                            batches.appendleft(batch)  # their lines have to come first in the log
+                            batches.appendleft(batch)
                             break
                         batches.extendleft(reversed(self.divide(bucket, batch.rows)))
                         continue
