@@ -5,6 +5,7 @@ import os
 import re
 import sys
 from functools import partial
+from types import SimpleNamespace
 
 import helpers
 import jax
@@ -20,6 +21,7 @@ from jaxnst.image import image_size, load_image, save_image
 from jaxnst.optim.sharding import threads_of
 
 SMALL = ("--size", "32", "--steps", "3", "--no-cache")
+SIDE_BY_SIDE = (*SMALL, "--at-once", "8")
 
 
 @pytest.fixture(autouse=True)
@@ -67,11 +69,6 @@ def test_every_content_with_every_style_and_then_nothing_is_left(batched):
     assert one["content"] == "tall.png" and one["styles"] == ["y.jpg"] and one["error"] is None
     assert one["evaluations"] == 3 and set(one["losses"]) == {"total", "content", "style", "tv"}
     assert all(re.fullmatch("[0-9a-f]{64}", digest) for digest in one["inputs"])
-    # The same as a single run, but for rounding.
-    single = ("photos/a.png", "paintings/y.jpg", "-o", "single.png", "--quiet")
-    assert cli.main(["run", *single, *SMALL]) == 0
-    batched("--help")  # takes away what that printed
-    np.testing.assert_allclose(load_image("out/a-y.png"), load_image("single.png"), atol=0.01)
     before = {name: os.stat(f"out/{name}").st_mtime_ns for name in names}
     status, out, err = batched(*FOLDERS, *SMALL)
     assert (status, out) == (0, "") and "6 of them there already" in err
@@ -198,7 +195,7 @@ def test_pictures_of_which_nothing_is_seen_cost_only_their_own_rows(batched, pai
     clear = np.dstack([helpers.picture(48, 64), np.zeros((48, 64, 1))])
     save_image("photos/clear.png", clear)
     save_image("paintings/glass.png", clear)
-    status, out, err = batched(*FOLDERS, *SMALL)
+    status, out, err = batched(*FOLDERS, *SIDE_BY_SIDE)
     assert status == 1 and len(out.split()) == 6 and "6 failed" in err
     assert [(len(names), lanes) for names, lanes in painted] == [(4, 6), (2, 6)]
     errors = {r["output"]: r["error"] for r in records() if r["error"]}
@@ -219,7 +216,7 @@ def test_a_row_without_a_finite_loss_costs_only_itself(batched, folder, painted)
     rows = "photos/a.png,paintings/x.jpg,\nphotos/b.png,paintings/x.jpg,1e30\n"
     (folder / "m.csv").write_text("content,style,style-weight\n" + rows)
     heavy = ",".join(f"relu{i}_1:1e12" for i in range(1, 6))  # times 1e30 more than float32 holds
-    given = ("--manifest", "m.csv", "--out", "out", "--style-layers", heavy, *SMALL)
+    given = ("--manifest", "m.csv", "--out", "out", "--style-layers", heavy, *SIDE_BY_SIDE)
     status, out, err = batched(*given)
     assert (status, out, len(painted)) == (1, "out/a-x.png\n", 1)
     assert err.count("b-x.png failed: no step had a finite loss") == 1
@@ -244,7 +241,7 @@ def test_a_batch_too_large_for_memory_is_halved(batched, monkeypatch):
         return plain(contents, *arguments, **more)
 
     monkeypatch.setattr(batches, "stylize_batch", limited)
-    status, out, _ = batched(*FOLDERS, *SMALL, "--quiet")
+    status, out, _ = batched(*FOLDERS, *SIDE_BY_SIDE, "--quiet")
     assert status == 0 and len(out.split()) == 6
     assert sizes == [6, 3, 2, *[1] * 6]
     assert {r["lanes"] for r in records()} == {1}
@@ -265,7 +262,7 @@ def test_batches_painted_two_at_a_time_are_halved_together(batched, monkeypatch)
             return super().paint(order, tell)
 
     monkeypatch.setattr(engine, "LocalEngine", Two)
-    status, out, _ = batched(*FOLDERS, *SMALL, "--quiet")
+    status, out, _ = batched(*FOLDERS, *SIDE_BY_SIDE, "--quiet")
     assert status == 0 and len(set(out.split())) == len(out.split()) == len(painted) == 6
     assert sorted(sizes) == [2, 2, 3, 3]  # one lane of four repeats another
     assert [r["lanes"] for r in records()].count(3) == 3
@@ -303,7 +300,7 @@ def test_a_batch_whose_program_fails_is_not_tried_for_every_row(batched, painted
 
     tried = []
     monkeypatch.setattr(batches, "stylize_batch", broken)
-    status, out, err = batched(*FOLDERS, *SMALL)
+    status, out, err = batched(*FOLDERS, *SIDE_BY_SIDE)
     assert (status, out) == (1, "") and err.count("failed: RuntimeError: the device is gone") == 6
     assert tried == [6, 3, 1, 2, 1]
 
@@ -312,7 +309,7 @@ def test_a_row_that_fails_in_a_batch_costs_only_itself(batched, painted, monkeyp
     """The others come out as if it had not failed, to the byte."""
     from jaxnst.transfer import batch as batches
 
-    assert batched(*FOLDERS, *SMALL, "--quiet")[0] == 0
+    assert batched(*FOLDERS, *SIDE_BY_SIDE, "--quiet")[0] == 0
     whole = {name: load_image(f"out/{name}") for name in made() if name != "b-y.png"}
     plain = batches.stylize_batch
 
@@ -323,7 +320,7 @@ def test_a_row_that_fails_in_a_batch_costs_only_itself(batched, painted, monkeyp
 
     monkeypatch.setattr(batches, "stylize_batch", broken)
     del painted[:]
-    status, out, err = batched(*FOLDERS[:-1], "again", *SMALL)
+    status, out, err = batched(*FOLDERS[:-1], "again", *SIDE_BY_SIDE)
     assert status == 1 and len(out.split()) == 5 and err.count("failed: RuntimeError: not") == 1
     assert [(len(names), lanes) for names, lanes in painted] == [(n, 6) for n in (6, 3, 3, 1, 2)]
     assert {r["lanes"] for r in records("again") if not r["error"]} == {6}
@@ -508,16 +505,16 @@ def painted(monkeypatch):
     """Rows of every batch that is painted, and its lanes."""
     seen, plain = [], work.Work.paint
 
-    def watch(self, batch, loaded, *more):
-        seen.append(([batch.tasks[lane].row.output for lane in loaded], batch.lanes))
-        return plain(self, batch, loaded, *more)
+    def watch(self, batch, pictures, rows, *more):
+        seen.append(([batch.bucket.tasks[i].row.output for i in rows], batch.lanes))
+        return plain(self, batch, pictures, rows, *more)
 
     monkeypatch.setattr(work.Work, "paint", watch)
     return seen
 
 
 def test_batches_are_of_one_shape_and_of_one_size_for_each(batched, painted):
-    assert batched(*FOLDERS, "--size", "64", *SMALL[2:], "--at-once", "3", "--quiet")[0] == 0
+    assert batched(*FOLDERS, "--size", "48", *SMALL[2:], "--at-once", "3", "--quiet")[0] == 0
     assert [(len(names), lanes) for names, lanes in painted] == [(2, 2), (2, 2), (2, 2)]
     assert all("tall" in name for name in painted[2][0])
     assert {r["lanes"] for r in records()} == {2}
@@ -527,8 +524,8 @@ def test_batches_are_of_one_shape_and_of_one_size_for_each(batched, painted):
 
 
 def test_what_is_left_is_painted_in_the_lanes_that_it_had(batched, painted, monkeypatch):
-    """To the byte, whatever of it is left, and whatever memory there is by then."""
-    assert batched(*FOLDERS, *SMALL, "--quiet")[0] == 0
+    """Byte-identical, whatever of it is left, and whatever memory there is by then."""
+    assert batched(*FOLDERS, *SIDE_BY_SIDE, "--quiet")[0] == 0
     whole = {name: load_image(f"out/{name}") for name in made()}
     for name in ("a-y.png", "tall-y.png"):
         os.remove(f"out/{name}")
@@ -538,6 +535,24 @@ def test_what_is_left_is_painted_in_the_lanes_that_it_had(batched, painted, monk
     assert painted == [(["out/a-y.png", "out/tall-y.png"], 6)]
     for name, picture in whole.items():
         np.testing.assert_array_equal(load_image(f"out/{name}"), picture)
+
+
+def test_on_a_cpu_pictures_are_painted_one_by_one_in_the_program_of_a_single_run(batched, painted):
+    status, out, _ = batched(*FOLDERS, *SMALL)
+    assert status == 0 and painted == [([name], 1) for name in out.split()]
+    assert {(r["lanes"], r["rows"]) for r in records()} == {(1, 6)}
+    single = ("photos/a.png", "paintings/y.jpg", "-o", "single.png", "--quiet")
+    assert cli.main(["run", *single, *SMALL]) == 0
+    before = load_image("out/a-y.png")
+    np.testing.assert_array_equal(before, load_image("single.png"))
+    os.remove("out/a-y.png")
+    assert batched(*FOLDERS, *SMALL)[0] == 0
+    np.testing.assert_array_equal(load_image("out/a-y.png"), before)
+
+
+@pytest.mark.parametrize(("threads", "lanes"), [(2, 3), (None, 24)])
+def test_accelerators_paint_eight_pictures_side_by_side_each(threads, lanes):
+    assert work.usual_lanes(SimpleNamespace(threads=threads, devices=3)) == lanes
 
 
 def test_another_number_of_threads_is_reported_when_a_batch_goes_on(batched, monkeypatch):
@@ -556,7 +571,7 @@ def test_another_number_of_threads_is_reported_when_a_batch_goes_on(batched, mon
 def test_more_rows_of_a_kind_are_a_new_batch(batched, painted):
     """What was painted alone does not make all that come later be painted alone."""
     alone = ["--contents", "photos/a.png", "--styles", "paintings/x.jpg", *FOLDERS[-2:]]
-    assert batched(*alone, *SMALL)[0] == batched(*FOLDERS, *SMALL)[0] == 0
+    assert batched(*alone, *SMALL)[0] == batched(*FOLDERS, *SIDE_BY_SIDE)[0] == 0
     assert [names for names, lanes in painted if lanes == 1] == [["out/a-x.png"]]
     assert {r["rows"] for r in records()[1:]} == {6}
 
@@ -585,7 +600,7 @@ def test_large_pictures_leave_memory_for_fewer_lanes(batched, painted, monkeypat
 
 
 def test_a_picture_that_breaks_on_reading_leaves_its_lane_to_a_copy(batched, painted, monkeypatch):
-    assert batched(*FOLDERS, *SMALL, "--quiet")[0] == 0
+    assert batched(*FOLDERS, *SIDE_BY_SIDE, "--quiet")[0] == 0
     whole = {name: load_image(f"out/{name}") for name in made()}
     plain = work.load_image
 
@@ -596,7 +611,7 @@ def test_a_picture_that_breaks_on_reading_leaves_its_lane_to_a_copy(batched, pai
 
     monkeypatch.setattr(work, "load_image", broken)
     del painted[:]
-    status, out, err = batched(*FOLDERS[:-1], "again", *SMALL)
+    status, out, err = batched(*FOLDERS[:-1], "again", *SIDE_BY_SIDE)
     assert status == 1 and len(out.split()) == 4 and "2 failed" in err
     names = [f"again/{name}.png" for name in ("b-x", "b-y", "tall-x", "tall-y")]
     assert painted == [(names, 6)]

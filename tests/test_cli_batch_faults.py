@@ -14,9 +14,8 @@ from pathlib import Path
 import helpers
 import pytest
 
-from jaxnst.cli.locking import OLD, alone_in
 from jaxnst.cli.manifest import Row
-from jaxnst.cli.results_log import Ledger, inputs
+from jaxnst.cli.results_log import ABANDONED_SECONDS, ResultsLog, alone_in, inputs
 from jaxnst.image import load_image, save_image
 
 FOLDERS = ("--contents", "photos", "--styles", "paintings", "--out", "out")
@@ -67,7 +66,7 @@ def test_killed_stopped_or_doubled_nothing_is_lost(folder):
 def other():
     """Another process that works on shard 1 of 2, until it is killed."""
     code = (
-        "import sys; from jaxnst.cli.locking import alone_in\n"
+        "import sys; from jaxnst.cli.results_log import alone_in\n"
         "with alone_in('out', (1, 2)): print('held', flush=True); sys.stdin.read()"
     )
     Path("out").mkdir()
@@ -88,7 +87,7 @@ def half(seconds):
 
 
 def test_a_second_process_on_the_same_rows_is_refused_in_one_line(batched, other):
-    left = half(OLD + 60)
+    left = half(ABANDONED_SECONDS + 60)
     for shard in ("1/1", "1/2", "2/3"):
         status, out, err = batched(*FOLDERS, *SMALL, "--shard", shard)
         assert (status, out) == (1, "")
@@ -99,7 +98,7 @@ def test_a_second_process_on_the_same_rows_is_refused_in_one_line(batched, other
 
 
 def test_a_lock_that_a_killed_process_left_is_in_nobody_s_way(other):
-    left = half(OLD + 60)
+    left = half(ABANDONED_SECONDS + 60)
     other.kill()
     other.wait()
     assert Path("out/.jaxnst-1-of-2.lock").exists()
@@ -112,7 +111,7 @@ def test_a_lock_that_a_killed_process_left_is_in_nobody_s_way(other):
 def test_a_file_that_is_still_written_is_left_alone(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     Path("out").mkdir()
-    left = half(OLD - 60)
+    left = half(ABANDONED_SECONDS - 60)
     with alone_in("out", (1, 1)):
         assert left.exists()
 
@@ -133,15 +132,15 @@ def test_pictures_that_do_not_fit_on_the_disk_are_rows_that_fail(batched, monkey
 
 
 def test_a_log_that_cannot_be_written_stops_the_batch_in_one_line(batched, monkeypatch):
-    plain, room = Ledger._append, iter([True])
+    plain, room = ResultsLog._append, iter([True])
     monkeypatch.setattr(
-        Ledger, "_append", lambda *given: plain(*given) if next(room, False) else full()
+        ResultsLog, "_append", lambda *given: plain(*given) if next(room, False) else full()
     )
     status, out, err = batched(*FOLDERS, *SMALL, "--quiet")
     assert status == 1 and out.split() == ["out/a-x.png"]
     words = r"out.results\.jsonl could not be written \(No space left on device\): make room; .+"
     assert re.fullmatch(rf"jaxnst batch: error: {words}\n", err)
-    monkeypatch.setattr(Ledger, "_append", plain)
+    monkeypatch.setattr(ResultsLog, "_append", plain)
     status, out, err = batched(*FOLDERS, *SMALL)
     assert status == 0 and "1 of them there already" in err and len(out.split()) == 2
     assert all(load_image(f"out/{name}-x.png").size for name in "abc")
@@ -150,19 +149,19 @@ def test_a_log_that_cannot_be_written_stops_the_batch_in_one_line(batched, monke
 def test_half_a_line_is_taken_back_where_the_disk_is_full():
     resource = pytest.importorskip("resource")
     Path("out").mkdir()
-    ledger, row = Ledger("out"), Row("photos/a.png", ("paintings/x.png",), "out/a-x.png")
-    ledger.write(row, "these", error="first")
-    before = Path(ledger.path).read_bytes()
+    log, row = ResultsLog("out"), Row("photos/a.png", ("paintings/x.png",), "out/a-x.png")
+    log.write(row, "these", error="first")
+    before = Path(log.path).read_bytes()
     limits = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (len(before) + 30, limits[1]))
     try:
         with pytest.raises(OSError, match=r"results\.jsonl could not be written"):
-            ledger.write(row, "these", error="second")
+            log.write(row, "these", error="second")
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, limits)
-    assert Path(ledger.path).read_bytes() == before
-    ledger.write(row, "these", error="third")
-    lines = Path(ledger.path).read_text().splitlines()
+    assert Path(log.path).read_bytes() == before
+    log.write(row, "these", error="third")
+    lines = Path(log.path).read_text().splitlines()
     assert [json.loads(line)["error"] for line in lines] == ["first", "third"]
 
 
@@ -171,17 +170,17 @@ def test_what_failed_later_hides_no_result_that_is_there():
     Path("out").mkdir()
     row = Row("photos/a.png", ("paintings/x.png",), "out/a-x.png")
     Path(row.output).write_bytes(b"finished")
-    ledger = Ledger("out")
-    ledger.write(row, "these", inputs=inputs(row), error=None)
-    ledger.write(row, "others", error="no room")
-    assert Ledger("out").has(row, "these")
-    assert Ledger("out").left([(row, "these")], overwrite=False) == []
+    log = ResultsLog("out")
+    log.write(row, "these", inputs=inputs(row), error=None)
+    log.write(row, "others", error="no room")
+    assert ResultsLog("out").has(row, "these")
+    assert ResultsLog("out").left([(row, "these")], overwrite=False) == []
 
 
 def test_a_picture_that_is_gone_costs_its_own_row_alone():
     Path("out").mkdir()
     rows = [Row(f"photos/{name}.png", ("paintings/x.png",), f"out/{name}-x.png") for name in "ab"]
     Path(rows[0].output).write_bytes(b"finished")
-    Ledger("out").write(rows[0], "these", inputs=inputs(rows[0]), error=None)
+    ResultsLog("out").write(rows[0], "these", inputs=inputs(rows[0]), error=None)
     os.remove(rows[0].content)
-    assert Ledger("out").left([(row, "these") for row in rows], overwrite=False) == rows
+    assert ResultsLog("out").left([(row, "these") for row in rows], overwrite=False) == rows

@@ -147,7 +147,7 @@ def test_ctrl_c_ends_ray_too_if_it_was_started_here(folder, environment):
     assert process.returncode == 130
     assert err.splitlines()[-1].startswith("jaxnst batch: stopped; what is finished is saved")
     waited_for(lambda: not processes(f"{folder}-own", b""), 60)
-    lines = [line for line in err.splitlines() if not line.startswith("0/4 pictures; 4 at once of")]
+    lines = [line for line in err.splitlines() if not line.startswith("0/4 pictures; 1 at once of")]
     assert len(lines) == 2 and not list((folder / "cut").glob("*.png")), err
 
 
@@ -156,7 +156,7 @@ def test_ctrl_c_ends_ray_too_if_it_was_started_here(folder, environment):
 
 @pytest.mark.parametrize("kind", ["nobody", "silent", "words", "workers"])
 def test_what_is_not_there_is_one_line(folder, environment, kind, request):
-    code = "import sys; from jaxnst.cli import cluster, main; cluster.PATIENCE = 8.0; "
+    code = "import sys; from jaxnst.cli import main, ray_engine; ray_engine.PATIENCE = 8.0; "
     code += "sys.exit(main(sys.argv[1:]))"
     with socket.socket() as listener:
         listener.bind(("127.0.0.1", 0))

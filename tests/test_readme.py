@@ -150,7 +150,7 @@ def test_a_documented_command_is_understood(page, words, folder, monkeypatch, ca
         if name == "run":
             check_run(*parser.parse(arguments, prog))
         elif name == "sweep":
-            check_run(sweep._read(arguments, prog).flags[0], get_recipe("default"))
+            check_run(sweep._read(arguments, prog).cells[0].flags, get_recipe("default"))
         elif name == "batch":
             _, rest = batch._parser(prog).parse_known_args(arguments)
             parser.parse(["content", "style", *rest], prog)

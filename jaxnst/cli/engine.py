@@ -1,10 +1,10 @@
 """What paints the batches of ``jaxnst batch``: this process, or others.
 
-Rows, files, the log and the forming of batches are :mod:`jaxnst.cli.work`'s. An engine is given
+Rows, files, the log and the forming of batches belong to :mod:`jaxnst.cli.work`. An engine takes
 arrays and returns results; :mod:`jaxnst.cli.ray_engine` does so through a Ray cluster.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import NamedTuple, Protocol
 
 import jax
@@ -37,7 +37,7 @@ class Order(NamedTuple):
 
 
 Outcome = StylizeResult | ValueError
-"""What comes of one picture: itself, or what is wrong with it alone."""
+"""The result of one picture, or what is wrong with it alone."""
 
 
 class EngineError(OSError):
@@ -62,20 +62,20 @@ class Engine(Protocol):
     def most(
         self, schedule: Schedule, recipe: Recipe, allowed: int | None, pictures: int
     ) -> int | None:
-        """Work out how many lanes fit into memory, or into what is allowed; None: nobody knows.
+        """Return how many lanes fit into memory; None if unknown.
 
         Args:
           schedule: Of each lane.
           recipe: Of each lane.
-          allowed: Bytes that may be taken; None: what there is.
+          allowed: Bytes that may be taken; None: all that are available.
           pictures: Bytes of a lane's pictures.
 
         Raises:
           ValueError: Not even one does.
         """
 
-    def paint(self, order: Order, tell: Callable[[str], None]) -> list[Outcome]:
-        """Paint a batch, telling now and then how far it is.
+    def paint(self, order: Order, report: Callable[[str], None]) -> Sequence[Outcome]:
+        """Paint a batch; ``report`` is called now and then with the progress.
 
         Raises:
           EngineError: No batch can be painted any more.
@@ -83,7 +83,7 @@ class Engine(Protocol):
         """
 
     def close(self) -> None:
-        """Let go of everything, also while something is painted; a second time does nothing."""
+        """Release everything, also while something is painted; a second call does nothing."""
 
 
 class LocalEngine:
@@ -97,47 +97,34 @@ class LocalEngine:
     workers = 1
 
     def __init__(self, network: LossNetwork, devices: list[jax.Device]) -> None:
-        self.network, self.all, self.devices = network, devices, len(devices)
+        self.network, self.all_devices, self.devices = network, devices, len(devices)
         self.threads = threads_of(devices[0])
         self.store = StyleStore()
 
     def most(
         self, schedule: Schedule, recipe: Recipe, allowed: int | None, pictures: int
     ) -> int | None:
-        """Work out how many lanes fit into memory; None: nobody knows."""
-        kind = schedule, recipe, self.network, self.all
+        """Return how many lanes fit into memory; None if unknown."""
+        kind = schedule, recipe, self.network, self.all_devices
         refuse_too_large(*kind, allowed=allowed, pictures=2 * pictures)
         return runs_side_by_side(*kind, allowed=allowed, pictures=pictures, shared=pictures)
 
-    def paint(self, order: Order, tell: Callable[[str], None]) -> list[Outcome]:
+    def paint(self, order: Order, report: Callable[[str], None]) -> Sequence[Outcome]:
         """Paint a batch."""
-
-        def callback(progress: batch.BatchProgress) -> None:
-            tell(f"{progress.done}/{progress.total} evaluations")
-
         forget_programs()
         try:
-            return [
-                *batch.stylize_batch(
-                    order.contents,
-                    order.styles,
-                    network=self.network,
-                    recipe=order.recipe,
-                    size=order.size,
-                    style_size=order.style_size,
-                    style_mix=order.style_mix,
-                    seed=order.seed,
-                    devices=self.all,
-                    only=order.only,
-                    store=self.store,
-                    callback=callback,
-                )
-            ]
-        except batch.PairsError as some:
-            return [some.results.get(i) or some.errors[i] for i in order.only]
+            return batch.stylize_batch(
+                **order._asdict(),
+                network=self.network,
+                devices=self.all_devices,
+                store=self.store,
+                callback=lambda progress: report(f"{progress.done}/{progress.total} evaluations"),
+            )
+        except batch.PairsError as failed:
+            return [failed.results.get(i) or failed.errors[i] for i in order.only]
 
     def close(self) -> None:
-        """Do nothing: memory goes with the process."""
+        """Do nothing: memory is freed with the process."""
 
 
 def open_local(flags: RunFlags, recipe: Recipe) -> LocalEngine:

@@ -1,8 +1,8 @@
-"""The rows of a batch: which pictures become which, from folders and patterns or from a manifest.
+"""The rows of a batch, from folders and patterns or from a manifest.
 
-A manifest is CSV with a line of names, or JSON Lines. ``content`` and ``style`` are paths from the
-manifest's own folder (several styles with ``|`` between them, or as a JSON list), ``output`` is a
-name in the folder of results, and further columns are flags of a run: ``seed``, ``style-weight``.
+A manifest is CSV with a line of names, or JSON Lines. ``content`` and ``style`` are paths relative
+to its folder (several styles with ``|`` between them, or as a JSON list), ``output`` is a name in
+the folder of results, and the other columns are flags of a run: ``seed``, ``style-weight``.
 """
 
 import csv
@@ -34,8 +34,8 @@ class Row(NamedTuple):
       content: Path.
       styles: Paths.
       output: Path of the result.
-      flags: Its own flags, as on a command line.
-      where: File and line of the manifest that it stands in.
+      flags: Flags of this row, as on a command line.
+      where: File and line of the manifest.
     """
 
     content: str
@@ -55,7 +55,7 @@ def product(contents: str, styles: str, out: str, ending: str) -> list[Row]:
       ending: Of the results' names.
 
     Raises:
-      UsageError: If nothing is found, or two results would have one name.
+      UsageError: If there is no picture, or two results would have one name.
     """
     rows = [
         Row(content, (style,), os.path.join(out, name_after((content, style), ending)))
@@ -69,46 +69,47 @@ def product(contents: str, styles: str, out: str, ending: str) -> list[Row]:
 def pictures(
     flag: str, where: str, *, endings: Collection[str] = ENDINGS, what: str = "picture"
 ) -> list[str]:
-    """List the pictures of a folder or of a pattern, by name; a file is taken for a picture.
+    """List the pictures of a folder or a pattern, by name; a file is listed whatever its ending.
 
     Args:
       flag: That names it, for the message.
       where: A folder, a pattern with ``*``, or a file.
-      endings: Of the files that are taken from folders, in lower case.
+      endings: Of the pictures in folders, in lower case.
       what: They are, for the message.
 
     Raises:
       UsageError: If there is none.
     """
-    found = _files(where)
+    paths = _files(where)
     if is_several(where):
-        found = [path for path in found if Path(path).suffix.lower() in endings]
-    if not found:
+        paths = [path for path in paths if Path(path).suffix.lower() in endings]
+    if not paths:
         raise UsageError(
             f"{flag}: there is no {what} in {name_of(where)}, expected a folder, a file or a "
             f"pattern of {', '.join(endings)}"
         )
-    return found
+    return paths
 
 
 def is_several(where: str) -> bool:
-    """Tell what :func:`pictures` lists, a folder or a pattern, from a single file."""
-    pattern = not os.path.exists(where) and glob.has_magic(_folder_and_pattern(where)[1])
-    return pattern or os.path.isdir(where)
+    """Return whether this is a folder or a pattern, not a single file."""
+    if os.path.exists(where):
+        return os.path.isdir(where)
+    return glob.has_magic(_folder_and_pattern(where)[1])
 
 
 def _files(where: str) -> list[str]:
     """List the files of a folder or of a pattern, by name; a file is listed by itself."""
     if os.path.isdir(where):
         # Hidden files are not photographs: macOS puts ._a.jpg beside a.jpg.
-        found = [os.path.join(where, n) for n in os.listdir(where) if not n.startswith(".")]
+        paths = [os.path.join(where, n) for n in os.listdir(where) if not n.startswith(".")]
     elif os.path.exists(where):
-        found = [where]
+        paths = [where]
     else:
         folder, pattern = _folder_and_pattern(where)
         names = glob.glob(pattern, root_dir=folder or None, recursive=True)
-        found = [os.path.join(folder, name) for name in names]
-    return sorted(path for path in found if not os.path.isdir(path))
+        paths = [os.path.join(folder, name) for name in names]
+    return sorted(path for path in paths if not os.path.isdir(path))
 
 
 def _folder_and_pattern(where: str) -> tuple[str, str]:
@@ -130,35 +131,35 @@ def _folder_and_pattern(where: str) -> tuple[str, str]:
 def tell_of_passed_over(
     places: Iterable[str], messages: Messages, *, endings: Collection[str] = ENDINGS
 ) -> None:
-    """Give notice of files in folders or of patterns that are not taken, by their endings.
+    """Give notice of files in folders or of patterns that are not read, by their endings.
 
     Args:
-      places: Each a folder, a pattern or a file.
+      places: Folders, patterns or files.
       messages: Where to.
-      endings: Of the files that are taken, in lower case.
+      endings: Of the files that are read, in lower case.
     """
-    found = {path for where in places if is_several(where) for path in _files(where)}
-    others = [ending for path in found if (ending := Path(path).suffix.lower()) not in endings]
+    paths = {path for where in places if is_several(where) for path in _files(where)}
+    others = [ending for path in paths if (ending := Path(path).suffix.lower()) not in endings]
     if others:
         messages.notice(passed_over(others))
 
 
 def passed_over(endings: Collection[str]) -> str:
-    """Say how many files are passed over.
+    """Write how many files are passed over.
 
     Args:
-      endings: One for each of them.
+      endings: Of all of them, each as often as there are files.
 
     Example:
       >>> passed_over([".gif", ".txt", ".gif"])
       'passed over: 3 files of kinds that are not read (.gif, .txt)'
     """
     listed = [ending or "none" for ending in sorted(set(endings))]
-    listed[MOST_ENDINGS:] = ["..."] if len(listed) > MOST_ENDINGS else []
-    files = "1 file of a kind that is not read"
-    if len(endings) > 1:
-        files = f"{len(endings)} files of kinds that are not read"
-    return f"passed over: {files} ({', '.join(listed)})"
+    if len(listed) > MOST_ENDINGS:
+        listed[MOST_ENDINGS:] = ["..."]
+    count = len(endings)
+    files = f"{count} files of kinds that are" if count > 1 else "1 file of a kind that is"
+    return f"passed over: {files} not read ({', '.join(listed)})"
 
 
 def name_after(paths: Iterable[str], ending: str) -> str:
@@ -179,7 +180,7 @@ def refuse_one_name(rows: Sequence[Row], instead: str) -> None:
       instead: What to do then, for the message.
 
     Raises:
-      UsageError: There are such.
+      UsageError: Two of them have one name.
     """
     seen: dict[str, Row] = {}
     for row in rows:
@@ -210,10 +211,9 @@ def read_manifest(path: str, out: str, ending: str) -> list[Row]:
     for number, fields in _lines(path):
         where = f"{name_of(path)}, line {number}"
         try:
-            row = _row(fields, os.path.dirname(path), out, ending)
+            rows.append(_row(fields, os.path.dirname(path), out, ending)._replace(where=where))
         except ValueError as error:
             raise UsageError(f"{where}: {error}") from None
-        rows.append(row._replace(where=where))
     if not rows:
         raise UsageError(f"{name_of(path)} has no rows")
     refuse_one_name(rows, "name the results in a manifest")
@@ -243,10 +243,9 @@ def _lines(path: str) -> Iterator[tuple[int, dict[str, Any]]]:
 def _row(fields: Any, folder: str, out: str, ending: str) -> Row:
     if not isinstance(fields, dict):
         raise ValueError(f"{fields!r} is no row, expected names with values")
-    unknown = [name for name in fields if name not in ("content", "style", "output", *FLAGS)]
-    if unknown:
-        known = ", ".join(("content", "style", "output", *FLAGS))
-        raise ValueError(f"unknown column {unknown[0]!r}: known are {known}")
+    known = "content", "style", "output", *FLAGS
+    if unknown := [name for name in fields if name not in known]:
+        raise ValueError(f"unknown column {unknown[0]!r}: known are {', '.join(known)}")
     content, style = fields.get("content"), fields.get("style")
     styles = style.split("|") if isinstance(style, str) else style
     if not isinstance(content, str) or not isinstance(styles, list) or not styles:

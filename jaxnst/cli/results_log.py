@@ -1,12 +1,21 @@
-"""What a batch has done: one line of JSON for each row, so that the batch can be resumed."""
+"""The log and the lock of a folder of results, so that a command can be resumed in it.
 
+The log has one line of JSON for each row that has ended. With the lock, one process at a time works
+in the folder, or one for each shard of its rows.
+"""
+
+import contextlib
 import errno
 import hashlib
 import json
 import os
-from collections.abc import Iterable, Sequence
+import time
+from collections.abc import Iterable, Iterator, Sequence
 from functools import cache
+from pathlib import Path
 from typing import Any
+
+from filelock import FileLock, Timeout
 
 from jaxnst._files import destination, name_of, reason
 from jaxnst.cli.errors import UsageError
@@ -14,50 +23,55 @@ from jaxnst.cli.manifest import Row
 
 NAME = "results.jsonl"
 
+LOCK_SECONDS = 1.0
+"""To wait for a lock: other processes that are starting hold it for a moment while they look."""
 
-class Ledger:
+ABANDONED_SECONDS = 24 * 3600.0
+"""Since a half-written file was last written to. Not every writer holds a lock, and a film can take
+hours."""
+
+
+class ResultsLog:
     """The log in a folder of results.
 
-    A line is written whole, in one call, when its row has ended; a line cut short by a crash is
-    ignored. A row is made again unless the log says that it is done, with the same inputs and
-    settings, and its picture is still there.
+    A line is written in one call when its row has ended; a line cut short by a crash is ignored. A
+    row is made again unless the log says that it is done, with the same inputs and settings, and
+    its result exists.
     """
 
     def __init__(self, folder: str) -> None:
         self.path = os.path.join(folder, NAME)
-        self.done: dict[str, dict[str, Any]] = {}
-        self.cut_short = False
+        self.records: dict[str, dict[str, Any]] = {}  # in the order of their last lines
         if os.path.exists(self.path):
             with open(self.path, encoding="utf-8", errors="replace") as file:
                 for line in file:
-                    self._take(line)
-                    self.cut_short = not line.endswith("\n")
+                    self._add(line)
 
-    def _take(self, line: str) -> None:
-        try:
+    def _add(self, line: str) -> None:
+        with contextlib.suppress(ValueError, KeyError, TypeError, RecursionError):
             record = json.loads(line)
-            earlier = self.done.get(record["output"])
+            earlier = self.records.get(record["output"])
             if earlier is not None and earlier.get("error") is None and record.get("error"):
-                return  # what failed has replaced nothing
-            self.done.pop(record["output"], None)  # in the order of their last lines
-            self.done[record["output"]] = record
-        except (ValueError, KeyError, TypeError, RecursionError):
-            return
+                return  # the later run failed, so the earlier result was not replaced
+            self.records.pop(record["output"], None)
+            self.records[record["output"]] = record
 
     def has(self, row: Row, settings: str) -> bool:
-        """Tell whether a row has been done, with these settings and the inputs as they are now."""
-        record = self.done.get(os.path.basename(row.output))
-        if record is None or record.get("error") is not None or not os.path.exists(row.output):
-            return False
-        same = record.get("settings") == settings and _is_readable(row)
-        return same and bool(record.get("inputs") == inputs(row))
+        """Return whether a row was done with these settings and the inputs as they are now."""
+        record = self.records.get(os.path.basename(row.output), {"error": "not in the log"})
+        return (
+            record.get("error") is None
+            and os.path.exists(row.output)
+            and record.get("settings") == settings
+            and record.get("inputs", ()) == _inputs_if_readable(row)
+        )
 
     def left(self, rows: Sequence[tuple[Row, str]], *, overwrite: bool) -> list[Row]:
-        """Return the rows that are to be made.
+        """Return the rows that are still to be made.
 
-        What is there took time, and so no other result replaces it unasked. A result without a line
-        in the log is taken for one of the same command that was cut off between the two if the log
-        has other rows with these settings.
+        Results take time, so none is replaced by a different one unless that is allowed. A result
+        that is missing in the log counts as this command's, stopped between saving and logging, if
+        the log has other rows of the same settings.
 
         Args:
           rows: All rows, each with its settings.
@@ -65,16 +79,17 @@ class Ledger:
 
         Raises:
           OSError: A result cannot be written.
-          UsageError: One would replace another; nothing has been made yet.
-          ValueError: As OSError.
+          UsageError: A result would replace a different one; nothing has been made yet.
+          ValueError: A result's name cannot be used.
         """
         left = [(row, settings) for row, settings in rows if not self.has(row, settings)]
-        begun = {record.get("settings") for record in self.done.values()}
+        begun = {record.get("settings") for record in self.records.values()}
         taken = []
         for row, settings in left:
             destination(row.output)
-            own = os.path.basename(row.output) not in self.done and settings in begun
-            if os.path.exists(row.output) and not own and _is_readable(row):
+            not_logged = os.path.basename(row.output) not in self.records and settings in begun
+            # A row whose pictures cannot be read fails, and replaces nothing.
+            if os.path.exists(row.output) and not not_logged and _inputs_if_readable(row):
                 taken.append(row.output)
         if taken and not overwrite:
             more = f" and {len(taken) - 1} more are" if len(taken) > 1 else " is"
@@ -89,10 +104,10 @@ class Ledger:
 
         Args:
           rows: All that run in one program, each with its settings. Batches formed of more or fewer
-            rows do not count, since in them rows had other lanes.
+            rows do not count, since rows had other lanes in them.
         """
         settings = {os.path.basename(row.output): setting for row, setting in rows}
-        for name, record in reversed(self.done.items()):
+        for name, record in reversed(self.records.items()):
             lanes = record.get("lanes")
             same = record.get("settings") == settings.get(name, "")
             if same and isinstance(lanes, int) and record.get("rows") == len(settings):
@@ -100,9 +115,9 @@ class Ledger:
         return None
 
     def threads(self, outputs: Iterable[str]) -> set[int]:
-        """Return the numbers of threads of a CPU on which results were painted."""
-        found = (self.done.get(os.path.basename(name), {}).get("threads") for name in outputs)
-        return {threads for threads in found if isinstance(threads, int)}
+        """Return the numbers of CPU threads on which results were painted."""
+        counts = (self.records.get(os.path.basename(name), {}).get("threads") for name in outputs)
+        return {count for count in counts if isinstance(count, int)}
 
     def write(self, row: Row, settings: str, **facts: Any) -> None:
         """Add a line.
@@ -117,10 +132,8 @@ class Ledger:
             "settings": settings,
             **facts,
         }
-        line = ("\n" * self.cut_short + json.dumps(record) + "\n").encode()
-        self.cut_short = False
         try:
-            self._append(line)
+            self._append((json.dumps(record) + "\n").encode())
         except OSError as error:
             raise type(error)(
                 f"{name_of(self.path)} could not be written ({reason(error)}): make room; the same "
@@ -129,18 +142,17 @@ class Ledger:
 
     def _append(self, line: bytes) -> None:
         # One write to the end of the file: lines of two processes do not mix.
-        handle = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o644)
-        try:
-            written = os.write(handle, line)
-            if written < len(line):  # the disk is full: what fitted would be half a line
-                end = os.lseek(handle, 0, os.SEEK_CUR)
-                if os.fstat(handle).st_size == end:
-                    os.ftruncate(handle, end - written)
-                else:
-                    self.cut_short = True
+        with open(self.path, "a+b", buffering=0) as file:
+            size = file.seek(0, os.SEEK_END)
+            file.seek(max(0, size - 1))
+            if size and file.read(1) != b"\n":  # the last line was cut short
+                line = b"\n" + line
+            written = file.write(line)
+            if written < len(line):  # the disk is full, and has half a line
+                end = file.tell()
+                if os.fstat(file.fileno()).st_size == end:
+                    file.truncate(end - written)
                 raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-        finally:
-            os.close(handle)
 
 
 def inputs(row: Row) -> list[str]:
@@ -152,13 +164,11 @@ def inputs(row: Row) -> list[str]:
     return [digest_of_file(path) for path in (row.content, *row.styles)]
 
 
-def _is_readable(row: Row) -> bool:
-    """Tell whether a row's pictures can be read; else it fails alone, and replaces nothing."""
+def _inputs_if_readable(row: Row) -> list[str] | None:
     try:
-        inputs(row)
+        return inputs(row)
     except OSError:
-        return False
-    return True
+        return None
 
 
 def digest_of_file(path: str) -> str:
@@ -174,3 +184,53 @@ def digest_of_file(path: str) -> str:
 def _digest(path: str, _: int) -> str:
     with open(path, "rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+@contextlib.contextmanager
+def alone_in(folder: str, shard: tuple[int, int]) -> Iterator[None]:
+    """Keep other processes from the same rows of a folder of results.
+
+    The lock belongs to the operating system and ends with the process; the file only gives it a
+    name. If no other process is at work, files that a killed one left half-written a day or more
+    ago are deleted.
+
+    Args:
+      folder: It must exist.
+      shard: Which rows, ``(I, N)``: shards of the same N have none in common.
+
+    Raises:
+      OSError: Another process is at work on some of them, or the folder cannot be written to.
+    """
+    path = Path(folder) / f".jaxnst-{shard[0]}-of-{shard[1]}.lock"
+    busy = OSError(
+        f"another process is at work in {name_of(folder)}: wait for it, choose another folder, or "
+        "divide the rows of jaxnst batch by --shard I/N"
+    )
+    lock = FileLock(path)
+    try:
+        lock.acquire(timeout=LOCK_SECONDS)
+    except Timeout:
+        raise busy from None
+    try:
+        locks = Path(folder).glob(".jaxnst-*-of-*.lock")
+        others = [other.name for other in locks if other != path and _is_held(other)]
+        if not all(name.endswith(f"-of-{shard[1]}.lock") for name in others):
+            raise busy
+        for half_written in [] if others else Path(folder).glob(".jaxnst-*.tmp"):
+            with contextlib.suppress(FileNotFoundError):
+                if time.time() - half_written.stat().st_mtime > ABANDONED_SECONDS:
+                    half_written.unlink()
+        yield
+    finally:
+        with contextlib.suppress(OSError):  # Windows keeps what is open
+            path.unlink()
+        lock.release()
+
+
+def _is_held(path: Path) -> bool:
+    """Return whether a process holds a lock; the lock of a process that has ended is free."""
+    try:
+        with FileLock(path, timeout=0):
+            return False
+    except Timeout:
+        return True

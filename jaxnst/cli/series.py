@@ -16,11 +16,10 @@ from jaxnst._files import name_of
 from jaxnst.cli.errors import FAILED, complain, explain
 from jaxnst.cli.flags import FolderFlags
 from jaxnst.cli.interrupt import GOES_ON, Stopped, leaving_when_stopped, stoppable
-from jaxnst.cli.locking import alone_in
 from jaxnst.cli.manifest import Row
 from jaxnst.cli.messages import Messages, length, print_path
 from jaxnst.cli.outputs import tell_of_replacing
-from jaxnst.cli.results_log import Ledger, inputs
+from jaxnst.cli.results_log import ResultsLog, alone_in, inputs
 
 PATIENCE = 30.0
 """Seconds to wait after a stop until unfinished files have been removed."""
@@ -83,7 +82,7 @@ class Series:
         """
         left, ledger, messages = self.rows, None, self.messages
         if self.folder is not None:
-            ledger, rows = Ledger(self.folder), [(row, settings) for row in left]
+            ledger, rows = ResultsLog(self.folder), [(row, settings) for row in left]
             left = ledger.left(rows, overwrite=self.flags.overwrite)
             messages.say(f"inputs: {len(rows)}, of which there already: {len(rows) - len(left)}")
             if not left:

@@ -1,16 +1,15 @@
-"""``jaxnst sweep``: one pair in many variations, side by side in one program, on one sheet.
+"""``jaxnst sweep``: one pair painted with every combination of a few values, on one labelled sheet.
 
-A cell of the sheet is a run like any other: its flags are those of ``jaxnst run``, which is what
-every cell's command says.
+Size is 192 pixels unless chosen, so that many variations take a minute or two; a picture of the
+usual size is then made by the command that is printed for every cell.
 """
 
-import dataclasses
 import itertools
 import shlex
 import time
 from collections.abc import Iterator, Sequence
-from functools import partial
-from typing import TYPE_CHECKING, NamedTuple
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
 
 from jaxnst.cli.errors import UsageError, guarded
 from jaxnst.cli.interrupt import finishing, leaving_when_stopped, stoppable
@@ -36,26 +35,38 @@ DESCRIPTION = (
     f"of them large. {', '.join(SWEPT[:-1])} and {SWEPT[-1]} take several values: 1,3,10 or 0..3."
 )
 
-Axis = tuple[str, tuple[str, ...]]
-Cell = tuple[tuple[str, str], ...]
 
-
-class Sweep(NamedTuple):
-    """All cells with the flags and the recipe of each.
+@dataclass(frozen=True)
+class Cell:
+    """One variation.
 
     Attributes:
-      axes: Flags with their values, in the order given.
-      common: All other arguments.
-      cells: A value of every axis each.
-      flags: Of every cell.
-      recipes: Of every cell.
+      values: Flags that vary, each with its value.
+      flags: All flags.
+      recipe: With the values.
     """
 
-    axes: list[Axis]
-    common: list[str]
+    values: tuple[tuple[str, str], ...]
+    flags: RunFlags
+    recipe: Recipe
+
+    def __str__(self) -> str:
+        return ", ".join(f"{flag.removeprefix('--')} {value}" for flag, value in self.values)
+
+
+@dataclass(frozen=True)
+class Sweep:
+    """All variations.
+
+    Attributes:
+      cells: In the order of the sheet.
+      columns: Of the sheet: all values of the further flags, or some of a single one.
+      common: Arguments that do not vary.
+    """
+
     cells: list[Cell]
-    flags: list[RunFlags]
-    recipes: list[Recipe]
+    columns: int
+    common: list[str]
 
 
 def main(arguments: Sequence[str], prog: str) -> int:
@@ -65,42 +76,44 @@ def main(arguments: Sequence[str], prog: str) -> int:
 
 
 def _read(arguments: Sequence[str], prog: str) -> Sweep:
-    axes, common = _axes(list(arguments))
-    given = [flag for flag, _ in axes] + [a for a in common if a in SWEPT]
-    if twice := [flag for flag in given if given.count(flag) > 1]:
+    axes, common = _axes(arguments)
+    names = [flag for flag, _ in axes] + [a for a in common if a in SWEPT]
+    if twice := [flag for flag in names if names.count(flag) > 1]:
         raise UsageError(f"{twice[0]}: give it once, with all its values")
     if twice := [flag for flag, values in axes if len(set(values)) < len(values)]:
         raise UsageError(f"{twice[0]} has a value twice")
-    columns = [[(flag, value) for value in values] for flag, values in axes]
-    cells = list(itertools.islice(itertools.product(*columns), MOST + 1))
-    if len(cells) > MOST:
+    pairs = [[(flag, value) for value in values] for flag, values in axes]
+    combinations = list(itertools.islice(itertools.product(*pairs), MOST + 1))
+    if len(combinations) > MOST:
         raise UsageError(f"these are more than {MOST} variations: give fewer values")
-    # A cell's flags first: what follows a "--" would be taken for pictures.
-    read = [
-        parse([*itertools.chain(*cell), *common], prog, DESCRIPTION, single=False, size=SIZE)
-        for cell in cells
-    ]
+    cells = []
+    for values in combinations:
+        # These flags first: what follows a "--" would be parsed as pictures.
+        cell_arguments = [*itertools.chain(*values), *common]
+        parsed = parse(cell_arguments, prog, DESCRIPTION, single=False, size=SIZE)
+        cells.append(Cell(values, *parsed))
     if not axes:
         raise UsageError(f"nothing varies: give one of {', '.join(SWEPT)} several values (1,3,10)")
-    return Sweep(axes, common, cells, [flags for flags, _ in read], [recipe for _, recipe in read])
+    columns = len(cells) // len(axes[0][1]) if len(axes) > 1 else min(COLUMNS, len(cells))
+    return Sweep(cells, columns, common)
 
 
-def _axes(arguments: list[str]) -> tuple[list[Axis], list[str]]:
-    """Take out the flags that have several values."""
-    axes: list[Axis] = []
+def _axes(arguments: Sequence[str]) -> tuple[list[tuple[str, list[str]]], list[str]]:
+    """Separate the flags that have several values from the other arguments."""
+    axes: list[tuple[str, list[str]]] = []
     common: list[str] = []
     left = iter(arguments)
     for argument in left:
         flag, equals, value = argument.partition("=")
-        if flag in SWEPT:
-            if not equals and (value := next(left, "")) == "":
-                raise UsageError(f"{flag}: expected a value, or several: 1,3,10")
-            if "," in value or ".." in value:
-                axes.append((flag, tuple(_values(flag, value))))
-            else:
-                common += [flag, value]
-        else:
+        if flag not in SWEPT:
             common.append(argument)
+            continue
+        if not equals and (value := next(left, "")) == "":
+            raise UsageError(f"{flag}: expected a value, or several: 1,3,10")
+        if "," in value or ".." in value:
+            axes.append((flag, list(_values(flag, value))))
+        else:
+            common += [flag, value]
     return axes, common
 
 
@@ -121,7 +134,7 @@ def _values(flag: str, text: str) -> Iterator[str]:
 def _run(sweep: Sweep, prog: str) -> int:
     from jaxnst.cli.inputs import check_flags, read_pictures, tell_of_flags, tell_of_sizes
 
-    flags, recipe = sweep.flags[0], sweep.recipes[0]
+    flags, recipe = sweep.cells[0].flags, sweep.cells[0].recipe
     refuse_single(flags)
     if flags.output == "-":
         raise UsageError("-o: a sheet takes a name")
@@ -145,13 +158,12 @@ def _run(sweep: Sweep, prog: str) -> int:
         if refusal is not None:
             raise refusal
         tell_of_method(job.recipe, job.network, messages)
-        _refuse_large_sheet(sweep, job)
         with leaving_when_stopped(messages, ", nothing is saved"):
             sheet = stoppable(lambda: _paint(sweep, job, messages))
     with finishing():
         save_picture(flags.output, sheet, **save_options(flags))
     for cell in sweep.cells:
-        messages.say(f"{_label(cell)}: {_command(sweep, cell)}")
+        messages.say(f"{cell}: {_command(sweep, cell)}")
     print_path(flags.output)
     return 0
 
@@ -159,57 +171,69 @@ def _run(sweep: Sweep, prog: str) -> int:
 def _refuse_twins(sweep: Sweep) -> None:
     """Refuse variations that would be the same picture."""
     seen: dict[tuple[Recipe, int | None], Cell] = {}
-    for cell, flags, recipe in zip(sweep.cells, sweep.flags, sweep.recipes, strict=True):
-        random = recipe.init in RANDOM_STARTS
-        other = seen.setdefault((recipe, flags.seed if random else None), cell)
+    for cell in sweep.cells:
+        random = cell.recipe.init in RANDOM_STARTS
+        other = seen.setdefault((cell.recipe, cell.flags.seed if random else None), cell)
         if other is not cell:
             why = "leave one out"
-            if not random and "--seed" in dict(cell):
+            if not random and "--seed" in dict(cell.values):
                 starts = " or ".join(f"--init {start}" for start in RANDOM_STARTS)
-                why = f"--seed has no effect on a start from {recipe.init}, add {starts}"
-            raise UsageError(f"{_label(other)} and {_label(cell)} are the same picture: {why}")
+                why = f"--seed has no effect on a start from {cell.recipe.init}, add {starts}"
+            raise UsageError(f"{other} and {cell} are the same picture: {why}")
 
 
 def _paint(sweep: Sweep, job: "Job", messages: Messages) -> Pixels:
-    from jaxnst.report.contact_sheet import contact_sheet
+    """Paint all variations side by side, and return the sheet.
+
+    Raises:
+      UsageError: The sheet would be too large.
+    """
+    from jaxnst.report.contact_sheet import LONGEST, contact_sheet
     from jaxnst.transfer.batch import stylize_batch
 
-    count, plan = len(sweep.cells), job.plan()
-    messages.say(f"{count} variations at {shape(plan.schedule.size)}: {job}")
+    def report(progress: "BatchProgress") -> None:
+        messages.now_and_then(
+            f"{len(progress.pairs)} at once, scale {progress.scale + 1}/{progress.scales}: "
+            f"{progress.done}/{progress.total} evaluations"
+        )
+
+    count, pictures, (height, width) = len(sweep.cells), job.pictures, job.plan().schedule.size
+    sides = width * sweep.columns, height * -(-count // sweep.columns)
+    if max(sides) > LONGEST:
+        raise UsageError(
+            f"the sheet would have {sides[0]}x{sides[1]} pixels, at most {LONGEST} are made: "
+            "give a smaller --size, or fewer values"
+        )
+    messages.say(f"{count} variations at {shape((height, width))}: {job}")
     begin = time.perf_counter()
     results = stylize_batch(
-        [job.pictures.content] * count,
-        [job.pictures.styles] * count,
+        [pictures.content] * count,
+        [pictures.styles] * count,
         network=job.network,
-        recipe=[dataclasses.replace(recipe, scales=job.recipe.scales) for recipe in sweep.recipes],
+        recipe=[replace(cell.recipe, scales=job.recipe.scales) for cell in sweep.cells],
         size=job.flags.size,
         style_size=job.flags.style_size,
         style_mix=job.style_mix,
-        masks=[job.pictures.masks] * count,
-        style_masks=[job.pictures.style_masks] * count,
-        seed=[flags.seed for flags in sweep.flags],
+        masks=[pictures.masks] * count,
+        style_masks=[pictures.style_masks] * count,
+        seed=[cell.flags.seed for cell in sweep.cells],
         at_once=job.at_once(),
         devices=job.devices,
-        callback=partial(_tell, messages),
+        callback=report,
         remat=job.remat,
     )
     messages.say(f"{count} variations in {length(time.perf_counter() - begin)}")
-    named = [
-        (_label(cell).replace(", ", "\n"), result.image)
+    labelled = [
+        (str(cell).replace(", ", "\n"), result.image)
         for cell, result in zip(sweep.cells, results, strict=True)
     ]
-    across = _across(sweep)
-    rows = [named[i : i + across] for i in range(0, count, across)]
+    rows = [labelled[i : i + sweep.columns] for i in range(0, count, sweep.columns)]
     return contact_sheet(rows, height=results[0].image.shape[0])
-
-
-def _label(cell: Cell) -> str:
-    return ", ".join(f"{flag.removeprefix('--')} {value}" for flag, value in cell)
 
 
 def _command(sweep: Sweep, cell: Cell) -> str:
     """Write the command that makes a cell at the usual size."""
-    output, sized = sweep.flags[0].output, []
+    others = []
     arguments = iter(sweep.common)
     for argument in arguments:
         flag, equals, _ = argument.partition("=")
@@ -217,32 +241,8 @@ def _command(sweep: Sweep, cell: Cell) -> str:
             if not equals:
                 next(arguments, None)
         elif not flag.startswith("-o"):  # -oFILE
-            sized.append(argument)
-    stem, _, ending = output.rpartition(".")
-    name = "-".join([stem, *(value for _, value in cell)])
-    return shlex.join(["jaxnst-run", *itertools.chain(*cell), "-o", f"{name}.{ending}", *sized])
-
-
-def _across(sweep: Sweep) -> int:
-    """Count the cells of a row: all values of the further axes, or some of a single one."""
-    return len(sweep.cells) // len(sweep.axes[0][1]) if len(sweep.axes) > 1 else COLUMNS
-
-
-def _refuse_large_sheet(sweep: Sweep, job: "Job") -> None:
-    from jaxnst.report.contact_sheet import LONGEST
-
-    height, width = job.plan().schedule.size
-    across = min(_across(sweep), len(sweep.cells))
-    sides = width * across, height * -(-len(sweep.cells) // across)
-    if max(sides) > LONGEST:
-        raise UsageError(
-            f"the sheet would have {sides[0]}x{sides[1]} pixels, at most {LONGEST} are made: "
-            "give a smaller --size, or fewer values"
-        )
-
-
-def _tell(messages: Messages, progress: "BatchProgress") -> None:
-    messages.now_and_then(
-        f"{len(progress.pairs)} at once, scale {progress.scale + 1}/{progress.scales}: "
-        f"{progress.done}/{progress.total} evaluations"
-    )
+            others.append(argument)
+    stem, _, ending = cell.flags.output.rpartition(".")
+    name = "-".join([stem, *(value for _, value in cell.values)])
+    values = itertools.chain(*cell.values)
+    return shlex.join(["jaxnst-run", *values, "-o", f"{name}.{ending}", *others])
