@@ -78,7 +78,7 @@ def test_a_folder_one_bad_file_costs_only_itself(folder, instant):
     status, out, err = instant("photos", "style.png", "-o", "painted")
     assert status == 1
     assert out.splitlines() == ["painted/a.png", "painted/b.png"]
-    assert "photos/c.png" in err and "1 of 3 pictures failed" in err
+    assert "photos/c.png" in err and "done: 2, failed: 1" in err
     assert load_image("painted/b.png").shape == (32, 27, 3)
     assert instant("photos/[ab].png", "style.png", "-o", "painted", "--ending", ".jpg")[0] == 0
     assert (folder / "painted/a.jpg").read_bytes()[:3] == b"\xff\xd8\xff"

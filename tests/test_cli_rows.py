@@ -114,8 +114,8 @@ def test_what_is_named_or_matches_is_all_that_counts(capsys, folder):
 
 COMMANDS = {
     "batch": (batch, "_work", ("--contents", "plain", "--styles", "style.png", "--out", "out")),
-    "apply": (apply, "_work", ("small.safetensors", "plain", "-o", "out/")),
-    "instant": (instant, "_paint_all", ("plain", "style.png", "-o", "out")),
+    "apply": (apply.Series, "run", ("small.safetensors", "plain", "-o", "out/")),
+    "instant": (instant.Series, "run", ("plain", "style.png", "-o", "out")),
 }
 
 

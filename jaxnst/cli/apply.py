@@ -1,16 +1,13 @@
 """``jaxnst apply``: pictures and films painted by a network that was trained for one style.
 
-What is to be painted is worked out before JAX is imported. Then one input is painted after the
-other, while the next picture is read. An input of a folder that fails costs only itself.
+What is to be painted is worked out before JAX is imported.
 """
 
 import argparse
 import hashlib
 import os
-import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -20,7 +17,7 @@ import numpy as np
 
 from jaxnst import video as film
 from jaxnst._files import name_of
-from jaxnst.cli.errors import UsageError, explain, guarded
+from jaxnst.cli.errors import UsageError, guarded
 from jaxnst.cli.flags import (
     FileFlags,
     FolderFlags,
@@ -30,8 +27,6 @@ from jaxnst.cli.flags import (
     flag,
     read_fields,
 )
-from jaxnst.cli.interrupt import GOES_ON, Stopped, leaving_when_stopped, stoppable
-from jaxnst.cli.locking import alone_in
 from jaxnst.cli.manifest import (
     Row,
     is_several,
@@ -40,7 +35,7 @@ from jaxnst.cli.manifest import (
     refuse_one_name,
     tell_of_passed_over,
 )
-from jaxnst.cli.messages import Messages, hush_xla, length, print_path, shape
+from jaxnst.cli.messages import Messages, hush_xla, length, shape
 from jaxnst.cli.option_types import SIZES, whole
 from jaxnst.cli.outputs import (
     check_format,
@@ -48,9 +43,8 @@ from jaxnst.cli.outputs import (
     same_file,
     save_options,
     save_picture,
-    tell_of_replacing,
 )
-from jaxnst.cli.results_log import Ledger, inputs
+from jaxnst.cli.series import Series
 from jaxnst.image import (
     ENDINGS,
     NoPictureError,
@@ -73,9 +67,6 @@ AT_ONCE = 4
 
 PIXELS_AT_ONCE = 4_000_000
 """About as many pixels are painted at a time, if that is more than one frame."""
-
-PATIENCE = 30.0
-"""Seconds to wait after a stop until unfinished files have been removed."""
 
 
 def main(arguments: Sequence[str], prog: str) -> int:
@@ -152,7 +143,8 @@ def _run(flags: ApplyFlags, prog: str) -> int:
     if not os.path.isfile(model):
         model = str(bundled_styles().get(model, model))
     messages = Messages(prog, quiet=flags.quiet)
-    if _is_file(flags.output, sources):
+    folder = None if _is_file(flags.output, sources) else flags.output
+    if folder is None:
         rows = [Row(sources[0], (model,), flags.output)]
         if is_film(sources[0]):
             try:
@@ -161,27 +153,29 @@ def _run(flags: ApplyFlags, prog: str) -> int:
                 raise UsageError(str(error)) from error
         else:
             check_output(flags.output)
-            check_format(flags.output, flags)
-        tell_of_passed_over(flags.inputs, messages, endings=KNOWN)
-        with leaving_when_stopped(messages):
-            return _work(rows, None, flags, messages)
-    # Or the same command would go on with its own results.
-    if len(sources) > 1 or is_several(flags.inputs[0]):
-        folders = {os.path.dirname(source) or os.curdir for source in sources}
-        if any(same_file(folder, flags.output) for folder in folders):
-            raise UsageError(f"-o {name_of(flags.output)} is a folder of inputs: name another")
-    rows = []
-    for source in sources:
-        name = name_after((source, model), film.ENDING if is_film(source) else flags.ending)
-        rows.append(Row(source, (model,), os.path.join(flags.output, name)))
-    refuse_one_name(rows, "give them in two commands, with two folders")
+    else:
+        # Or the same command would go on with its own results.
+        if len(sources) > 1 or is_several(flags.inputs[0]):
+            folders = {os.path.dirname(source) or os.curdir for source in sources}
+            if any(same_file(place, folder) for place in folders):
+                raise UsageError(f"-o {name_of(folder)} is a folder of inputs: name another")
+        endings = [film.ENDING if is_film(source) else flags.ending for source in sources]
+        rows = [
+            Row(source, (model,), os.path.join(folder, name_after((source, model), ending)))
+            for source, ending in zip(sources, endings, strict=True)
+        ]
+        refuse_one_name(rows, "give them in two commands, with two folders")
     for row in rows:
         if not is_film(row.content):
             check_format(row.output, flags)
     tell_of_passed_over(flags.inputs, messages, endings=KNOWN)
-    os.makedirs(flags.output, exist_ok=True)
-    with leaving_when_stopped(messages, GOES_ON), alone_in(flags.output, (1, 1)):
-        return _work(rows, Ledger(flags.output), flags, messages)
+    hush_xla(debug=flags.debug)
+    # All that decides a result but its input and the model.
+    decisive = flags.size, flags.precision, sorted(save_options(flags).items())
+    settings = hashlib.sha256(repr(decisive).encode()).hexdigest()[:16]
+    series = Series(rows, folder, flags, messages)
+    work = Work(series, flags, messages)
+    return series.run(lambda: series.paint(settings, work.read, work.prepare))
 
 
 def _sources(places: Sequence[str]) -> list[str]:
@@ -226,132 +220,31 @@ def is_film(path: str) -> bool:
     return Path(path).suffix.lower() in film.ENDINGS
 
 
-def _work(rows: list[Row], ledger: Ledger | None, flags: ApplyFlags, messages: Messages) -> int:
-    """Paint what is left; return the exit status."""
-    # All that decides a result but its input and the model.
-    decisive = flags.size, flags.precision, sorted(save_options(flags).items())
-    settings = hashlib.sha256(repr(decisive).encode()).hexdigest()[:16]
-    left = rows
-    if ledger is not None:
-        left = ledger.left([(row, settings) for row in rows], overwrite=flags.overwrite)
-        messages.say(f"inputs: {len(rows)}, of which there already: {len(rows) - len(left)}")
-    if not left:
-        return 0
-    hush_xla(debug=flags.debug)
-    work = Work(left, settings, ledger, flags, messages)
-    with messages.warnings_as_notices():
-        try:
-            return 1 if stoppable(work.all) else 0
-        except Stopped:
-            work.stopped.set()
-            work.over.wait(PATIENCE)
-            raise
-
-
-class _Ended(Exception):
-    """The user stopped the command."""
-
-
 class Work:
-    """The painting of all inputs, in one thread.
+    """What reads and paints the inputs of a series."""
 
-    Args:
-      rows: Input, model and output.
-      settings: Digest of what decides a result beside them.
-      ledger: The log, or None for a single result.
-      flags: Of the command.
-      messages: Where to report progress.
+    def __init__(self, series: Series, flags: ApplyFlags, messages: Messages) -> None:
+        self.series, self.flags, self.messages = series, flags, messages
 
-    Attributes:
-      stopped: To be set when the work is to end early.
-      over: Set when it has ended, and unfinished files are removed.
-    """
-
-    def __init__(
-        self,
-        rows: list[Row],
-        settings: str,
-        ledger: Ledger | None,
-        flags: ApplyFlags,
-        messages: Messages,
-    ) -> None:
-        self.rows, self.settings, self.ledger = rows, settings, ledger
-        self.flags, self.messages = flags, messages
-        self.stopped, self.over = threading.Event(), threading.Event()
-
-    def all(self) -> int:
-        """Paint everything; return how many inputs failed.
-
-        Raises:
-          Exception: The model cannot be loaded, or the only input failed.
-        """
+    def prepare(self) -> Callable[[Row, Pixels | film.Film], None]:
+        """Choose the device, load the model, and return what paints an input."""
         from jaxnst.cli.device import keep_programs, use_device
         from jaxnst.feedforward import load_model
 
-        try:
-            begin, failed = time.monotonic(), 0
-            self.device = use_device(self.flags.device)
-            if not self.flags.no_cache:
-                keep_programs(self.messages.notice)
-            model = load_model(self.rows[0].styles[0])
-            module = model.module.clone(precision=self.flags.precision)
-            self.model = replace(model, module=module)
-            if self.ledger is None:
-                tell_of_replacing(self.rows[0].output, self.flags, self.messages)
-            for i, (row, loading) in enumerate(self._read_ahead()):
-                self.messages.now_and_then(f"{i}/{len(self.rows)} inputs")
-                failed += not self._paint(row, loading)
-            if self.ledger is not None and not self.stopped.is_set():
-                done, seconds = len(self.rows) - failed, length(time.monotonic() - begin)
-                self.messages.say(f"done: {done}, failed: {failed}, in {seconds}")
-            return failed
-        finally:
-            self.over.set()
+        self.device = use_device(self.flags.device)
+        if not self.flags.no_cache:
+            keep_programs(self.messages.notice)
+        model = load_model(self.series.rows[0].styles[0])
+        self.model = replace(model, module=model.module.clone(precision=self.flags.precision))
+        return self.paint
 
-    def _read_ahead(self) -> Iterator[tuple[Row, Future[Pixels] | None]]:
-        """Go through the inputs, and read the next picture while one is painted."""
-        with ThreadPoolExecutor(1, "jaxnst-read") as reader:
-
-            def begin(row: Row) -> Future[Pixels] | None:
-                return None if is_film(row.content) else reader.submit(self._read, row)
-
-            following = begin(self.rows[0])
-            for row, next_row in zip(self.rows, [*self.rows[1:], None], strict=True):
-                loading, following = following, begin(next_row) if next_row else None
-                if self.stopped.is_set():
-                    return
-                yield row, loading
-
-    def _paint(self, row: Row, loading: Future[Pixels] | None) -> bool:
-        """Paint and save an input, and write it to the log; return whether that succeeded."""
-        begin = time.monotonic()
-        try:
-            picture = None if loading is None else loading.result()
-            facts = None if picture is not None else film.read_film(row.content)
-            digests = inputs(row) if self.ledger else []
-            if picture is not None:
-                self._paint_picture(row, picture)
-            elif facts is not None:
-                self._paint_film(row, facts)
-        except _Ended:
-            return True
-        except Exception as error:
-            if isinstance(error, ModuleNotFoundError):  # PyAV
-                error = UsageError(str(error))
-            if self.ledger is None:
-                raise error
-            text = explain(error)
-            self.ledger.write(row, self.settings, error=text)
-            self.messages.say(f"{self.messages.prog}: {name_of(row.output)} failed: {text}")
-            return False
-        if self.ledger is not None:
-            seconds = round(time.monotonic() - begin, 2)
-            self.ledger.write(row, self.settings, inputs=digests, seconds=seconds, error=None)
-        print_path(row.output)
-        return True
-
-    def _read(self, row: Row) -> Pixels:
-        """Read a picture, reduced to ``--size``."""
+    def read(self, row: Row) -> Pixels | film.Film:
+        """Read a picture, reduced to ``--size``, or what there is to know of a film."""
+        if is_film(row.content):
+            try:
+                return film.read_film(row.content)
+            except ModuleNotFoundError as error:
+                raise UsageError(str(error)) from error
         try:
             picture = load_image(row.content, alpha=True)
         except NoPictureError as error:
@@ -367,6 +260,17 @@ class Work:
             picture = reduce(picture, fit(picture.shape[:2], size)).clip(0, 1)
         check_side(picture, row.content)
         return picture
+
+    def paint(self, row: Row, source: Pixels | film.Film) -> None:
+        """Paint and save an input."""
+        if not isinstance(source, film.Film):
+            self._paint_picture(row, source)
+            return
+        self.series.idle.clear()
+        try:
+            self._paint_film(row, source)
+        finally:
+            self.series.idle.set()
 
     def _paint_picture(self, row: Row, picture: Pixels) -> None:
         """Paint and save a picture, with its transparency if the file can hold it."""
@@ -417,8 +321,8 @@ class Work:
 
         def report(done: int) -> None:
             nonlocal first
-            if self.stopped.is_set():
-                raise _Ended
+            if self.series.stopped.is_set():
+                raise InterruptedError("the command was stopped")
             now = time.monotonic()
             first = first or (done, now)  # before that, it was compiled
             of = "" if facts.count is None else f"/{facts.count}"

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
 from jaxnst._files import name_of
-from jaxnst.cli.errors import FAILED, UsageError, blaming_flags, complain, explain, guarded
+from jaxnst.cli.errors import UsageError, blaming_flags, guarded
 from jaxnst.cli.fetching import STREAM, as_files, check_sources, is_address, shown
 from jaxnst.cli.flags import (
     SIZE,
@@ -25,8 +25,6 @@ from jaxnst.cli.flags import (
     tell_of_styles,
 )
 from jaxnst.cli.inputs import load_input
-from jaxnst.cli.interrupt import GOES_ON, leaving_when_stopped, stoppable
-from jaxnst.cli.locking import alone_in
 from jaxnst.cli.manifest import (
     Row,
     is_several,
@@ -35,7 +33,7 @@ from jaxnst.cli.manifest import (
     refuse_one_name,
     tell_of_passed_over,
 )
-from jaxnst.cli.messages import Messages, hush_xla, length, print_path, shape
+from jaxnst.cli.messages import Messages, hush_xla, length, shape
 from jaxnst.cli.option_types import SIZES, whole, wholes
 from jaxnst.cli.outputs import (
     OTHER,
@@ -44,9 +42,9 @@ from jaxnst.cli.outputs import (
     same_file,
     save_options,
     save_picture,
-    tell_of_replacing,
 )
-from jaxnst.cli.results_log import Ledger, digest_of_file, inputs
+from jaxnst.cli.results_log import digest_of_file
+from jaxnst.cli.series import Series
 from jaxnst.feedforward.settings import Instant, Transform
 from jaxnst.image import check_output, fit
 from jaxnst.image.color import Pixels
@@ -132,8 +130,8 @@ def _parser(prog: str) -> Parser:
 
 
 def _run(flags: InstantFlags, prog: str) -> int:
-    rows, in_folder = _rows(flags)
-    beside = _beside(flags)
+    beside = [*flags.styles, *flags.mask, *flags.style_mask]
+    rows, in_folder = _rows(flags, beside)
     check_sources(beside if in_folder else [flags.content, *beside])
     for row in rows:
         check_format(row.output, flags)
@@ -142,26 +140,30 @@ def _run(flags: InstantFlags, prog: str) -> int:
         raise UsageError("--mask is for one picture, not for a folder of them")
     messages = Messages(prog, quiet=flags.quiet)
     tell_of_styles(flags, messages)
+    if in_folder:
+        tell_of_passed_over([flags.content], messages)
     hush_xla(debug=flags.debug)
-    if not in_folder:
-        with leaving_when_stopped(messages), messages.warnings_as_notices():
-            return stoppable(lambda: _paint_one(flags, rows[0], messages))
-    tell_of_passed_over([flags.content], messages)
-    os.makedirs(flags.output, exist_ok=True)
-    with (
-        leaving_when_stopped(messages, GOES_ON),
-        alone_in(flags.output, (1, 1)),
-        messages.warnings_as_notices(),
-    ):
-        return stoppable(lambda: _paint_all(flags, rows, messages))
+    series = Series(rows, flags.output if in_folder else None, flags, messages)
+
+    def work() -> int:
+        sources = beside if in_folder else [flags.content, *beside]
+        with as_files(sources, allow_local=flags.allow_local) as files:
+            return series.paint(
+                _settings(flags, files),
+                lambda row: _read(files, row.content),
+                lambda: _painter(flags, files, messages),
+                styles=[os.path.basename(shown(style)) for style in flags.styles],
+            )
+
+    return series.run(work)
 
 
-def _rows(flags: InstantFlags) -> tuple[list[Row], bool]:
+def _rows(flags: InstantFlags, beside: list[str]) -> tuple[list[Row], bool]:
     """List what is to be painted, and say whether it goes to a folder.
 
     The styles are those of all rows, and may be none of this machine's files: they are in no row.
     """
-    content, beside = flags.content, _beside(flags)
+    content = flags.content
     if content == STREAM or is_address(content) or not is_several(content):
         check_output(flags.output)
         refuse_meeting([("-o", flags.output)], [content, *beside])
@@ -179,48 +181,6 @@ def _rows(flags: InstantFlags) -> tuple[list[Row], bool]:
     for row in rows:
         refuse_meeting([("-o", row.output)], beside)
     return rows, True
-
-
-def _paint_one(flags: InstantFlags, row: Row, messages: Messages) -> int:
-    with as_files([row.content, *_beside(flags)], allow_local=flags.allow_local) as files:
-        picture = _read(files, row.content)
-        paint = _painter(flags, files, messages)
-        tell_of_replacing(row.output, flags, messages)
-        paint(row, picture)
-    print_path(row.output)
-    return 0
-
-
-def _paint_all(flags: InstantFlags, rows: list[Row], messages: Messages) -> int:
-    """Paint what is not there yet; return the exit status."""
-    ledger, failed = Ledger(flags.output), 0
-    names = [os.path.basename(shown(style)) for style in flags.styles]
-    with as_files(_beside(flags), allow_local=flags.allow_local) as files:
-        settings = _settings(flags, files)
-        left = ledger.left([(row, settings) for row in rows], overwrite=flags.overwrite)
-        messages.say(f"inputs: {len(rows)}, of which there already: {len(rows) - len(left)}")
-        if not left:
-            return 0
-        paint = _painter(flags, files, messages)
-        for row in left:
-            try:
-                seen = inputs(row)
-                paint(row, _read(files, row.content))
-            except Exception as error:  # one that is too large for the machine, too
-                failed += 1
-                ledger.write(row, settings, styles=names, error=explain(error))
-                complain(messages.prog, explain(error), FAILED)
-                continue
-            ledger.write(row, settings, styles=names, inputs=seen, error=None)
-            print_path(row.output)
-    if failed:
-        messages.say(f"{messages.prog}: {failed} of {len(left)} pictures failed")
-    return FAILED if failed else 0
-
-
-def _beside(flags: InstantFlags) -> list[str]:
-    """Return all inputs but the content."""
-    return [*flags.styles, *flags.mask, *flags.style_mask]
 
 
 def _settings(flags: InstantFlags, files: dict[str, str]) -> str:
@@ -247,35 +207,23 @@ def _painter(
     masks = [_read(files, source, least=1) for source in flags.mask]
     style_masks = [_read(files, source, least=1) for source in flags.style_mask]
     one_pass, device = _prepare(flags, styles, style_masks, messages)
-    from jaxnst.cli.device import forget_programs
+    from jaxnst.cli.device import forget_programs, refuse_too_large
 
     def paint(row: Row, picture: Pixels) -> None:
         begin = time.perf_counter()
         forget_programs()
-        _check_memory(flags, picture, styles, one_pass, device)
+        # In whatever precision: maps are transformed in float32, those of the first level as well.
+        refuse_too_large(fit(picture.shape[:2], flags.size), one_pass.width, device)
+        for style in styles:
+            longest = min(max(style.shape[:2]), flags.style_size or flags.size)
+            size = fit(style.shape[:2], longest)
+            refuse_too_large(size, one_pass.width, device, way="--style-size")
         painted = one_pass.paint([picture], masks=masks)[0]
         save_picture(row.output, painted, **save_options(flags))
         took = length(time.perf_counter() - begin)
         messages.say(f"{name_of(row.content)}: {shape(painted.shape[:2])} in {took}")
 
     return paint
-
-
-def _check_memory(
-    flags: InstantFlags,
-    picture: Pixels,
-    styles: list[Pixels],
-    one_pass: "OnePass",
-    device: "jax.Device",
-) -> None:
-    from jaxnst.cli.device import refuse_too_large
-
-    # In whatever precision: maps are transformed in float32, those of the first level as well.
-    refuse_too_large(fit(picture.shape[:2], flags.size), one_pass.width, device)
-    for style in styles:
-        longest = min(max(style.shape[:2]), flags.style_size or flags.size)
-        size = fit(style.shape[:2], longest)
-        refuse_too_large(size, one_pass.width, device, way="--style-size")
 
 
 def _prepare(
