@@ -110,7 +110,7 @@ def _parser(prog: str) -> Parser:
         description="Paint pictures and films in the manner of the one style of a network, in one "
         "pass.",
         epilog="Exit status: 0 all done, 1 an input failed, 2 wrong flags, 130 stopped; into a "
-        "folder, the same command goes on.",
+        "folder, the same command paints what is left.",
         allow_abbrev=False,
     )
     parser.add_argument("--list", action=_List, help="list the models that ship, and exit")
@@ -154,7 +154,7 @@ def _run(flags: ApplyFlags, prog: str) -> int:
         else:
             check_output(flags.output)
     else:
-        # Or the same command would go on with its own results.
+        # Or the next time the command would paint its own results.
         if len(sources) > 1 or is_several(flags.inputs[0]):
             folders = {os.path.dirname(source) or os.curdir for source in sources}
             if any(same_file(place, folder) for place in folders):

@@ -115,8 +115,8 @@ def _parser(prog: str) -> Parser:
         prog=prog,
         usage=f"{prog} CONTENT STYLE [STYLE ...] -o OUT [flags]",
         description="Paint pictures in the manner of the style pictures in one pass: no "
-        "optimisation, a second or so each.",
-        epilog="jaxnst-run takes longer and paints better; with --init instant it goes on from "
+        "optimization, a second or so each.",
+        epilog="jaxnst-run takes longer and paints better; with --init instant it starts from "
         "such a picture.",
         allow_abbrev=False,
     )
@@ -175,7 +175,7 @@ def _rows(flags: InstantFlags, beside: list[str]) -> tuple[list[Row], bool]:
         for path in pictures("CONTENT", content)
     ]
     refuse_one_name(rows, "rename one of them")
-    # Or the same command would go on with its own results.
+    # Or the next time the command would paint its own results.
     if any(same_file(os.path.dirname(row.content) or os.curdir, flags.output) for row in rows):
         raise UsageError(f"-o {name_of(flags.output)} is a folder of CONTENT: {OTHER}")
     for row in rows:

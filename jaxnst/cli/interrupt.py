@@ -54,7 +54,7 @@ def stoppable(work: Callable[[], T]) -> T:
       What it returns.
 
     Raises:
-      Stopped: On the first of SIGNALS; the work goes on until the process ends. A second one may
+      Stopped: On the first of SIGNALS; the work continues until the process ends. A second one may
         raise KeyboardInterrupt (FORCING), wherever the main thread is by then.
       Exception: What the work raised.
     """

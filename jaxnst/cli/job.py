@@ -126,8 +126,7 @@ class Job:
     @property
     def recipe_name(self) -> str:
         """Its recipe's name, and whether it is only an approximation of that."""
-        approximates = " (an approximation)" if is_approximation(self.recipe) else ""
-        return self.recipe.name + approximates
+        return self.recipe.name + " (an approximation)" * is_approximation(self.recipe)
 
     def __str__(self) -> str:
         return f"{self.network.name} on {describe(self.device)}, recipe {self.recipe_name}"

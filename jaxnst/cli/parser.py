@@ -96,10 +96,10 @@ class WatchFlags:
         read=whole(1),
     )
     side_by_side: str | None = flag(
-        "--side-by-side FILE", "content, styles and result as one labelled picture"
+        "--side-by-side FILE", "content, styles and result as one labeled picture"
     )
     checkpoint: str | None = flag(
-        "--checkpoint FILE", "keep where the run stands; if FILE is there, the run goes on from it"
+        "--checkpoint FILE", "save the state of the run; if FILE is there, the run resumes from it"
     )
     checkpoint_every: int | None = flag(
         "--checkpoint-every SECONDS",

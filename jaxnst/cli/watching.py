@@ -359,7 +359,7 @@ class Animate(Listener):
 
 
 class Figure(Listener):
-    """Makes a labelled figure of content, styles and result."""
+    """Makes a labeled figure of content, styles and result."""
 
     def __init__(self, path: str, content: Pixels, styles: Sequence[Pixels]) -> None:
         self.path, self.content, self.styles = path, content, list(styles)
