@@ -149,7 +149,7 @@ def _run(flags: InstantFlags, prog: str) -> int:
         sources = beside if in_folder else [flags.content, *beside]
         with as_files(sources, allow_local=flags.allow_local) as files:
             return series.paint(
-                _settings(flags, files),
+                _settings(flags, files) if in_folder else "",
                 lambda row: _read(files, row.content),
                 lambda: _painter(flags, files, messages),
                 styles=[os.path.basename(shown(style)) for style in flags.styles],

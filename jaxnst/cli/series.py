@@ -104,8 +104,9 @@ class Series:
                     break
                 messages.now_and_then(f"{i}/{len(left)} inputs")
                 try:
+                    source = reading.result()
                     digests = inputs(row) if ledger else []
-                    paint(row, reading.result())
+                    paint(row, source)
                 except Exception as error:
                     if ledger is None or self.stopped.is_set():
                         raise
