@@ -3,7 +3,6 @@
 What is to be painted is worked out before JAX is imported.
 """
 
-import argparse
 import hashlib
 import os
 import time
@@ -11,7 +10,6 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import Any, NoReturn
 
 import numpy as np
 
@@ -23,6 +21,7 @@ from jaxnst.cli.flags import (
     FolderFlags,
     MachineFlags,
     Parser,
+    PrintAndExit,
     add_flags,
     flag,
     read_fields,
@@ -113,27 +112,22 @@ def _parser(prog: str) -> Parser:
         "folder, the same command paints what is left.",
         allow_abbrev=False,
     )
-    parser.add_argument("--list", action=_List, help="list the models that ship, and exit")
+    text = "list the models that ship, and exit"
+    parser.add_argument("--list", action=PrintAndExit, nargs=0, text=_shipped, help=text)
     add_flags(parser, ApplyFlags)
     return parser
 
 
-class _List(argparse.Action):
-    """Print the models that ship, and exit."""
+def _shipped(_: object) -> str:
+    """List the models that ship."""
+    from jaxnst.weights import read_parameters
 
-    def __init__(self, option_strings: list[str], dest: str, help: str) -> None:
-        super().__init__(option_strings, dest, nargs=0, help=help)
-
-    def __call__(self, parser: argparse.ArgumentParser, *_: Any) -> NoReturn:
-        from jaxnst.weights import read_parameters
-
-        shipped = bundled_styles()
-        width = max(map(len, shipped), default=0)
-        for name, path in shipped.items():
-            print(f"{name:<{width}}  {read_parameters(path)[1].get('style', '')}".rstrip())
-        if not shipped:
-            print("no models ship with this jaxnst: `jaxnst train` makes one")
-        parser.exit()
+    shipped = bundled_styles()
+    if not shipped:
+        return "no models ship with this jaxnst: `jaxnst train` makes one"
+    width = max(map(len, shipped))
+    styles = {name: read_parameters(path)[1].get("style", "") for name, path in shipped.items()}
+    return "\n".join(f"{name:<{width}}  {style}".rstrip() for name, style in styles.items())
 
 
 def _run(flags: ApplyFlags, prog: str) -> int:

@@ -16,7 +16,7 @@ from types import UnionType
 from typing import Any, ClassVar, Literal, NoReturn, TypeVar, Union, get_args, get_origin
 
 from jaxnst._version import __version__
-from jaxnst.cli.errors import USAGE, UsageError, complain
+from jaxnst.cli.errors import USAGE, UsageError, complain, explain
 from jaxnst.cli.fetching import shown
 from jaxnst.cli.messages import Messages
 from jaxnst.cli.option_types import (
@@ -96,6 +96,24 @@ class Parser(argparse.ArgumentParser):
             near = difflib.get_close_matches(name.split("=")[0], known, 1)
             self.error(f"unknown flag {name}" + (f": did you mean {near[0]}?" if near else ""))
         return flags
+
+
+class PrintAndExit(argparse.Action):
+    """Print the text that a function makes of the flag's value, and exit."""
+
+    def __init__(self, *names: Any, text: Callable[[Any], str], **more: Any) -> None:
+        super().__init__(*names, **more)
+        self.text = text
+
+    def __call__(
+        self, parser: argparse.ArgumentParser, _: Any, value: Any, name: str | None = None
+    ) -> NoReturn:
+        """Print and exit."""
+        try:
+            print(self.text(value))
+        except (KeyError, OSError, ValueError) as error:
+            parser.error(f"{name}: {explain(error)}")
+        parser.exit()
 
 
 def flag(name: str, help: str, default: Any = None, **more: Any) -> Any:

@@ -4,7 +4,7 @@ import argparse
 import dataclasses
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar, NoReturn
+from typing import Any, ClassVar
 
 from jaxnst._files import name_of
 from jaxnst.cli.errors import UsageError, explain
@@ -15,6 +15,7 @@ from jaxnst.cli.flags import (
     FileFlags,
     LoadFlags,
     Parser,
+    PrintAndExit,
     StyleFlags,
     add_field,
     add_flags,
@@ -331,10 +332,18 @@ def _parser(prog: str, recipe: Recipe, description: str, single: bool, size: int
         )
     add_flags(parser, RunFlags, hidden=object if single else SingleFlags, help=texts)
     group = add_recipe(parser, "method", recipe)
-    group.add_argument("--list-recipes", action=_ListRecipes, help="list the recipes and exit")
+    width = max(map(len, RECIPES))
+    group.add_argument(
+        "--list-recipes",
+        action=PrintAndExit,
+        nargs=0,
+        text=lambda _: "\n".join(f"{r.name:<{width}}  {r.summary}" for r in RECIPES.values()),
+        help="list the recipes and exit",
+    )
     group.add_argument(
         "--show-recipe",
-        action=_ShowRecipe,
+        action=PrintAndExit,
+        text=lambda name: format_recipe(find_recipe(name)).removesuffix("\n"),
         metavar="NAME",
         help="print one as such a file, with all its settings, and exit",
     )
@@ -360,27 +369,3 @@ def add_options(group: argparse._ArgumentGroup, known: Mapping[str, Option]) -> 
     """Add the flags of a recipe's options, which are absent unless given."""
     for _, field, value in known.values():
         add_field(group, field, value, absent=True)
-
-
-class _ListRecipes(argparse.Action):
-    """Print names and summaries of the recipes, and exit."""
-
-    def __init__(self, option_strings: list[str], dest: str, help: str) -> None:
-        super().__init__(option_strings, dest, nargs=0, help=help)
-
-    def __call__(self, parser: argparse.ArgumentParser, *_: Any) -> NoReturn:
-        width = max(map(len, RECIPES))
-        for name, recipe in RECIPES.items():
-            print(f"{name:<{width}}  {recipe.summary}")
-        parser.exit()
-
-
-class _ShowRecipe(argparse.Action):
-    """Print a recipe as TOML, and exit."""
-
-    def __call__(self, parser: argparse.ArgumentParser, _: Any, name: Any, __: Any = None) -> None:
-        try:
-            print(format_recipe(find_recipe(name)), end="")
-        except (KeyError, OSError, ValueError) as error:
-            parser.error(f"--show-recipe: {explain(error)}")
-        parser.exit()
