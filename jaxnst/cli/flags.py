@@ -4,6 +4,7 @@ import argparse
 import difflib
 import sys
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any, NoReturn, get_args
 
 from jaxnst._version import __version__
@@ -29,6 +30,16 @@ CHECKPOINT_SECONDS = 60
 
 PREPROCESSINGS = ("caffe", "torchvision", "matconvnet")
 """What parameters of a file that does not tell may have been trained with."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class NetworkOptions:
+    """The options of :func:`add_network` but its name, and ``--precision``."""
+
+    weights: str | None
+    preprocessing: str | None
+    yes: bool
+    precision: Precision
 
 
 class Parser(argparse.ArgumentParser):

@@ -5,6 +5,7 @@ import sys
 from collections.abc import Sequence
 
 from jaxnst.cli.errors import UsageError
+from jaxnst.cli.flags import NetworkOptions
 from jaxnst.cli.messages import amount
 from jaxnst.cli.weights import fetch_with_bar
 from jaxnst.networks import NETWORKS, LossNetwork, load_network
@@ -12,7 +13,12 @@ from jaxnst.weights.fetch import is_fetched, official_file
 
 
 def load_for(
-    name: str, layers: Sequence[str], flags: argparse.Namespace, *, why: str, instead: str = ""
+    name: str,
+    layers: Sequence[str],
+    flags: argparse.Namespace | NetworkOptions,
+    *,
+    why: str,
+    instead: str = "",
 ) -> LossNetwork:
     """Load the network that a command works with.
 
