@@ -122,7 +122,7 @@ def test_a_run_goes_on_under_its_own_settings_only(call, runs, monkeypatch, chan
 
 
 def test_what_a_run_that_diverges_leaves_is_not_gone_on_from(call):
-    given = (*GIVEN, "-o", "m.safetensors", "--steps", "9", "--rate", "1e30", "--warmup", "0")
+    given = (*GIVEN, "-o", "m.safetensors", "--steps", "3", "--rate", "1e30", "--warmup", "0")
     given = (*given, *TINY, "--samples", "0", "--checkpoint", "kept", "--checkpoint-every", "0")
     status, _, err = call(*given)
     where = "in another folder of checkpoints or with this one deleted"

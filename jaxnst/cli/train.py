@@ -5,10 +5,10 @@ This module reads the flags, then the files; JAX is imported after that, with th
 
 import argparse
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from importlib.util import find_spec
-from typing import TYPE_CHECKING, Any, Literal, get_args
+from typing import TYPE_CHECKING, Literal
 
 from jaxnst._files import check_writable, ending_of, name_of
 from jaxnst.cli.errors import UsageError, blaming_flags, explain, guarded
@@ -19,7 +19,6 @@ from jaxnst.cli.flags import (
     add_machine,
     add_network,
     add_overwrite,
-    add_seed,
     add_side,
 )
 from jaxnst.cli.inputs import tell_of_small_style
@@ -34,7 +33,7 @@ from jaxnst.cli.parser import (
     first_parser,
     given_options,
 )
-from jaxnst.feedforward.settings import GRID_WEIGHT, Optimizer, Training
+from jaxnst.feedforward.settings import GRID_WEIGHT, Training
 from jaxnst.image import check_output, check_side, load_image
 from jaxnst.image.color import Pixels
 from jaxnst.recipes.schema import Option, Recipe, replace_all
@@ -45,9 +44,6 @@ if TYPE_CHECKING:
     from jaxnst.feedforward.crops import Pictures
 
 ENDING = ".safetensors"
-
-CROPS = (32, 1024)
-"""Sides of crops that can be chosen, pixels."""
 
 STYLE_SIZE = 512
 
@@ -164,7 +160,8 @@ def _options(flags: argparse.Namespace, recipe: Recipe) -> TrainOptions:
             )
     with blaming_flags():
         values["recipe"] = replace_all(recipe, given_options(_loss_options(recipe), flags))
-        values["training"] = Training(**{f.name: values[f.name] for f in fields(Training)})
+        changes = given_options(_training_options(), flags)
+        values["training"] = Training(**{name: value for (name,), value in changes.items()})
     values["network"] = flags.network or recipe.network
     values["sample"] = tuple(flags.sample)
     values["keep_checkpoint"] = flags.checkpoint is not None
@@ -263,6 +260,11 @@ def _is_installed(name: str) -> bool:
         return False
 
 
+def _training_options() -> dict[str, Option]:
+    """List the options of training by flag."""
+    return {f.metadata["flag"]: ((f.name,), f, f.default) for f in fields(Training)}
+
+
 def _loss_options(recipe: Recipe) -> dict[str, Option]:
     """List the options of a recipe that define the loss."""
     return {
@@ -299,35 +301,13 @@ def _parser(prog: str, recipe: Recipe) -> Parser:
     )
 
     group = parser.add_argument_group("training")
-
-    def add(flag: str, type: Callable[[str], Any], metavar: str, default: Any, text: str) -> None:
-        help = f"{text} (default: %(default)s)"
-        group.add_argument(flag, type=type, metavar=metavar, default=default, help=help)
-
-    add("--steps", whole(1), "N", Training.steps, "batches that it sees")
-    add("--batch", whole(1, 4096), "N", Training.batch, "crops in each")
-    add(
-        "--crop",
-        whole(*CROPS),
-        "PIXELS",
-        Training.crop,
-        "side of the crops; smaller pictures are enlarged, those of less than half are left out",
-    )
+    add_options(group, _training_options())
     add_side(
         group,
         "--style-size",
         "longest side at which the style is looked at: strokes are as large as they are there",
         default=STYLE_SIZE,
     )
-    group.add_argument(
-        "--optimizer",
-        choices=get_args(Optimizer),
-        default=Training.optimizer,
-        help="solver (default: %(default)s; muon is Adam for what are no hidden kernels)",
-    )
-    add("--rate", number, "RATE", Training.rate, "largest step scale")
-    add("--warmup", whole(0), "N", Training.warmup, "steps until it is reached")
-    add_seed(group, "decides crops, and parameters at the start")
     group.add_argument(
         "--workers",
         type=whole(0, 256),
@@ -341,12 +321,12 @@ def _parser(prog: str, recipe: Recipe) -> Parser:
         help="folder for where the training stands; if it has begun there, it goes on (default: "
         "MODEL-checkpoint, deleted at the end)",
     )
-    add(
+    group.add_argument(
         "--checkpoint-every",
-        whole(0, 86400),
-        "SECONDS",
-        CHECKPOINT_SECONDS,
-        "between two checkpoints",
+        type=whole(0, 86400),
+        default=CHECKPOINT_SECONDS,
+        metavar="SECONDS",
+        help="between two checkpoints (default: %(default)s)",
     )
 
     group = parser.add_argument_group(

@@ -103,7 +103,8 @@ class Checkpoints:
         self._manager: Any = None
         self.folder, self.seconds = os.path.abspath(folder), seconds
         self.settings, self.environment = dict(settings), dict(environment or {})
-        if _is_filled(self.folder):
+        _check_folder(self.folder)
+        if has_begun(self.folder):
             self._open()
         self._next = time.monotonic() + seconds
 
@@ -215,7 +216,9 @@ class Checkpoints:
 
     def _open(self) -> None:
         """Mark the folder, and open it."""
-        Path(self.folder, MARK).write_text(FORMAT + "\n", encoding="utf-8")
+        mark = Path(self.folder, MARK)
+        if not mark.exists():
+            mark.write_text(FORMAT + "\n", encoding="utf-8")
         self._clear()
         options = self._orbax.CheckpointManagerOptions(
             max_to_keep=2, enable_async_checkpointing=False
@@ -273,8 +276,8 @@ def _quietly(work: Callable[[], T]) -> T:
     raise failure
 
 
-def _is_filled(folder: str) -> bool:
-    """Refuse a folder that cannot be used; tell whether there is anything in it."""
+def _check_folder(folder: str) -> None:
+    """Refuse a folder that cannot be used, or holds anything but checkpoints."""
     name = name_of(folder)
     try:
         folder.encode()
@@ -291,13 +294,12 @@ def _is_filled(folder: str) -> bool:
     existing = next(one for one in (path, *path.parents) if one.exists())
     if not os.access(existing, os.W_OK):
         raise PermissionError(f"{name} cannot be written to: give another folder")
-    if not os.path.isdir(folder) or not os.listdir(folder):
-        return False
-    mark = Path(folder, MARK)
+    mark = path / MARK
     if not mark.is_file():
-        raise ValueError(f"{name} holds other files than checkpoints: give another folder")
+        if has_begun(folder):
+            raise ValueError(f"{name} holds other files than checkpoints: give another folder")
+        return
     with open(mark, encoding="utf-8", errors="replace") as file:
         found = file.read(80).strip()
     if found != FORMAT:
         raise ValueError(f"{name} has format {found!a}, expected {FORMAT!r}: {AGAIN}")
-    return True

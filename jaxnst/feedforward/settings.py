@@ -1,6 +1,6 @@
 """Settings of style transfer in one pass, and of training, as frozen dataclasses.
 
-Imports nothing but the standard library: the command line reads its defaults here.
+Imports nothing slow: the command line takes its defaults, and the flags of :class:`Training`, here.
 """
 
 import math
@@ -10,6 +10,7 @@ from numbers import Integral
 from typing import Literal, get_args
 
 from jaxnst._checks import among, check, positive, share
+from jaxnst.recipes.schema import option
 
 Transform = Literal["whiten", "moments"]
 
@@ -76,13 +77,20 @@ class Training:
       seed: Of the initial parameters and the crops.
     """
 
-    steps: int = 4000
-    batch: int = 2
-    crop: int = 192
-    optimizer: Optimizer = "muon"
-    rate: float = 5e-3
-    warmup: int = 50
-    seed: int = 0
+    steps: int = option(4000, "--steps", "batches that it sees", metavar="N")
+    batch: int = option(2, "--batch", "crops in each", metavar="N")
+    crop: int = option(
+        192,
+        "--crop",
+        "side of the crops; smaller pictures are enlarged, those of less than half are left out",
+        metavar="PIXELS",
+    )
+    optimizer: Optimizer = option(
+        "muon", "--optimizer", "solver; with muon, Adam is for all but the hidden kernels"
+    )
+    rate: float = option(5e-3, "--rate", "largest step scale")
+    warmup: int = option(50, "--warmup", "steps until it is reached", metavar="N")
+    seed: int = option(0, "--seed", "decides crops, and parameters at the start", metavar="N")
 
     def __post_init__(self) -> None:
         check("steps", self.steps, 1 <= self.steps <= MAX_STEPS, f"1 to {MAX_STEPS}")
