@@ -169,7 +169,7 @@ class Trainer:
         with contextlib.closing(Checkpoints(self.arguments.out / name, self.words)) as keeper:
             if keeper.last is not None and keeper.last < settings.steps:
                 self.messages.notice(f"going on with {name} after {keeper.last} steps")
-            trained = train(loss, params, frozen, cut, settings, keeper=keeper, **how)
+            trained = train(loss, params, frozen, cut, settings, checkpoints=keeper, **how)
         if trained.step < settings.steps:
             raise Enough(f"{name} after {trained.step} of {settings.steps} steps")
         return jax.tree.map(jnp.asarray, trained.params)

@@ -22,7 +22,7 @@ from jaxnst.cli import training
 from jaxnst.cli.interrupt import Stopped
 from jaxnst.feedforward import Model, apply_model, load_model, save_model
 from jaxnst.feedforward.checkpoints import MARK
-from jaxnst.feedforward.initial import initial_parameters
+from jaxnst.feedforward.training import initial_parameters
 from jaxnst.image import load_image, save_image
 
 GIVEN = ("train", "style.png", "--images", "photos")
@@ -122,7 +122,7 @@ def test_a_run_goes_on_under_its_own_settings_only(call, runs, monkeypatch, chan
 
 
 def test_what_a_run_that_diverges_leaves_is_not_gone_on_from(call):
-    given = (*GIVEN, "-o", "m.safetensors", "--steps", "9", "--rate", "1e30", "--warmup", "0")
+    given = (*GIVEN, "-o", "m.safetensors", "--steps", "3", "--rate", "1e30", "--warmup", "0")
     given = (*given, *TINY, "--samples", "0", "--checkpoint", "kept", "--checkpoint-every", "0")
     status, _, err = call(*given)
     where = "in another folder of checkpoints or with this one deleted"
@@ -241,7 +241,7 @@ def test_a_run_that_goes_on_has_all_steps_and_ends_with_a_network(call, monkeypa
     drawn = []
     monkeypatch.setattr("jaxnst.cli.training.stoppable", stoppable)
     monkeypatch.setattr("jaxnst.cli.training.leave", lambda status: pytest.fail("no network"))
-    monkeypatch.setattr("jaxnst.cli.train_watch.save_losses", draw)
+    monkeypatch.setattr("jaxnst.cli.training.save_losses", draw)
     given = (*GIVEN, "-o", "m.safetensors", "--steps", "2000", *TINY, "--samples", "0")
     for _ in range(2):  # the second is stopped while it compiles
         status, _, err = call(*given, "--log", "log.jsonl", "--plot", "plot.png")
@@ -291,18 +291,21 @@ def test_a_run_of_which_no_checkpoint_could_be_written_ends_with_a_network(call,
 def test_a_training_that_is_stopped_before_a_step_leaves_nothing(call, monkeypatch):
     def stoppable(work):
         threading.Thread(target=work, daemon=True).start()
-        while not Path("m-checkpoint/jaxnst-training.txt").exists():
-            time.sleep(0.002)
+        assert compiling.wait(60)
         raise Stopped(signal.SIGINT)
+
+    def train(*_, **__):
+        compiling.set()
+        time.sleep(1)
 
     def leave(status):
         ended.append((status, os.path.exists("m-checkpoint")))
         raise SystemExit(status)
 
-    ended = []
+    compiling, ended = threading.Event(), []
     monkeypatch.setattr("jaxnst.cli.training.stoppable", stoppable)
     monkeypatch.setattr("jaxnst.cli.training.leave", leave)
-    monkeypatch.setattr("jaxnst.cli.training._trained", lambda *_: time.sleep(1))  # it compiles
+    monkeypatch.setattr("jaxnst.cli.training.train", train)
     given = (*GIVEN, "-o", "m.safetensors", "--steps", "1", *TINY, "--samples", "0")
     assert call(*given)[0] == 130 and ended == [(130, False)]
 
@@ -414,7 +417,7 @@ def test_what_a_network_cannot_begin_with_is_refused(call, runs):
     for name, text in (
         ("none", "there is no model none"),
         ("text.safetensors", "text.safetensors"),
-        ("batch.safetensors", "batch.safetensors has batch normalisation, whose statistics"),
+        ("batch.safetensors", "batch.safetensors has batch normalization, whose statistics"),
     ):
         status, _, err = call(*given, name)
         assert status == 1 and f"jaxnst train: error: {text}" in err, err

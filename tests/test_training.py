@@ -19,10 +19,9 @@ from jax import lax
 from jaxnst.feedforward import TransformationNetwork
 from jaxnst.feedforward.checkpoints import MARK, Checkpoints
 from jaxnst.feedforward.crops import Batch
-from jaxnst.feedforward.initial import initial_parameters
 from jaxnst.feedforward.perceptual import grid_loss, make_loss
 from jaxnst.feedforward.settings import Training
-from jaxnst.feedforward.training import begin, train, train_step
+from jaxnst.feedforward.training import initial_parameters, initial_state, train, train_step
 from jaxnst.losses.objective import TERMS
 from jaxnst.networks import PREPROCESSING
 from jaxnst.optim.sharding import default_device, mesh_of
@@ -121,7 +120,7 @@ def test_the_rate_rises_and_falls():
 def one_step(optimizer, rate=0.5):
     mesh = mesh_of(4, [default_device()])
     images = next(crops(0)).images
-    before = begin(jax.tree.map(jnp.array, parameters()), optimizer)
+    before = initial_state(jax.tree.map(jnp.array, parameters()), optimizer)
     after, losses = train_step(
         Negative(), optimizer, mesh, before, FROZEN, jnp.asarray(images), jnp.float32(rate)
     )
@@ -178,12 +177,12 @@ def test_other_numbers_compile_nothing_again(whole):
 
 
 def test_a_loss_that_is_not_finite_ends_training_and_is_not_kept(tmp_path):
-    keeper = Checkpoints(tmp_path / "kept", WORDS, seconds=0)
+    checkpoints = Checkpoints(tmp_path / "kept", WORDS, seconds=0)
     with pytest.raises(ValueError, match=r"not finite after \d steps: .* smaller rate than 1e\+30"):
-        trained(replace(SETTINGS, rate=1e30, warmup=0), keeper=keeper)
+        trained(replace(SETTINGS, rate=1e30, warmup=0), checkpoints=checkpoints)
     # After the first step the loss was still that of the start; the network need not be finite.
-    state = begin(jax.tree.map(jnp.array, parameters()), "muon")
-    place = keeper.restore(state, ("total", "error", "size"))
+    state = initial_state(jax.tree.map(jnp.array, parameters()), "muon")
+    place = checkpoints.restore(state, ("total", "error", "size"))
     assert place is None or finite(place.state.params)
 
 
@@ -198,13 +197,13 @@ class Edge(Negative):
 
 @pytest.mark.parametrize("steps", [1, 2])
 def test_a_network_that_is_not_finite_is_neither_kept_nor_returned(tmp_path, steps):
-    keeper = Checkpoints(tmp_path / "kept", WORDS, seconds=0)
+    checkpoints = Checkpoints(tmp_path / "kept", WORDS, seconds=0)
     start = parameters() | {"shift": np.zeros(3, np.float32)}
     settings = replace(SETTINGS, steps=steps)
-    for kept in (keeper, None):
+    for kept in (checkpoints, None):
         with pytest.raises(ValueError, match=r"the .* is not finite after [12] steps: beg"):
-            train(Edge(), start, FROZEN, crops, settings, keeper=kept)
-    assert keeper.last is None
+            train(Edge(), start, FROZEN, crops, settings, checkpoints=kept)
+    assert checkpoints.last is None
 
 
 # Checkpoints.
@@ -213,25 +212,25 @@ def test_a_network_that_is_not_finite_is_neither_kept_nor_returned(tmp_path, ste
 def test_a_run_that_goes_on_is_one_that_never_stopped(tmp_path, whole):
     folder = tmp_path / "kept"
     for more in (3, 1, 2, 9):
-        keeper = Checkpoints(folder, WORDS, seconds=3600)
-        part = trained(keeper=keeper, stop=after(more))
-        keeper.close()
+        checkpoints = Checkpoints(folder, WORDS, seconds=3600)
+        part = trained(checkpoints=checkpoints, stop=after(more))
+        checkpoints.close()
     assert part.step == 8 and equal(part.params, whole.params)
     assert all(np.array_equal(part.losses[n], whole.losses[n]) for n in whole.losses)
-    over = trained(keeper=Checkpoints(folder, WORDS), callback=pytest.fail)
+    over = trained(checkpoints=Checkpoints(folder, WORDS), callback=pytest.fail)
     assert over.step == 8 and equal(over.params, whole.params)
 
 
 def test_a_checkpoint_of_other_settings_is_refused(tmp_path):
     first = Checkpoints(tmp_path / "kept", WORDS)
-    trained(replace(SETTINGS, steps=1), keeper=first)
+    trained(replace(SETTINGS, steps=1), checkpoints=first)
     first.close()
     for words, text in (
         (WORDS | {"rate": "0.5"}, "its rate is 0.01, this one 0.5; give the same settings again"),
         (WORDS | {"style": "sha256:2"}, "its style is another; give the same"),
     ):
         with pytest.raises(ValueError, match=text):
-            trained(keeper=Checkpoints(tmp_path / "kept", words))
+            trained(checkpoints=Checkpoints(tmp_path / "kept", words))
 
 
 def test_a_folder_that_is_none_of_checkpoints_or_damaged_is_refused(tmp_path):
@@ -242,18 +241,18 @@ def test_a_folder_that_is_none_of_checkpoints_or_damaged_is_refused(tmp_path):
         Checkpoints(tmp_path, WORDS)
     folder = tmp_path / "kept"
     first = Checkpoints(folder, WORDS)
-    trained(replace(SETTINGS, steps=1), keeper=first)
+    trained(replace(SETTINGS, steps=1), checkpoints=first)
     first.close()
     words = folder / "1" / "words" / "metadata"
     text = words.read_text()
     for cut in (text[:20], "{}"):
         words.write_text(cut)
         with pytest.raises(ValueError, match=r"kept is damaged .* delete it to begin anew"):
-            trained(keeper=Checkpoints(folder, WORDS))
+            trained(checkpoints=Checkpoints(folder, WORDS))
     words.write_text(text)
     shutil.rmtree(folder / "1" / "arrays")
     with pytest.raises(ValueError, match=r"kept is damaged .* delete it to begin anew"):
-        trained(keeper=Checkpoints(folder, WORDS))
+        trained(checkpoints=Checkpoints(folder, WORDS))
     (folder / MARK).write_text("jaxnst-training-9\n")
     with pytest.raises(ValueError, match="has format 'jaxnst-training-9', expected"):
         Checkpoints(folder, WORDS)
@@ -262,73 +261,73 @@ def test_a_folder_that_is_none_of_checkpoints_or_damaged_is_refused(tmp_path):
 @pytest.mark.parametrize("part", ["words/metadata", "arrays"])
 def test_where_the_newest_checkpoint_is_damaged_the_one_before_is_gone_on_from(tmp_path, part):
     whole = trained()
-    keeper = Checkpoints(tmp_path / "kept", WORDS, seconds=0)
-    keeper.due = lambda: True
-    trained(keeper=keeper, stop=after(3))
-    keeper.close()
+    checkpoints = Checkpoints(tmp_path / "kept", WORDS, seconds=0)
+    checkpoints.due = lambda: True
+    trained(checkpoints=checkpoints, stop=after(3))
+    checkpoints.close()
     broken = tmp_path / "kept" / "3" / part
     if broken.is_dir():
         shutil.rmtree(broken)
     else:
         broken.write_text("{")
-    keeper = Checkpoints(tmp_path / "kept", WORDS)
+    checkpoints = Checkpoints(tmp_path / "kept", WORDS)
     with pytest.warns(UserWarning, match="after 3 steps is damaged, the one after 2 is not"):
-        again = trained(keeper=keeper)
-    keeper.close()
+        again = trained(checkpoints=checkpoints)
+    checkpoints.close()
     assert equal(again.params, whole.params)
-    assert keeper.last == SETTINGS.steps
+    assert checkpoints.last == SETTINGS.steps
 
 
 def test_a_checkpoint_that_cannot_be_read_now_is_not_taken_for_damaged(tmp_path, monkeypatch):
-    keeper = Checkpoints(tmp_path / "kept", WORDS, seconds=0)
-    keeper.due = lambda: True
-    trained(keeper=keeper, stop=after(2))
-    keeper.close()
+    checkpoints = Checkpoints(tmp_path / "kept", WORDS, seconds=0)
+    checkpoints.due = lambda: True
+    trained(checkpoints=checkpoints, stop=after(2))
+    checkpoints.close()
 
     def restore(*_, **__):
         raise OSError(errno.EMFILE, "Too many open files")
 
-    keeper = Checkpoints(tmp_path / "kept", WORDS)
-    monkeypatch.setattr(keeper._manager, "restore", restore)
+    checkpoints = Checkpoints(tmp_path / "kept", WORDS)
+    monkeypatch.setattr(checkpoints._manager, "restore", restore)
     with pytest.raises(OSError, match="Too many open files"):
-        trained(keeper=keeper)
-    keeper.close()
+        trained(checkpoints=checkpoints)
+    checkpoints.close()
     assert {"1", "2"} <= {path.name for path in (tmp_path / "kept").iterdir()}
 
 
 def test_a_checkpoint_that_finds_no_room_is_tried_later_and_leaves_nothing(tmp_path):
     resource = pytest.importorskip("resource")
     folder = tmp_path / "kept"
-    keeper = Checkpoints(folder, WORDS)
-    trained(keeper=keeper, stop=after(1))
-    keeper.close()
+    checkpoints = Checkpoints(folder, WORDS)
+    trained(checkpoints=checkpoints, stop=after(1))
+    checkpoints.close()
     before = sorted(os.listdir(folder))
-    keeper = Checkpoints(folder, WORDS, seconds=0)
-    assert keeper.due()
-    keeper.seconds = 3600
+    checkpoints = Checkpoints(folder, WORDS, seconds=0)
+    assert checkpoints.due()
+    checkpoints.seconds = 3600
     limits = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (100, limits[1]))
     try:
         with pytest.raises(OSError, match=r"kept could not be written .*: make room"):
-            trained(keeper=keeper)
+            trained(checkpoints=checkpoints)
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, limits)
     assert sorted(os.listdir(folder)) == before == ["1", MARK]
-    assert not keeper.due()
-    trained(keeper=keeper, stop=after(2))
-    keeper.close()
+    assert not checkpoints.due()
+    trained(checkpoints=checkpoints, stop=after(2))
+    checkpoints.close()
     (folder / "9.orbax-checkpoint-tmp").mkdir()  # of a process that was killed
     assert Checkpoints(folder, WORDS).last == 3
     assert sorted(os.listdir(folder)) == ["1", "3", MARK]
 
 
 def test_on_a_full_disk_no_checkpoint_is_begun(tmp_path, monkeypatch):
-    keeper = Checkpoints(tmp_path / "kept", WORDS)
-    monkeypatch.setattr(keeper._manager, "save", pytest.fail)
+    checkpoints = Checkpoints(tmp_path / "kept", WORDS)
     usage = shutil.disk_usage(tmp_path)
     monkeypatch.setattr(shutil, "disk_usage", lambda folder: usage._replace(free=2**18))
     with pytest.raises(OSError, match=r"kept could not be written \(No space left on device\)"):
-        trained(keeper=keeper, stop=after(1))
+        trained(checkpoints=checkpoints, stop=after(1))
+    assert not (tmp_path / "kept").exists()
 
 
 # Devices.
@@ -384,16 +383,24 @@ def test_parameters_begin_as_he_et_al_draw_them():
 # The loss of a transformation network.
 
 
-def test_the_loss_is_the_mean_of_what_the_optimising_path_computes():
+@pytest.fixture(scope="module")
+def perceptual():
+    """A loss, its arguments, and what they were made of."""
     network = helpers.tiny_network(PREPROCESSING["imagenet"])
-    module = TransformationNetwork(widths=(4,), blocks=0)
+    module = TransformationNetwork(widths=(4, 6), blocks=0)
     layers = (("relu1_1", 0.5), ("relu2_1", 0.3))
     recipe = helpers.tiny_recipe(content=Content(layers=layers[1:]), style=Style(layers=layers))
     style = helpers.picture(40, 60, seed=5)
-    loss, frozen = make_loss(module, recipe, network, style, style_size=4096)
+    options = {"style_size": 4096, "grid": 50.0, "period": module.stride}
+    loss, frozen = make_loss(module, recipe, network, style, **options)
     images = jnp.stack([helpers.picture(32, 32, seed=s) for s in (1, 2)])
     params = initial_parameters(module.shapes())
-    total, terms = jax.jit(loss)(params, frozen, images)
+    return jax.jit(loss), (params, frozen, images), module, network, recipe, style
+
+
+def test_the_loss_is_the_mean_of_what_the_optimising_path_computes(perceptual):
+    loss, (params, frozen, images), module, network, recipe, style = perceptual
+    total, terms = loss(params, frozen._replace(grid=jnp.zeros(())), images)
     painted = np.asarray(jax.jit(module.apply)({"params": params}, images))
     each = [
         helpers.total_loss(p, network, recipe, content=c, styles=[style])
@@ -420,22 +427,15 @@ def test_the_grid_is_what_every_cell_repeats(rng):
     np.testing.assert_allclose(grid_loss(moved, period=4), grid_loss(dots, period=4), rtol=1e-6)
 
 
-def test_the_loss_has_the_grid_of_what_is_painted_with_its_weight():
-    network = helpers.tiny_network(PREPROCESSING["imagenet"])
-    module, recipe = TransformationNetwork(widths=(4, 6), blocks=0), helpers.tiny_recipe()
-    style, images = helpers.picture(40, 60, seed=5), jnp.stack([helpers.picture(32, 32, seed=1)])
-    params = initial_parameters(module.shapes())
-    found = {}
-    for weight in (0.0, 50.0):
-        loss, frozen = make_loss(
-            module, recipe, network, style, style_size=60, grid=weight, period=module.stride
-        )
-        found[weight] = jax.jit(loss)(params, frozen, images)
-    painted = module.apply({"params": params}, images)
-    expected = 50 * float(grid_loss(painted[0], period=2))
-    assert expected > 0 and found[0.0][1]["grid"] == 0
-    assert float(found[50.0][1]["grid"]) == pytest.approx(expected, 1e-3)
-    assert float(found[50.0][0] - found[0.0][0]) == pytest.approx(expected, 1e-2)
+def test_the_loss_has_the_grid_of_what_is_painted_with_its_weight(perceptual):
+    loss, (params, frozen, images), module, network, recipe, style = perceptual
+    total, terms = loss(params, frozen, images)
+    plain, plain_terms = loss(params, frozen._replace(grid=jnp.zeros(())), images)
+    painted = jax.jit(module.apply)({"params": params}, images)
+    expected = 50 * float(np.mean([grid_loss(picture, period=2) for picture in painted]))
+    assert expected > 0 and plain_terms["grid"] == 0
+    assert float(terms["grid"]) == pytest.approx(expected, 1e-3)
+    assert float(total - plain) == pytest.approx(expected, 1e-2)
     with pytest.raises(ValueError, match="grid weight is -1"):
         make_loss(module, recipe, network, style, style_size=60, grid=-1.0)
 

@@ -1,8 +1,8 @@
-"""Where a training run stands, as a folder that orbax writes: it is gone on with from there.
+"""Checkpoints of a training run: a folder, written by orbax, from which the run resumes.
 
-A checkpoint is in place whole or not at all, whatever ends a process while it is written. It holds
-the state, the losses of all steps, and words on what decides the run: it is gone on with by its own
-run only.
+A checkpoint is written whole or not at all, even if the process is killed meanwhile. It holds the
+state, the losses of all steps and a description of the settings: only a run with the same settings
+resumes from it.
 """
 
 import contextlib
@@ -13,49 +13,74 @@ import os
 import shutil
 import time
 import warnings
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple, TypeVar
 
 import jax
 import numpy as np
+from numpy.typing import NDArray
 
 from jaxnst._files import AnyPath, name_of, reason
-from jaxnst.feedforward.training import Place, TrainState, Tree
 from jaxnst.transfer.checkpoint import WRITING
-from jaxnst.transfer.fingerprint import refuse_others, warn_of_others
+from jaxnst.transfer.fingerprint import OtherSettings, refuse_others, warn_of_others
+
+T = TypeVar("T")
+
+Tree = Any
+"""A pytree of arrays, such as a module's parameters."""
 
 FORMAT = "jaxnst-training-1"
 
 MARK = "jaxnst-training.txt"
-"""Name of the file by which a folder of checkpoints is known."""
+"""Name of the file that marks a folder as one of checkpoints."""
 
-LEFT = "*.orbax-checkpoint-tmp*"
-"""Folders of checkpoints that were begun and not finished."""
+UNFINISHED = "*.orbax-checkpoint-tmp*"
+"""Folders of checkpoints that were not finished."""
 
-BESIDE = 2**18
-"""Bytes that a checkpoint takes beside its arrays, at most."""
+OVERHEAD_BYTES = 2**18
+"""Most bytes that a checkpoint takes beside its arrays."""
 
 AGAIN = "give another folder, or delete it to begin anew"
 
 
-class Damaged(ValueError):
-    """A checkpoint cannot be read."""
+class TrainState(NamedTuple):
+    """The state of a training run: parameters, and the optimizer's moments."""
+
+    params: Tree
+    moments: Tree
+
+
+class Checkpoint(NamedTuple):
+    """Everything that a training run needs to resume.
+
+    Attributes:
+      step: Steps that were taken.
+      state: After them.
+      losses: ``(step, terms)``: those of every step.
+      seconds: Spent.
+    """
+
+    step: int
+    state: TrainState
+    losses: NDArray[np.float32]
+    seconds: float
 
 
 class Checkpoints:
-    """A folder of checkpoints of one run.
+    """A folder of checkpoints of one run. It is made when the first one is written.
 
     Args:
-      folder: It is made if need be.
-      settings: Words on all that decides what is learned, by name.
-      surroundings: Words on what decides the last bits.
+      folder: Its path.
+      settings: Everything that decides what is learned, as text by name.
+      environment: What decides rounding, as text by name.
       seconds: Between two checkpoints, at least.
 
     Raises:
       ModuleNotFoundError: orbax is missing.
       NotADirectoryError: There is a file of that name.
-      OSError: The folder cannot be made or written to.
+      PermissionError: The folder cannot be made.
       ValueError: There are other files in it, or its name is not in UTF-8.
     """
 
@@ -64,7 +89,7 @@ class Checkpoints:
         folder: AnyPath,
         settings: Mapping[str, str],
         *,
-        surroundings: Mapping[str, str] | None = None,
+        environment: Mapping[str, str] | None = None,
         seconds: int | float = 60,
     ) -> None:
         try:
@@ -74,214 +99,186 @@ class Checkpoints:
                 "checkpoints need orbax: pip install 'jaxnst[train]'"
             ) from error
 
-        self.folder, self.seconds = os.path.abspath(folder), seconds
-        self.settings, self.surroundings = dict(settings), dict(surroundings or {})
-        self._is_new = not os.path.isdir(self.folder)
-        _make(self.folder)
-        self._clear()
         self._orbax: Any = orbax.checkpoint
-        options = orbax.checkpoint.CheckpointManagerOptions(
-            max_to_keep=2, enable_async_checkpointing=False
-        )
-        self._manager: Any = orbax.checkpoint.CheckpointManager(self.folder, options=options)
+        self._manager: Any = None
+        self.folder, self.seconds = os.path.abspath(folder), seconds
+        self.settings, self.environment = dict(settings), dict(environment or {})
+        _check_folder(self.folder)
+        if has_begun(self.folder):
+            self._open()
         self._next = time.monotonic() + seconds
 
     @property
     def last(self) -> int | None:
         """Steps of the last checkpoint, if there is one."""
-        step: int | None = self._manager.latest_step()
-        return step
+        return max(self._steps(), default=None)
 
-    def restore(self, state: TrainState, terms: Sequence[str]) -> Place | None:
-        """Return the last place, or None if there is none.
+    def restore(self, state: TrainState, terms: Sequence[str]) -> Checkpoint | None:
+        """Read the last checkpoint.
+
+        A damaged one is deleted, with a warning, if there is an older one that is not damaged.
 
         Args:
           state: Of the same structure, on the devices that the restored one is to be on.
           terms: Names of the losses.
 
-        One that is damaged is deleted, with a warning, where there is an older one that is not.
+        Returns:
+          The checkpoint, or None if there is none.
 
         Raises:
-          OSError: One cannot be read now, whatever it holds.
-          OtherSettings: It is of a run with other settings.
-          ValueError: There are none but damaged checkpoints.
+          OSError: One cannot be read at present, whatever it holds.
+          OtherSettings: It was written by a run with other settings.
+          ValueError: All checkpoints are damaged.
         """
-        damaged: dict[int, Damaged] = {}
-        for step in sorted(self._manager.all_steps(), reverse=True):
+        damaged: dict[int, Exception] = {}
+        for step in sorted(self._steps(), reverse=True):
             try:
-                place = self._place(step, state, terms)
-            except Damaged as error:
+                checkpoint, environment = _quietly(partial(self._read, step, state, len(terms)))
+            except OtherSettings:
+                raise
+            except Exception as error:  # orbax promises no particular kinds
+                # Errors of the machine say nothing of the file.
+                passing = isinstance(error, MemoryError) or "RESOURCE_EXHAUSTED" in str(error)
+                if isinstance(error, OSError):
+                    passing = error.errno not in (None, errno.ENOENT, errno.ENOTDIR)
+                if passing:
+                    raise
                 damaged[step] = error
                 continue
+            warn_of_others(environment, self.environment, what="model")
             for newer in damaged:
                 self._manager.delete(newer)
                 warnings.warn(
                     f"the checkpoint after {newer} steps is damaged, the one after {step} is not",
                     stacklevel=2,
                 )
-            return place
-        if damaged:
-            raise damaged[max(damaged)]
-        return None
-
-    def _place(self, step: int, state: TrainState, terms: Sequence[str]) -> Place:
-        """Read the checkpoint of a step.
-
-        Raises:
-          Damaged: It is.
-          ValueError: It is of a run with other settings.
-        """
-        args = self._orbax.args
-        words = self._restored(step, "words", args.JsonRestore())
-        try:
-            there, elsewhere = dict(words["settings"]), dict(words["surroundings"])
-            seconds = float(words["seconds"])
-        except (KeyError, TypeError, ValueError) as error:
-            raise self._damaged(error) from error
-        anew = f"begin anew in another folder of checkpoints, or delete {name_of(self.folder)}"
-        refuse_others(there, self.settings, instead=anew)
-        shapes = jax.tree.map(_shape, state)._asdict()
-        like = {"losses": np.zeros((step, len(terms)), np.float32), "state": shapes}
-        found = self._restored(step, "arrays", args.StandardRestore(like))
-        warn_of_others(elsewhere, self.surroundings, what="model")
-        losses = np.asarray(found["losses"], np.float32)
-        return Place(step, TrainState(**found["state"]), losses, seconds)
+            return checkpoint
+        if not damaged:
+            return None
+        newest, name = damaged[max(damaged)], name_of(self.folder)
+        raise ValueError(f"{name} is damaged ({reason(newest)[:80]}): {AGAIN}") from newest
 
     def discard(self) -> None:
         """Delete all checkpoints."""
-        for step in self._manager.all_steps():
+        for step in self._steps():
             self._manager.delete(step)
 
     def due(self) -> bool:
-        """Say whether it is time for the next one."""
+        """Tell whether it is time for the next checkpoint."""
         return time.monotonic() >= self._next
 
-    def keep(self, place: Place) -> None:
+    def save(self, checkpoint: Checkpoint) -> None:
         """Write a checkpoint; of those before, one is kept.
 
         Raises:
           OSError: It cannot be written.
         """
-        if place.step == self.last:
+        if checkpoint.step == self.last:
             return
         begin, args = time.monotonic(), self._orbax.args
-        arrays = {"losses": place.losses, "state": place.state._asdict()}
-        words = {"settings": self.settings, "surroundings": self.surroundings}
+        arrays = {"losses": checkpoint.losses, "state": checkpoint.state._asdict()}
+        words = {"settings": self.settings, "surroundings": self.environment}
         composite = args.Composite(
             arrays=args.StandardSave(arrays),
-            words=args.JsonSave({**words, "seconds": place.seconds}),
+            words=args.JsonSave({**words, "seconds": checkpoint.seconds}),
         )
 
-        def save() -> None:
+        def write() -> None:
             self._clear()
-            _check_room(self.folder, arrays)
-            self._manager.save(place.step, args=composite)
+            os.makedirs(self.folder, exist_ok=True)
+            # On a full disk, orbax's threads would complain at length.
+            needed = OVERHEAD_BYTES + sum(leaf.nbytes for leaf in jax.tree.leaves(arrays))
+            if shutil.disk_usage(self.folder).free < needed:
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+            if self._manager is None:
+                self._open()
+            self._manager.save(checkpoint.step, args=composite)
 
-        _, trouble = _tried(save)
-        end = time.monotonic()
-        self._next = end + max(self.seconds, (end - begin) / WRITING)
-        if trouble is not None:
+        try:
+            _quietly(write)
+        except Exception as error:  # orbax promises no particular kinds
             self._clear()
+            with contextlib.suppress(OSError):  # there is something in it
+                os.rmdir(self.folder)
             raise OSError(
                 f"the checkpoint in {name_of(self.folder)} could not be written "
-                f"({reason(trouble)}): make room or choose another folder; the one before is "
+                f"({reason(error)}): make room or choose another folder; the one before is "
                 "unchanged"
-            ) from trouble
+            ) from error
+        finally:
+            end = time.monotonic()
+            self._next = end + max(self.seconds, (end - begin) / WRITING)
 
     def close(self) -> None:
-        """Write no more; where nothing was written, leave no folder that was not there before."""
-        self._manager.close()
-        clear_unused(self.folder, is_new=self._is_new)
+        """End orbax's threads."""
+        if self._manager is not None:
+            self._manager.close()
+
+    def _open(self) -> None:
+        """Mark the folder, and open it."""
+        mark = Path(self.folder, MARK)
+        if not mark.exists():
+            mark.write_text(FORMAT + "\n", encoding="utf-8")
+        self._clear()
+        options = self._orbax.CheckpointManagerOptions(
+            max_to_keep=2, enable_async_checkpointing=False
+        )
+        self._manager = self._orbax.CheckpointManager(self.folder, options=options)
+
+    def _steps(self) -> list[int]:
+        """List the steps after which there are checkpoints."""
+        return [] if self._manager is None else list(self._manager.all_steps())
 
     def _clear(self) -> None:
-        """Delete what was begun and not finished: it takes room."""
-        for left in Path(self.folder).glob(LEFT):
-            shutil.rmtree(left, ignore_errors=True)
+        """Delete unfinished checkpoints, which take space on the disk."""
+        for unfinished in Path(self.folder).glob(UNFINISHED):
+            shutil.rmtree(unfinished, ignore_errors=True)
 
-    def _restored(self, step: int, item: str, how: Any) -> Any:
-        """Read one part of a checkpoint."""
-        composite = self._orbax.args.Composite(**{item: how})
-        found, trouble = _tried(lambda: self._manager.restore(step, args=composite)[item])
-        if trouble is not None:
-            raise trouble if _is_passing(trouble) else self._damaged(trouble)
-        return found
+    def _read(self, step: int, state: TrainState, terms: int) -> tuple[Checkpoint, dict[str, str]]:
+        """Read the checkpoint of a step, and the environment in which it was written."""
+        args = self._orbax.args
 
-    def _damaged(self, error: Exception) -> Damaged:
-        return Damaged(f"{name_of(self.folder)} is damaged ({reason(error)[:80]}): {AGAIN}")
+        def read(item: str, how: Any) -> Any:
+            composite = args.Composite(**{item: how})
+            return self._manager.restore(step, args=composite)[item]
+
+        words = read("words", args.JsonRestore())
+        anew = f"begin anew in another folder of checkpoints, or delete {name_of(self.folder)}"
+        refuse_others(dict(words["settings"]), self.settings, instead=anew)
+        like = {"losses": np.zeros((step, terms), np.float32), "state": state._asdict()}
+        arrays = read("arrays", args.StandardRestore(like))
+        losses = np.asarray(arrays["losses"], np.float32)
+        state = TrainState(**arrays["state"])
+        return Checkpoint(step, state, losses, float(words["seconds"])), dict(words["surroundings"])
 
 
 def has_begun(folder: AnyPath) -> bool:
-    """Tell whether a folder holds anything beside what says that it is one for checkpoints."""
+    """Tell whether a folder holds anything beside the file that marks it as one of checkpoints."""
     return os.path.isdir(folder) and any(name != MARK for name in os.listdir(folder))
 
 
-def clear_unused(folder: AnyPath, *, is_new: bool) -> None:
-    """Leave nothing in a folder to which no checkpoint was written.
-
-    Args:
-      folder: Its path.
-      is_new: Whether it was not there before: then it goes too.
-    """
-    with contextlib.suppress(OSError):
-        if os.listdir(folder) == [MARK]:
-            os.unlink(os.path.join(folder, MARK))
-            if is_new:
-                os.rmdir(folder)
-
-
-def _is_passing(error: Exception) -> bool:
-    """Tell an error of the machine, which says nothing of the file, from one of the file."""
-    if isinstance(error, OSError):
-        return error.errno is not None and error.errno not in (errno.ENOENT, errno.ENOTDIR)
-    return isinstance(error, MemoryError) or "RESOURCE_EXHAUSTED" in str(error)
-
-
-def _tried(work: Callable[[], Any]) -> tuple[Any, Exception | None]:
-    """Return what ``work`` returns, and what went wrong: as one error, unlogged."""
-    with _no_log_of_tasks():
-        try:
-            return work(), None
-        except Exception as error:  # the library promises no particular kinds
-            trouble = error.with_traceback(None)
-            trouble.__cause__ = trouble.__context__ = None
-        gc.collect()  # tasks that failed complain when they are gone
-    return None, trouble
-
-
-@contextlib.contextmanager
-def _no_log_of_tasks() -> Iterator[None]:
-    """Keep asyncio and orbax from logging that tasks have failed: their failure is raised too."""
+def _quietly(work: Callable[[], T]) -> T:
+    """Return what ``work`` returns; raise its error, without asyncio and orbax logging it too."""
     loggers = [logging.getLogger(name) for name in ("asyncio", "absl")]
     before = [logger.disabled for logger in loggers]
     try:
         for logger in loggers:
             logger.disabled = True
-        yield
+        try:
+            return work()
+        except Exception as error:
+            failure = error.with_traceback(None)
+            failure.__cause__ = failure.__context__ = None
+        gc.collect()  # asyncio's tasks that failed complain when they are deleted
     finally:
         for logger, disabled in zip(loggers, before, strict=True):
             logger.disabled = disabled
+    raise failure
 
 
-def _check_room(folder: str, arrays: Tree) -> None:
-    """Refuse to begin on a full disk: threads that have begun to write complain at length.
-
-    Raises:
-      OSError: There is too little room.
-    """
-    needed = BESIDE + sum(leaf.nbytes for leaf in jax.tree.leaves(arrays))
-    if shutil.disk_usage(folder).free < needed:
-        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-
-
-def _shape(leaf: jax.Array) -> jax.ShapeDtypeStruct:
-    return jax.ShapeDtypeStruct(  # type: ignore[no-untyped-call]
-        leaf.shape, leaf.dtype, sharding=leaf.sharding
-    )
-
-
-def _make(folder: str) -> None:
-    """Make a folder, unless it is there and known."""
-    name, mark = name_of(folder), os.path.join(folder, MARK)
+def _check_folder(folder: str) -> None:
+    """Refuse a folder that cannot be used, or holds anything but checkpoints."""
+    name = name_of(folder)
     try:
         folder.encode()
     except UnicodeEncodeError:
@@ -293,14 +290,16 @@ def _make(folder: str) -> None:
         raise NotADirectoryError(
             f"{name} is a file, expected a folder of checkpoints: name another"
         )
-    if os.path.isdir(folder) and os.listdir(folder):
-        if not os.path.isfile(mark):
+    path = Path(folder)
+    existing = next(one for one in (path, *path.parents) if one.exists())
+    if not os.access(existing, os.W_OK):
+        raise PermissionError(f"{name} cannot be written to: give another folder")
+    mark = path / MARK
+    if not mark.is_file():
+        if has_begun(folder):
             raise ValueError(f"{name} holds other files than checkpoints: give another folder")
-        with open(mark, encoding="utf-8", errors="replace") as file:
-            found = file.read(80).strip()
-        if found != FORMAT:
-            raise ValueError(f"{name} has format {found!a}, expected {FORMAT!r}: {AGAIN}")
         return
-    os.makedirs(folder, exist_ok=True)
-    with open(mark, "w", encoding="utf-8") as file:
-        file.write(FORMAT + "\n")
+    with open(mark, encoding="utf-8", errors="replace") as file:
+        found = file.read(80).strip()
+    if found != FORMAT:
+        raise ValueError(f"{name} has format {found!a}, expected {FORMAT!r}: {AGAIN}")

@@ -1,8 +1,8 @@
-"""Training pictures: a folder of files, of which batches of random crops are cut for ever.
+"""Training pictures: an endless sequence of batches of random crops, cut from a folder's files.
 
-Batch number i follows from the pictures, the settings and i alone, whoever decodes it: to go on
-with a training run is to begin at its step. Files are decoded by threads of this process or by
-worker processes (grain), which never touch a device of JAX's. Crops are uint8 on their way.
+Batch number i depends on the pictures, the settings and i alone, so a training run resumes by
+starting at its step. Files are decoded by threads of this process or by worker processes (grain),
+which never touch a device of JAX. Crops are uint8 until they are on the device.
 """
 
 import contextlib
@@ -23,26 +23,26 @@ from jaxnst._files import AnyPath, name_of
 from jaxnst.image import ENDINGS, image_size, load_with_notices, resize
 from jaxnst.image.color import Pixels
 
-AHEAD = 4
+PREFETCHED = 4
 """Batches that every process prepares in advance."""
 
-TRIES = 100
+MAX_TRIES = 100
 """Pictures that are tried in turn in place of one that cannot be read."""
 
-MOST_CROPS = 2**60
-"""Stands for "without end": lengths are 64-bit numbers."""
+MAX_CROPS = 2**60
+"""Stands for "endless": lengths are 64-bit numbers."""
 
-LEAST = 0.5
+MIN_SIDE = 0.5
 """Least shorter side of a picture, as a share of the crop's side. Smaller pictures are left out;
 those between this and the crop's side are enlarged."""
 
-TERMINAL = {signal.SIGINT, getattr(signal, "SIGHUP", signal.SIGINT)}
+TERMINAL_SIGNALS = {signal.SIGINT, getattr(signal, "SIGHUP", signal.SIGINT)}
 """Signals that a terminal sends to all processes that were started from it."""
 
 
 @dataclass(frozen=True)
 class Pictures:
-    """Pictures to train on, found in a folder.
+    """The pictures of a folder.
 
     Attributes:
       folder: Where they are.
@@ -50,7 +50,7 @@ class Pictures:
       sizes: Of their files, bytes.
       broken: What is wrong with files that are no pictures, a line each; they are left out.
       small: How many others were left out because they are too small.
-      others: Endings of files that were passed over, of kinds that are not read, one for each.
+      others: Endings of the files of other kinds, one for each.
     """
 
     folder: str
@@ -65,14 +65,12 @@ class Pictures:
 
     @property
     def digest(self) -> str:
-        """SHA-256 of names and sizes: what decides which crops there will be."""
-        found = sha256()
-        for name, size in zip(self.names, self.sizes, strict=True):
-            found.update(f"{size} {name}\n".encode(errors="surrogateescape"))
-        return found.hexdigest()
+        """SHA-256 of names and sizes, which decide the crops."""
+        lines = (f"{size} {name}\n" for name, size in zip(self.names, self.sizes, strict=True))
+        return sha256("".join(lines).encode(errors="surrogateescape")).hexdigest()
 
     def path(self, index: int) -> str:
-        """Return the path of one."""
+        """Return the path of a picture."""
         return os.path.join(self.folder, *self.names[index].split("/"))
 
     def hold_out(self, count: int) -> tuple["Pictures", "Pictures"]:
@@ -83,21 +81,20 @@ class Pictures:
 
     def only(self, chosen: set[int]) -> "Pictures":
         """Return some of them, by their numbers."""
-        names = tuple(name for i, name in enumerate(self.names) if i in chosen)
-        sizes = tuple(size for i, size in enumerate(self.sizes) if i in chosen)
-        return replace(self, names=names, sizes=sizes)
+        names = tuple(self.names[i] for i in sorted(chosen))
+        return replace(self, names=names, sizes=tuple(self.sizes[i] for i in sorted(chosen)))
 
 
 def find_pictures(folder: AnyPath, *, side: int, without: Collection[AnyPath] = ()) -> Pictures:
     """List the pictures of a folder and of the folders in it, by the endings of their names.
 
     Their headers are read: files that are no pictures are left out, and so are pictures that are
-    too small. A file that is damaged further on is found when it is decoded (:func:`batches`).
+    too small. A file that is damaged further on is noticed when it is decoded (:func:`batches`).
 
     Args:
-      folder: Where they are. Hidden files and folders are passed over.
+      folder: Where they are. Hidden files and folders are skipped.
       side: Of the crops, pixels: the shorter side of a picture must have half as many.
-      without: Files and folders that are passed over too, such as those that a training writes.
+      without: Files and folders that are skipped too, such as those that a training writes.
 
     Raises:
       FileNotFoundError: There is no such folder.
@@ -109,14 +106,13 @@ def find_pictures(folder: AnyPath, *, side: int, without: Collection[AnyPath] = 
         raise FileNotFoundError(f"folder {name} does not exist: check the name")
     if not os.path.isdir(root):
         raise NotADirectoryError(f"{name} is a file, expected a folder of pictures")
-    names, sizes, broken, small = list[str](), list[int](), list[str](), 0
-    others = list[str]()
+    names, sizes, broken, others, small = list[str](), list[int](), list[str](), list[str](), 0
     for path in _files_in(root, {os.path.realpath(path) for path in without}):
         if (ending := os.path.splitext(path)[1].lower()) not in ENDINGS:
             others.append(ending)
             continue
         try:
-            large = min(image_size(path)) >= LEAST * side
+            large = min(image_size(path)) >= MIN_SIDE * side
         except (OSError, ValueError) as error:
             broken.append(str(error))
             continue
@@ -125,31 +121,24 @@ def find_pictures(folder: AnyPath, *, side: int, without: Collection[AnyPath] = 
             sizes.append(os.path.getsize(path))
         else:
             small += 1
-    if not names:
-        raise ValueError(_none(name, len(broken), small, side))
-    return Pictures(root, tuple(names), tuple(sizes), tuple(broken), small, tuple(others))
-
-
-def _none(name: str, broken: int, small: int, side: int) -> str:
-    if not broken + small:
+    if names:
+        return Pictures(root, tuple(names), tuple(sizes), tuple(broken), small, tuple(others))
+    if not broken and not small:
         kinds = ", ".join(ENDINGS)
-        return f"{name} holds no pictures ({kinds}), nor do folders in it: give another folder"
-    why = [f"{broken} cannot be read"] if broken else []
-    least = math.ceil(LEAST * side)
+        raise ValueError(
+            f"{name} holds no pictures ({kinds}), nor do folders in it: give another folder"
+        )
+    why = [f"{len(broken)} cannot be read"] if broken else []
+    least = math.ceil(MIN_SIDE * side)
     why += [f"{small} have less than {least} pixels on the shorter side"] if small else []
-    return (
-        f"{name} holds no picture to cut crops of {side} pixels from: of {broken + small}, "
+    raise ValueError(
+        f"{name} holds no picture to cut crops of {side} pixels from: of {len(broken) + small}, "
         f"{' and '.join(why)}; give another folder or a smaller crop"
     )
 
 
 def _files_in(root: str, without: Collection[str]) -> Iterator[str]:
-    """Go through the files of a folder and of those in it, in the same order everywhere.
-
-    Args:
-      root: The folder.
-      without: Real paths of files and folders that are passed over, as hidden ones are.
-    """
+    """List the files of a folder and of those in it, in the same order on every system."""
     for folder, inner, files in os.walk(root):
         for names in (inner, files):
             paths = {name: os.path.realpath(os.path.join(folder, name)) for name in names}
@@ -158,12 +147,12 @@ def _files_in(root: str, without: Collection[str]) -> Iterator[str]:
 
 
 class Batch(NamedTuple):
-    """Crops, and what was found on the way.
+    """Crops.
 
     Attributes:
       images: ``(B, side, side, 3)`` RGB, 0 to 255.
-      broken: For each crop the number of the picture that should have been there but could not be
-        decoded, so that another was taken; or -1.
+      broken: For each crop the number of the picture that could not be decoded and that another one
+        replaces, or -1.
     """
 
     images: NDArray[np.uint8]
@@ -179,7 +168,7 @@ def random_crop(picture: Pixels, side: int, rng: np.random.Generator) -> NDArray
     Args:
       picture: ``(H, W, 3)`` RGB in [0, 1].
       side: Of the crop, pixels.
-      rng: Decides.
+      rng: Source of random numbers.
 
     Returns:
       ``(side, side, 3)``, 0 to 255.
@@ -196,84 +185,85 @@ def random_crop(picture: Pixels, side: int, rng: np.random.Generator) -> NDArray
 
 @dataclass(frozen=True)
 class _Cut:
-    """From the number of a picture to a crop of it; what worker processes are sent."""
+    """From the number of a picture to a crop of it; sent to the worker processes."""
 
     pictures: Pictures
     side: int
 
     def __call__(self, index: int, rng: np.random.Generator) -> dict[str, Any]:
-        """Decode the picture, or else the next that can be, and cut."""
-        for tried in range(min(TRIES, len(self.pictures))):
+        """Decode the picture, or else the next one that can be decoded, and cut a crop."""
+        tries = min(MAX_TRIES, len(self.pictures))
+        for i in range(tries):
             try:
-                path = self.pictures.path((index + tried) % len(self.pictures))
+                path = self.pictures.path((index + i) % len(self.pictures))
                 picture = load_with_notices(path).image
             except (OSError, ValueError) as error:
-                trouble = error
+                failure = error
                 continue
-            broken = np.int64(index if tried else -1)
+            broken = np.int64(index if i else -1)
             return {"images": random_crop(picture, self.side, rng), "broken": broken}
-        raise ValueError(f"none of {tried + 1} pictures in a row can be read: {trouble}")
+        raise ValueError(f"none of {tries} pictures in a row can be read: {failure}")
 
 
 def batches(
     pictures: Pictures, *, side: int, batch: int, seed: int = 0, start: int = 0, workers: int = 0
 ) -> Iterator[Batch]:
-    """Cut batches of random crops, without end; every picture is seen once in a round.
+    """Cut batches of random crops, endlessly; every picture is used once in a round.
 
     Args:
       pictures: From :func:`find_pictures`.
       side: Of the crops, pixels.
       batch: Crops in each.
-      seed: Decides which, 0 to 2^32 - 1.
+      seed: Of the random numbers, 0 to 2^32 - 1.
       start: Number of the first batch.
       workers: Processes that decode and cut; 0: threads of this one. The batches are the same.
-        A program that asks for workers must be importable without side effects
-        (``if __name__ == "__main__":``), since they are begun anew rather than forked.
+        A program that uses workers must be importable without side effects
+        (``if __name__ == "__main__":``), since they are spawned rather than forked.
 
     Yields:
-      Batches, ready in advance. Closing the iterator ends the workers.
+      Batches, prepared in advance. Closing the iterator ends the workers.
 
     Raises:
       ModuleNotFoundError: grain is missing.
-      ValueError: So many pictures cannot be decoded that there is no use in going on.
+      ValueError: A hundred pictures in a row, or all, cannot be decoded.
     """
     try:
         import grain
     except ModuleNotFoundError as error:
         raise ModuleNotFoundError("crops are made by grain: pip install 'jaxnst[train]'") from error
 
-    rounds = MOST_CROPS // len(pictures)
+    rounds = MAX_CROPS // len(pictures)
     numbers = grain.MapDataset.range(len(pictures)).seed(seed).shuffle().repeat(rounds)
     crops = numbers.random_map(_Cut(pictures, side)).batch(batch)[start:]
-    threads = grain.ReadOptions(num_threads=2, prefetch_buffer_size=AHEAD)
+    threads = grain.ReadOptions(num_threads=2, prefetch_buffer_size=PREFETCHED)
     endless = crops.to_iter_dataset(threads)
     if workers:
         from absl import flags
 
-        flags.FLAGS.mark_as_parsed()  # grain looks at them, whoever reads the command line
+        flags.FLAGS.mark_as_parsed()  # grain reads them, even if absl does not parse the arguments
         # Shared memory would outlive a process that is killed, and containers have little of it.
         plain = grain.experimental.DatasetOptions(min_shm_size=2**62)
         endless = grain.experimental.WithOptionsIterDataset(endless, plain)
-        options = grain.MultiprocessingOptions(workers, per_worker_buffer_size=AHEAD)
+        options = grain.MultiprocessingOptions(workers, per_worker_buffer_size=PREFETCHED)
         endless = endless.mp_prefetch(options, worker_init_fn=_begin_worker)
     iterator = iter(endless)
     try:
-        with _interrupts_for_others():
-            first = next(iterator)  # here the workers are begun
+        with _blocked_signals():
+            first = next(iterator)  # here the workers start
         yield Batch(**first)
-        for found in iterator:
-            yield Batch(**found)
+        for crops in iterator:
+            yield Batch(**crops)
     finally:
         iterator.close()
 
 
 @contextlib.contextmanager
-def _interrupts_for_others() -> Iterator[None]:
-    """Begin processes that ignore Ctrl-C and hangups from the start: the parent handles them."""
-    if not hasattr(signal, "pthread_sigmask"):
+def _blocked_signals() -> Iterator[None]:
+    """Block a terminal's signals, also for processes that start meanwhile."""
+    if not hasattr(signal, "pthread_sigmask"):  # Windows
         yield
         return
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, TERMINAL)
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, TERMINAL_SIGNALS)
     try:
         yield
     finally:
@@ -281,8 +271,8 @@ def _interrupts_for_others() -> Iterator[None]:
 
 
 def _begin_worker(_: int, __: int) -> None:
-    """Leave a terminal's signals to the parent process, and end when that ends."""
-    for number in TERMINAL:
+    """Ignore a terminal's signals, which the parent process handles, and end when that ends."""
+    for number in TERMINAL_SIGNALS:
         signal.signal(number, signal.SIG_IGN)
     parent = multiprocessing.parent_process()
 

@@ -1,12 +1,12 @@
-"""The loss that a transformation network is trained with: that of the optimising path, for a batch.
+"""The loss that a transformation network is trained with: that of the optimization, for a batch.
 
-Johnson et al. 2016 (section 3.2) train with the loss that Gatys et al. 2016 optimise a picture by:
-content against the picture that went in, style against one painting. Here it is the very same
-function, :class:`~jaxnst.losses.objective.Objective`, so that whatever a recipe can say can be
-trained with, and losses of both ways compare. Theirs is a mean over the batch, as is this one.
+Johnson et al. 2016 (section 3.2) train with the loss by which Gatys et al. 2016 optimize an image:
+content against the network's input, style against one painting. Here it is the same function,
+:class:`~jaxnst.losses.objective.Objective`, so every recipe can be trained with, and the losses of
+both methods can be compared. As theirs, it is a mean over the batch.
 
-A term of its own is against the grid that such a network weaves into what it paints: dots as far
-apart as the positions of its smallest map (:func:`grid_loss`).
+One more term penalizes the grid that such a network leaves in its output: dots as far apart as the
+positions of its smallest feature map (:func:`grid_loss`).
 """
 
 from dataclasses import dataclass
@@ -40,7 +40,7 @@ from jaxnst.transfer.style_cache import StyleImage, mixed_styles, style_weights,
 
 
 class Frozen(NamedTuple):
-    """What a network is trained with and does not change; all of it is traced.
+    """What the loss depends on and training does not change; all of it is traced.
 
     Attributes:
       network: The loss network's parameters.
@@ -57,12 +57,12 @@ class Frozen(NamedTuple):
 
 @dataclass(frozen=True)
 class PerceptualLoss:
-    """The loss of what a network makes of a batch of pictures, as a hashable function.
+    """The loss of a network's outputs for a batch of pictures, as a hashable function.
 
     Attributes:
       module: The network that is trained, from RGB in [0, 1] to the same.
       objective: What the loss computes.
-      period: Of the grid that is to be avoided, pixels.
+      period: Of the grid that is penalized, pixels.
     """
 
     module: nn.Module
@@ -76,34 +76,33 @@ class PerceptualLoss:
 
         Args:
           params: Of the network that is trained.
-          frozen: Whatever else it depends on.
+          frozen: What else the loss depends on.
           images: RGB in [0, 1].
 
         Returns:
-          The total, and by name its terms with their weights.
+          The total, and its weighted terms by name.
         """
-        painted: Array = self.module.apply({"params": params}, images)  # type: ignore[assignment]
+        outputs: Array = self.module.apply({"params": params}, images)  # type: ignore[assignment]
 
-        grid = partial(grid_loss, period=self.period)
-
-        def one(content: Image, painted: Image) -> Float[Array, " terms"]:
-            aims = content_targets(self.objective, frozen.network, content)
-            targets = Targets(jax.lax.stop_gradient(aims), frozen.style)
-            variable = encode(painted, self.objective.space)
+        def one(content: Image, output: Image) -> Float[Array, " terms"]:
+            content_target = content_targets(self.objective, frozen.network, content)
+            targets = Targets(jax.lax.stop_gradient(content_target), frozen.style)
+            variable = encode(output, self.objective.space)
             return self.objective(variable, frozen.network, targets, frozen.numbers)[1]
 
-        terms = jnp.mean(jax.vmap(one)(images, painted), axis=0)
-        found = dict(zip(TERMS, terms, strict=True))
-        found["grid"] = frozen.grid * jnp.mean(jax.vmap(grid)(painted))
-        return found.pop("total") + found["grid"], found
+        values = jnp.mean(jax.vmap(one)(images, outputs), axis=0)
+        terms = dict(zip(TERMS, values, strict=True))
+        grid = jax.vmap(partial(grid_loss, period=self.period))(outputs)
+        terms["grid"] = frozen.grid * jnp.mean(grid)
+        return terms.pop("total") + terms["grid"], terms
 
 
 def grid_loss(image: Image, *, period: int) -> Scalar:
     """Measure what an image repeats in every cell of a grid.
 
-    The image is divided into cells of ``period`` by ``period`` pixels, and averaged over them: the
-    loss is the variance of that average cell. Of a picture it is next to nothing; of what a
-    network paints that up-samples in steps it need not be.
+    The image is divided into cells of ``period`` by ``period`` pixels, which are averaged: the loss
+    is the variance of the average cell. It is close to 0 for a photograph, but not for the output
+    of a network that up-samples in steps.
 
     Args:
       image: ``(H, W, 3)``, sides of at least ``period``.
@@ -111,7 +110,7 @@ def grid_loss(image: Image, *, period: int) -> Scalar:
 
     Returns:
       Mean over the pixels of the average cell, and over channels, of the squared deviation from the
-      cell's mean colour.
+      cell's mean color.
     """
     rows, columns = (side // period for side in image.shape[:2])
     whole = image[: rows * period, : columns * period]
@@ -134,16 +133,15 @@ def make_loss(
 
     Args:
       module: The network.
-      recipe: Layers, statistic, distance and weights; of its scales, solver and colours nothing
-        is used.
+      recipe: Layers, statistic, distance and weights; its scales, solver and colors are not used.
       network: The loss network.
-      style: ``(H, W, 3)`` RGB in [0, 1], or with a fourth channel, which says what counts.
+      style: ``(H, W, 3)`` RGB in [0, 1], or with a fourth channel, which weights the pixels.
       style_size: Its longest side, pixels; a style is never enlarged.
       grid: Weight of :func:`grid_loss`.
       period: Of that grid, pixels: ``module.stride`` as a rule.
 
     Returns:
-      The loss, and what it is given beside parameters and pictures.
+      The loss, and its second argument.
 
     Raises:
       KeyError: If the loss network has no such layer.
@@ -155,16 +153,12 @@ def make_loss(
     size = fit(style.shape[:2], min(style_size, max(style.shape[:2])))
     painting = StyleImage(style)
     image = jnp.asarray(resample(painting.image, size))
-    params = _tuned(objective.network, recipe, image)
+    rescaled = recipe.unit_means and not objective.network.unit_means
+    params = unit_means(objective.network, [image]) if rescaled else objective.network.params
+    params = objective.network.prepare(params)
     weights = style_weights(objective, painting, size)
     summaries = summaries_of(objective, params, image, weights)
-    whole = jnp.ones((len(objective.style_layers), 1, 1))
-    targets = mixed_styles(objective, [summaries], whole)
+    equal = jnp.ones((len(objective.style_layers), 1, 1))
+    targets = mixed_styles(objective, [summaries], equal)
     frozen = Frozen(params, targets, make_numbers(recipe), jnp.asarray(grid, float))
     return PerceptualLoss(module, objective, period), frozen
-
-
-def _tuned(network: LossNetwork, recipe: Recipe, image: Image) -> Params:
-    """Bring the loss network to the strength that the recipe's weights are for."""
-    rescaled = recipe.unit_means and not network.unit_means
-    return network.prepare(unit_means(network, [image]) if rescaled else network.params)

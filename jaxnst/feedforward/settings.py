@@ -1,6 +1,6 @@
-"""How pictures are made in one pass, and how networks are trained, as frozen dataclasses.
+"""Settings of style transfer in one pass, and of training, as frozen dataclasses.
 
-Standard library only, as ``config.py``: the command line reads its defaults here.
+Imports nothing slow: the command line takes its defaults, and the flags of :class:`Training`, here.
 """
 
 import math
@@ -10,32 +10,32 @@ from numbers import Integral
 from typing import Literal, get_args
 
 from jaxnst._checks import among, check, positive, share
+from jaxnst.recipes.schema import option
 
 Transform = Literal["whiten", "moments"]
 
 Optimizer = Literal["adam", "muon"]
 
-MOST_STEPS = 10**8
+MAX_STEPS = 10**8
 
 GRID_WEIGHT = 1000.0
-"""Of the loss against a grid: one of four levels of 255 adds a fourth to a usual loss, one of half
-a level next to nothing."""
+"""Weight of the loss against a grid: a grid of four levels of 255 adds a quarter to a usual loss,
+one of half a level almost nothing."""
 
 LEVELS = (4, 3, 2, 1)
-"""In the order in which they run. Level 5, with which Li et al. begin, adds forms as large as the
-painting's, and takes faces and windows away."""
+"""In the order in which they run. Level 5, with which Li et al. begin, adds shapes as large as the
+painting's, and destroys faces and windows."""
 
 
 @dataclass(frozen=True)
 class Instant:
-    """How a picture is made in one pass.
+    """Settings of style transfer in one pass.
 
     Attributes:
-      alpha: From 0, the content as the decoders give it back, to 1.
+      alpha: Strength of the style, from 0, the content as the decoders reconstruct it, to 1.
       levels: Which levels, in the order in which they run.
       transform: ``whiten`` (Li et al. 2017: mean and covariance) or ``moments`` (Huang and
-        Belongie 2017: mean and deviation of every channel; less of the style, and less of its
-        mistakes).
+        Belongie 2017: mean and deviation of every channel; less style, and fewer artifacts).
     """
 
     alpha: int | float = 0.6
@@ -50,48 +50,55 @@ class Instant:
         among("transform", self.transform, get_args(Transform))
 
 
-def as_levels(given: object) -> tuple[int, ...]:
+def as_levels(levels: object) -> tuple[int, ...]:
     """Return levels as a tuple.
 
     Raises:
-      ValueError: They are no whole numbers.
+      ValueError: They are not integers.
     """
-    found = tuple(given) if isinstance(given, Iterable) else None
-    if found is None or not all(isinstance(level, Integral) for level in found):
-        raise ValueError(f"levels is {given!r}, expected whole numbers such as {LEVELS}")
-    return tuple(int(level) for level in found)
+    values = tuple(levels) if isinstance(levels, Iterable) else None
+    if values is None or not all(isinstance(level, Integral) for level in values):
+        raise ValueError(f"levels is {levels!r}, expected whole numbers such as {LEVELS}")
+    return tuple(int(level) for level in values)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Training:
-    """How a network is trained.
+    """Settings of training.
 
     Attributes:
-      steps: Batches that it sees.
+      steps: Number of batches.
       batch: Crops in each.
       crop: Their side, pixels.
-      optimizer: ``adam``, or ``muon`` for the kernels of all layers between features, and Adam for
-        first and last layers, biases and normalisations.
+      optimizer: ``adam``, or ``muon`` for the kernels of all hidden layers, and Adam for first and
+        last layers, biases and normalizations.
       rate: Largest step scale; for ``muon`` its updates are as large as Adam's.
-      warmup: Steps over which the scale rises to that; afterwards it falls along a cosine to 0.
-      seed: Decides parameters at the start, and crops.
+      warmup: Steps over which the scale rises to that; then it falls along a cosine to 0.
+      seed: Of the initial parameters and the crops.
     """
 
-    steps: int = 4000
-    batch: int = 2
-    crop: int = 192
-    optimizer: Optimizer = "muon"
-    rate: float = 5e-3
-    warmup: int = 50
-    seed: int = 0
+    steps: int = option(4000, "--steps", "batches that it sees", metavar="N")
+    batch: int = option(2, "--batch", "crops in each", metavar="N")
+    crop: int = option(
+        192,
+        "--crop",
+        "side of the crops; smaller pictures are enlarged, those of less than half are left out",
+        metavar="PIXELS",
+    )
+    optimizer: Optimizer = option(
+        "muon", "--optimizer", "solver; with muon, Adam is for all but the hidden kernels"
+    )
+    rate: float = option(5e-3, "--rate", "largest step scale")
+    warmup: int = option(50, "--warmup", "steps until it is reached", metavar="N")
+    seed: int = option(0, "--seed", "decides crops, and parameters at the start", metavar="N")
 
     def __post_init__(self) -> None:
-        check("steps", self.steps, 1 <= self.steps <= MOST_STEPS, f"1 to {MOST_STEPS}")
+        check("steps", self.steps, 1 <= self.steps <= MAX_STEPS, f"1 to {MAX_STEPS}")
         check("batch", self.batch, 1 <= self.batch <= 4096, "1 to 4096 crops")
         check("crop", self.crop, 16 <= self.crop <= 4096, "16 to 4096 pixels")
         among("optimizer", self.optimizer, get_args(Optimizer))
         positive("rate", self.rate)
-        check("warmup", self.warmup, 0 <= self.warmup <= MOST_STEPS, f"0 to {MOST_STEPS} steps")
+        check("warmup", self.warmup, 0 <= self.warmup <= MAX_STEPS, f"0 to {MAX_STEPS} steps")
         check("seed", self.seed, 0 <= self.seed < 2**32, "0 to 2^32 - 1")
 
     def rate_at(self, step: int) -> float:
