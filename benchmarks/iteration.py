@@ -15,7 +15,7 @@ import jaxnst
 from benchmarks.measure import Row, interleaved
 from benchmarks.problem import Problem, make_problem, value_and_grad
 from jaxnst.losses.objective import TERMS
-from jaxnst.optim.solvers import CHUNK, State, advance, make_method, start
+from jaxnst.optim.solvers import CHUNK, State, advance, make_solver, start
 
 CASES = (("vgg19", (256, 256)), ("vgg16-lite", (384, 512)))
 BARS = {"vgg19": 1.05, "vgg16-lite": 1.15}
@@ -74,7 +74,7 @@ class Loop:
 
     def __init__(self, problem: Problem):
         self.problem = problem
-        self.method, self.rates = make_method(jaxnst.get_recipe("default"))
+        self.method, self.rates = make_solver(jaxnst.get_recipe("default"))
 
     def arguments(self, state: State, steps: int) -> tuple[object, ...]:
         """What :func:`jaxnst.optim.solvers.advance` is called with."""

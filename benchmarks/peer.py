@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import asdict
 from typing import TYPE_CHECKING
 
-from jaxnst.losses.objective import Numbers, make_numbers, make_objective
+from jaxnst.losses.objective import LossWeights, make_loss_weights, make_objective
 from jaxnst.networks import LossNetwork
 from jaxnst.networks.vgg import VGG
 from jaxnst.recipes.schema import Recipe
@@ -21,7 +21,7 @@ KNOWN: Mapping[str, tuple[str, ...]] = {
 
 
 def setting_of(
-    recipe: Recipe, network: LossNetwork, *, numbers: Numbers | None = None
+    recipe: Recipe, network: LossNetwork, *, numbers: LossWeights | None = None
 ) -> "Setting":
     """Say in plain values what a recipe's loss computes on a VGG.
 
@@ -51,7 +51,7 @@ def setting_of(
     module = objective.network.module
     if not isinstance(module, VGG):
         raise ValueError(f"{network.name} is no VGG, which the PyTorch loss is written for")
-    numbers = numbers or make_numbers(recipe)
+    numbers = numbers or make_loss_weights(recipe)
     return Setting(
         blocks=[list(widths) for widths in module.blocks],
         padding=module.padding,

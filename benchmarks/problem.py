@@ -9,11 +9,11 @@ import numpy as np
 
 import jaxnst
 from jaxnst.losses.objective import (
-    Numbers,
+    LossWeights,
     Objective,
     Targets,
     content_targets,
-    make_numbers,
+    make_loss_weights,
     make_objective,
     style_summaries,
     style_targets,
@@ -32,11 +32,11 @@ class Problem(NamedTuple):
     objective: Objective
     params: Params
     targets: Targets
-    numbers: Numbers
+    numbers: LossWeights
     image: jax.Array
 
     @property
-    def arguments(self) -> tuple[jax.Array, Params, Targets, Numbers]:
+    def arguments(self) -> tuple[jax.Array, Params, Targets, LossWeights]:
         """What the objective is called with."""
         return self.image, self.params, self.targets, self.numbers
 
@@ -72,14 +72,14 @@ def make_problem(
         objective=objective,
         params=params,
         targets=_targets(objective, params, content, style),
-        numbers=make_numbers(recipe),
+        numbers=make_loss_weights(recipe),
         image=encode(jnp.asarray((content + other) / 2), objective.space),
     )
 
 
 @partial(jax.jit, static_argnums=0)
 def value_and_grad(
-    objective: Objective, image: jax.Array, params: Params, targets: Targets, numbers: Numbers
+    objective: Objective, image: jax.Array, params: Params, targets: Targets, numbers: LossWeights
 ) -> tuple[tuple[jax.Array, jax.Array], jax.Array]:
     """Evaluate loss and gradient once, outside any loop."""
     return jax.value_and_grad(objective, has_aux=True)(image, params, targets, numbers)

@@ -165,7 +165,7 @@ def test_styles_are_looked_at_once_for_each_size(network, monkeypatch):
     monkeypatch.setattr(
         targets, "summaries_of", lambda *given: sizes.append(given[2].shape[:2]) or plain(*given)
     )
-    given = {"network": network, "recipe": RECIPE, "store": targets.StyleStore()}
+    given = {"network": network, "recipe": RECIPE, "store": targets.StyleCache()}
     for contents in (CONTENTS, CONTENTS[:2]):
         stylize_batch(contents, [STYLES[:2], STYLES[0], STYLES[1]][: len(contents)], **given)
     assert sorted(sizes) == [(18, 32), (32, 17), (36, 64), (64, 33)]

@@ -17,7 +17,7 @@ from jaxnst.networks import PREPROCESSING
 from jaxnst.recipes.schema import Scales, Solver
 from jaxnst.transfer import checkpoint, runner
 from jaxnst.transfer.checkpoint import load_checkpoint, save_checkpoint
-from jaxnst.transfer.fingerprint import surroundings, warn_of_others
+from jaxnst.transfer.fingerprint import surroundings, warn_of_other_environment
 from jaxnst.transfer.guidance import Guidance
 from jaxnst.transfer.result import Progress
 from jaxnst.transfer.run import Run
@@ -236,7 +236,7 @@ def test_another_number_of_threads_is_warned_of(whole):
     there = whole[1][4][1].surroundings
     assert there["threads"] == surroundings()["threads"]
     with pytest.warns(UserWarning, match=r"begun elsewhere \(threads 99 -> \d+\)"):
-        warn_of_others({**there, "threads": "99"}, {**surroundings(), "remat": "False"})
+        warn_of_other_environment({**there, "threads": "99"}, {**surroundings(), "remat": "False"})
 
 
 def test_going_on_without_jaxopt_is_warned_of(network, whole, monkeypatch):
@@ -244,7 +244,7 @@ def test_going_on_without_jaxopt_is_warned_of(network, whole, monkeypatch):
     assert {"jaxopt", "optax"} <= there.surroundings.keys()
     monkeypatch.setattr("jaxnst.optim.lbfgs.jaxopt", lambda: None)
     with pytest.warns(UserWarning, match=r"begun elsewhere \(jaxopt [\d.]+ -> missing\)"):
-        warn_of_others(there.surroundings, {**surroundings(), "remat": "False"})
+        warn_of_other_environment(there.surroundings, {**surroundings(), "remat": "False"})
 
 
 def test_mixtures_are_told_apart_by_what_they_are(network):

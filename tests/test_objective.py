@@ -13,7 +13,7 @@ from jaxnst.losses.objective import (
     TERMS,
     Targets,
     content_targets,
-    make_numbers,
+    make_loss_weights,
     make_objective,
     style_summaries,
     style_targets,
@@ -103,7 +103,7 @@ def prepare(recipe, network, content=CONTENT_PICTURE, styles=STYLE_PICTURES):
     objective = make_objective(recipe, network)
     pictures = jnp.asarray(content), [jnp.asarray(style) for style in styles]
     targets = make_targets(objective, network.params, *pictures)
-    return objective, (network.params, targets, make_numbers(recipe))
+    return objective, (network.params, targets, make_loss_weights(recipe))
 
 
 def start(recipe, seed=4):
@@ -298,7 +298,7 @@ def test_whole_numbers_are_numbers_too(network):
         if part != "tv":
             object.__setattr__(term, "layers", tuple((n, 1) for n, _ in term.layers))
         object.__setattr__(whole, part, term)
-    found, usual = make_numbers(whole), make_numbers(recipe)
+    found, usual = make_loss_weights(whole), make_loss_weights(recipe)
     for f, u in zip(jax.tree.leaves(found), jax.tree.leaves(usual), strict=True):
         assert f.dtype == u.dtype == jnp.float32 and f.weak_type == u.weak_type
     assert found.style[0] == 1e12

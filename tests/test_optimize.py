@@ -12,7 +12,7 @@ from jax import lax
 from jaxnst.losses.objective import (
     Targets,
     content_targets,
-    make_numbers,
+    make_loss_weights,
     make_objective,
     style_summaries,
     style_targets,
@@ -25,7 +25,7 @@ from jaxnst.optim.solvers import (
     SOLVERS,
     advance,
     advance_over,
-    make_method,
+    make_solver,
     picture,
     start,
     start_after,
@@ -91,7 +91,7 @@ def follow(loss, recipe, args, image, chunks, *, budget=10**6):
     """Run in chunks; the last state and the rows of all records."""
     if loss in LOSSES:
         loss, args = problem, (jnp.asarray(LOSSES.index(loss)), *args)
-    method, rates = make_method(recipe)
+    method, rates = make_solver(recipe)
     _, terms = jax.eval_shape(loss, image, *args)
     state, rows = start(method, image, terms.size), []
     for steps in chunks:
@@ -131,7 +131,7 @@ def test_where_chunks_end_changes_nothing_across_a_step_taken_back(args, image):
 
 @pytest.mark.parametrize("name", METHODS)
 def test_no_steps_leave_everything_as_it_was(name, args, image):
-    method, _ = make_method(METHODS[name])
+    method, _ = make_solver(METHODS[name])
     before = start(method, image, 3)
     for chunks in ([0], [0, 0]):
         assert_identical(follow(bowl, METHODS[name], args, image, chunks)[0], before)
@@ -141,7 +141,7 @@ def test_no_steps_leave_everything_as_it_was(name, args, image):
 
 @pytest.mark.parametrize("name", ["preconditioned", "bounded average"])
 def test_going_on_in_place_changes_nothing_and_leaves_the_old_picture(name, args, image):
-    method, rates = make_method(METHODS[name])
+    method, rates = make_solver(METHODS[name])
     given = (problem, method, (jnp.asarray(LOSSES.index(bowl)), *args), rates)
     counts = (jnp.asarray(3), jnp.asarray(10**6))
     state, _ = advance(*given, start(method, image, 3), *counts)
@@ -247,14 +247,14 @@ def test_preconditioned_steps_are_plain_steps_in_other_coordinates(args, rng):
     expected, records = follow(elsewhere, METHODS["lbfgs"], args, 0 * image, [12])
     np.testing.assert_allclose(found.point, expected.point, atol=1e-5)
     np.testing.assert_allclose(record, records, rtol=1e-4)
-    method, _ = make_method(METHODS["preconditioned"])
+    method, _ = make_solver(METHODS["preconditioned"])
     shown = image + amplify_coarse(expected.point, 0.5)
     np.testing.assert_allclose(picture(method, found), shown, atol=1e-5)
 
 
 def test_adam_and_no_precondition_move_in_pixels(image):
     for solver in (PLAIN, dataclasses.replace(ADAM, precondition=0.5)):
-        state = start(make_method(Recipe(solver=solver))[0], image, 3)
+        state = start(make_solver(Recipe(solver=solver))[0], image, 3)
         assert state.point is image and state.origin is None
 
 
@@ -269,7 +269,7 @@ def test_memory_is_part_of_the_program_and_matters(args, image):
 def test_no_loss_at_the_start_leaves_the_image_as_it_was(name, args, image):
     state, record = follow(nothing, METHODS[name], args, image, [5])
     np.testing.assert_array_equal(state.point, image)
-    np.testing.assert_array_equal(picture(make_method(METHODS[name])[0], state), image)
+    np.testing.assert_array_equal(picture(make_solver(METHODS[name])[0], state), image)
     assert state.restarts == state.evaluations == 5
     assert np.all(np.isinf(record))
 
@@ -305,7 +305,7 @@ def test_adam_equals_float64(args, image, bounds, betas, rate):
 @pytest.mark.parametrize("steps", [1, 2, 30])
 def test_the_average_is_debiased(args, image, steps):
     recipe = Recipe(solver=dataclasses.replace(ADAM, average=0.9))
-    method, _ = make_method(recipe)
+    method, _ = make_solver(recipe)
     state, _ = follow(bowl, recipe, args, image, [steps])
     last, mean = helpers.adam(gradient(args), image, steps, 0.1, 0.9, 0.99, average=0.9)
     np.testing.assert_allclose(state.point, last, atol=1e-4)
@@ -314,7 +314,7 @@ def test_the_average_is_debiased(args, image, steps):
 
 def test_bounds_hold_at_every_step(args, image):
     recipe = METHODS["bounded average"]
-    method, _ = make_method(recipe)
+    method, _ = make_solver(recipe)
     for steps in (1, 10):
         state, _ = follow(bowl, recipe, args, 10 * image, [steps])
         for shown in (state.point, picture(method, state)):
@@ -330,7 +330,7 @@ def test_adam_s_terms_are_those_of_the_point_it_came_from(args, image):
 
 def test_default_learning_rates():
     for kind, rate in (("lbfgs", 1.0), ("adam", 0.02)):
-        _, rates = make_method(Recipe(solver=Solver(kind=kind)))
+        _, rates = make_solver(Recipe(solver=Solver(kind=kind)))
         assert float(rates.learning_rate) == pytest.approx(rate)
 
 
@@ -340,14 +340,14 @@ def test_default_learning_rates():
 def test_an_unknown_solver_is_refused_with_what_there_is():
     assert set(SOLVERS) == {"lbfgs", "adam"}
     with pytest.raises(ValueError, match="unknown optimizer 'sgd': known are lbfgs, adam"):
-        make_method(Recipe(solver=Solver(kind="sgd")))
+        make_solver(Recipe(solver=Solver(kind="sgd")))
 
 
 def test_zoom_without_jaxopt_is_refused_at_the_door(monkeypatch):
     monkeypatch.setattr(lbfgs, "jaxopt", lambda: None)
     with pytest.raises(ValueError, match="'zoom' needs jaxopt"):
-        make_method(METHODS["zoom"])
-    make_method(METHODS["lbfgs"])
+        make_solver(METHODS["zoom"])
+    make_solver(METHODS["lbfgs"])
 
 
 # Many runs at once.
@@ -380,7 +380,7 @@ def test_many_runs_at_once_equal_single_runs_and_float64(rng):
     weights = rng.uniform(0.5, 3, (runs, size))
     targets = rng.normal(size=(runs, size)) * 0.05
     images = np.float32(rng.normal(size=(runs, *shape)) * 0.05)
-    method, rates = make_method(METHODS["lbfgs"])
+    method, rates = make_solver(METHODS["lbfgs"])
     counts = (jnp.asarray(steps), jnp.asarray(10**6))
 
     def one(image, *args):
@@ -431,7 +431,7 @@ def test_raw_sums_from_white_noise_do_not_blow_up(rng, solver):
         content_targets(objective, network.params, content),
         style_targets(objective, [style_summaries(objective, network.params, style)]),
     )
-    args = (network.params, targets, make_numbers(recipe))
+    args = (network.params, targets, make_loss_weights(recipe))
     noise = jnp.asarray(rng.normal(0, 60, (32, 32, 3)), jnp.float32)
     state, record = follow(objective, recipe, args, noise, [60, 60])
     assert np.all(np.isfinite(record)) and np.all(np.isfinite(state.point))
@@ -454,7 +454,7 @@ LARGER = (8, 10, 3)
 
 
 def after_steps(name, args, image, count=6):
-    method, _ = make_method(METHODS[name])
+    method, _ = make_solver(METHODS[name])
     return method, follow(bowl, METHODS[name], args, image, [count])[0]
 
 
@@ -496,6 +496,6 @@ def test_lanes_are_carried_as_they_are_alone(args, image, rng):
 
 
 def test_only_adam_carries_and_only_if_told_to():
-    carried = {name: make_method(recipe)[0].carry for name, recipe in METHODS.items()}
+    carried = {name: make_solver(recipe)[0].carry for name, recipe in METHODS.items()}
     assert [name for name, carries in carried.items() if carries] == ["adam", "bounded average"]
-    assert not make_method(Recipe(solver=dataclasses.replace(ADAM, carry=False)))[0].carry
+    assert not make_solver(Recipe(solver=dataclasses.replace(ADAM, carry=False)))[0].carry

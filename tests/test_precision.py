@@ -14,7 +14,7 @@ from jaxnst.losses.objective import (
     TERMS,
     Targets,
     content_targets,
-    make_numbers,
+    make_loss_weights,
     make_objective,
     style_summaries,
     style_targets,
@@ -23,7 +23,7 @@ from jaxnst.losses.statistics import gram_matrix, moments
 from jaxnst.losses.terms import content_loss
 from jaxnst.networks import PREPROCESSING, extract_features, init_network
 from jaxnst.networks.layers import conv, strided_conv
-from jaxnst.optim.solvers import advance, make_method, start
+from jaxnst.optim.solvers import advance, make_solver, start
 from jaxnst.recipes.schema import Scales, Style
 from jaxnst.transfer.run import Run
 from jaxnst.transfer.stylize import stylize
@@ -50,7 +50,7 @@ def loss_of(recipe, network):
     objective = make_objective(recipe, network)
     params = objective.network.in_precision(network.params)
     targets = make_targets(objective, params, jnp.asarray(CONTENT), jnp.asarray(STYLE))
-    return objective, (params, targets, make_numbers(recipe))
+    return objective, (params, targets, make_loss_weights(recipe))
 
 
 def evaluate(recipe, network, x):
@@ -107,7 +107,7 @@ def test_parameters_are_rounded_before_the_loop_and_not_in_it(network):
     run = Run(CONTENT, [STYLE], network.configure(precision="bfloat16"), recipe)
     params = run.tuned_parameters()
     targets = run.targets(params, run.schedule.scales[0])
-    method, rates = make_method(recipe)
+    method, rates = make_solver(recipe)
     x = jnp.zeros((*run.schedule.scales[0].inner, 3))
     state = start(method, x, len(TERMS))
     count = jnp.asarray(1)

@@ -17,7 +17,7 @@ import pytest
 from jaxnst.losses.objective import (
     Targets,
     content_targets,
-    make_numbers,
+    make_loss_weights,
     make_objective,
     style_summaries,
     style_targets,
@@ -324,7 +324,7 @@ def both(name, image, statement=None):
     recipe = NARROWED.get(name, lambda r: r)(get_recipe(name))
     network, space = network_of(recipe), recipe.space
     objective = make_objective(recipe, network)
-    args = network.params, targets_of(objective, network), make_numbers(recipe)
+    args = network.params, targets_of(objective, network), make_loss_weights(recipe)
     variable = jnp.asarray(helpers.encode(image, space), jnp.float32)
     (loss, _), grad = value_and_grad(objective, variable, *args)
     exact = helpers.decode(variable, space)  # the image that float32 made of it

@@ -10,13 +10,13 @@ from jaxnst.losses.objective import (
     TERMS,
     Targets,
     content_targets,
-    make_numbers,
+    make_loss_weights,
     make_objective,
     style_summaries,
     style_targets,
 )
 from jaxnst.networks.registry import init_network
-from jaxnst.optim.solvers import advance, make_method, start
+from jaxnst.optim.solvers import advance, make_solver, start
 from jaxnst.recipes.schema import Content, Solver, Space, Style
 
 DENSE = helpers.tiny_recipe(
@@ -46,7 +46,7 @@ def arguments(network, recipe, size):
         content_targets(objective, network.params, content),
         style_targets(objective, [style_summaries(objective, network.params, style)]),
     )
-    return image, (network.params, targets, make_numbers(recipe))
+    return image, (network.params, targets, make_loss_weights(recipe))
 
 
 @pytest.mark.parametrize("name", ["vgg", "densenet", "squeezenet"])
@@ -103,7 +103,7 @@ def test_the_compiled_loop_needs_less_memory():
     network = helpers.tiny_network(Space(), blocks=((16,) * 2, (32,) * 4, (64,) * 4))
     recipe = helpers.tiny_recipe(solver=Solver(kind="adam"))
     image, args = arguments(network, recipe, (128, 128))
-    method, rates = make_method(recipe)
+    method, rates = make_solver(recipe)
     state = start(method, image, len(TERMS))
     count, needed = jnp.asarray(1), {}
     for remat in (False, True):

@@ -16,7 +16,7 @@ from jaxnst.networks import PREPROCESSING
 from jaxnst.recipes.schema import Scales
 from jaxnst.transfer import style_cache as targets
 from jaxnst.transfer.run import Run
-from jaxnst.transfer.style_cache import StyleImage, StyleStore
+from jaxnst.transfer.style_cache import StyleCache, StyleImage
 
 CONTENT, STYLE = helpers.picture(40, 48, seed=1), helpers.picture(50, 64, seed=2)
 SIZE = (25, 32)
@@ -47,7 +47,7 @@ def ask(store, network, *, style=STYLE, size=SIZE, params=None, **more):
 
 
 def test_moments_are_those_of_the_style_at_that_size(network):
-    found = ask(StyleStore(), network)
+    found = ask(StyleCache(), network)
     features = helpers.vgg_features(
         helpers.encode(resize(STYLE, SIZE), network.preprocessing), helpers.flat(network.params)
     )
@@ -60,7 +60,7 @@ def test_moments_are_those_of_the_style_at_that_size(network):
 
 
 def test_they_are_computed_once_for_a_style_a_size_and_a_network(network, computed):
-    store = StyleStore()
+    store = StyleCache()
     for _ in range(2):
         ask(store, network)
         ask(store, network, style=STYLE.copy())
@@ -71,7 +71,7 @@ def test_they_are_computed_once_for_a_style_a_size_and_a_network(network, comput
 
 
 def test_other_parameters_have_other_moments(network, computed):
-    store = StyleStore()
+    store = StyleCache()
     first = ask(store, network)
     retrained = helpers.tiny_network(network.preprocessing, seed=7, name=network.name)
     assert retrained == network  # parameters do not count
@@ -90,7 +90,7 @@ def test_other_parameters_have_other_moments(network, computed):
 
 
 def test_parameters_are_not_kept_alive(computed):
-    store = StyleStore()
+    store = StyleCache()
     for seed in range(3):
         network = helpers.tiny_network(PREPROCESSING["imagenet"], seed=seed, name="tiny, gone")
         ask(store, network)
@@ -101,8 +101,8 @@ def test_parameters_are_not_kept_alive(computed):
 
 
 def test_the_least_recently_used_go_first(network, computed):
-    one = sum(leaf.nbytes for leaf in jax.tree.leaves(ask(StyleStore(), network)))
-    store = StyleStore(most_bytes=2 * one)
+    one = sum(leaf.nbytes for leaf in jax.tree.leaves(ask(StyleCache(), network)))
+    store = StyleCache(most_bytes=2 * one)
     sizes = [(25, 32), (24, 32), (23, 32)]
     computed.clear()
     for size in (*sizes[:2], sizes[0], sizes[2], sizes[0]):
@@ -120,7 +120,7 @@ def test_threads_wait_for_one_another(network, monkeypatch):
         return plain(*arguments)
 
     monkeypatch.setattr(targets, "summaries_of", slow)
-    store = StyleStore()
+    store = StyleCache()
 
     def task(_):
         entered.wait()
@@ -132,7 +132,7 @@ def test_threads_wait_for_one_another(network, monkeypatch):
 
 
 def test_what_failed_is_tried_again(network, monkeypatch):
-    store, plain = StyleStore(), targets.summaries_of
+    store, plain = StyleCache(), targets.summaries_of
 
     def fail(*_):
         raise MemoryError("no room")
@@ -145,7 +145,7 @@ def test_what_failed_is_tried_again(network, monkeypatch):
 
 
 def test_runs_that_share_a_store_share_their_styles(network, computed):
-    store = StyleStore()
+    store = StyleCache()
     for content in (CONTENT, CONTENT[::-1].copy()):
         run = Run(content, [STYLE, CONTENT], network, RECIPE, store=store)
         run.targets(network.params, run.schedule.scales[0])

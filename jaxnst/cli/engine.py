@@ -20,7 +20,7 @@ from jaxnst.transfer import batch
 from jaxnst.transfer.guidance import StyleMix
 from jaxnst.transfer.pyramid import Schedule
 from jaxnst.transfer.result import StylizeResult
-from jaxnst.transfer.style_cache import StyleStore
+from jaxnst.transfer.style_cache import StyleCache
 
 
 class Order(NamedTuple):
@@ -99,7 +99,7 @@ class LocalEngine:
     def __init__(self, network: LossNetwork, devices: list[jax.Device]) -> None:
         self.network, self.all_devices, self.devices = network, devices, len(devices)
         self.threads = threads_of(devices[0])
-        self.store = StyleStore()
+        self.store = StyleCache()
 
     def most(
         self, schedule: Schedule, recipe: Recipe, allowed: int | None, pictures: int

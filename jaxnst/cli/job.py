@@ -40,7 +40,7 @@ from jaxnst.losses.objective import make_objective
 from jaxnst.networks import LossNetwork
 from jaxnst.optim import lbfgs
 from jaxnst.optim.sharding import threads_of
-from jaxnst.optim.solvers import make_method
+from jaxnst.optim.solvers import make_solver
 from jaxnst.recipes import STAND_IN, is_approximation
 from jaxnst.recipes.schema import ONE_PASS, SHIPPED, Recipe
 from jaxnst.transfer.checkpoint import Checkpoint, load_checkpoint
@@ -258,7 +258,7 @@ def open_network(flags: RunFlags, recipe: Recipe) -> tuple[jax.Device, LossNetwo
     )
     with blaming_flags():  # what they name has to exist
         make_objective(recipe, network)
-        make_method(recipe)
+        make_solver(recipe)
     return device, network
 
 

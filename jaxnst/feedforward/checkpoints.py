@@ -24,7 +24,7 @@ from numpy.typing import NDArray
 
 from jaxnst._files import AnyPath, name_of, reason
 from jaxnst.transfer.checkpoint import WRITING
-from jaxnst.transfer.fingerprint import OtherSettings, refuse_others, warn_of_others
+from jaxnst.transfer.fingerprint import OtherSettings, check_same_run, warn_of_other_environment
 
 T = TypeVar("T")
 
@@ -145,7 +145,7 @@ class Checkpoints:
                     raise
                 damaged[step] = error
                 continue
-            warn_of_others(environment, self.environment, what="model")
+            warn_of_other_environment(environment, self.environment, what="model")
             for newer in damaged:
                 self._manager.delete(newer)
                 warnings.warn(
@@ -244,7 +244,7 @@ class Checkpoints:
 
         words = read("words", args.JsonRestore())
         anew = f"begin anew in another folder of checkpoints, or delete {name_of(self.folder)}"
-        refuse_others(dict(words["settings"]), self.settings, instead=anew)
+        check_same_run(dict(words["settings"]), self.settings, instead=anew)
         like = {"losses": np.zeros((step, terms), np.float32), "state": state._asdict()}
         arrays = read("arrays", args.StandardRestore(like))
         losses = np.asarray(arrays["losses"], np.float32)

@@ -25,11 +25,11 @@ from jaxnst.image import fit, resample
 from jaxnst.image.color import Pixels
 from jaxnst.losses.objective import (
     TERMS,
-    Numbers,
+    LossWeights,
     Objective,
     Targets,
     content_targets,
-    make_numbers,
+    make_loss_weights,
     make_objective,
 )
 from jaxnst.networks.color_space import encode
@@ -51,7 +51,7 @@ class Frozen(NamedTuple):
 
     network: Any
     style: dict[str, tuple[Any, ...]]
-    numbers: Numbers
+    numbers: LossWeights
     grid: Scalar
 
 
@@ -160,5 +160,5 @@ def make_loss(
     summaries = summaries_of(objective, params, image, weights)
     equal = jnp.ones((len(objective.style_layers), 1, 1))
     targets = mixed_styles(objective, [summaries], equal)
-    frozen = Frozen(params, targets, make_numbers(recipe), jnp.asarray(grid, float))
+    frozen = Frozen(params, targets, make_loss_weights(recipe), jnp.asarray(grid, float))
     return PerceptualLoss(module, objective, period), frozen

@@ -1,8 +1,8 @@
 """The objective: a pure function from an image to a loss and its named terms.
 
 What does not change during a run is computed once as :class:`Targets`. An :class:`Objective`
-defines the computation and is static under ``jax.jit``; :class:`Numbers` holds every weight and is
-traced, so that changing one compiles nothing.
+defines the computation and is static under ``jax.jit``; :class:`LossWeights` holds every weight and
+is traced, so that changing one compiles nothing.
 """
 
 from collections.abc import Mapping, Sequence
@@ -59,7 +59,7 @@ class Objective:
         return tuple(dict.fromkeys((*self.content_layers, *self.style_layers)))
 
     def __call__(
-        self, variable: Image, params: Params, targets: "Targets", numbers: "Numbers"
+        self, variable: Image, params: Params, targets: "Targets", numbers: "LossWeights"
     ) -> tuple[Scalar, Float[Array, " terms"]]:
         """Compute the loss of an image.
 
@@ -76,7 +76,7 @@ class Objective:
         if where.free is not None:
             variable = jnp.where(where.free[..., None] > 0, variable, where.still)
         aims = {
-            name: Aim(
+            name: LayerTarget(
                 targets.content.get(name),
                 where.content.get(name),
                 targets.style.get(name, ()),
@@ -108,7 +108,7 @@ class Objective:
         return total, jnp.concatenate([total[None], terms])
 
     def _compare(
-        self, pixels: int, layer: str, features: FeatureMap, aim: "Aim"
+        self, pixels: int, layer: str, features: FeatureMap, aim: "LayerTarget"
     ) -> tuple[Scalar | None, Scalar | None]:
         """Compare a layer's feature map with the content's and with the styles, where it counts."""
         content = style = None
@@ -142,7 +142,7 @@ def _weighted(weights: Float[Array, " layers"], losses: list[Scalar]) -> Scalar:
     return jnp.matmul(weights, jnp.stack(losses), precision=lax.Precision.HIGHEST)
 
 
-class Numbers(NamedTuple):
+class LossWeights(NamedTuple):
     """The numbers of the loss. Layer weights are in the order of the objective's layers."""
 
     content: Float[Array, " layers"]
@@ -151,7 +151,7 @@ class Numbers(NamedTuple):
     tv_chroma: Scalar
 
 
-class Where(NamedTuple):
+class SpatialGuidance(NamedTuple):
     """Which part of the picture each style is for, and which part may change.
 
     Attributes:
@@ -171,7 +171,7 @@ class Where(NamedTuple):
     still: Any
 
 
-EVERYWHERE = Where({}, {}, None, None, None)
+EVERYWHERE = SpatialGuidance({}, {}, None, None, None)
 
 
 class Targets(NamedTuple):
@@ -185,11 +185,11 @@ class Targets(NamedTuple):
 
     content: Features
     style: Mapping[str, tuple[Any, ...]]
-    where: Where = EVERYWHERE
+    where: SpatialGuidance = EVERYWHERE
 
 
-class Aim(NamedTuple):
-    """What one layer is compared with: its own part of :class:`Targets` and :class:`Where`."""
+class LayerTarget(NamedTuple):
+    """Targets and position weights of one layer."""
 
     content: Any
     positions: Any
@@ -252,12 +252,12 @@ def _by_layer(
 
 
 @own_numerics()
-def make_numbers(recipe: Recipe) -> Numbers:
+def make_loss_weights(recipe: Recipe) -> LossWeights:
     """Take from a recipe the numbers of its loss."""
     content = [recipe.content.weight * weight for _, weight in recipe.content.layers]
     style = [recipe.style.weight * weight for _, weight in recipe.style.layers]
     with np.errstate(over="ignore"):  # a product beyond float32 makes an infinite loss, an error
-        return Numbers(
+        return LossWeights(
             content=jnp.asarray(content, float),
             style=jnp.asarray(style, float),
             tv=jnp.asarray(recipe.tv.weight, float),

@@ -29,7 +29,7 @@ CHUNK = 64
 
 
 @dataclass(frozen=True)
-class Method:
+class SolverConfig:
     """What decides the program of a solver, and the coordinates in which it moves.
 
     The host handles ``round`` and ``carry`` between two calls: no program reads them, so methods
@@ -46,7 +46,7 @@ class Method:
     carry: bool = field(compare=False)
 
 
-class Rates(NamedTuple):
+class Hyperparameters(NamedTuple):
     """The numbers of a solver."""
 
     learning_rate: Scalar
@@ -96,15 +96,15 @@ class Solver(NamedTuple):
     """
 
     learning_rate: float
-    init: Callable[[Method, Image], Any]
-    step: Callable[[Callable[..., Any], Method, Rates, State], State]
-    picture: Callable[[Method, State], Image]
+    init: Callable[[SolverConfig, Image], Any]
+    step: Callable[[Callable[..., Any], SolverConfig, Hyperparameters, State], State]
+    picture: Callable[[SolverConfig, State], Image]
     in_picture: bool
     carry: Callable[[Any, Any], Any] | None
 
 
 @own_numerics()
-def make_method(recipe: Recipe) -> tuple[Method, Rates]:
+def make_solver(recipe: Recipe) -> tuple[SolverConfig, Hyperparameters]:
     """Split a recipe's solver into structure and numbers.
 
     Raises:
@@ -116,7 +116,7 @@ def make_method(recipe: Recipe) -> tuple[Method, Rates]:
         raise ValueError(f"line search {s.line_search!r} needs jaxopt: install it or use 'fixed'")
     rate = solver.learning_rate if s.learning_rate is None else s.learning_rate
     bounds = recipe.bounds or (-float("inf"), float("inf"))
-    method = Method(
+    method = SolverConfig(
         kind=s.kind,
         memory=s.memory,
         line_search=s.line_search,
@@ -126,7 +126,7 @@ def make_method(recipe: Recipe) -> tuple[Method, Rates]:
         averaged=s.average > 0,
         carry=s.carry and solver.carry is not None,
     )
-    return method, Rates(
+    return method, Hyperparameters(
         jnp.asarray(rate, float),
         jnp.asarray(s.betas, float),
         jnp.asarray(bounds, float),
@@ -134,7 +134,7 @@ def make_method(recipe: Recipe) -> tuple[Method, Rates]:
     )
 
 
-def start(method: Method, image: Image, terms: int) -> State:
+def start(method: SolverConfig, image: Image, terms: int) -> State:
     """Make the state before the first evaluation; ``terms`` is the length of the loss record."""
     point = jnp.zeros_like(image) if method.precondition else image
     return State(
@@ -148,7 +148,7 @@ def start(method: Method, image: Image, terms: int) -> State:
 
 
 @partial(jax.jit, static_argnums=0)
-def start_after(method: Method, image: Image, before: State) -> State:
+def start_after(method: SolverConfig, image: Image, before: State) -> State:
     """Begin a scale with what the solver learned at the one before; only with ``method.carry``.
 
     Counts and averages begin anew, as in :func:`start`.
@@ -158,7 +158,7 @@ def start_after(method: Method, image: Image, before: State) -> State:
     return state._replace(solver=carry(state.solver, before.solver))
 
 
-def restart(method: Method, rates: Rates, state: State) -> State:
+def restart(method: SolverConfig, rates: Hyperparameters, state: State) -> State:
     """Begin anew where a run stands: with an empty memory, the image clipped to the bounds."""
     image = picture(method, state)
     if method.bounded:
@@ -171,9 +171,9 @@ def restart(method: Method, rates: Rates, state: State) -> State:
 @partial(jax.jit, static_argnums=(0, 1))
 def advance(
     fun: Callable[..., tuple[Scalar, Float[Array, " terms"]]],
-    method: Method,
+    method: SolverConfig,
     args: tuple[Any, ...],
-    rates: Rates,
+    rates: Hyperparameters,
     state: State,
     steps: Int[Array, ""],
     budget: Int[Array, ""],
@@ -212,9 +212,9 @@ def advance(
 
 def advance_over(
     fun: Callable[..., tuple[Scalar, Float[Array, " terms"]]],
-    method: Method,
+    method: SolverConfig,
     args: tuple[Any, ...],
-    rates: Rates,
+    rates: Hyperparameters,
     state: State,
     steps: Int[Array, ""],
     budget: Int[Array, ""],
@@ -229,7 +229,7 @@ def advance_over(
 
 
 def lower_over(
-    fun: Callable[..., Any], method: Method, args: Any, rates: Any, state: Any, *counts: Any
+    fun: Callable[..., Any], method: SolverConfig, args: Any, rates: Any, state: Any, *counts: Any
 ) -> jax.stages.Lowered:
     """Lower the program that :func:`advance_over` runs, for arrays or their shapes."""
     program, parts = _in_place(method, state)
@@ -237,7 +237,7 @@ def lower_over(
     return lowered
 
 
-def _in_place(method: Method, state: State) -> tuple[Any, tuple[Any, ...]]:
+def _in_place(method: SolverConfig, state: State) -> tuple[Any, tuple[Any, ...]]:
     """Return the program that reuses a state's memory, and the state in the form it takes."""
     if SOLVERS[method.kind].in_picture:
         return advance, (state,)
@@ -247,9 +247,9 @@ def _in_place(method: Method, state: State) -> tuple[Any, tuple[Any, ...]]:
 @partial(jax.jit, static_argnums=(0, 1), donate_argnums=5)
 def _advance_over(
     fun: Callable[..., Any],
-    method: Method,
+    method: SolverConfig,
     args: tuple[Any, ...],
-    rates: Rates,
+    rates: Hyperparameters,
     rest: State,
     solver: Any,
     steps: Int[Array, ""],
@@ -258,23 +258,25 @@ def _advance_over(
     return advance(fun, method, args, rates, rest._replace(solver=solver), steps, budget)
 
 
-def picture(method: Method, state: State) -> Image:
+def picture(method: SolverConfig, state: State) -> Image:
     """Return the image to show and hand on: the averaged iterate where the method has one."""
     return _image(method, state, SOLVERS[method.kind].picture(method, state))
 
 
-def _image(method: Method, state: State, point: Image) -> Image:
+def _image(method: SolverConfig, state: State, point: Image) -> Image:
     """Return the image that a point stands for."""
     if state.origin is None:
         return point
     return state.origin + amplify_coarse(point, method.precondition)
 
 
-def _lbfgs_init(method: Method, image: Image) -> lbfgs.LbfgsState:
+def _lbfgs_init(method: SolverConfig, image: Image) -> lbfgs.LbfgsState:
     return lbfgs.init(image, method.memory)
 
 
-def _lbfgs_step(fun: Callable[..., Any], method: Method, rates: Rates, state: State) -> State:
+def _lbfgs_step(
+    fun: Callable[..., Any], method: SolverConfig, rates: Hyperparameters, state: State
+) -> State:
     outcome = lbfgs.step(
         fun, state.point, state.terms, state.solver, rates.learning_rate, method.line_search
     )
@@ -287,11 +289,11 @@ def _lbfgs_step(fun: Callable[..., Any], method: Method, rates: Rates, state: St
     )
 
 
-def _lbfgs_picture(method: Method, state: State) -> Image:
+def _lbfgs_picture(method: SolverConfig, state: State) -> Image:
     return state.point
 
 
-def _adam_init(method: Method, image: Image) -> AdamState:
+def _adam_init(method: SolverConfig, image: Image) -> AdamState:
     zero = jnp.zeros((), image.dtype)
     moments = optax.scale_by_adam().init(image)
     return AdamState(moments, image, zero + 1, jnp.zeros_like(image), zero)
@@ -307,7 +309,9 @@ def _adam_carry(new: AdamState, before: AdamState) -> AdamState:
     return new._replace(moments=enlarged)
 
 
-def _adam_step(fun: Callable[..., Any], method: Method, rates: Rates, state: State) -> State:
+def _adam_step(
+    fun: Callable[..., Any], method: SolverConfig, rates: Hyperparameters, state: State
+) -> State:
     """Evaluate at the present point, then move; from one without a finite loss, move back."""
     solver: AdamState = state.solver
     (value, terms), grad = jax.value_and_grad(fun, has_aux=True)(state.point)
@@ -338,7 +342,7 @@ def _adam_step(fun: Callable[..., Any], method: Method, rates: Rates, state: Sta
     )
 
 
-def _adam_picture(method: Method, state: State) -> Image:
+def _adam_picture(method: SolverConfig, state: State) -> Image:
     solver: AdamState = state.solver
     if not method.averaged:
         return state.point

@@ -26,7 +26,7 @@ from jaxnst.transfer.guidance import StyleMix, make_guidance
 from jaxnst.transfer.result import StylizeResult
 from jaxnst.transfer.run import Run
 from jaxnst.transfer.runner import optimize_side_by_side
-from jaxnst.transfer.style_cache import StyleImage, StyleStore
+from jaxnst.transfer.style_cache import StyleCache, StyleImage
 
 Array: TypeAlias = np.ndarray | jax.Array
 
@@ -85,7 +85,7 @@ def stylize_batch(
     at_once: int | None = None,
     devices: Sequence[jax.Device] | None = None,
     only: Sequence[int] | None = None,
-    store: StyleStore | None = None,
+    store: StyleCache | None = None,
     callback: Callable[[BatchProgress], None] | None = None,
     precision: Precision | None = None,
     remat: bool = False,
@@ -154,7 +154,7 @@ def stylize_batch(
     network = made[0].network if network is None else network
     network = load_network(network) if isinstance(network, str) else network
     network = network.configure(precision=precision)
-    checked, store = _Checked(), StyleStore() if store is None else store
+    checked, store = _Checked(), StyleCache() if store is None else store
     runs = []
     for i, (content, style) in enumerate(zip(contents, styles, strict=True)):
         whole = checked(f"pair {i}: content", content)

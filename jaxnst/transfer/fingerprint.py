@@ -25,7 +25,7 @@ UNSAID = ("name", "summary", "scales")
 """Parts of a recipe that decide nothing, or nothing beyond the schedule."""
 
 
-def settings_of(
+def fingerprint_of(
     recipe: Recipe,
     network: LossNetwork,
     schedule: Schedule,
@@ -109,7 +109,7 @@ class OtherSettings(ValueError):
     """A checkpoint is of a run with other settings."""
 
 
-def refuse_others(
+def check_same_run(
     there: dict[str, str],
     here: dict[str, str],
     *,
@@ -137,7 +137,9 @@ def refuse_others(
         )
 
 
-def warn_of_others(there: dict[str, str], here: dict[str, str], *, what: str = "picture") -> None:
+def warn_of_other_environment(
+    there: dict[str, str], here: dict[str, str], *, what: str = "picture"
+) -> None:
     """Warn if a run is resumed under other versions or on another machine.
 
     Args:

@@ -15,7 +15,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from jaxnst._checks import not_negative, refuse_one_array
 from jaxnst.image import resize
-from jaxnst.losses.objective import EVERYWHERE, Objective, Where
+from jaxnst.losses.objective import EVERYWHERE, Objective, SpatialGuidance
 from jaxnst.networks.color_space import encode
 from jaxnst.networks.registry import LossNetwork
 from jaxnst.transfer.masks import (
@@ -58,7 +58,7 @@ class Guidance:
         """What decides a program: how many masks there are, and whether pixels are kept."""
         return len(self.masks), self.opacity is not None
 
-    def where_shapes(self, objective: Objective, size: Size) -> Where:
+    def where_shapes(self, objective: Objective, size: Size) -> SpatialGuidance:
         """Return the shapes of what :meth:`where` returns for a scale of this size."""
         masks, kept = self.structure
         if not (masks or kept):
@@ -70,9 +70,9 @@ class Guidance:
         regions, sizes = max(1, masks), layer_sizes(objective.network, size, objective.layers)
         style = {name: of(regions, *sizes[name]) for name in objective.style_layers}
         if not kept:
-            return Where({}, style, of(regions), None, None)
+            return SpatialGuidance({}, style, of(regions), None, None)
         content = {name: of(*sizes[name]) for name in objective.content_layers}
-        return Where(content, style, of(regions), of(*size), of(*size, 3))
+        return SpatialGuidance(content, style, of(regions), of(*size), of(*size, 3))
 
     def mixture(
         self, network: LossNetwork, layers: Sequence[str], styles: int
@@ -97,7 +97,7 @@ class Guidance:
         each = np.reshape(np.asarray(rows, np.float32), (len(rows), 1, styles))
         return np.repeat(each, regions, axis=1)
 
-    def where(self, objective: Objective, content: Picture) -> Where:
+    def where(self, objective: Objective, content: Picture) -> SpatialGuidance:
         """Lay the regions out for the content picture at some size."""
         if not self.masks and self.opacity is None:
             return EVERYWHERE
@@ -110,14 +110,14 @@ class Guidance:
             for name in objective.style_layers
         }
         if self.opacity is None:
-            return Where({}, style, shares.astype(np.float32), None, None)
+            return SpatialGuidance({}, style, shares.astype(np.float32), None, None)
         content_weights = {
             name: position_weights(opaque, sizes[name], shrink=False)
             for name in objective.content_layers
         }
         free = (opaque >= VISIBLE).astype(np.float32)
         still = np.asarray(encode(jnp.asarray(content), objective.space))
-        return Where(content_weights, style, shares.astype(np.float32), free, still)
+        return SpatialGuidance(content_weights, style, shares.astype(np.float32), free, still)
 
     def regions(
         self, here: Callable[[Mask], Mask], size: Size

@@ -17,11 +17,11 @@ import jax.numpy as jnp
 
 from jaxnst._numerics import own_numerics
 from jaxnst.image import fit
-from jaxnst.losses.objective import EVERYWHERE, TERMS, make_numbers, make_objective
+from jaxnst.losses.objective import EVERYWHERE, TERMS, make_loss_weights, make_objective
 from jaxnst.networks.precision import map_bytes
 from jaxnst.networks.registry import LossNetwork
 from jaxnst.networks.remat import blocks
-from jaxnst.optim.solvers import advance, lower_over, make_method, start
+from jaxnst.optim.solvers import advance, lower_over, make_solver, start
 from jaxnst.recipes.schema import Recipe
 from jaxnst.transfer.guidance import Guidance
 from jaxnst.transfer.pyramid import Schedule, Size
@@ -236,7 +236,7 @@ def cost_of(
     image = jax.ShapeDtypeStruct((NOMINAL, NOMINAL, 3), jnp.float32)  # type: ignore[no-untyped-call]
     see = partial(objective.network.features, layers=network.layers[:depth])
     maps = jax.eval_shape(see, network.params, image)
-    method, _ = make_method(recipe)
+    method, _ = make_solver(recipe)
     state = jax.eval_shape(lambda x: start(method, x, len(TERMS)), image)
 
     def work(names: Collection[str]) -> tuple[float, float]:
@@ -304,14 +304,14 @@ def measure_pace(
       longest: Longest side at which it is run, pixels.
     """
     objective = make_objective(recipe, network)
-    method, rates = make_method(recipe)
+    method, rates = make_solver(recipe)
     height, width = (max(1, round(s / MULTIPLE)) * MULTIPLE for s in fit(content, longest))
     image = jnp.full((height, width, 3), 0.5)
 
     shapes = target_shapes(objective, network.params, (height, width))
     # The time does not depend on the values.
     targets = jax.tree.map(lambda leaf: jnp.ones(leaf.shape, leaf.dtype), shapes)
-    args = (network.prepare(network.params), targets, make_numbers(recipe))
+    args = (network.prepare(network.params), targets, make_loss_weights(recipe))
     state = start(method, image, len(TERMS))
 
     def seconds(steps: int) -> float:
@@ -363,12 +363,12 @@ def loop_footprint(
       None where this device's XLA does not report it.
     """
     objective = make_objective(recipe, network, remat=remat)
-    method, rates = make_method(recipe)
+    method, rates = make_solver(recipe)
     where = EVERYWHERE if guidance is None else guidance.where_shapes(objective, size)
     targets = target_shapes(objective, network.params, size, where=where)
     image = jax.ShapeDtypeStruct((*size, 3), jnp.float32)  # type: ignore[no-untyped-call]
     state = jax.eval_shape(lambda x: start(method, x, len(TERMS)), image)
-    args = (network.prepare(network.params), targets, make_numbers(recipe))
+    args = (network.prepare(network.params), targets, make_loss_weights(recipe))
     count = jnp.asarray(0)
     program = lower_over(objective, method, args, rates, state, count, count).compile()
     found = program.memory_analysis()

@@ -21,7 +21,7 @@ from jaxnst.recipes.schema import SHIPPED, Content, Noise, Recipe, Scales, Style
 from jaxnst.transfer.result import Picture, Progress, StylizeResult
 from jaxnst.transfer.run import Run
 from jaxnst.transfer.runner import optimize, optimize_side_by_side
-from jaxnst.transfer.style_cache import StyleStore
+from jaxnst.transfer.style_cache import StyleCache
 
 RECIPE = Recipe(
     name="reconstruction",
@@ -164,7 +164,7 @@ class _Task:
         """Every layer once."""
         return tuple(dict.fromkeys(layer for group in self.groups for layer in group))
 
-    def run(self, layers: Layers, store: StyleStore | None = None) -> Run:
+    def run(self, layers: Layers, store: StyleCache | None = None) -> Run:
         """Prepare a run whose loss has no other layers."""
         weights = tuple((layer, 1 / len(layers)) for layer in layers)
         content, style = self.recipe.content, self.recipe.style
@@ -192,7 +192,7 @@ class _Task:
 
     def together(self) -> list[Reconstruction]:
         """Make all pictures in one program: weights are one for a picture's layers, else zero."""
-        runs, store = [], StyleStore()
+        runs, store = [], StyleCache()
         for group in self.groups:
             run = self.run(self.layers, store)
             weights = jnp.asarray([(name in group) / len(group) for name in self.layers])

@@ -13,28 +13,28 @@ from jaxnst.feedforward.instant import start_in_one_pass
 from jaxnst.image import resample
 from jaxnst.losses.objective import (
     TERMS,
+    SpatialGuidance,
     Targets,
-    Where,
-    make_numbers,
+    make_loss_weights,
     make_objective,
 )
 from jaxnst.networks.registry import LossNetwork, Params
 from jaxnst.networks.rescale import unit_means
 from jaxnst.optim.solvers import (
     State,
-    make_method,
+    make_solver,
     start,
 )
 from jaxnst.recipes.schema import STARTS, Recipe
 from jaxnst.transfer.color_transfer import recolor_after, recolor_before
-from jaxnst.transfer.fingerprint import settings_of
+from jaxnst.transfer.fingerprint import fingerprint_of
 from jaxnst.transfer.guidance import Guidance
 from jaxnst.transfer.initial import make_noise, scatter_colors
 from jaxnst.transfer.pyramid import Scale, make_schedule
 from jaxnst.transfer.result import Picture
 from jaxnst.transfer.style_cache import (
+    StyleCache,
     StyleImage,
-    StyleStore,
     content_of,
     mixed_styles,
 )
@@ -66,20 +66,20 @@ class Run:
         size: int | None = None,
         style_size: int | None = None,
         seed: int = 0,
-        store: StyleStore | None = None,
+        store: StyleCache | None = None,
         remat: bool = False,
         guidance: Guidance | None = None,
     ):
         self.guidance = Guidance({}) if guidance is None else guidance
         self.styles = [s if isinstance(s, StyleImage) else StyleImage(s) for s in styles]
         self.content, self.recipe, self.seed = content, recipe, seed
-        self.store = StyleStore() if store is None else store
+        self.store = StyleCache() if store is None else store
         self.objective = make_objective(recipe, network, remat=remat)
-        self.numbers = make_numbers(recipe)
+        self.numbers = make_loss_weights(recipe)
         self.mixture = self.guidance.mixture(
             self.objective.network, self.objective.style_layers, len(self.styles)
         )
-        self.method, self.rates = make_method(recipe)
+        self.method, self.rates = make_solver(recipe)
         self.schedule = make_schedule(
             content.shape[:2],
             [s.image.shape[:2] for s in self.styles],
@@ -112,7 +112,7 @@ class Run:
 
     def settings(self, started: Picture | None) -> dict[str, str]:
         """List in words all that decides the picture; ``started`` is a given start, if any."""
-        return settings_of(
+        return fingerprint_of(
             self.recipe,
             self.objective.network,
             self.schedule,
@@ -159,7 +159,7 @@ class Run:
         content = content_of(self.objective, params, jnp.asarray(image))
         return Targets(content, self.style_targets(params, scale), self.where(image))
 
-    def where(self, content: Picture) -> Where:
+    def where(self, content: Picture) -> SpatialGuidance:
         """Lay out the regions of a scale; ``content`` has its size."""
         return jax.tree.map(jnp.asarray, self.guidance.where(self.objective, content))
 

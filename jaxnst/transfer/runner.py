@@ -27,8 +27,8 @@ from jaxnst.networks.color_space import decode, encode
 from jaxnst.optim.sharding import apart, over_lanes, shared
 from jaxnst.optim.solvers import (
     CHUNK,
-    Method,
-    Rates,
+    Hyperparameters,
+    SolverConfig,
     State,
     advance,
     advance_over,
@@ -38,7 +38,7 @@ from jaxnst.optim.solvers import (
     start_after,
 )
 from jaxnst.transfer.checkpoint import Checkpoint, from_arrays, to_arrays
-from jaxnst.transfer.fingerprint import refuse_others, surroundings, warn_of_others
+from jaxnst.transfer.fingerprint import check_same_run, surroundings, warn_of_other_environment
 from jaxnst.transfer.pyramid import Scale
 from jaxnst.transfer.result import Picture, Progress, ScaleTiming, StylizeResult
 from jaxnst.transfer.run import Run
@@ -192,26 +192,32 @@ Programs = SingleRun | SideBySide
 # What happens in a lane, in the form of :func:`jaxnst.optim.sharding.over_lanes`.
 
 
-def _begin(objective: Objective, method: Method, _: None, image: Image) -> State:
+def _begin(objective: Objective, method: SolverConfig, _: None, image: Image) -> State:
     return start(method, encode(image, objective.space), len(TERMS))
 
 
-def _begin_after(objective: Objective, method: Method, _: None, own: tuple[Image, State]) -> State:
+def _begin_after(
+    objective: Objective, method: SolverConfig, _: None, own: tuple[Image, State]
+) -> State:
     image, before = own
     return start_after(method, encode(image, objective.space), before)
 
 
-def _advance(objective: Objective, method: Method, common: Any, own: Any) -> tuple[State, Any]:
+def _advance(
+    objective: Objective, method: SolverConfig, common: Any, own: Any
+) -> tuple[State, Any]:
     params, steps, total = common
     targets, numbers, rates, state = own
     return advance(objective, method, (params, targets, numbers), rates, state, steps, total)
 
 
-def _restart(_: Objective, method: Method, __: None, own: tuple[Rates, State]) -> State:
+def _restart(
+    _: Objective, method: SolverConfig, __: None, own: tuple[Hyperparameters, State]
+) -> State:
     return restart(method, *own)
 
 
-def _image(objective: Objective, method: Method, _: None, state: State) -> Image:
+def _image(objective: Objective, method: SolverConfig, _: None, state: State) -> Image:
     return decode(picture(method, state), objective.space)
 
 
@@ -464,7 +470,7 @@ class _Identity:
         Raises:
           ValueError: If the checkpoint is none of such a run.
         """
-        refuse_others(checkpoint.settings, self.settings)
+        check_same_run(checkpoint.settings, self.settings)
         scales = self.run.schedule.scales
         if checkpoint.scale >= len(scales) or checkpoint.losses.shape[1] != len(TERMS):
             raise ValueError("the checkpoint is of no run of this jaxnst: begin anew with another")
@@ -472,7 +478,7 @@ class _Identity:
         state = jax.tree.map(jnp.array, from_arrays(checkpoint.state, shapes))
         if int(state.evaluations) != checkpoint.evaluations[-1]:
             raise ValueError("the checkpoint contradicts itself: begin anew with another")
-        warn_of_others(checkpoint.surroundings, self.surroundings)
+        warn_of_other_environment(checkpoint.surroundings, self.surroundings)
         run_state = RunState(state)
         run_state.index, run_state.restarts = checkpoint.scale, np.asarray(checkpoint.restarts)
         run_state.counts, run_state.seconds = [*checkpoint.evaluations], [*checkpoint.seconds]

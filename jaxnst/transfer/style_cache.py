@@ -1,7 +1,7 @@
 """What a run computes from its pictures before it begins: targets, and summaries of the styles.
 
 The summaries of a style follow from the style, its size, and the network's parameters. Runs that
-share a :class:`StyleStore` compute those of one style and size once. There are separate programs
+share a :class:`StyleCache` compute those of one style and size once. There are separate programs
 for the content at a size, for a style at a size, and a small one that mixes styles and prepares
 them, whatever sizes they had.
 """
@@ -25,8 +25,8 @@ from jaxnst.image.color import Pixels
 from jaxnst.losses.objective import (
     EVERYWHERE,
     Objective,
+    SpatialGuidance,
     Targets,
-    Where,
     content_targets,
     style_summaries,
     style_targets,
@@ -73,7 +73,7 @@ class StyleImage:
         return found
 
 
-class StyleStore:
+class StyleCache:
     """A cache of styles' summaries, on the host; threads may share it.
 
     Args:
@@ -188,7 +188,7 @@ def mixed_styles(
 
 
 def target_shapes(
-    objective: Objective, params: Params, size: Size, *, where: Where = EVERYWHERE
+    objective: Objective, params: Params, size: Size, *, where: SpatialGuidance = EVERYWHERE
 ) -> Targets:
     """Return the shapes of the targets of a scale; nothing is computed.
 
@@ -213,7 +213,7 @@ def target_shapes(
 
 
 def blank_targets(
-    objective: Objective, params: Params, size: Size, *, where: Where = EVERYWHERE
+    objective: Objective, params: Params, size: Size, *, where: SpatialGuidance = EVERYWHERE
 ) -> Targets:
     """Make targets of zeros for a picture of some size: a loop can be compiled with them."""
     shapes = target_shapes(objective, params, size, where=where)
