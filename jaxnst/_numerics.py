@@ -12,7 +12,7 @@ import jax
 
 
 @contextmanager
-def own_numerics() -> Iterator[None]:
+def default_numerics() -> Iterator[None]:
     """Compute under JAX's default numerics within, in this thread; afterwards, as before.
 
     Every function that a caller enters computations by is decorated with it, and so is what runs in

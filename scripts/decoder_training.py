@@ -209,11 +209,11 @@ class Trainer:
             raise Enough
         start = self.first(level)
         watch = Watch(start, self.crops, self.arguments.out, self.progress)
-        self.say(level, f"begins with {watch.measure(start.params):.2f} dB")
+        self.info(level, f"begins with {watch.measure(start.params):.2f} dB")
         loss = Reconstruction(start, self.arguments.feature_weight)
         own = dataclasses.replace(self.settings, rate=SHARES[level] * self.settings.rate)
         self.done[level] = self.run(f"level{level}", loss, start.params, own, watch)
-        self.say(level, f"has {watch.measure(self.done[level]):.2f} dB")
+        self.info(level, f"has {watch.measure(self.done[level]):.2f} dB")
         write(self.path, self.arguments.network, self.done)
         self.finished.append(level)
 
@@ -240,11 +240,11 @@ class Trainer:
 
         def told(report: Report) -> None:
             if report.step % REPORT_EVERY == 0:
-                self.say(level, f"down, step {report.step}: error {report.losses['features']:.3f}")
+                self.info(level, f"down, step {report.step}: error {report.losses['features']:.3f}")
 
         return told
 
-    def say(self, level: int, text: str) -> None:
+    def info(self, level: int, text: str) -> None:
         """Print a line."""
         self.progress.console.print(f"level {level} {text}", highlight=False)
 

@@ -34,7 +34,7 @@ from jaxnst.cli.errors import UsageError, explain, guarded
 from jaxnst.cli.flags import Parser, add_seed
 from jaxnst.cli.interrupt import Stopped, stoppable
 from jaxnst.cli.messages import Messages
-from jaxnst.cli.option_types import number, whole, wholes
+from jaxnst.cli.option_types import integer, integers, number
 from jaxnst.feedforward.settings import Training
 
 PROG = "train_decoders.py"
@@ -58,19 +58,19 @@ def _parser() -> Parser:
     parser.add_argument("--network", default="vgg19-lite", help="a VGG")
     parser.add_argument("--weights", help="its parameters, if they do not ship with jaxnst")
     levels = ",".join(map(str, SHARES))
-    add("--levels", levels, wholes(min(SHARES), max(SHARES)), "which, with commas between")
+    add("--levels", levels, integers(min(SHARES), max(SHARES)), "which, with commas between")
     parser.add_argument("--begin", type=Path, help="file of decoders; its levels are trained on")
     add("--feature-weight", 0.01, number, "in the loss; less: better pixels")
-    add("--down-steps", 1200, whole(1), "of what leads a level down")
+    add("--down-steps", 1200, integer(1), "of what leads a level down")
     add("--down-rate", 4e-3, number, "its largest step scale")
     parser.add_argument("--held-out", help="names of pictures kept out, without endings: A,B,...")
     add("--out", Path("runs/decoders"), Path, "folder of results")
-    add("--workers", 0, whole(0, 256), "processes that decode pictures")
-    add("--steps", defaults.steps, whole(1), "of each level")
-    add("--batch", defaults.batch, whole(1, 1024), "crops in each step")
-    add("--crop", defaults.crop, whole(16, 4096), "side of the crops, pixels")
+    add("--workers", 0, integer(0, 256), "processes that decode pictures")
+    add("--steps", defaults.steps, integer(1), "of each level")
+    add("--batch", defaults.batch, integer(1, 1024), "crops in each step")
+    add("--crop", defaults.crop, integer(16, 4096), "side of the crops, pixels")
     add("--rate", defaults.rate, number, "largest step scale of level 2; the others have less")
-    add("--warmup", defaults.warmup, whole(0), "steps until it is reached")
+    add("--warmup", defaults.warmup, integer(0), "steps until it is reached")
     add_seed(parser, "decides crops, and parameters at the start")
     parser.add_argument("--debug", action="store_true", help="show where an error comes from")
     return parser
@@ -108,12 +108,12 @@ def _until_stopped(trainer: Trainer) -> int:
     except Stopped as stop:
         status = stop.status
         trainer.enough.set()
-        trainer.messages.say(f"{PROG}: stopping after this step; once more to stop at once")
+        trainer.messages.info(f"{PROG}: stopping after this step; once more to stop at once")
     try:
         done.result()
     except Enough as enough:
         kept = [*(f"level {level}" for level in trainer.finished), *enough.args]
-        trainer.messages.say(
+        trainer.messages.info(
             f"{PROG}: stopped; kept: {', '.join(kept) or 'nothing yet'}; the same command goes on"
         )
         return status

@@ -657,7 +657,7 @@ def test_plain_lines_come_after_every_round(capsys):
 
 def test_what_is_said_does_not_steer_a_terminal(capsys):
     said = messages.Messages("jaxnst-run", quiet=False)
-    said.say("recipe \x1b[2Jmine\r\nnext")
+    said.info("recipe \x1b[2Jmine\r\nnext")
     assert capsys.readouterr().err == "recipe  [2Jmine  next\n"
 
 
@@ -895,11 +895,11 @@ def test_programs_are_dropped_before_there_is_no_room_for_more(monkeypatch, tmp_
     monkeypatch.setattr(device, "MAPPINGS", maps)
     monkeypatch.setattr(device, "MOST_MAPPINGS", most)
     monkeypatch.setattr("jax.clear_caches", lambda: dropped.append(len(maps.read_text())))
-    device.forget_programs()  # there are no such files
+    device.clear_programs()  # there are no such files
     most.write_text("10\n")
     for count in (5, 6):
         maps.write_text("x\n" * count)
-        device.forget_programs()
+        device.clear_programs()
     assert dropped == [12]
 
 

@@ -15,7 +15,7 @@ import helpers
 import pytest
 
 from jaxnst.cli.manifest import Row
-from jaxnst.cli.results_log import ABANDONED_SECONDS, ResultsLog, alone_in, inputs
+from jaxnst.cli.results_log import ABANDONED_SECONDS, ResultsLog, inputs, lock_folder
 from jaxnst.image import load_image, save_image
 
 FOLDERS = ("--contents", "photos", "--styles", "paintings", "--out", "out")
@@ -66,8 +66,8 @@ def test_killed_stopped_or_doubled_nothing_is_lost(folder):
 def other():
     """Another process that works on shard 1 of 2, until it is killed."""
     code = (
-        "import sys; from jaxnst.cli.results_log import alone_in\n"
-        "with alone_in('out', (1, 2)): print('held', flush=True); sys.stdin.read()"
+        "import sys; from jaxnst.cli.results_log import lock_folder\n"
+        "with lock_folder('out', (1, 2)): print('held', flush=True); sys.stdin.read()"
     )
     Path("out").mkdir()
     with subprocess.Popen(
@@ -92,7 +92,7 @@ def test_a_second_process_on_the_same_rows_is_refused_in_one_line(batched, other
         status, out, err = batched(*FOLDERS, *SMALL, "--shard", shard)
         assert (status, out) == (1, "")
         assert re.fullmatch(r"jaxnst batch: error: another process is at work in out: .+\n", err)
-    with alone_in("out", (2, 2)):
+    with lock_folder("out", (2, 2)):
         assert left.exists()  # it may be the other's
     assert not Path("out/results.jsonl").exists()
 
@@ -103,7 +103,7 @@ def test_a_lock_that_a_killed_process_left_is_in_nobody_s_way(other):
     other.wait()
     assert Path("out/.jaxnst-1-of-2.lock").exists()
     for shard in ((1, 1), (1, 2)):
-        with alone_in("out", shard):
+        with lock_folder("out", shard):
             assert not left.exists()
     assert not list(Path("out").iterdir())
 
@@ -112,7 +112,7 @@ def test_a_file_that_is_still_written_is_left_alone(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     Path("out").mkdir()
     left = half(ABANDONED_SECONDS - 60)
-    with alone_in("out", (1, 1)):
+    with lock_folder("out", (1, 1)):
         assert left.exists()
 
 

@@ -6,7 +6,7 @@ from feedforward_helpers import model
 
 from jaxnst.cli import apply, batch, instant
 from jaxnst.cli.errors import UsageError
-from jaxnst.cli.manifest import is_several, pictures, tell_of_passed_over
+from jaxnst.cli.manifest import is_several, pictures, report_skipped_files
 from jaxnst.cli.messages import Messages
 from jaxnst.feedforward import save_model
 from jaxnst.image import save_image
@@ -88,7 +88,7 @@ def test_apply_reads_a_file_that_is_named_by_what_it_holds(call, folder):
 
 
 def told(places, capsys, **options):
-    tell_of_passed_over(places, Messages("jaxnst test", quiet=False), **options)
+    report_skipped_files(places, Messages("jaxnst test", quiet=False), **options)
     return capsys.readouterr().err
 
 

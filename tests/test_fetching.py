@@ -298,5 +298,5 @@ def test_a_run_takes_addresses(server, tmp_path, monkeypatch, capsys):
     inputs.check_flags(flags, recipe)
     pictures = inputs.read_pictures(flags, recipe)
     assert pictures.content.shape == pictures.styles[0].shape == (40, 50, 3)
-    inputs.tell_of_sizes(flags, recipe, pictures, Messages("jaxnst-run", quiet=False))
+    inputs.report_sizes(flags, recipe, pictures, Messages("jaxnst-run", quiet=False))
     assert f"{server}/hops/1?... is 50x40, smaller than 512" in capsys.readouterr().err

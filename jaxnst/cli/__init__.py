@@ -13,7 +13,7 @@ from typing import NamedTuple
 
 from jaxnst._checks import unknown
 from jaxnst._version import __version__
-from jaxnst.cli.errors import USAGE, complain
+from jaxnst.cli.errors import USAGE, print_error
 from jaxnst.cli.messages import printing
 
 
@@ -54,7 +54,7 @@ def _main(arguments: list[str]) -> int:
             if command.name == arguments[0]:
                 return _call(command, arguments[1:], f"jaxnst {command.name}")
         names = [command.name for command in COMMANDS]
-        return complain("jaxnst", unknown("command", arguments[0], names), USAGE)
+        return print_error("jaxnst", unknown("command", arguments[0], names), USAGE)
     width = max(len(command.name) for command in COMMANDS)
     parser = argparse.ArgumentParser(
         prog="jaxnst",
@@ -68,7 +68,7 @@ def _main(arguments: list[str]) -> int:
     )
     parser.add_argument("--version", action="version", version=f"jaxnst {__version__}")
     parser.parse_args(arguments)  # --help and --version end here
-    return complain("jaxnst", "no command given: jaxnst --help lists them", USAGE)
+    return print_error("jaxnst", "no command given: jaxnst --help lists them", USAGE)
 
 
 def main_run(arguments: Sequence[str] | None = None) -> int:

@@ -32,10 +32,10 @@ from jaxnst.cli.manifest import (
     name_after,
     pictures,
     refuse_one_name,
-    tell_of_passed_over,
+    report_skipped_files,
 )
-from jaxnst.cli.messages import Messages, hush_xla, length, shape
-from jaxnst.cli.option_types import SIZES, whole
+from jaxnst.cli.messages import Messages, length, quiet_xla, shape
+from jaxnst.cli.option_types import SIZES, integer
 from jaxnst.cli.outputs import (
     check_format,
     refuse_meeting,
@@ -93,12 +93,12 @@ class ApplyFlags(FileFlags, FolderFlags, MachineFlags):
     size: int | None = flag(
         "--size PIXELS",
         "longest side; what is larger is reduced before (default: as it is)",
-        read=whole(*SIZES),
+        read=integer(*SIZES),
     )
     batch: int | None = flag(
         "--batch N",
         "pictures of a film at a time (default: up to 4, by their size)",
-        read=whole(1, 256),
+        read=integer(1, 256),
     )
 
 
@@ -162,8 +162,8 @@ def _run(flags: ApplyFlags, prog: str) -> int:
     for row in rows:
         if not is_film(row.content):
             check_format(row.output, flags)
-    tell_of_passed_over(flags.inputs, messages, endings=KNOWN)
-    hush_xla(debug=flags.debug)
+    report_skipped_files(flags.inputs, messages, endings=KNOWN)
+    quiet_xla(debug=flags.debug)
     # All that decides a result but its input and the model.
     decisive = flags.size, flags.precision, sorted(save_options(flags).items())
     settings = hashlib.sha256(repr(decisive).encode()).hexdigest()[:16]
@@ -268,10 +268,10 @@ class Work:
 
     def _paint_picture(self, row: Row, picture: Pixels) -> None:
         """Paint and save a picture, with its transparency if the file can hold it."""
-        from jaxnst.cli.device import forget_programs, refuse_too_large
+        from jaxnst.cli.device import clear_programs, refuse_too_large
         from jaxnst.feedforward import apply_model
 
-        forget_programs()
+        clear_programs()
         module, transparent = self.model.module, picture.shape[2] == 4
         width, precision = module.widths[0], module.precision
         refuse_too_large(picture.shape[:2], width, self.device, precision=precision)

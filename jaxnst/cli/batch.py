@@ -12,14 +12,14 @@ from typing import TYPE_CHECKING, Literal
 
 from jaxnst._files import name_of
 from jaxnst.cli.errors import UsageError, guarded
-from jaxnst.cli.flags import FolderFlags, Parser, add_flags, flag, read_fields, tell_of_seed
-from jaxnst.cli.interrupt import GOES_ON, Stopped, leaving_when_stopped, stoppable
-from jaxnst.cli.manifest import Row, product, read_manifest, tell_of_passed_over
-from jaxnst.cli.messages import Messages, hush_xla
-from jaxnst.cli.option_types import whole
+from jaxnst.cli.flags import FolderFlags, Parser, add_flags, flag, read_fields, report_unused_seed
+from jaxnst.cli.interrupt import GOES_ON, Stopped, exit_when_stopped, stoppable
+from jaxnst.cli.manifest import Row, product, read_manifest, report_skipped_files
+from jaxnst.cli.messages import Messages, quiet_xla
+from jaxnst.cli.option_types import integer
 from jaxnst.cli.outputs import QUALITY, check_format, save_options
 from jaxnst.cli.parser import RunFlags, parse, refuse_single
-from jaxnst.cli.results_log import ResultsLog, alone_in, digest_of_file
+from jaxnst.cli.results_log import ResultsLog, digest_of_file, lock_folder
 from jaxnst.cli.work import LANES, Task, Work
 from jaxnst.recipes import format_recipe
 from jaxnst.recipes.schema import RANDOM_STARTS, STARTS, Recipe
@@ -53,7 +53,7 @@ class BatchFlags(FolderFlags):
         "--at-once N",
         f"most pictures side by side (default: one on a CPU; on each other device {LANES}, or as "
         "many as memory holds; a batch that is resumed keeps to what it had)",
-        read=whole(1),
+        read=integer(1),
     )
     shard: tuple[int, int] | None = flag("--shard I/N", "make every Nth row, from Ith", read=_shard)
     engine: Literal["local", "ray"] = flag(
@@ -70,7 +70,7 @@ class BatchFlags(FolderFlags):
     workers: int | None = flag(
         "--workers N",
         "of Ray (default: one for each GPU; without a GPU, one for each machine)",
-        read=whole(1),
+        read=integer(1),
     )
 
 
@@ -110,13 +110,13 @@ def _run(options: BatchFlags, rest: list[str], prog: str) -> int:
         )
     for task in tasks:
         if task.flags.seed_given and task.recipe.init not in RANDOM_STARTS:
-            tell_of_seed(task.flags, task.recipe, messages)
+            report_unused_seed(task.flags, task.recipe, messages)
             break  # once is enough
-    tell_of_passed_over(filter(None, [options.contents, options.styles]), messages)
+    report_skipped_files(filter(None, [options.contents, options.styles]), messages)
     os.makedirs(options.out, exist_ok=True)
     with (
-        leaving_when_stopped(messages, GOES_ON),
-        alone_in(options.out, shard),
+        exit_when_stopped(messages, GOES_ON),
+        lock_folder(options.out, shard),
         messages.warnings_as_notices(),
     ):
         return 1 if _work(tasks, options, messages, debug=common.debug) else 0
@@ -191,10 +191,10 @@ def _work(tasks: list[Task], options: BatchFlags, messages: Messages, *, debug: 
     rows = [(task.row, task.settings) for task in tasks]
     left = log.left(rows, overwrite=options.overwrite)
     done = {task.row.output for task in tasks} - {row.output for row in left}
-    messages.say(f"{len(tasks)} pictures, {len(done)} of them there already")
+    messages.info(f"{len(tasks)} pictures, {len(done)} of them there already")
     if not left:
         return 0
-    hush_xla(debug=debug)
+    quiet_xla(debug=debug)
 
     def open_engine() -> "Engine":
         flags, recipe = tasks[0].flags, tasks[0].recipe

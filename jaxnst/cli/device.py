@@ -115,7 +115,7 @@ def describe(device: jax.Device) -> str:
     return f"{device.platform}:{device.id} ({device.device_kind})"
 
 
-def forget_programs() -> None:
+def clear_programs() -> None:
     """Drop all compiled programs if Linux has little room for more of them.
 
     Those of a CPU take parts of memory (mappings), 500 to 1000 for a new size of a picture in

@@ -9,7 +9,7 @@ from typing import NamedTuple, Protocol
 
 import jax
 
-from jaxnst.cli.device import devices_beside, forget_programs
+from jaxnst.cli.device import clear_programs, devices_beside
 from jaxnst.cli.job import open_network, refuse_too_large, runs_side_by_side
 from jaxnst.cli.parser import RunFlags
 from jaxnst.image.color import Pixels
@@ -111,7 +111,7 @@ class LocalEngine:
 
     def paint(self, order: Order, report: Callable[[str], None]) -> Sequence[Outcome]:
         """Paint a batch."""
-        forget_programs()
+        clear_programs()
         try:
             return batch.stylize_batch(
                 **order._asdict(),

@@ -31,12 +31,12 @@ def guarded(prog: str, work: Callable[[], int], *, debug: bool) -> int:
         silence(sys.stdout)
         return FAILED
     except KeyboardInterrupt:
-        leave(complain(prog, "stopped", STOPPED))
+        leave(print_error(prog, "stopped", STOPPED))
     except Exception as error:
         if debug:
             traceback.print_exc()
         status = USAGE if isinstance(error, UsageError) else FAILED
-        return complain(prog, explain(error), status)
+        return print_error(prog, explain(error), status)
 
 
 @contextlib.contextmanager
@@ -71,7 +71,7 @@ def leave(status: int) -> NoReturn:
     os._exit(status)
 
 
-def complain(prog: str, text: str, status: int) -> int:
+def print_error(prog: str, text: str, status: int) -> int:
     """Print one line on stderr and return ``status``."""
     line = "".join(c if c.isprintable() else " " for c in text)
     print(f"{prog}: error: {' '.join(line.split())}", file=sys.stderr, flush=True)

@@ -87,7 +87,7 @@ def _tried(job: Job, limit: int, messages: Messages) -> tuple[Job, bool]:
     sure = counted and estimate <= SURE * limit
     if sure and flags.max_memory is None and not flags.dry_run:
         return job, True
-    messages.say("compiling the largest scale, to know what it takes")
+    messages.info("compiling the largest scale, to know what it takes")
     job = _compiled(job)
     return job, job.plan().bytes <= limit
 

@@ -16,7 +16,7 @@ from types import UnionType
 from typing import Any, ClassVar, Literal, NoReturn, TypeVar, Union, get_args, get_origin
 
 from jaxnst._version import __version__
-from jaxnst.cli.errors import USAGE, UsageError, complain, explain
+from jaxnst.cli.errors import USAGE, UsageError, explain, print_error
 from jaxnst.cli.fetching import shown
 from jaxnst.cli.messages import Messages
 from jaxnst.cli.option_types import (
@@ -24,12 +24,12 @@ from jaxnst.cli.option_types import (
     Device,
     Mixture,
     device,
+    integer,
     layer_names,
     layer_weights,
     mixture,
     number,
     sides,
-    whole,
 )
 from jaxnst.image import ENDINGS
 from jaxnst.recipes.schema import RANDOM_STARTS, LayerNames, LayerWeights, Precision, Recipe
@@ -55,7 +55,7 @@ BATCH = "jaxnst batch --contents FOLDER --styles FOLDER --out FOLDER"
 
 READERS: dict[Any, Callable[[str], Any]] = {
     float: number,
-    int: whole(),
+    int: integer(),
     LayerWeights: layer_weights,
     LayerNames: layer_names,
     tuple[int, ...]: sides,
@@ -79,7 +79,7 @@ class Parser(argparse.ArgumentParser):
     def error(self, message: str) -> NoReturn:
         """Complain and exit."""
         text = f"{self.where}: " * bool(self.where) + message.removeprefix("argument ")
-        sys.exit(complain(self.prog, f"{text} ({self.prog} --help lists all flags)", USAGE))
+        sys.exit(print_error(self.prog, f"{text} ({self.prog} --help lists all flags)", USAGE))
 
     def read(self, arguments: Sequence[str]) -> argparse.Namespace:
         """Read all arguments; flags may stand between several pictures.
@@ -220,8 +220,10 @@ class FileFlags:
     bits: int = flag(
         "--bits", "of each color: 16 for PNG and TIFF, with jaxnst[print]", 8, choices=(8, 16)
     )
-    dpi: int | None = flag("--dpi N", "pixels per inch that the file says", read=whole(*DPI))
-    quality: int | None = flag("--quality N", "of JPEG and WebP (default: 95)", read=whole(1, 100))
+    dpi: int | None = flag("--dpi N", "pixels per inch that the file says", read=integer(*DPI))
+    quality: int | None = flag(
+        "--quality N", "of JPEG and WebP (default: 95)", read=integer(1, 100)
+    )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -355,14 +357,14 @@ def add_side(
     """Add a flag for the longest side of a picture."""
     shown = "" if default is None else f" (default: {default})"
     group.add_argument(
-        flag, type=whole(*SIZES), default=default, metavar="PIXELS", help=text + shown
+        flag, type=integer(*SIZES), default=default, metavar="PIXELS", help=text + shown
     )
 
 
 def add_seed(group: argparse._ActionsContainer, text: str) -> None:
     """Add the flag for what random numbers begin with."""
     group.add_argument(
-        "--seed", type=whole(*SEEDS), default=0, metavar="N", help=f"{text} (default: 0)"
+        "--seed", type=integer(*SEEDS), default=0, metavar="N", help=f"{text} (default: 0)"
     )
 
 
@@ -410,7 +412,7 @@ def check_styles(flags: StyleFlags) -> None:
         )
 
 
-def tell_of_styles(flags: StyleFlags, messages: Messages) -> None:
+def report_styles(flags: StyleFlags, messages: Messages) -> None:
     """Give notice of which picture is the content where there are several styles."""
     if len(flags.styles) > 1 and not flags.roles_given:
         messages.notice(
@@ -419,7 +421,7 @@ def tell_of_styles(flags: StyleFlags, messages: Messages) -> None:
         )
 
 
-def tell_of_seed(flags: Any, recipe: Recipe, messages: Messages) -> None:
+def report_unused_seed(flags: Any, recipe: Recipe, messages: Messages) -> None:
     """Give notice of a seed that was given and has no effect."""
     if flags.seed_given and recipe.init not in RANDOM_STARTS:
         messages.notice(

@@ -10,9 +10,9 @@ from urllib.parse import urlsplit
 from jaxnst._files import name_of
 from jaxnst.cli.errors import UsageError
 from jaxnst.cli.fetching import STREAM, as_files, blaming, check_sources, is_address, shown
-from jaxnst.cli.flags import SIZE, check_styles, tell_of_seed, tell_of_styles
+from jaxnst.cli.flags import SIZE, check_styles, report_styles, report_unused_seed
 from jaxnst.cli.host import available_on_host
-from jaxnst.cli.messages import Messages, amount, hush_xla, shape
+from jaxnst.cli.messages import Messages, amount, quiet_xla, shape
 from jaxnst.cli.outputs import check_outputs, result_name
 from jaxnst.cli.parser import RunFlags
 from jaxnst.image import (
@@ -95,10 +95,10 @@ def check_flags(flags: RunFlags, recipe: Recipe) -> None:
     check_outputs(flags, sources, sum(scale.evaluations for scale in schedule.scales))
 
 
-def tell_of_flags(flags: RunFlags, recipe: Recipe, messages: Messages) -> None:
+def report_flags(flags: RunFlags, recipe: Recipe, messages: Messages) -> None:
     """Give notice of flags that have no effect, and of which picture is the content."""
-    tell_of_styles(flags, messages)
-    tell_of_seed(flags, recipe, messages)
+    report_styles(flags, messages)
+    report_unused_seed(flags, recipe, messages)
 
 
 def sources_of(flags: RunFlags, recipe: Recipe) -> list[str]:
@@ -171,7 +171,7 @@ def _refuse_too_large(source: str, needed: int, kept: int, flags: RunFlags) -> N
 
 def _on_host(flags: RunFlags) -> bool:
     """Return whether ``--max-memory`` is of the host's memory; that starts JAX."""
-    hush_xla(debug=flags.debug)
+    quiet_xla(debug=flags.debug)
     from jaxnst.cli.device import use_device
 
     return use_device(flags.device, deterministic=flags.deterministic).platform == "cpu"
@@ -212,7 +212,7 @@ def _file_name(source: str) -> str:
     return os.path.basename(source)
 
 
-def tell_of_sizes(flags: RunFlags, recipe: Recipe, pictures: Pictures, messages: Messages) -> None:
+def report_sizes(flags: RunFlags, recipe: Recipe, pictures: Pictures, messages: Messages) -> None:
     """Give notice of pictures that are smaller than asked for, stretched, or lose transparency."""
     content, output = pictures.content, result_name(flags.output, flags.format)
     if content.shape[2] == 4 and output and not holds_alpha(output):
@@ -240,10 +240,10 @@ def tell_of_sizes(flags: RunFlags, recipe: Recipe, pictures: Pictures, messages:
     if not scales.style_like_content:
         for path, style in styles:
             wanted = flags.style_size or round(scales.style_scale * size)
-            tell_of_small_style(path, style, wanted, messages)
+            report_small_style(path, style, wanted, messages)
 
 
-def tell_of_small_style(path: str, style: Pixels, wanted: int, messages: Messages) -> None:
+def report_small_style(path: str, style: Pixels, wanted: int, messages: Messages) -> None:
     """Give notice of a style picture that is smaller than the size at which it is used."""
     size = style.shape[0], style.shape[1]
     if max(size) < wanted:

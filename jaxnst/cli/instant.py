@@ -21,8 +21,8 @@ from jaxnst.cli.flags import (
     check_styles,
     flag,
     read_fields,
+    report_styles,
     style_mix_of,
-    tell_of_styles,
 )
 from jaxnst.cli.inputs import load_input
 from jaxnst.cli.manifest import (
@@ -31,10 +31,10 @@ from jaxnst.cli.manifest import (
     name_after,
     pictures,
     refuse_one_name,
-    tell_of_passed_over,
+    report_skipped_files,
 )
-from jaxnst.cli.messages import Messages, hush_xla, length, shape
-from jaxnst.cli.option_types import SIZES, whole, wholes
+from jaxnst.cli.messages import Messages, length, quiet_xla, shape
+from jaxnst.cli.option_types import SIZES, integer, integers
 from jaxnst.cli.outputs import (
     OTHER,
     check_format,
@@ -74,7 +74,7 @@ class MethodFlags:
         "--levels A,B,...",
         "levels of the network, in the order in which they run: 5 changes most, 1 colors alone",
         Instant.levels,
-        read=wholes(1, 5),
+        read=integers(1, 5),
     )
     transform: Transform = flag(
         "--transform",
@@ -96,11 +96,11 @@ class InstantFlags(StyleFlags, MethodFlags, FileFlags, FolderFlags, LoadFlags):
         "the picture to be written; a folder where CONTENT is a folder or a pattern",
         ...,
     )
-    size: int = flag("--size PIXELS", "longest side of the result", SIZE, read=whole(*SIZES))
+    size: int = flag("--size PIXELS", "longest side of the result", SIZE, read=integer(*SIZES))
     style_size: int | None = flag(
         "--style-size PIXELS",
         "longest side of the styles: larger for larger strokes (default: that of the result)",
-        read=whole(*SIZES),
+        read=integer(*SIZES),
     )
 
 
@@ -139,10 +139,10 @@ def _run(flags: InstantFlags, prog: str) -> int:
     if in_folder and flags.mask:
         raise UsageError("--mask is for one picture, not for a folder of them")
     messages = Messages(prog, quiet=flags.quiet)
-    tell_of_styles(flags, messages)
+    report_styles(flags, messages)
     if in_folder:
-        tell_of_passed_over([flags.content], messages)
-    hush_xla(debug=flags.debug)
+        report_skipped_files([flags.content], messages)
+    quiet_xla(debug=flags.debug)
     series = Series(rows, flags.output if in_folder else None, flags, messages)
 
     def work() -> int:
@@ -207,11 +207,11 @@ def _painter(
     masks = [_read(files, source, least=1) for source in flags.mask]
     style_masks = [_read(files, source, least=1) for source in flags.style_mask]
     one_pass, device = _prepare(flags, styles, style_masks, messages)
-    from jaxnst.cli.device import forget_programs, refuse_too_large
+    from jaxnst.cli.device import clear_programs, refuse_too_large
 
     def paint(row: Row, picture: Pixels) -> None:
         begin = time.perf_counter()
-        forget_programs()
+        clear_programs()
         # In whatever precision: maps are transformed in float32, those of the first level as well.
         refuse_too_large(fit(picture.shape[:2], flags.size), one_pass.width, device)
         for style in styles:
@@ -221,7 +221,7 @@ def _painter(
         painted = one_pass.paint(picture, masks=masks)
         save_picture(row.output, painted, **save_options(flags))
         took = length(time.perf_counter() - begin)
-        messages.say(f"{name_of(row.content)}: {shape(painted.shape[:2])} in {took}")
+        messages.info(f"{name_of(row.content)}: {shape(painted.shape[:2])} in {took}")
 
     return paint
 

@@ -78,12 +78,12 @@ def stoppable(work: Callable[[], T]) -> T:
 
 
 @contextlib.contextmanager
-def leaving_when_stopped(messages: Messages, saved: str = "") -> Iterator[None]:
+def exit_when_stopped(messages: Messages, saved: str = "") -> Iterator[None]:
     """End the process on a stop, after one line that says what is saved."""
     try:
         yield
     except Stopped as stop:
-        messages.say(f"{messages.prog}: stopped{saved}")
+        messages.info(f"{messages.prog}: stopped{saved}")
         leave(stop.status)
 
 

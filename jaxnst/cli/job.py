@@ -22,9 +22,9 @@ from jaxnst.cli.errors import (
     STOPPED,
     UsageError,
     blaming_flags,
-    complain,
     explain,
     leave,
+    print_error,
 )
 from jaxnst.cli.fetching import STREAM
 from jaxnst.cli.flags import style_mix_of
@@ -32,7 +32,7 @@ from jaxnst.cli.inputs import Pictures
 from jaxnst.cli.interrupt import Stopped, finishing, stoppable
 from jaxnst.cli.loading import load_for
 from jaxnst.cli.messages import Messages, amount, length, shape
-from jaxnst.cli.outputs import hand_over, is_taken, numbered, tell_of_replacing
+from jaxnst.cli.outputs import hand_over, is_taken, numbered, report_replacing
 from jaxnst.cli.parser import RunFlags
 from jaxnst.cli.watching import Watch, make_display, make_listeners, report_interval
 from jaxnst.image.record import Record
@@ -262,7 +262,7 @@ def open_network(flags: RunFlags, recipe: Recipe) -> tuple[jax.Device, LossNetwo
     return device, network
 
 
-def tell_of_method(recipe: Recipe, network: LossNetwork, messages: Messages) -> None:
+def report_method(recipe: Recipe, network: LossNetwork, messages: Messages) -> None:
     """Give notice of what differs from what a recipe's name promises."""
     if recipe.solver.kind == "lbfgs" and lbfgs.jaxopt() is None:
         messages.notice("jaxopt cannot be imported, so L-BFGS runs on optax")
@@ -290,11 +290,11 @@ def paint(job: Job, messages: Messages, record: Record | None) -> int:
     resume = None
     if flags.checkpoint and os.path.exists(flags.checkpoint):
         resume = load_checkpoint(flags.checkpoint)
-    tell_of_replacing(flags.output, flags, messages)
-    messages.say(f"jaxnst {__version__}: {job}")
-    tell_of_method(job.recipe, job.network, messages)
+    report_replacing(flags.output, flags, messages)
+    messages.info(f"jaxnst {__version__}: {job}")
+    report_method(job.recipe, job.network, messages)
     sizes = ", ".join(shape(scale.inner) for scale in schedule.scales)
-    messages.say(
+    messages.info(
         f"{shape(schedule.size)} pixels, {sum(scale.evaluations for scale in schedule.scales)} "
         f"evaluations at {sizes}; compiling takes a moment, most of all the first time"
     )
@@ -355,7 +355,7 @@ def _paint(
     with finishing():
         try:
             hand_over(flags, result.image, record=record)
-            messages.say(_summary(result, done))
+            messages.info(_summary(result, done))
             if flags.timings and done < result.evaluations:
                 print(_timings(result), file=sys.stderr)
         finally:
@@ -404,22 +404,22 @@ def _end_early(stop: Stopped, watch: Watch, flags: RunFlags, messages: Messages)
         watch.close(None, messages.prog)
         leave(stop.status)
     except KeyboardInterrupt:
-        leave(complain(messages.prog, f"stopped again, {left}", STOPPED))
+        leave(print_error(messages.prog, f"stopped again, {left}", STOPPED))
     except Exception as error:
-        leave(complain(messages.prog, explain(error), FAILED))
+        leave(print_error(messages.prog, explain(error), FAILED))
 
 
 def _save_so_far(watch: Watch, flags: RunFlags, messages: Messages) -> None:
     """Save the picture of the last report; it does not replace an older, finished one."""
     last, output, where = watch.last, flags.output, ""
     if last is None or last.total_done == 0:
-        messages.say(f"{messages.prog}: stopped before the first step, nothing is saved")
+        messages.info(f"{messages.prog}: stopped before the first step, nothing is saved")
         return
     if output != STREAM and is_taken(output):
         while os.path.lexists(output):
             output = numbered(output, last.total_done)
         where = f" as {name_of(output)}, since {name_of(flags.output)} was there before"
-    messages.say(
+    messages.info(
         f"{messages.prog}: stopped after {last.total_done} of {last.total} evaluations, "
         f"saving the picture so far{where}"
     )

@@ -128,7 +128,7 @@ def _folder_and_pattern(where: str) -> tuple[str, str]:
     return folder, pattern
 
 
-def tell_of_passed_over(
+def report_skipped_files(
     places: Iterable[str], messages: Messages, *, endings: Collection[str] = ENDINGS
 ) -> None:
     """Give notice of files in folders or of patterns that are not read, by their endings.

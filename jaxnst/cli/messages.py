@@ -16,7 +16,7 @@ from contextlib import contextmanager
 from typing import Any, TextIO, cast
 
 from jaxnst._files import reason
-from jaxnst.cli.errors import FAILED, complain, silence
+from jaxnst.cli.errors import FAILED, print_error, silence
 
 LINE_SECONDS = 5.0
 """Between two lines of progress."""
@@ -90,7 +90,7 @@ def printing(prog: str) -> Iterator[None]:
                 if isinstance(error, BrokenPipeError):  # the reader has ended, as `head` does
                     raise SystemExit(FAILED) from None
                 text = f"standard output cannot be written ({reason(error)})"
-                raise SystemExit(complain(prog, text, FAILED)) from None
+                raise SystemExit(print_error(prog, text, FAILED)) from None
             finally:
                 sys.stderr = before
 
@@ -120,7 +120,7 @@ class Messages:
     def __init__(self, prog: str, *, quiet: bool) -> None:
         self.prog, self.quiet, self.last = prog, quiet, time.monotonic()
 
-    def say(self, text: str) -> None:
+    def info(self, text: str) -> None:
         """Print a line; control characters become spaces."""
         if not self.quiet:
             line = "".join(c if c.isprintable() else " " for c in text)
@@ -130,11 +130,11 @@ class Messages:
         """Print a line of progress, at most one in LINE_SECONDS."""
         if time.monotonic() - self.last >= LINE_SECONDS:
             self.last = time.monotonic()
-            self.say(text)
+            self.info(text)
 
     def notice(self, text: str) -> None:
         """Print a line that the user should read."""
-        self.say(f"{self.prog}: notice: {' '.join(text.split())}")
+        self.info(f"{self.prog}: notice: {' '.join(text.split())}")
 
     @contextmanager
     def warnings_as_notices(self) -> Iterator[None]:
@@ -151,7 +151,7 @@ class Messages:
             yield
 
 
-def hush_xla(*, debug: bool) -> None:
+def quiet_xla(*, debug: bool) -> None:
     """Silence XLA's log: alarms about slow compilation, and what JAX raises anyway."""
     if not debug:
         os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")

@@ -24,7 +24,7 @@ def number(text: str) -> float:
         raise argparse.ArgumentTypeError(f"{text!r} is no number") from None
 
 
-def whole(least: int | None = None, greatest: int | None = None) -> Callable[[str], int]:
+def integer(least: int | None = None, greatest: int | None = None) -> Callable[[str], int]:
     """Return a reader of whole numbers within bounds."""
 
     def read(text: str) -> int:
@@ -41,14 +41,14 @@ def whole(least: int | None = None, greatest: int | None = None) -> Callable[[st
     return read
 
 
-def wholes(least: int, greatest: int) -> Callable[[str], tuple[int, ...]]:
+def integers(least: int, greatest: int) -> Callable[[str], tuple[int, ...]]:
     """Return a reader of whole numbers within bounds, with commas between them.
 
     Example:
-      >>> wholes(1, 4096)("16,32,64")
+      >>> integers(1, 4096)("16,32,64")
       (16, 32, 64)
     """
-    return lambda text: tuple(map(whole(least, greatest), text.split(",")))
+    return lambda text: tuple(map(integer(least, greatest), text.split(",")))
 
 
 def layer_weights(text: str) -> LayerWeights:
@@ -99,7 +99,7 @@ def sides(text: str) -> tuple[int, ...]:
       >>> sides("128,256,512"), sides("auto")
       ((128, 256, 512), ())
     """
-    return () if text == "auto" else wholes(*SIZES)(text)
+    return () if text == "auto" else integers(*SIZES)(text)
 
 
 def memory(text: str) -> int:

@@ -170,7 +170,7 @@ def is_taken(path: str) -> bool:
     return os.path.isfile(path) and os.path.getsize(path) > 0
 
 
-def tell_of_replacing(path: str, flags: object, messages: Messages) -> None:
+def report_replacing(path: str, flags: object, messages: Messages) -> None:
     """Give notice that the one result that a command names is there already.
 
     It is replaced when the new one is finished, as by any program that writes a picture. What takes

@@ -23,7 +23,7 @@ from jaxnst.cli.flags import (
     flag,
     read_fields,
 )
-from jaxnst.cli.option_types import SIZES, memory, whole
+from jaxnst.cli.option_types import SIZES, integer, memory
 from jaxnst.image import ENDINGS
 from jaxnst.image.record import Record
 from jaxnst.recipes import (
@@ -79,7 +79,7 @@ class WatchFlags:
     save_every: int | None = flag(
         "--save-every N",
         "also save the picture every N evaluations, as OUT with their number",
-        read=whole(1),
+        read=integer(1),
     )
     log: str | None = flag(
         "--log FILE", "write evaluations, losses and seconds as JSON, a line a report"
@@ -94,7 +94,7 @@ class WatchFlags:
     animate_every: int | None = flag(
         "--animate-every N",
         "evaluations between two of its frames (default: such that there are at most 100)",
-        read=whole(1),
+        read=integer(1),
     )
     side_by_side: str | None = flag(
         "--side-by-side FILE", "content, styles and result as one labeled picture"
@@ -105,7 +105,7 @@ class WatchFlags:
     checkpoint_every: int | None = flag(
         "--checkpoint-every SECONDS",
         f"between two checkpoints (default: {CHECKPOINT_SECONDS})",
-        read=whole(0, 86400),
+        read=integer(0, 86400),
     )
     overwrite: bool = flag(
         "--overwrite",
@@ -150,17 +150,17 @@ class RunFlags(StyleFlags, FileFlags, SingleFlags, LimitFlags, LoadFlags):
     """
 
     output: str = flag("-o --output OUT", "where the result is written; - is standard output", "")
-    size: int | None = flag("--size PIXELS", "longest side of the result", read=whole(*SIZES))
+    size: int | None = flag("--size PIXELS", "longest side of the result", read=integer(*SIZES))
     style_size: int | None = flag(
         "--style-size PIXELS",
         "longest side at which the styles are looked at (default: that of the result)",
-        read=whole(*SIZES),
+        read=integer(*SIZES),
     )
     seed: int = flag(
         "--seed N",
         f"decides a start from {' or '.join(RANDOM_STARTS)}, and nothing else",
         0,
-        read=whole(*SEEDS),
+        read=integer(*SEEDS),
     )
     recipe: str
     seed_given: bool

@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING
 
 from jaxnst.cli.errors import UsageError, guarded
 from jaxnst.cli.flags import SEEDS, LoadFlags, Parser, add_flags, flag, read_fields
-from jaxnst.cli.interrupt import leaving_when_stopped, stoppable
-from jaxnst.cli.messages import Messages, hush_xla, print_path
-from jaxnst.cli.option_types import SIZES, whole
-from jaxnst.cli.outputs import refuse_meeting, save_picture, tell_of_replacing
+from jaxnst.cli.interrupt import exit_when_stopped, stoppable
+from jaxnst.cli.messages import Messages, print_path, quiet_xla
+from jaxnst.cli.option_types import SIZES, integer
+from jaxnst.cli.outputs import refuse_meeting, report_replacing, save_picture
 from jaxnst.image import check_output, check_side, load_image, resize
 from jaxnst.image.color import Pixels
 from jaxnst.recipes.schema import SHIPPED
@@ -34,9 +34,9 @@ class ReconstructFlags(LoadFlags):
         ...,
     )
     layers: str = flag("--layers A,B,...", "layers, with commas between them", ...)
-    size: int = flag("--size PIXELS", "longest side", 256, read=whole(*SIZES))
-    steps: int = flag("--steps N", "loss evaluations for each picture", 400, read=whole(1))
-    seed: int = flag("--seed N", "decides the noise", 0, read=whole(*SEEDS))
+    size: int = flag("--size PIXELS", "longest side", 256, read=integer(*SIZES))
+    steps: int = flag("--steps N", "loss evaluations for each picture", 400, read=integer(1))
+    seed: int = flag("--seed N", "decides the noise", 0, read=integer(*SEEDS))
     together: bool = flag("--together", "all in one program: faster on accelerators", False)
 
 
@@ -108,10 +108,10 @@ def _reconstruct(flags: ReconstructFlags, prog: str) -> int:
     with messages.warnings_as_notices():
         picture = load_image(flags.picture)
     check_side(picture, flags.picture)
-    hush_xla(debug=flags.debug)
-    tell_of_replacing(flags.output, flags, messages)
+    quiet_xla(debug=flags.debug)
+    report_replacing(flags.output, flags, messages)
     saved = "nothing is" if flags.together else "what was finished is"
-    with messages.warnings_as_notices(), leaving_when_stopped(messages, f", {saved} saved"):
+    with messages.warnings_as_notices(), exit_when_stopped(messages, f", {saved} saved"):
         stoppable(lambda: _make(flags, picture, groups, messages))
     print_path(flags.output)
     return 0
@@ -152,7 +152,7 @@ def _make(
         for result in make(layers):  # type: ignore[arg-type]
             label = "+".join(result.layers)
             save_picture(_beside(flags.output, label), result.image)
-            messages.say(f"{label}: loss {result.loss:.3g}, {_beside(flags.output, label)}")
+            messages.info(f"{label}: loss {result.loss:.3g}, {_beside(flags.output, label)}")
             rows.append((f"{label.replace('+', ' + ')}\nloss {result.loss:.2g}", result.image))
     shown = resize(picture, rows[0][1].shape[:2]).clip(0, 1)
     rows.insert(0, ("the picture", shown))

@@ -187,7 +187,7 @@ def _digest(path: str, _: int) -> str:
 
 
 @contextlib.contextmanager
-def alone_in(folder: str, shard: tuple[int, int]) -> Iterator[None]:
+def lock_folder(folder: str, shard: tuple[int, int]) -> Iterator[None]:
     """Keep other processes from the same rows of a folder of results.
 
     The lock belongs to the operating system and ends with the process; the file only gives it a

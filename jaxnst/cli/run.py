@@ -8,7 +8,7 @@ import time
 from collections.abc import Sequence
 
 from jaxnst.cli.errors import guarded
-from jaxnst.cli.messages import Messages, hush_xla
+from jaxnst.cli.messages import Messages, quiet_xla
 from jaxnst.cli.parser import RunFlags, parse
 from jaxnst.recipes.schema import Recipe
 
@@ -24,16 +24,16 @@ def main(arguments: Sequence[str], prog: str) -> int:
 
 
 def _run(flags: RunFlags, recipe: Recipe, messages: Messages) -> int:
-    from jaxnst.cli.inputs import check_flags, read_pictures, tell_of_flags, tell_of_sizes
+    from jaxnst.cli.inputs import check_flags, read_pictures, report_flags, report_sizes
     from jaxnst.cli.recording import as_recorded, record_to_write, refuse_other_inputs
 
     check_flags(flags, recipe)
-    tell_of_flags(flags, recipe, messages)
+    report_flags(flags, recipe, messages)
     pictures = read_pictures(flags, recipe)
     if flags.record is not None and not flags.other_inputs:
         refuse_other_inputs(flags.record, pictures.sources)
-    tell_of_sizes(flags, recipe, pictures, messages)
-    hush_xla(debug=flags.debug)
+    report_sizes(flags, recipe, pictures, messages)
+    quiet_xla(debug=flags.debug)
 
     from jaxnst.cli.fitting import report, settle
     from jaxnst.cli.job import make_job, paint

@@ -13,13 +13,13 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 from jaxnst._files import name_of
-from jaxnst.cli.errors import FAILED, complain, explain
+from jaxnst.cli.errors import FAILED, explain, print_error
 from jaxnst.cli.flags import FolderFlags
-from jaxnst.cli.interrupt import GOES_ON, Stopped, leaving_when_stopped, stoppable
+from jaxnst.cli.interrupt import GOES_ON, Stopped, exit_when_stopped, stoppable
 from jaxnst.cli.manifest import Row
 from jaxnst.cli.messages import Messages, length, print_path
-from jaxnst.cli.outputs import tell_of_replacing
-from jaxnst.cli.results_log import ResultsLog, alone_in, inputs
+from jaxnst.cli.outputs import report_replacing
+from jaxnst.cli.results_log import ResultsLog, inputs, lock_folder
 
 PATIENCE = 30.0
 """Seconds to wait after a stop until unfinished files have been removed."""
@@ -50,10 +50,10 @@ class Series:
         """Call ``work``, which returns how many inputs failed; return the exit status."""
         messages = self.messages
         with contextlib.ExitStack() as stack:
-            stack.enter_context(leaving_when_stopped(messages, GOES_ON if self.folder else ""))
+            stack.enter_context(exit_when_stopped(messages, GOES_ON if self.folder else ""))
             if self.folder is not None:
                 os.makedirs(self.folder, exist_ok=True)
-                stack.enter_context(alone_in(self.folder, (1, 1)))
+                stack.enter_context(lock_folder(self.folder, (1, 1)))
             stack.enter_context(messages.warnings_as_notices())
             try:
                 return FAILED if stoppable(work) else 0
@@ -84,7 +84,7 @@ class Series:
         if self.folder is not None:
             ledger, rows = ResultsLog(self.folder), [(row, settings) for row in left]
             left = ledger.left(rows, overwrite=self.flags.overwrite)
-            messages.say(f"inputs: {len(rows)}, of which there already: {len(rows) - len(left)}")
+            messages.info(f"inputs: {len(rows)}, of which there already: {len(rows) - len(left)}")
             if not left:
                 return 0
         begin, failed = time.monotonic(), 0
@@ -94,7 +94,7 @@ class Series:
                 following.result()  # if it cannot be read, nothing slow is imported
             paint = prepare()
             if ledger is None:
-                tell_of_replacing(left[0].output, self.flags, messages)
+                report_replacing(left[0].output, self.flags, messages)
             for i, row in enumerate(left):
                 reading, start = following, time.monotonic()
                 if i + 1 < len(left):
@@ -112,7 +112,7 @@ class Series:
                     failed += 1
                     text = explain(error)
                     ledger.write(row, settings, error=text, **facts)
-                    complain(messages.prog, f"{name_of(row.output)} failed: {text}", FAILED)
+                    print_error(messages.prog, f"{name_of(row.output)} failed: {text}", FAILED)
                     continue
                 if ledger is not None:
                     seconds = round(time.monotonic() - start, 2)
@@ -122,5 +122,5 @@ class Series:
                 print_path(row.output)
         if ledger is not None:
             total = length(time.monotonic() - begin)
-            messages.say(f"done: {len(left) - failed}, failed: {failed}, in {total}")
+            messages.info(f"done: {len(left) - failed}, failed: {failed}, in {total}")
         return failed

@@ -12,9 +12,9 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from jaxnst.cli.errors import UsageError, guarded
-from jaxnst.cli.interrupt import finishing, leaving_when_stopped, stoppable
-from jaxnst.cli.messages import Messages, hush_xla, length, print_path, shape
-from jaxnst.cli.outputs import save_options, save_picture, tell_of_replacing
+from jaxnst.cli.interrupt import exit_when_stopped, finishing, stoppable
+from jaxnst.cli.messages import Messages, length, print_path, quiet_xla, shape
+from jaxnst.cli.outputs import report_replacing, save_options, save_picture
 from jaxnst.cli.parser import RunFlags, parse, refuse_single
 from jaxnst.image.color import Pixels
 from jaxnst.recipes.schema import RANDOM_STARTS, STARTS, Recipe
@@ -132,7 +132,7 @@ def _values(flag: str, text: str) -> Iterator[str]:
 
 
 def _run(sweep: Sweep, prog: str) -> int:
-    from jaxnst.cli.inputs import check_flags, read_pictures, tell_of_flags, tell_of_sizes
+    from jaxnst.cli.inputs import check_flags, read_pictures, report_flags, report_sizes
 
     flags, recipe = sweep.cells[0].flags, sweep.cells[0].recipe
     refuse_single(flags)
@@ -143,27 +143,27 @@ def _run(sweep: Sweep, prog: str) -> int:
     _refuse_twins(sweep)
     check_flags(flags, recipe)
     messages = Messages(prog, quiet=flags.quiet)
-    tell_of_flags(flags, recipe, messages)
-    tell_of_replacing(flags.output, flags, messages)
+    report_flags(flags, recipe, messages)
+    report_replacing(flags.output, flags, messages)
     with messages.warnings_as_notices():
         pictures = read_pictures(flags, recipe)
-        tell_of_sizes(flags, recipe, pictures, messages)
+        report_sizes(flags, recipe, pictures, messages)
 
-        hush_xla(debug=flags.debug)
+        quiet_xla(debug=flags.debug)
 
         from jaxnst.cli.fitting import settle
-        from jaxnst.cli.job import make_job, tell_of_method
+        from jaxnst.cli.job import make_job, report_method
 
         job, refusal = settle(make_job(flags, recipe, pictures), messages)
         if refusal is not None:
             raise refusal
-        tell_of_method(job.recipe, job.network, messages)
-        with leaving_when_stopped(messages, ", nothing is saved"):
+        report_method(job.recipe, job.network, messages)
+        with exit_when_stopped(messages, ", nothing is saved"):
             sheet = stoppable(lambda: _paint(sweep, job, messages))
     with finishing():
         save_picture(flags.output, sheet, **save_options(flags))
     for cell in sweep.cells:
-        messages.say(f"{cell}: {_command(sweep, cell)}")
+        messages.info(f"{cell}: {_command(sweep, cell)}")
     print_path(flags.output)
     return 0
 
@@ -204,7 +204,7 @@ def _paint(sweep: Sweep, job: "Job", messages: Messages) -> Pixels:
             f"the sheet would have {sides[0]}x{sides[1]} pixels, at most {LONGEST} are made: "
             "give a smaller --size, or fewer values"
         )
-    messages.say(f"{count} variations at {shape((height, width))}: {job}")
+    messages.info(f"{count} variations at {shape((height, width))}: {job}")
     begin = time.perf_counter()
     results = stylize_batch(
         [pictures.content] * count,
@@ -222,7 +222,7 @@ def _paint(sweep: Sweep, job: "Job", messages: Messages) -> Pixels:
         callback=report,
         remat=job.remat,
     )
-    messages.say(f"{count} variations in {length(time.perf_counter() - begin)}")
+    messages.info(f"{count} variations in {length(time.perf_counter() - begin)}")
     labelled = [
         (str(cell).replace(", ", "\n"), result.image)
         for cell, result in zip(sweep.cells, results, strict=True)

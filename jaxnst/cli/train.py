@@ -22,10 +22,10 @@ from jaxnst.cli.flags import (
     flag,
     read_fields,
 )
-from jaxnst.cli.inputs import tell_of_small_style
+from jaxnst.cli.inputs import report_small_style
 from jaxnst.cli.manifest import passed_over
-from jaxnst.cli.messages import Messages, hush_xla
-from jaxnst.cli.option_types import SIZES, whole, wholes
+from jaxnst.cli.messages import Messages, quiet_xla
+from jaxnst.cli.option_types import SIZES, integer, integers
 from jaxnst.cli.outputs import refuse_meeting, refuse_stream
 from jaxnst.cli.parser import (
     add_options,
@@ -91,13 +91,13 @@ class TrainFlags(LoadFlags):
         "--style-size PIXELS",
         "longest side at which the style is looked at: strokes are as large as they are there",
         512,
-        read=whole(*SIZES),
+        read=integer(*SIZES),
     )
     workers: int | None = flag(
         "--workers N",
         "processes that decode pictures; 0: threads of this one (default: 0 on a CPU, else up to "
         "4)",
-        read=whole(0, 256),
+        read=integer(0, 256),
     )
     checkpoint: str = flag(
         "--checkpoint DIR",
@@ -108,7 +108,7 @@ class TrainFlags(LoadFlags):
         "--checkpoint-every SECONDS",
         "between two checkpoints",
         CHECKPOINT_SECONDS,
-        read=whole(0, 86400),
+        read=integer(0, 86400),
     )
     begin: str | None = flag(
         "--begin MODEL",
@@ -119,9 +119,9 @@ class TrainFlags(LoadFlags):
         "--widths A,B,...",
         "channels of its first convolution and of each that halves the picture (default: 16,32,64; "
         "Johnson et al. have 32,64,128)",
-        read=wholes(1, 4096),
+        read=integers(1, 4096),
     )
-    blocks: int | None = flag("--blocks N", "residual blocks (default: 5)", read=whole(0, 100))
+    blocks: int | None = flag("--blocks N", "residual blocks (default: 5)", read=integer(0, 100))
     upsampling: Literal["resize", "transposed"] | None = flag(
         "--upsampling", "how it doubles its maps (default: resize)"
     )
@@ -135,7 +135,7 @@ class TrainFlags(LoadFlags):
         "--samples N",
         "paint pictures that it has not seen every N steps, on a sheet beside MODEL; 0: never",
         500,
-        read=whole(0),
+        read=integer(0),
     )
     sample: list[str] = flag(
         "--sample PICTURE",
@@ -181,7 +181,7 @@ def main(arguments: Sequence[str], prog: str) -> int:
     recipe = chosen_recipe(first, first.parse_known_args(arguments)[0])
     parsed = _parser(prog, recipe).read(arguments)
     messages = Messages(prog, quiet=parsed.quiet)
-    hush_xla(debug=parsed.debug)
+    quiet_xla(debug=parsed.debug)
     with messages.warnings_as_notices():
         return guarded(prog, lambda: _train(_flags(parsed, recipe), messages), debug=parsed.debug)
 
@@ -190,7 +190,7 @@ def _train(flags: TrainFlags, messages: Messages) -> int:
     outputs = _check_outputs(flags)
     style = load_image(flags.style, alpha=True)
     check_side(style, flags.style)
-    tell_of_small_style(flags.style, style, flags.style_size, messages)
+    report_small_style(flags.style, style, flags.style_size, messages)
     inputs = _find_inputs(flags, outputs, style, messages)
 
     from jaxnst.cli.training import train_style

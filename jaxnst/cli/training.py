@@ -21,7 +21,7 @@ from filelock import FileLock, Timeout
 from jaxnst._files import digest_of, name_of
 from jaxnst._version import __version__
 from jaxnst.cli.device import describe, devices_beside, keep_programs, use_device
-from jaxnst.cli.errors import FAILED, UsageError, blaming_flags, complain, explain, leave
+from jaxnst.cli.errors import FAILED, UsageError, blaming_flags, explain, leave, print_error
 from jaxnst.cli.interrupt import Stopped, finishing, stoppable
 from jaxnst.cli.loading import load_for
 from jaxnst.cli.logs import JsonLines
@@ -161,24 +161,24 @@ def train_style(flags: TrainFlags, inputs: Inputs, messages: Messages) -> int:
             if is_finished and not flags.keep_checkpoint and os.path.isdir(flags.checkpoint):
                 shutil.rmtree(flags.checkpoint)
     except Finished as end:
-        messages.say(f"{prog}: {end}")
+        messages.info(f"{prog}: {end}")
         print_path(flags.output)
         return 0
     except Stopped as stop:
-        leave(complain(prog, "stopped before any step", stop.status))
+        leave(print_error(prog, "stopped before any step", stop.status))
     if is_finished:
         loss = float(np.mean(trained.losses["total"][-AVERAGED:]))
-        messages.say(
+        messages.info(
             f"{trained.step} steps in {length(trained.seconds)}, loss {loss:.3g} at the end"
         )
     else:
-        messages.say(
+        messages.info(
             f"{prog}: stopped after {trained.step} of {flags.training.steps} steps, the network "
             "so far is saved; the same command goes on"
         )
     print_path(flags.output)
     for failure in watch.failures:
-        complain(prog, failure, FAILED)
+        print_error(prog, failure, FAILED)
     return (0 if is_finished else status) or (FAILED if watch.failures else 0)
 
 
@@ -235,7 +235,7 @@ def _train_until_stopped(
             raise
         status = stopped.status
         stop.set()
-        messages.say(f"{messages.prog}: stopping after this step; once more to stop at once")
+        messages.info(f"{messages.prog}: stopping after this step; once more to stop at once")
     return *result.result(), status
 
 
@@ -352,7 +352,7 @@ def _trained(task: Task, watch: "Watch", stop: threading.Event, messages: Messag
     """Train until the end, or until ``stop`` is set."""
     training, pictures = task.flags.training, task.inputs.pictures
     device, others = task.devices[0], len(task.devices) - 1
-    messages.say(
+    messages.info(
         f"jaxnst {__version__}: {task.network.name} on {describe(device)}"
         f"{f' and {others} more' if others else ''}, {len(pictures)} pictures, {training.steps} "
         f"steps of {training.batch} crops of {training.crop} pixels; compiling takes a moment"
@@ -496,7 +496,7 @@ class Watch:
         if self._bar is not None:
             self._bar.update(self._bar_task, total=steps, completed=step, description=text)
         elif is_first or step == steps:
-            self._messages.say(text)
+            self._messages.info(text)
         else:
             self._messages.now_and_then(text)
 

@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from jaxnst._files import name_of
-from jaxnst.cli.errors import FAILED, complain, explain
+from jaxnst.cli.errors import FAILED, explain, print_error
 from jaxnst.cli.flags import CHECKPOINT_SECONDS
 from jaxnst.cli.inputs import Pictures
 from jaxnst.cli.logs import JsonLines
@@ -90,7 +90,7 @@ class Watch:
         self.end()
         self._call(lambda listener: listener.close(result))
         for trouble in self.troubles:
-            complain(prog, trouble, FAILED)
+            print_error(prog, trouble, FAILED)
         return bool(self.troubles)
 
     def _call(self, call: Callable[[Listener], None]) -> None:
@@ -205,12 +205,12 @@ class Lines(Display):
         text = f"scale {progress.scale + 1}/{progress.scales}, {shape(progress.size)}: "
         over = progress.total_done >= progress.total
         if progress.phase == "compile":
-            self.messages.say(text + "compiling")
+            self.messages.info(text + "compiling")
         elif over or progress.rounds > self.rounds or progress.seconds - self.last >= LINE_SECONDS:
             text += f"round {progress.rounds}, " if progress.rounds > self.rounds else ""
             text += f"{progress.evaluations}/{progress.scale_evaluations} evaluations"
             words = text, _losses(progress), self.left(progress, done)
-            self.messages.say(", ".join(filter(None, words)))
+            self.messages.info(", ".join(filter(None, words)))
         else:
             return
         self.last, self.rounds = progress.seconds, progress.rounds

@@ -139,13 +139,13 @@ class Work:
     def all(self) -> int:
         """Paint everything; return how many rows failed."""
         from jaxnst.cli.device import keep_programs
-        from jaxnst.cli.job import tell_of_method
+        from jaxnst.cli.job import report_method
 
         begin = time.monotonic()
         flags, recipe = self.tasks[0].flags, self.tasks[0].recipe
         try:
             engine = self.engine = self.open_engine()
-            tell_of_method(recipe, engine.network, self.messages)
+            report_method(recipe, engine.network, self.messages)
             self.report_threads(engine)
             if not flags.no_cache:
                 keep_programs(self.messages.notice)
@@ -162,7 +162,7 @@ class Work:
         finally:
             self.end()
         seconds = length(time.monotonic() - begin)
-        self.messages.say(
+        self.messages.info(
             f"{self.finished} pictures in {seconds}, {self.failed} failed: {name_of(self.log.path)}"
         )
         return self.failed
@@ -421,7 +421,7 @@ class Work:
             self.ended.add(task.row.output)
             self.failed += 1
             self.log.write(task.row, task.settings, error=text)
-        self.messages.say(f"{self.messages.prog}: {name_of(task.row.output)} failed: {text}")
+        self.messages.info(f"{self.messages.prog}: {name_of(task.row.output)} failed: {text}")
 
     def report(self, what: str, progress: str) -> None:
         """Print every few seconds how far it is."""

@@ -23,7 +23,7 @@ import numpy as np
 from jaxtyping import Array, Float
 from numpy.typing import NDArray
 
-from jaxnst._numerics import own_numerics
+from jaxnst._numerics import default_numerics
 from jaxnst.feedforward.transformer import UpsampleConv
 from jaxnst.networks.convnet import Shapes
 from jaxnst.networks.layers import Convolution, relu
@@ -197,7 +197,7 @@ def load_autoencoders(
     }
 
 
-@own_numerics()
+@default_numerics()
 def make_autoencoder(
     network: LossNetwork,
     level: int,

@@ -14,7 +14,7 @@ from numpy.typing import ArrayLike, NDArray
 from threadpoolctl import threadpool_limits
 
 from jaxnst._checks import check_picture, style_pictures
-from jaxnst._numerics import own_numerics
+from jaxnst._numerics import default_numerics
 from jaxnst.feedforward.decoders import BUNDLED, Autoencoder, load_autoencoders
 from jaxnst.feedforward.settings import LEVELS, Instant, Transform, as_levels
 from jaxnst.feedforward.wct import Regions, Summary, summarize_style, transfer
@@ -39,7 +39,7 @@ decoders are less accurate at a border, and there are fewer shapes to compile fo
 _lapack_lock = Lock()
 
 
-@own_numerics()
+@default_numerics()
 def instant(
     content: ArrayLike,
     styles: ArrayLike | Sequence[ArrayLike],
@@ -188,7 +188,7 @@ class OnePass:
         """Channels of the largest maps."""
         return int(self.params[0][0]["conv1_1"]["kernel"].shape[-1])
 
-    @own_numerics()
+    @default_numerics()
     def paint(self, content: ArrayLike, *, masks: Sequence[ArrayLike] = ()) -> Picture:
         """Paint a picture.
 

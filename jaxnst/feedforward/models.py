@@ -21,7 +21,7 @@ from jaxtyping import Array, Float
 
 from jaxnst._checks import channels_last, clipped, floating
 from jaxnst._files import name_of
-from jaxnst._numerics import own_numerics
+from jaxnst._numerics import default_numerics
 from jaxnst.feedforward.transformer import TransformationNetwork
 from jaxnst.networks.registry import Params, params_by_layer
 from jaxnst.weights import bundled_styles, check_parameters, read_parameters, write_parameters
@@ -64,7 +64,7 @@ def bundled_models() -> tuple[str, ...]:
     return tuple(bundled_styles())
 
 
-@own_numerics()
+@default_numerics()
 def load_model(source: str | os.PathLike[str]) -> Model:
     """Load a transformation network.
 
@@ -135,7 +135,7 @@ def save_model(
     write_parameters(path, stored, metadata={**model.facts, **metadata})
 
 
-@own_numerics()
+@default_numerics()
 def apply_model(
     model: Model, image: Float[Array, "*batch h w 3"] | np.ndarray
 ) -> Float[Array, "*batch h w 3"]:
@@ -163,7 +163,7 @@ def apply_model(
     return painted(model.module, model.params, jnp.asarray(clipped("image", array)))
 
 
-@own_numerics()
+@default_numerics()
 def paint_frames(model: Model, frames: npt.NDArray[np.uint8]) -> jax.Array:
     """Paint 8-bit images in a model's style, converted on the device.
 

@@ -19,7 +19,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from jaxnst._checks import not_negative
-from jaxnst._numerics import own_numerics
+from jaxnst._numerics import default_numerics
 from jaxnst._types import Image, Scalar
 from jaxnst.image import fit, resample
 from jaxnst.image.color import Pixels
@@ -118,7 +118,7 @@ def grid_loss(image: Image, *, period: int) -> Scalar:
     return jnp.mean(jnp.square(cell - cell.mean((0, 1), keepdims=True)))
 
 
-@own_numerics()
+@default_numerics()
 def make_loss(
     module: nn.Module,
     recipe: Recipe,

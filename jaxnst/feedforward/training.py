@@ -28,7 +28,7 @@ from jaxtyping import Array, UInt8
 from numpy.typing import NDArray
 from optax import contrib
 
-from jaxnst._numerics import own_numerics
+from jaxnst._numerics import default_numerics
 from jaxnst._types import Scalar
 from jaxnst.feedforward.checkpoints import Checkpoint, Checkpoints, TrainState, Tree
 from jaxnst.feedforward.crops import Batch
@@ -42,7 +42,7 @@ Loss = Callable[[Tree, Tree, Array], tuple[Scalar, dict[str, Scalar]]]
 terms by name. It is hashable: equal losses share one compiled program."""
 
 
-@own_numerics()
+@default_numerics()
 def initial_parameters(
     shapes: Shapes, *, seed: int = 0, factors: Mapping[str, float] | None = None
 ) -> Params:
@@ -179,7 +179,7 @@ class Trained(NamedTuple):
     seconds: float
 
 
-@own_numerics()
+@default_numerics()
 def train(
     loss: Loss,
     params: Tree,

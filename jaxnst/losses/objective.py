@@ -15,7 +15,7 @@ import numpy as np
 from jax import lax
 from jaxtyping import Array, Float
 
-from jaxnst._numerics import own_numerics
+from jaxnst._numerics import default_numerics
 from jaxnst._types import FeatureMap, Features, Image, PositionWeights, Scalar
 from jaxnst.losses.distances import Distance, Extent, get_distance
 from jaxnst.losses.statistics import Statistic, get_statistic, mix
@@ -251,7 +251,7 @@ def _by_layer(
     return [found.get(layer, common) for layer in layers]
 
 
-@own_numerics()
+@default_numerics()
 def make_loss_weights(recipe: Recipe) -> LossWeights:
     """Take from a recipe the numbers of its loss."""
     content = [recipe.content.weight * weight for _, weight in recipe.content.layers]

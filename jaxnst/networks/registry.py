@@ -15,7 +15,7 @@ from flax.traverse_util import unflatten_dict
 from jaxtyping import Array, Float
 
 from jaxnst._checks import among, channels_last, floating, unit_range, unknown
-from jaxnst._numerics import own_numerics
+from jaxnst._numerics import default_numerics
 from jaxnst._types import Features, Image
 from jaxnst.networks.color_space import encode
 from jaxnst.networks.convnet import ConvNet, Layer
@@ -283,7 +283,7 @@ def _epsilon(weights: str | os.PathLike[str], text: str) -> float:
     return value
 
 
-@own_numerics()
+@default_numerics()
 def make_network(
     name: str, module: ConvNet, preprocessing: Space, parameters: Mapping[str, Any]
 ) -> LossNetwork:
@@ -308,7 +308,7 @@ def _features(
     return network.features(params, image, layers)
 
 
-@own_numerics()
+@default_numerics()
 def extract_features(
     network: LossNetwork, image: Image | np.ndarray, layers: str | Sequence[str]
 ) -> Features:

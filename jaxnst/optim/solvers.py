@@ -18,7 +18,7 @@ from jax import lax
 from jaxtyping import Array, Float, Int
 
 from jaxnst._checks import lookup
-from jaxnst._numerics import own_numerics
+from jaxnst._numerics import default_numerics
 from jaxnst._types import Image, Scalar
 from jaxnst.optim import lbfgs
 from jaxnst.optim.preconditioner import amplify_coarse
@@ -103,7 +103,7 @@ class Solver(NamedTuple):
     carry: Callable[[Any, Any], Any] | None
 
 
-@own_numerics()
+@default_numerics()
 def make_solver(recipe: Recipe) -> tuple[SolverConfig, Hyperparameters]:
     """Split a recipe's solver into structure and numbers.
 

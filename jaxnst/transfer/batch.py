@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from jaxnst._checks import check_picture, refuse_one_array, style_pictures
-from jaxnst._numerics import own_numerics
+from jaxnst._numerics import default_numerics
 from jaxnst.networks.registry import LossNetwork, load_network
 from jaxnst.optim.sharding import default_device, lanes_of, mesh_of
 from jaxnst.recipes import get_recipe, recipe_on
@@ -69,7 +69,7 @@ class PairsError(ValueError):
         return f"pair {first}{also}: {self.errors[first]}"
 
 
-@own_numerics()
+@default_numerics()
 def stylize_batch(
     contents: Sequence[ArrayLike] | Array,
     styles: Sequence[ArrayLike | Sequence[ArrayLike]] | Array,

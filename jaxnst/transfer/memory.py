@@ -15,7 +15,7 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
-from jaxnst._numerics import own_numerics
+from jaxnst._numerics import default_numerics
 from jaxnst.image import fit
 from jaxnst.losses.objective import EVERYWHERE, TERMS, make_loss_weights, make_objective
 from jaxnst.networks.precision import map_bytes
@@ -219,7 +219,7 @@ def _host_bytes(scales: int) -> tuple[int, int]:
 
 
 @lru_cache
-@own_numerics()
+@default_numerics()
 def cost_of(
     recipe: Recipe, network: LossNetwork, *, remat: bool = False, value_bytes: int = 4
 ) -> Cost:
@@ -291,7 +291,7 @@ def largest_size(needed: Callable[[int], int], available: int, size: int) -> int
     return least * MULTIPLE or None
 
 
-@own_numerics()
+@default_numerics()
 def measure_pace(
     recipe: Recipe, network: LossNetwork, content: Size, *, longest: int = 192
 ) -> Pace:
@@ -339,7 +339,7 @@ def estimate_seconds(plan: Plan, pace: Pace) -> Seconds:
     )
 
 
-@own_numerics()
+@default_numerics()
 def loop_footprint(
     recipe: Recipe,
     network: LossNetwork,

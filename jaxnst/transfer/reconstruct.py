@@ -14,7 +14,7 @@ import jax.numpy as jnp
 from numpy.typing import ArrayLike
 
 from jaxnst._checks import check_picture
-from jaxnst._numerics import own_numerics
+from jaxnst._numerics import default_numerics
 from jaxnst.networks.registry import LossNetwork, load_network
 from jaxnst.optim.sharding import default_device, mesh_of
 from jaxnst.recipes.schema import SHIPPED, Content, Noise, Recipe, Scales, Style, TotalVariation
@@ -68,7 +68,7 @@ class ReconstructProgress(NamedTuple):
     total: int
 
 
-@own_numerics()
+@default_numerics()
 def reconstruct_content(
     image: ArrayLike,
     layers: str | Sequence[str],
@@ -102,7 +102,7 @@ def reconstruct_content(
     return task.together() if together else task.one_by_one()
 
 
-@own_numerics()
+@default_numerics()
 def reconstruct_style(
     image: ArrayLike,
     layers: str | Sequence[str | Sequence[str]],

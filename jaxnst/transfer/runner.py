@@ -19,7 +19,7 @@ import numpy as np
 from jax.sharding import Mesh
 from numpy.typing import ArrayLike, NDArray
 
-from jaxnst._numerics import own_numerics
+from jaxnst._numerics import default_numerics
 from jaxnst._types import Image
 from jaxnst.image import resample
 from jaxnst.losses.objective import TERMS, Objective, Targets, content_targets
@@ -67,7 +67,7 @@ class SingleRun:
 
         return wait
 
-    @own_numerics()
+    @default_numerics()
     def compile_loop(self, scale: Scale) -> None:
         """Compile a scale's loop, and what shows its image, by running it for 0 steps."""
         run = self.run
@@ -77,7 +77,7 @@ class SingleRun:
         state, _ = self.advance(targets, start(self.method, blank, len(TERMS)), 0, 0)
         self.images(state)
 
-    @own_numerics()
+    @default_numerics()
     def targets(self, scale: Scale) -> Targets:
         """Compute a scale's targets."""
         return self.run.targets(self.params, scale)
@@ -108,7 +108,7 @@ class SingleRun:
         """Begin a new round of the solver."""
         return restart(self.method, self.run.rates, state)
 
-    @own_numerics()
+    @default_numerics()
     def images(self, state: State) -> Picture:
         """Return the image of a state, RGB in no bounds, of its scale's inner size."""
         return np.asarray(decode(picture(self.method, state), self.run.objective.space))
@@ -139,7 +139,7 @@ class SideBySide:
         """Compute the targets, then compile with them."""
         return pool.submit(self._prepare, scale).result
 
-    @own_numerics()
+    @default_numerics()
     def _prepare(self, index: int) -> Targets:
         # Of each run's own scale: its styles have sizes of their own.
         pairs = [(run, run.schedule.scales[index]) for run in self.runs]

@@ -5,7 +5,7 @@ from collections.abc import Callable, Sequence
 from numpy.typing import ArrayLike
 
 from jaxnst._checks import check_picture, style_pictures
-from jaxnst._numerics import own_numerics
+from jaxnst._numerics import default_numerics
 from jaxnst.networks.registry import LossNetwork, load_network
 from jaxnst.recipes import get_recipe, recipe_on
 from jaxnst.recipes.schema import Precision, Recipe
@@ -24,7 +24,7 @@ __all__ = [
 ]
 
 
-@own_numerics()
+@default_numerics()
 def stylize(
     content: ArrayLike,
     styles: ArrayLike | Sequence[ArrayLike],

@@ -13,7 +13,7 @@ import sys
 from pathlib import Path
 
 from jaxnst.weights import native
-from jaxnst.weights._files import AGAIN, DAMAGED, Parameters, Refused, complaint, one_line
+from jaxnst.weights._files import AGAIN, DAMAGED, Parameters, Refused, error_line, one_line
 
 MARK = b"jaxnst-parameters:"
 
@@ -80,7 +80,7 @@ def answer(reader: str, path: str) -> None:
         module = importlib.import_module(f"jaxnst.weights.{reader}")
         data = native.serialize(*module.read(path))
     except Exception as error:
-        data = native.serialize({}, {"error": complaint(error)})
+        data = native.serialize({}, {"error": error_line(error)})
     sys.stdout.buffer.write(MARK + data)
 
 

@@ -26,7 +26,7 @@ class Refused(ValueError):
     """What is wrong with a file, and what to do; follows the file's name."""
 
 
-def complaint(error: Exception) -> str:
+def error_line(error: Exception) -> str:
     """Return what follows a file's name in a message about an error that reading it raised.
 
     Libraries promise no particular exceptions for damaged files: any means damage.

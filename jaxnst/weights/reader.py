@@ -18,7 +18,7 @@ from jaxnst.weights._files import (
     Parameters,
     Refused,
     check_size,
-    complaint,
+    error_line,
     one_line,
     open_weights,
 )
@@ -64,7 +64,7 @@ def read_parameters(path: str | os.PathLike[str]) -> tuple[Parameters, dict[str,
             params, facts = state_dict.convert(params)
             metadata = facts | metadata
     except Exception as error:
-        raise ValueError(f"{os.fspath(path)} {complaint(error)}") from None
+        raise ValueError(f"{os.fspath(path)} {error_line(error)}") from None
     return params, metadata
 
 
