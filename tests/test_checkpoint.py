@@ -168,7 +168,7 @@ def test_every_is_counted_from_the_beginning(network, whole, monkeypatch):
 
 
 def test_a_progress_of_no_run_has_no_checkpoint():
-    with pytest.raises(ValueError, match="of no run"):
+    with pytest.raises(ValueError, match="belongs to no run"):
         Progress("compile", 0, 1, (1, 1), 0, 1, 0, 1, {}, lambda: None, 0.0).checkpoint()
 
 

@@ -306,7 +306,7 @@ def test_no_loss_at_the_start_leaves_the_image_as_it_was(backend, line_search):
 
 def test_jaxopt_is_imported_without_its_warning_and_leaves_the_filters_alone():
     code = (
-        "import warnings; from jaxnst import lbfgs; before = list(warnings.filters); "
+        "import warnings; from jaxnst.optim import lbfgs; before = list(warnings.filters); "
         "assert lbfgs.jaxopt().__name__ == 'jaxopt'; assert warnings.filters == before"
     )
     command = [sys.executable, "-W", "error", "-c", code]

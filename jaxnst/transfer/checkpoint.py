@@ -9,7 +9,6 @@ import os
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
-import jax
 import numpy as np
 import safetensors
 import safetensors.numpy
@@ -156,40 +155,3 @@ def _count(value: Any) -> int:
     if type(value) is not int or not 0 <= value < 2**31:
         raise ValueError("a count is none")
     return value
-
-
-def to_arrays(state: Any) -> dict[str, NDArray[Any]]:
-    """Copy a pytree of arrays to the host, by the names of its parts."""
-    leaves, _ = jax.tree_util.tree_flatten_with_path(state)
-    # Copies: the memory of an optimiser's state is used again by its next step.
-    return {_name(path): np.array(leaf) for path, leaf in leaves}
-
-
-def from_arrays(arrays: Mapping[str, NDArray[Any]], like: Any) -> Any:
-    """Undo :func:`to_arrays`.
-
-    Args:
-      arrays: By name.
-      like: A pytree of arrays, or of shapes and types, that they must match.
-
-    Raises:
-      ValueError: If one is missing, unknown or of another shape or type.
-    """
-    leaves, structure = jax.tree_util.tree_flatten_with_path(like)
-    wanted = {_name(path): (leaf.shape, leaf.dtype) for path, leaf in leaves}
-    found = {name: (array.shape, array.dtype) for name, array in arrays.items()}
-    for name in [*wanted, *found]:
-        if wanted.get(name) != found.get(name):
-            raise ValueError(
-                f"the checkpoint has {_said(found.get(name))} as {name}, expected "
-                f"{_said(wanted.get(name))}: {AGAIN}"
-            )
-    return jax.tree_util.tree_unflatten(structure, [arrays[name] for name in wanted])
-
-
-def _name(path: tuple[Any, ...]) -> str:
-    return jax.tree_util.keystr(path).lstrip(".")
-
-
-def _said(kind: Any) -> str:
-    return "nothing" if kind is None else f"{kind[1]} {kind[0]}"

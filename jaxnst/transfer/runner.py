@@ -7,7 +7,7 @@ second, between which the run can be watched, saved and stopped: where chunks en
 
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Executor, ThreadPoolExecutor
 from functools import cached_property
 from types import EllipsisType
@@ -37,7 +37,7 @@ from jaxnst.optim.solvers import (
     start,
     start_after,
 )
-from jaxnst.transfer.checkpoint import Checkpoint, from_arrays, to_arrays
+from jaxnst.transfer.checkpoint import AGAIN, Checkpoint
 from jaxnst.transfer.fingerprint import check_same_run, surroundings, warn_of_other_environment
 from jaxnst.transfer.pyramid import Scale
 from jaxnst.transfer.result import Picture, Progress, ScaleTiming, StylizeResult
@@ -259,7 +259,7 @@ class RunState:
             self.counts.append(0)
             self.seconds.append((0.0, 0.0))
 
-    def result(self, run: Run, images: Picture, lane: int | EllipsisType = ...) -> StylizeResult:
+    def result(self, run: Run, images: Picture, *, lane: int | EllipsisType = ...) -> StylizeResult:
         """Assemble a run's result at the end of the last scale.
 
         Args:
@@ -513,4 +513,41 @@ def optimize_side_by_side(
 
     optimize_scales(programs, run_state, on_chunk)
     images = programs.images(run_state.state)
-    return lambda lane: run_state.result(runs[lane], images, lane)
+    return lambda lane: run_state.result(runs[lane], images, lane=lane)
+
+
+def to_arrays(state: Any) -> dict[str, NDArray[Any]]:
+    """Copy a pytree of arrays to the host, by the names of its parts."""
+    leaves, _ = jax.tree_util.tree_flatten_with_path(state)
+    # Copies: the memory of an optimiser's state is used again by its next step.
+    return {_name(path): np.array(leaf) for path, leaf in leaves}
+
+
+def from_arrays(arrays: Mapping[str, NDArray[Any]], like: Any) -> Any:
+    """Undo :func:`to_arrays`.
+
+    Args:
+      arrays: By name.
+      like: A pytree of arrays, or of shapes and types, that they must match.
+
+    Raises:
+      ValueError: If one is missing, unknown or of another shape or type.
+    """
+    leaves, structure = jax.tree_util.tree_flatten_with_path(like)
+    wanted = {_name(path): (leaf.shape, leaf.dtype) for path, leaf in leaves}
+    found = {name: (array.shape, array.dtype) for name, array in arrays.items()}
+    for name in [*wanted, *found]:
+        if wanted.get(name) != found.get(name):
+            raise ValueError(
+                f"the checkpoint has {_said(found.get(name))} as {name}, expected "
+                f"{_said(wanted.get(name))}: {AGAIN}"
+            )
+    return jax.tree_util.tree_unflatten(structure, [arrays[name] for name in wanted])
+
+
+def _name(path: tuple[Any, ...]) -> str:
+    return jax.tree_util.keystr(path).lstrip(".")
+
+
+def _said(kind: Any) -> str:
+    return "nothing" if kind is None else f"{kind[1]} {kind[0]}"
