@@ -146,6 +146,21 @@ def test_conv_gradients_equal_finite_differences(rng, channels, padding):
         np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-4)
 
 
+@pytest.mark.parametrize("margin", [(1, 1), (2, 0), (0, 3)])
+@pytest.mark.parametrize("shape", [(5, 6, 2), (1, 4, 2), (2, 3, 1, 2)])
+def test_gradient_of_repeated_edges_sums_what_was_copied(rng, shape, margin):
+    x = rng.normal(size=shape).astype(np.float32)
+    height, width = shape[-3:-1]
+    rows = np.clip(np.arange(-margin[0], height + margin[0]), 0, height - 1)
+    columns = np.clip(np.arange(-margin[1], width + margin[1]), 0, width - 1)
+    padded, vjp = jax.vjp(lambda x: pad(x, margin, "edge"), jnp.asarray(x))
+    np.testing.assert_array_equal(padded, x[..., rows, :, :][..., columns, :])
+    grad = rng.normal(size=padded.shape).astype(np.float32)
+    expected = np.zeros(shape)
+    np.add.at(expected, (..., rows[:, None], columns, slice(None)), grad)
+    np.testing.assert_allclose(vjp(jnp.asarray(grad))[0], expected, rtol=1e-5, atol=1e-5)
+
+
 @pytest.mark.parametrize("channels", [3, 8])
 def test_conv_gradient_of_a_batch(rng, channels):
     x, kernel, bias = data(rng, channels, shape=(3, 6, 7))

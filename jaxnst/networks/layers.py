@@ -10,6 +10,7 @@ arithmetic into everything that uses its result, so that both sides of a plain R
 for the backward pass: :func:`relu` keeps only its result.
 """
 
+from functools import partial
 from typing import Any
 
 import flax.linen as nn
@@ -171,9 +172,41 @@ def pad(
     x: Float[Array, "*batch h w c"], margin: tuple[int, int], padding: Padding
 ) -> Float[Array, "*batch h2 w2 c"]:
     """Add ``margin`` rows above and below and columns left and right."""
-    mode = {"zero": "constant", "edge": "edge", "reflect": "reflect"}[padding]
+    if padding == "edge":
+        return _repeat_edges(x, margin)
     widths = [(0, 0)] * (x.ndim - 3) + [(m, m) for m in margin] + [(0, 0)]
-    return jnp.pad(x, widths, mode=mode)
+    return jnp.pad(x, widths, mode="reflect" if padding == "reflect" else "constant")
+
+
+@partial(jax.custom_vjp, nondiff_argnums=(1,))
+def _repeat_edges(x: Array, margin: tuple[int, int]) -> Array:
+    """Pad with the edges.
+
+    Its gradient adds what lies beyond an edge to the edge alone. JAX' own adds arrays as large as
+    the feature map: 8 % more time for a step, 43 % more memory (docs/experiments.md).
+    """
+    widths = [(0, 0)] * (x.ndim - 3) + [(m, m) for m in margin] + [(0, 0)]
+    return jnp.pad(x, widths, mode="edge")
+
+
+def _repeat_edges_forward(x: Array, margin: tuple[int, int]) -> tuple[Array, None]:
+    return _repeat_edges(x, margin), None
+
+
+def _repeat_edges_backward(margin: tuple[int, int], _: None, grad: Array) -> tuple[Array]:
+    for axis, width in ((-2, margin[1]), (-3, margin[0])):
+        size = grad.shape[axis] - 2 * width
+        before, inner, after = jnp.split(grad, [width, width + size], axis)
+        before, after = (part.sum(axis, keepdims=True) for part in (before, after))
+        if size == 1:
+            grad = inner + before + after
+        elif width:
+            first, middle, last = jnp.split(inner, [1, size - 1], axis)
+            grad = jnp.concatenate([first + before, middle, last + after], axis)
+    return (grad,)
+
+
+_repeat_edges.defvjp(_repeat_edges_forward, _repeat_edges_backward)
 
 
 AVERAGE_SCALE = 1.35

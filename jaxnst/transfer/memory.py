@@ -48,9 +48,6 @@ and to gaps between XLA's buffers."""
 BLOCK_COPIES = 2
 """The same within the largest block, where blocks are recomputed for the gradient."""
 
-PADDED_COPIES = 1.5
-"""Factor of both where feature maps are copied to pad them with their edges."""
-
 STATE_COPIES = 2.5
 """The solver's state as it enters the loop and as it leaves it, and part of it in between."""
 
@@ -256,13 +253,12 @@ def cost_of(
         if name in maps and "kernel" in arrays
     )
     values, adds = work(maps)
-    copies = 1.0 if objective.network.module.padding == "zero" else PADDED_COPIES
-    held, twice = MAP_COPIES * copies * values, 0.0
+    held, twice = MAP_COPIES * values, 0.0
     if remat:
         *before, last = blocks(network, objective.layers)
         works = [work(names) for names in (*before, last)]
         twice = sum(adds for _, adds in works[:-1])
-        held = sum(maps[names[-1]].size for names in before) + BLOCK_COPIES * copies * max(works)[0]
+        held = sum(maps[names[-1]].size for names in before) + BLOCK_COPIES * max(works)[0]
     area = NOMINAL**2
     state_bytes = sum(leaf.size * leaf.dtype.itemsize for leaf in jax.tree.leaves(state))
     return Cost(
