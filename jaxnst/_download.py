@@ -36,19 +36,26 @@ def download(
       OSError: It cannot be downloaded, and why, in a few words.
     """
     import requests  # as slow to import as everything else together
-    from urllib3.exceptions import HTTPError
+    from urllib3.exceptions import HTTPError, LocationValueError
+
+    class Session(requests.Session):
+        """Sends no passwords of ``.netrc``, unlike the session of requests."""
+
+        def rebuild_auth(self, prepared_request: Any, response: Any) -> None:
+            prepared_request.headers.pop("Authorization", None)
 
     def check_redirect(response: requests.Response, **_: Any) -> None:
         if response.is_redirect:
             response.close()  # its body is not read, however long
             try:
-                target = urljoin(response.url, response.headers["Location"])
+                target = urljoin(response.url, session.get_redirect_target(response))
             except ValueError:
                 raise OSError("it redirects to no valid address") from None
             check(target)
 
     too_large = OSError(f"more than the {max_bytes} bytes that are accepted")
-    with requests.Session() as session:
+    with Session() as session:
+        session.auth = lambda request: request
         session.max_redirects = REDIRECTS
         session.headers["User-Agent"] = f"jaxnst/{__version__}"
         session.headers["Accept-Encoding"] = "identity"
@@ -58,6 +65,11 @@ def download(
             ) as response:
                 if response.status_code != 200:
                     raise OSError(f"status {response.status_code} {response.reason[:60]}")
+                encoding = response.headers.get("Content-Encoding", "identity").lower()
+                if encoding != "identity":  # whose size is not known before it is unpacked
+                    raise OSError(
+                        f"the server compressed it ({encoding[:20]}), which is not accepted"
+                    )
                 total, done = response.raw.length_remaining or 0, 0
                 if total > max_bytes:
                     raise too_large
@@ -69,7 +81,8 @@ def download(
                     if on_progress is not None:
                         on_progress(done, total)
         except (requests.RequestException, HTTPError) as error:
-            if isinstance(error, ValueError):  # whose text may quote a password
+            invalid = requests.exceptions.InvalidURL, requests.exceptions.MissingSchema
+            if isinstance(error, (*invalid, LocationValueError)):  # may quote a password
                 raise OSError("no valid address") from None
             cause: BaseException = (
                 error  # what the system said, below what the libraries made of it

@@ -17,7 +17,7 @@ versions=(jax jaxlib flax numpy optax jaxopt jaxtyping scipy pillow)
 # The quick tests leave out the files that take most of the suite's time (each above a fiftieth,
 # together three quarters). Every package is still run by the others, and by the command line's.
 quick=(-m 'not slow')
-for name in batch instant guidance networks cli_guidance recompute cli_batch losses precision \
+for name in batch instant guidance networks cli_guidance remat cli_batch losses precision \
   layers transfer cli_methods cli_train objective lbfgs optimize planning statistics; do
   quick+=(--ignore="tests/test_$name.py")
 done

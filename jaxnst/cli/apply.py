@@ -261,10 +261,7 @@ class Work:
             self._paint_picture(row, source)
             return
         self.series.idle.clear()
-        try:
-            self._paint_film(row, source)
-        finally:
-            self.series.idle.set()
+        self._paint_film(row, source)
 
     def _paint_picture(self, row: Row, picture: Pixels) -> None:
         """Paint and save a picture, with its transparency if the file can hold it."""

@@ -36,7 +36,8 @@ class Series:
 
     Attributes:
       stopped: Set when the user has stopped the command.
-      idle: Cleared while a stopped command has to wait, so that unfinished files are removed.
+      idle: Cleared by what paints an input if a stopped command has to wait for its end, so that
+        an unfinished file is removed; set again after every input.
     """
 
     def __init__(
@@ -87,9 +88,15 @@ class Series:
             messages.info(f"inputs: {len(rows)}, of which there already: {len(rows) - len(left)}")
             if not left:
                 return 0
+
+        def read_input(row: Row) -> tuple[Any, Any]:
+            """Read an input, and before that its digest for the log."""
+            digests = [] if ledger is None else inputs(row)
+            return read(row), digests
+
         begin, failed = time.monotonic(), 0
         with ThreadPoolExecutor(1, "jaxnst-read") as reader:
-            following = reader.submit(read, left[0])
+            following = reader.submit(read_input, left[0])
             if ledger is None:
                 following.result()  # if it cannot be read, nothing slow is imported
             paint = prepare()
@@ -98,13 +105,12 @@ class Series:
             for i, row in enumerate(left):
                 reading, start = following, time.monotonic()
                 if i + 1 < len(left):
-                    following = reader.submit(read, left[i + 1])
+                    following = reader.submit(read_input, left[i + 1])
                 if self.stopped.is_set():
                     break
                 messages.now_and_then(f"{i}/{len(left)} inputs")
                 try:
-                    source = reading.result()
-                    digests = inputs(row) if ledger else []
+                    source, digests = reading.result()
                     paint(row, source)
                 except Exception as error:
                     if ledger is None or self.stopped.is_set():
@@ -113,14 +119,16 @@ class Series:
                     text = explain(error)
                     ledger.write(row, settings, error=text, **facts)
                     print_error(messages.prog, f"{name_of(row.output)} failed: {text}", FAILED)
-                    continue
-                if ledger is not None:
-                    seconds = round(time.monotonic() - start, 2)
-                    ledger.write(
-                        row, settings, inputs=digests, seconds=seconds, error=None, **facts
-                    )
-                print_path(row.output)
-        if ledger is not None:
+                else:
+                    if ledger is not None:
+                        seconds = round(time.monotonic() - start, 2)
+                        ledger.write(
+                            row, settings, inputs=digests, seconds=seconds, error=None, **facts
+                        )
+                    print_path(row.output)
+                finally:
+                    self.idle.set()
+        if ledger is not None and not self.stopped.is_set():
             total = length(time.monotonic() - begin)
             messages.info(f"done: {len(left) - failed}, failed: {failed}, in {total}")
         return failed

@@ -10,7 +10,7 @@ import itertools
 import struct
 import zlib
 from bisect import bisect_right
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from typing import Any, BinaryIO
 
 from PIL import Image
@@ -47,7 +47,7 @@ def open_png(file: BinaryIO) -> Image.Image:
                 needed = {b"\0": 2, b"\2": 6}.get(_read(file, _COLOR_TYPE, 1), 0)
                 kept = length >= needed
             else:
-                info = _stated(name, body) | info
+                info = _stated(name, body, info) | info
         if kept:
             parts.append((start - 8, length + 12))
     if _HEX_EXIF not in info:
@@ -66,10 +66,13 @@ def _chunks(file: BinaryIO) -> Iterator[tuple[bytes, int, int]]:
         start += length + 12
 
 
-def _stated(name: bytes, body: bytes) -> dict[str, Any]:
-    """Read what an ancillary chunk states, under the key that Pillow has for it."""
+def _stated(name: bytes, body: bytes, known: Collection[Any]) -> dict[str, Any]:
+    """Read what an ancillary chunk states, under the key that Pillow has for it.
+
+    Of several chunks that state the same the first counts; the others are not even decompressed.
+    """
     if name in _TEXTS:
-        return _text(name, body)
+        return _text(name, body, known)
     if name == b"eXIf":
         return {"exif": body}
     if name == b"sRGB":
@@ -80,24 +83,29 @@ def _stated(name: bytes, body: bytes) -> dict[str, Any]:
         return {"gamma": int.from_bytes(body) / 1e5}
     if name == b"cHRM" and len(body) == 32:
         return {"chromaticity": tuple(value / 1e5 for value in struct.unpack(">8I", body))}
-    if name == b"iCCP" and (profile := _unpacked(body.partition(b"\0")[2])):
+    if (
+        name == b"iCCP"
+        and "icc_profile" not in known
+        and (profile := _unpacked(body.partition(b"\0")[2]))
+    ):
         return {"icc_profile": profile}
     return {}
 
 
-def _text(name: bytes, body: bytes) -> dict[str, Any]:
+def _text(name: bytes, body: bytes, known: Collection[Any]) -> dict[str, Any]:
     """Read a text if it is the record or can hold an orientation."""
     keyword, _, text = body.partition(b"\0")
     if keyword not in (KEYWORD.encode(), b"XML:com.adobe.xmp", _HEX_EXIF.encode()):
+        return {}
+    key = "xmp" if keyword == b"XML:com.adobe.xmp" else keyword.decode()
+    if key in known:
         return {}
     if name == b"iTXt":  # flag and method of compression, language, translated keyword, text
         flag, packed = text[:1], text[1:2] + text[2:].split(b"\0", 2)[-1]
         text = packed[1:] if flag == b"\0" else _unpacked(packed)
     elif name == b"zTXt":
         text = _unpacked(text)
-    if keyword == b"XML:com.adobe.xmp":
-        return {"xmp": text}
-    return {keyword.decode(): text.decode("utf-8", "replace")}
+    return {key: text if key == "xmp" else text.decode("utf-8", "replace")}
 
 
 def _unpacked(data: bytes) -> bytes:

@@ -192,6 +192,8 @@ class _Task:
 
     def together(self) -> list[Reconstruction]:
         """Make all pictures in one program: weights are one for a picture's layers, else zero."""
+        if self.recipe.solver.line_search != "fixed":  # each needs another number of evaluations
+            return self.one_by_one()
         runs, store = [], StyleCache()
         for group in self.groups:
             run = self.run(self.layers, store)

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from jaxnst._files import replace_file
 from jaxnst.weights import state_dict
-from jaxnst.weights._files import Parameters, Refused, check_size, one_line
+from jaxnst.weights._files import MAX_BYTES, Parameters, Refused, check_size, one_line
 
 FORMAT = "jaxnst-1"
 
@@ -35,9 +35,10 @@ def read(path: str | os.PathLike[str]) -> tuple[Parameters, dict[str, str]]:
       Refused: If it is too large, of a newer version, or holds other than floating point numbers.
       Exception: Of several kinds, if it is damaged.
     """
-    check_size(os.path.getsize(path))
     with open(path, "rb") as file:
-        params, metadata = parse(file.read())
+        data = file.read(MAX_BYTES + 1)
+    check_size(len(data))
+    params, metadata = parse(data)
     version = metadata.get("format", FORMAT)
     if version.startswith("jaxnst-") and version != FORMAT:
         raise Refused(

@@ -63,7 +63,11 @@ def read_parameters(path: str | os.PathLike[str]) -> tuple[Parameters, dict[str,
         if state_dict.matches(params):
             params, facts = state_dict.convert(params)
             metadata = facts | metadata
+    except MemoryError:
+        raise
     except Exception as error:
+        if isinstance(error, OSError) and error.errno is not None:
+            raise
         raise ValueError(f"{os.fspath(path)} {error_line(error)}") from None
     return params, metadata
 
