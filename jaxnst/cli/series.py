@@ -90,9 +90,8 @@ class Series:
                 return 0
 
         def read_input(row: Row) -> tuple[Any, Any]:
-            """Read an input, and before that its digest for the log."""
-            digests = [] if ledger is None else inputs(row)
-            return read(row), digests
+            """Read an input, and its digest for the log."""
+            return read(row), [] if ledger is None else inputs(row)
 
         begin, failed = time.monotonic(), 0
         with ThreadPoolExecutor(1, "jaxnst-read") as reader:
