@@ -343,8 +343,8 @@ iterates is the picture.
 
 The roots take its twelve Newton-Schulz steps, but the gradient follows from the inverse root that
 these steps give too, in place of another twelve steps that solve an equation: docs/recipes.md
-compares them. Adam's moments are carried from scale to scale as there; the average begins without
-a scale's first picture.
+compares them. Adam's moments are carried from scale to scale as in that program; the average begins
+without a scale's first picture.
 """
 
 RECIPES: dict[str, Recipe] = {
