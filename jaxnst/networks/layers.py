@@ -183,7 +183,7 @@ def _repeat_edges(x: Array, margin: tuple[int, int]) -> Array:
     """Pad with the edges.
 
     Its gradient adds what lies beyond an edge to the edge alone. JAX' own adds arrays as large as
-    the feature map: 8 % more time for a step, 43 % more memory (docs/experiments.md).
+    the feature map and takes 43 % more memory (docs/experiments.md).
     """
     widths = [(0, 0)] * (x.ndim - 3) + [(m, m) for m in margin] + [(0, 0)]
     return jnp.pad(x, widths, mode="edge")
