@@ -20,7 +20,6 @@ from jaxnst.cli.errors import USAGE, UsageError, explain, print_error
 from jaxnst.cli.fetching import shown
 from jaxnst.cli.messages import Messages
 from jaxnst.cli.option_types import (
-    SIZES,
     Device,
     Mixture,
     device,
@@ -351,32 +350,11 @@ def read_fields(cls: type[T], parsed: argparse.Namespace) -> T:
     return cls(**{name: value for name, value in vars(parsed).items() if name in names})
 
 
-def add_side(
-    group: argparse._ActionsContainer, flag: str, text: str, *, default: int | None = None
-) -> None:
-    """Add a flag for the longest side of a picture."""
-    shown = "" if default is None else f" (default: {default})"
-    group.add_argument(
-        flag, type=integer(*SIZES), default=default, metavar="PIXELS", help=text + shown
-    )
-
-
 def add_seed(group: argparse._ActionsContainer, text: str) -> None:
     """Add the flag for what random numbers begin with."""
     group.add_argument(
         "--seed", type=integer(*SEEDS), default=0, metavar="N", help=f"{text} (default: 0)"
     )
-
-
-def add_ending(group: argparse._ActionsContainer) -> None:
-    """Add the flag for the format of results in a folder."""
-    add_fields(group, FolderFlags, ["ending"])
-
-
-def add_overwrite(group: argparse._ActionsContainer, what: str = "results") -> None:
-    """Add the flag that lets a command replace what another one has made."""
-    text = f"replace {what} of other inputs or settings, which is refused otherwise"
-    add_fields(group, FolderFlags, ["overwrite"], help={"overwrite": text})
 
 
 def add_network(group: argparse._ActionsContainer, default: str) -> None:
