@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from helpers import conv2d
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 from numpy.lib import format as npy
 from safetensors.numpy import save_file
@@ -129,6 +129,7 @@ def test_another_archive_says_what_it_is(tmp_path):
 
 
 @given(st.lists(st.tuples(st.floats(0, 0.999), st.integers(0, 7)), min_size=1, max_size=4))
+@example([(0.999, 0)])  # an offset before the file's start
 @fuzz
 def test_no_flipped_bits_of_an_npz_raise_anything_else(tmp_path, flips):
     path = tmp_path / "x.npz"

@@ -1,5 +1,6 @@
 """Read any parameter file, and compare it with a network. The content tells the format."""
 
+import errno
 import io
 import os
 import zipfile
@@ -66,7 +67,8 @@ def read_parameters(path: str | os.PathLike[str]) -> tuple[Parameters, dict[str,
     except MemoryError:
         raise
     except Exception as error:
-        if isinstance(error, OSError) and error.errno is not None:
+        # An invalid argument is an offset that a damaged file states.
+        if isinstance(error, OSError) and error.errno not in (None, errno.EINVAL):
             raise
         raise ValueError(f"{os.fspath(path)} {error_line(error)}") from None
     return params, metadata
