@@ -31,7 +31,7 @@ from decoder_training import SHARES, Enough, Trainer
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
 from jaxnst.cli.errors import UsageError, explain, guarded
-from jaxnst.cli.flags import Parser, add_seed
+from jaxnst.cli.flags import SEEDS, Parser
 from jaxnst.cli.interrupt import Stopped, stoppable
 from jaxnst.cli.messages import Messages
 from jaxnst.cli.option_types import integer, integers, number
@@ -71,7 +71,7 @@ def _parser() -> Parser:
     add("--crop", defaults.crop, integer(16, 4096), "side of the crops, pixels")
     add("--rate", defaults.rate, number, "largest step scale of level 2; the others have less")
     add("--warmup", defaults.warmup, integer(0), "steps until it is reached")
-    add_seed(parser, "decides crops, and parameters at the start")
+    add("--seed", 0, integer(*SEEDS), "decides crops, and parameters at the start")
     parser.add_argument("--debug", action="store_true", help="show where an error comes from")
     return parser
 

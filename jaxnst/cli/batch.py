@@ -18,7 +18,7 @@ from jaxnst.cli.manifest import Row, product, read_manifest, report_skipped_file
 from jaxnst.cli.messages import Messages, quiet_xla
 from jaxnst.cli.option_types import integer
 from jaxnst.cli.outputs import QUALITY, check_format, save_options
-from jaxnst.cli.parser import RunFlags, parse, refuse_single
+from jaxnst.cli.parser import RunFlags, parse
 from jaxnst.cli.results_log import ResultsLog, digest_of_file, lock_folder
 from jaxnst.cli.work import LANES, Task, Work
 from jaxnst.recipes import format_recipe
@@ -100,7 +100,9 @@ def _run(options: BatchFlags, rest: list[str], prog: str) -> int:
     if options.engine == "local" and (options.address, options.workers) != (None, None):
         raise UsageError("--address and --workers are for --engine ray")
     rows = _rows(options)
-    common, _ = parse(["content", "style", *rest], prog)  # its errors are not those of a row
+    common, _ = parse(
+        ["content", "style", *rest], prog, single=False
+    )  # its errors are not those of a row
     shard = options.shard or (1, 1)
     tasks = _tasks(rows, rest, prog)[shard[0] - 1 :: shard[1]]
     messages = Messages(prog, quiet=common.quiet)
@@ -136,7 +138,8 @@ def _tasks(rows: list[Row], rest: list[str], prog: str) -> list[Task]:
     tasks = []
     for row in rows:
         if row.flags not in parsed:
-            flags, recipe = parse(["content", "style", *rest, *row.flags], prog, where=row.where)
+            arguments = ["content", "style", *rest, *row.flags]
+            flags, recipe = parse(arguments, prog, single=False, where=row.where)
             _check(flags, recipe)
             parsed[row.flags] = flags, recipe, _settings(flags, recipe)
         try:
@@ -148,12 +151,11 @@ def _tasks(rows: list[Row], rest: list[str], prog: str) -> list[Task]:
 
 
 def _check(flags: RunFlags, recipe: Recipe) -> None:
-    """Refuse flags that are for a single picture.
+    """Refuse pictures on the command line, and what is for a single picture.
 
     Raises:
       UsageError: One is given.
     """
-    refuse_single(flags)
     if flags.output:
         raise UsageError("-o is for jaxnst run")
     if flags.styles != ["style"]:

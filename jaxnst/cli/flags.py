@@ -10,7 +10,7 @@ import dataclasses
 import difflib
 import inspect
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from types import UnionType
 from typing import Any, ClassVar, Literal, NoReturn, TypeVar, Union, get_args, get_origin
@@ -71,9 +71,12 @@ class Parser(argparse.ArgumentParser):
 
     Attributes:
       where: Where the arguments stand, if not on the command line.
+      elsewhere: Flags of other commands, each with what to do instead.
     """
 
-    where = ""
+    def __init__(self, *args: Any, where: str = "", **more: Any) -> None:
+        super().__init__(*args, **{"allow_abbrev": False, **more})
+        self.where, self.elsewhere = where, dict[str, str]()
 
     def error(self, message: str) -> NoReturn:
         """Complain and exit."""
@@ -91,8 +94,11 @@ class Parser(argparse.ArgumentParser):
         flags, unknown = read(arguments)
         if unknown:
             name = next((text for text in unknown if text.startswith("-")), unknown[0])
+            name = name.partition("=")[0]
+            if name in self.elsewhere:
+                self.error(f"{name} {self.elsewhere[name]}")
             known = [flag for action in self._actions for flag in action.option_strings]
-            near = difflib.get_close_matches(name.split("=")[0], known, 1)
+            near = difflib.get_close_matches(name, known, 1)
             self.error(f"unknown flag {name}" + (f": did you mean {near[0]}?" if near else ""))
         return flags
 
@@ -124,14 +130,14 @@ def flag(name: str, help: str, default: Any = None, **more: Any) -> Any:
       default: Its value if it is not given; ``...`` if it has to be given.
       more: ``choices``, and ``read``, a reader of its value, if the field's type does not say them.
     """
-    *names, last = name.split()
-    names, metavar = ([*names, last], None) if last.startswith("-") else (names, last)
-    metadata = {"flag": (names or [""])[-1], "names": names, "metavar": metavar, "help": help}
-    if default is ...:
-        return field(metadata=metadata | more)
+    names = [word for word in name.split() if word.startswith("-")]
+    value = "".join(word for word in name.split() if not word.startswith("-"))
+    metadata = {"flag": names[-1] if names else "", "names": names, "help": help, **more}
+    if value:
+        metadata["metavar"] = value
     if isinstance(default, list):
-        return field(default_factory=list, metadata=metadata | more)
-    return field(default=default, metadata=metadata | more)
+        return field(default_factory=list, metadata=metadata)
+    return field(default=dataclasses.MISSING if default is ... else default, metadata=metadata)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -240,94 +246,83 @@ class FolderFlags:
 
 
 def add_flags(
-    parser: Parser, cls: type[Any], *, hidden: type = object, help: Mapping[str, str] | None = None
+    parser: Parser,
+    cls: type[Any],
+    *,
+    without: Sequence[type[Any]] = (),
+    help: Mapping[str, str] | None = None,
 ) -> None:
     """Add all flags of a command's dataclass, in a group for each of its parts.
 
     Args:
       parser: Of the command.
       cls: The dataclass; a part's class variable GROUP is the title of its group.
-      hidden: The help leaves out the parts of this class.
+      without: Parts that are left out.
       help: Texts for some fields, in place of their own.
     """
     for part in cls.__mro__:
-        names = [name for name in inspect.get_annotations(part) if name != "GROUP"]
-        title = vars(part).get("GROUP")
-        shown = title and not issubclass(hidden, part)
-        group = parser.add_argument_group(title if shown else None) if title else parser
-        if names:
-            add_fields(group, part, names, hidden=issubclass(hidden, part), help=help)
+        if part not in without and (names := inspect.get_annotations(part)):
+            title = vars(part).get("GROUP")
+            add_fields(parser.add_argument_group(title) if title else parser, part, names, help)
     parser.add_argument("--version", action="version", version=f"jaxnst {__version__}")
 
 
 def add_fields(
     group: argparse._ActionsContainer,
     cls: type[Any],
-    names: Sequence[str] | None = None,
-    *,
-    hidden: bool = False,
+    names: Collection[str] | None = None,
     help: Mapping[str, str] | None = None,
 ) -> None:
-    """Add the flags of a dataclass to a group.
-
-    Args:
-      group: Where to.
-      cls: The dataclass; fields without a flag are left out.
-      names: Of the fields to add; None: all.
-      hidden: Whether the help leaves them out.
-      help: Texts for some fields, in place of their own.
-    """
+    """Add the flags of a dataclass, or some of them, to a group; ``help`` replaces their texts."""
     for f in dataclasses.fields(cls):
         if "flag" in f.metadata and (names is None or f.name in names):
-            value = f.default if f.default_factory is dataclasses.MISSING else f.default_factory()
-            text = argparse.SUPPRESS if hidden else (help or {}).get(f.name)
-            add_field(group, f, value, text=text)
+            add_field(group, f, f.default, (help or {}).get(f.name))
 
 
 def add_field(
     group: argparse._ActionsContainer,
     field: "dataclasses.Field[Any]",
     value: Any,
-    *,
     text: str | None = None,
-    absent: bool = False,
 ) -> None:
     """Add the flag of a field.
 
     Args:
       group: Where to.
-      field: Of a dataclass, with ``flag`` and ``help`` in its metadata.
-      value: Its default.
+      field: One that :func:`flag` made, or an option of a recipe, of which the parser returns
+        nothing unless the flag is given.
+      value: Its default, which the help tells.
       text: The help, in place of the field's.
-      absent: Whether the parser returns nothing if the flag is not given.
     """
     kind, metadata = field.type, field.metadata
     names = metadata.get("names", [metadata["flag"]])
     if get_origin(kind) in (UnionType, Union):
-        (kind,) = {*get_args(kind)} - {type(None)}
-    text = metadata["help"] if text is None else text
+        kind = get_args(kind)[0]  # the other is None
+    if several := get_origin(kind) is list:
+        kind = get_args(kind)[0]
+    text = text or metadata["help"]
     more: dict[str, Any] = {"action": "store_true"}
     if kind is not bool:
-        several = get_origin(kind) is list
-        kind = get_args(kind)[0] if several else kind
         choices = get_args(kind) if get_origin(kind) is Literal else metadata.get("choices")
         word = metadata["flag"].split("-")[-1].upper()
         more = {
             "action": "append" if several and names else "store",
             "type": metadata.get("read") or READERS.get(kind, str),
             "choices": choices,
-            "metavar": None if choices else metadata.get("metavar") or word,
+            "metavar": None if choices else metadata.get("metavar", word),
         }
         # Without a value, the help may say what the default is.
-        if value not in (None, (), [], "", dataclasses.MISSING) and text != argparse.SUPPRESS:
-            text = text.partition(" (default: ")[0] + f" (default: {_written(value)})"
-        if not names:
-            names, more["nargs"] = [field.name], "+" if several else None
-    if absent:
+        if value not in (None, (), "", dataclasses.MISSING):
+            text = f"{text.partition(' (default: ')[0]} (default: {_written(value)})"
+    if "names" not in metadata:
         more |= {"dest": dest_of(metadata["flag"]), "default": argparse.SUPPRESS}
-    elif metadata["flag"]:
-        required = value is dataclasses.MISSING
-        more |= {"dest": field.name, "default": None if required else value, "required": required}
+    elif names:
+        unset = value is dataclasses.MISSING
+        required = unset and field.default_factory is dataclasses.MISSING
+        default = argparse.SUPPRESS if unset else value
+        more |= {"dest": field.name, "default": default, "required": required}
+    else:
+        names, more["nargs"] = [field.name], "+" if several else None
     group.add_argument(*names, help=text.replace("%", "%%"), **more)
 
 
@@ -348,25 +343,6 @@ def read_fields(cls: type[T], parsed: argparse.Namespace) -> T:
     """Return a dataclass of what was parsed; what was not parsed has its default."""
     names = {f.name for f in dataclasses.fields(cls)}  # type: ignore[arg-type]
     return cls(**{name: value for name, value in vars(parsed).items() if name in names})
-
-
-def add_seed(group: argparse._ActionsContainer, text: str) -> None:
-    """Add the flag for what random numbers begin with."""
-    group.add_argument(
-        "--seed", type=integer(*SEEDS), default=0, metavar="N", help=f"{text} (default: 0)"
-    )
-
-
-def add_network(group: argparse._ActionsContainer, default: str) -> None:
-    """Add the flags that say which network is loaded from where."""
-    add_fields(group, NetworkFlags, help={"network": f"loss network (default: {default})"})
-
-
-def add_machine(parser: Parser) -> None:
-    """Add the flags that say what is computed on, and how much is printed."""
-    group = parser.add_argument_group(MachineFlags.GROUP)
-    add_fields(group, MachineFlags)
-    group.add_argument("--version", action="version", version=f"jaxnst {__version__}")
 
 
 def check_styles(flags: StyleFlags) -> None:

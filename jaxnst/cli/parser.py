@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any, ClassVar
 
 from jaxnst._files import name_of
-from jaxnst.cli.errors import UsageError, explain
+from jaxnst.cli.errors import explain
 from jaxnst.cli.flags import (
     CHECKPOINT_SECONDS,
     SEEDS,
@@ -115,11 +115,6 @@ class WatchFlags:
 
 
 @dataclass(frozen=True, kw_only=True)
-class SingleFlags(RecordFlags, WatchFlags):
-    """All flags for a single picture, which commands that paint several refuse."""
-
-
-@dataclass(frozen=True, kw_only=True)
 class LimitFlags:
     """What a run may take, and whether it can be repeated."""
 
@@ -140,7 +135,7 @@ class LimitFlags:
 
 
 @dataclass(frozen=True, kw_only=True)
-class RunFlags(StyleFlags, FileFlags, SingleFlags, LimitFlags, LoadFlags):
+class RunFlags(StyleFlags, FileFlags, RecordFlags, WatchFlags, LimitFlags, LoadFlags):
     """All flags of ``jaxnst run`` but those that change the recipe.
 
     Attributes:
@@ -177,6 +172,10 @@ class RunFlags(StyleFlags, FileFlags, SingleFlags, LimitFlags, LoadFlags):
         return super().roles_given or self.repeats
 
 
+SINGLE = RecordFlags, WatchFlags
+"""Flags for a single picture, which commands that paint several refuse."""
+
+
 def parse(
     arguments: Sequence[str],
     prog: str,
@@ -192,7 +191,7 @@ def parse(
       arguments: What follows the command.
       prog: What the command is called.
       description: What the help says of it.
-      single: Whether it paints a single picture; else the help leaves out what is for that alone.
+      single: Whether it paints a single picture; else flags that are for that alone are refused.
       size: Longest side of the result by default; None: that of the recipe, else 512.
       where: Where the arguments stand, for messages, if not on the command line.
 
@@ -213,7 +212,15 @@ def parse(
     chosen = first.parse_known_args(arguments)[0]
     record, recorded = None, list[str]()
     if single and chosen.origin:
-        record, recipe, recorded = _origin(first, chosen)
+        from jaxnst.cli.recording import read_origin, recorded_flags, recorded_recipe
+
+        try:
+            record = read_origin(chosen.origin)
+            by_record = chosen.recipe is None
+            recipe = recorded_recipe(record, chosen) if by_record else chosen_recipe(first, chosen)
+            recorded = recorded_flags(record, chosen, recipe)
+        except (OSError, ValueError) as error:
+            first.error(f"--from: {explain(error)}")
     else:
         recipe = chosen_recipe(first, chosen)
     parser = _parser(prog, recipe, description, single, size)
@@ -228,11 +235,11 @@ def parse(
             f"--init: {name_of(parsed.origin)} was started from a picture, {name_of(start)}: "
             "give that one too"
         )
-    changes: dict[tuple[str, ...], Any] = {}
+    changes = given_options(options(recipe), parsed)
     if getattr(parsed, "optimizer", recipe.solver.kind) != recipe.solver.kind:
-        changes["solver", "learning_rate"] = None  # which is the other's
+        changes = {("solver", "learning_rate"): None, **changes}  # the recipe's is the other's
     try:
-        recipe = replace_all(recipe, changes | given_options(options(recipe), parsed))
+        recipe = replace_all(recipe, changes)
     except ValueError as error:
         parser.error(str(error))
     if parsed.size is None and not recipe.scales.sides:
@@ -240,36 +247,9 @@ def parse(
     return read_fields(RunFlags, parsed), recipe
 
 
-def refuse_single(flags: RunFlags) -> None:
-    """Refuse flags that are for commands that paint a single picture.
-
-    Raises:
-      UsageError: One is given.
-    """
-    for f in dataclasses.fields(SingleFlags):
-        if getattr(flags, f.name):
-            raise UsageError(f"{f.metadata['flag']} is for single runs: jaxnst run")
-
-
-def _origin(first: Parser, chosen: argparse.Namespace) -> tuple[Record, Recipe, list[str]]:
-    """Read the record that ``--from`` names, find the recipe, and write the rest as flags."""
-    from jaxnst.cli.recording import read_origin, recorded_flags, recorded_recipe
-
-    try:
-        record = read_origin(chosen.origin)
-        if chosen.recipe is None:
-            recipe = recorded_recipe(record, chosen)
-        else:
-            recipe = chosen_recipe(first, chosen)
-        return record, recipe, recorded_flags(record, chosen, recipe)
-    except (OSError, ValueError) as error:
-        first.error(f"--from: {explain(error)}")
-
-
 def first_parser(prog: str, where: str = "") -> Parser:
     """Make a parser of the flags that decide what the help calls default."""
-    first = Parser(prog=prog, add_help=False, allow_abbrev=False)
-    first.where = where
+    first = Parser(prog=prog, add_help=False, where=where)
     first.add_argument("--recipe")
     first.add_argument("--network", default="")
     return first
@@ -315,7 +295,6 @@ def _parser(prog: str, recipe: Recipe, description: str, single: bool, size: int
         description=description,
         epilog="Exit status: 0 done, 1 a file or something else failed, 2 wrong flags, "
         "130 stopped by Ctrl-C, " + ("the picture so far saved." if single else "nothing saved."),
-        allow_abbrev=False,
     )
     scales = recipe.scales
     default = f"the recipe's, {scales.size} for the {scales.side} side" if scales.size else SIZE
@@ -330,7 +309,9 @@ def _parser(prog: str, recipe: Recipe, description: str, single: bool, size: int
             "cpu, gpu or tpu, of which all are used; gpu:1 is the second one alone (default: the "
             "fastest kind there is)"
         )
-    add_flags(parser, RunFlags, hidden=object if single else SingleFlags, help=texts)
+        for f in (f for part in SINGLE for f in dataclasses.fields(part)):
+            parser.elsewhere[f.metadata["flag"]] = "is for single runs: jaxnst run"
+    add_flags(parser, RunFlags, without=() if single else SINGLE, help=texts)
     group = add_recipe(parser, "method", recipe)
     width = max(map(len, RECIPES))
     group.add_argument(
@@ -368,4 +349,4 @@ def add_recipe(
 def add_options(group: argparse._ArgumentGroup, known: Mapping[str, Option]) -> None:
     """Add the flags of a recipe's options, which are absent unless given."""
     for _, field, value in known.values():
-        add_field(group, field, value, absent=True)
+        add_field(group, field, value)

@@ -15,7 +15,7 @@ from jaxnst.cli.errors import UsageError, guarded
 from jaxnst.cli.interrupt import exit_when_stopped, finishing, stoppable
 from jaxnst.cli.messages import Messages, length, print_path, quiet_xla, shape
 from jaxnst.cli.outputs import report_replacing, save_options, save_picture
-from jaxnst.cli.parser import RunFlags, parse, refuse_single
+from jaxnst.cli.parser import RunFlags, parse
 from jaxnst.image.color import Pixels
 from jaxnst.recipes.schema import RANDOM_STARTS, STARTS, Recipe
 
@@ -135,7 +135,6 @@ def _run(sweep: Sweep, prog: str) -> int:
     from jaxnst.cli.inputs import check_flags, read_pictures, report_flags, report_sizes
 
     flags, recipe = sweep.cells[0].flags, sweep.cells[0].recipe
-    refuse_single(flags)
     if flags.output == "-":
         raise UsageError("-o: a sheet takes a name")
     if recipe.init not in STARTS:

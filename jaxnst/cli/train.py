@@ -15,10 +15,11 @@ from jaxnst.cli.errors import UsageError, blaming_flags, explain, guarded
 from jaxnst.cli.flags import (
     CHECKPOINT_SECONDS,
     LoadFlags,
+    MachineFlags,
+    NetworkFlags,
     Parser,
     add_fields,
-    add_machine,
-    add_network,
+    add_flags,
     flag,
     read_fields,
 )
@@ -337,10 +338,10 @@ def _parser(prog: str, recipe: Recipe) -> Parser:
     group = parser.add_argument_group("the network that is trained")
     add_fields(group, TrainFlags, ["begin", "widths", "blocks", "upsampling"])
     group = add_recipe(parser, "loss", recipe, more=": its layers, statistic and weights")
-    add_network(group, recipe.network)
+    add_fields(group, NetworkFlags, help={"network": f"loss network (default: {recipe.network})"})
     add_options(group, _loss_options(recipe))
     add_fields(group, TrainFlags, ["grid_weight"])
     group = parser.add_argument_group("watching")
     add_fields(group, TrainFlags, ["samples", "sample", "log", "plot"])
-    add_machine(parser)
+    add_flags(parser, MachineFlags)
     return parser
