@@ -44,7 +44,7 @@ def unknown(what: str, name: str, known: Collection[str], *, within: str = "", o
       of: Put after it.
     """
     # A name that is no string is like none that is known.
-    near = difflib.get_close_matches(name, known, 1, 0.4) if isinstance(name, str) else []
+    near = difflib.get_close_matches(name, known, 1, 0.65) if isinstance(name, str) else []
     hint = f"did you mean {near[0]!r}? " if near else ""
     listed = list(known)
     if len(listed) > LISTED:
