@@ -19,14 +19,16 @@ import pytest
 
 import jaxnst
 from jaxnst import cli
-from jaxnst.cli import device, errors, job, messages, outputs, parser, watching
+from jaxnst.cli import device, errors, help, inputs, job, messages, outputs, parser, watching
 from jaxnst.cli import interrupt as stopping
 from jaxnst.cli import option_types as values
 from jaxnst.image import ENDINGS, load_image, save_image
+from jaxnst.networks import NETWORKS
 from jaxnst.recipes import get_recipe
 from jaxnst.recipes.schema import LayerNames, LayerWeights, Scales, options
 from jaxnst.transfer.pyramid import LEAST, make_schedule
 from jaxnst.transfer.stylize import Progress, ScaleTiming, StylizeResult
+from jaxnst.weights import write_parameters
 
 ROOT = Path(jaxnst.__file__).parents[1]
 
@@ -78,6 +80,102 @@ def test_commands_have_modules_and_an_unknown_one_is_refused(capsys):
     assert {"run", "instant", "batch", "apply", "sweep", "train"} <= set(names.split(", "))
     assert cli.main([]) == 2
     assert "--help" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (("photo.jpg", "painting.jpg"), "to paint pictures, jaxnst run photo.jpg painting.jpg"),
+        (("https://example.org/a.jpg", "b.jpg"), "jaxnst run https://example.org/a.jpg b.jpg"),
+        (("stylize", "a", "b"), "did you mean 'run'?"),
+        (("video", "a"), "did you mean 'apply'?"),
+        (("resnet50",), "unknown command 'resnet50': known are run"),
+        (("--size", "3"), "unknown flag --size"),
+    ],
+)
+def test_words_that_are_no_command_lead_to_the_right_one(call, arguments, words):
+    status, out, err = call(*arguments)
+    assert (status, out, err.count("\n")) == (2, "", 1) and words in err
+
+
+def test_help_of_a_command_is_its_own(call):
+    assert call("help", "cache") == call("cache", "--help")
+    assert call("help", "weights", "fetch") == call("weights", "fetch", "--help")
+    assert call("help") == call("--help")
+
+
+@pytest.mark.parametrize("command", help.SHORT_HELP)
+def test_the_short_help_has_examples_and_the_most_common_flags(call, command, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "80")
+    status, short, _ = call(command, "-h")
+    _, full, _ = call(command, "--help")
+    flags = help.SHORT_HELP[command].flags
+    assert status == 0 and len(short) < len(full) and len(flags) <= 12
+    assert all(f"{flag} " in short.replace(",", " ") and flag in full for flag in flags)
+    assert short.count(f"\n  jaxnst {command} ") == 3
+    assert max(map(len, (short + full).splitlines())) <= 80
+
+
+def test_every_help_fits_80_columns_and_every_flag_is_explained(call, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "80")
+    actions = "weights fetch", "weights convert", "reconstruct content", "reconstruct style"
+    for command in [*(command.name for command in cli.COMMANDS), *actions]:
+        status, out, _ = call(*command.split(), "--help")
+        assert status == 0 and max(map(len, out.splitlines())) <= 80, command
+        assert not re.search(r"\n  -[^ ].{1,22}\n(  -|\n)", out), command
+
+
+@pytest.mark.parametrize(
+    ("line", "words"),
+    [
+        ("jaxnst ", {"run", "batch", "cache"}),
+        ("jaxnst ca", {"cache"}),
+        ("jaxnst run --style-w", {"--style-weight"}),
+        ("jaxnst run a.jpg b.jpg --colors l", {"linear"}),
+        ("jaxnst batch --cont", {"--contents"}),
+        ("jaxnst weights ver", {"verify"}),
+        ("jaxnst train --upsampling ", {"resize", "transposed"}),
+    ],
+)
+def test_a_shell_can_complete_commands_flags_and_choices(tmp_path, line, words):
+    pytest.importorskip("argcomplete", reason="needs argcomplete")
+    out = tmp_path / "out"
+    code = """
+import os, sys
+os.dup2(os.open(sys.argv.pop(), os.O_CREAT | os.O_WRONLY), 8)
+os.dup2(2, 9)
+from jaxnst.cli import main
+main([])
+"""
+    asked = {"_ARGCOMPLETE": "1", "_ARGCOMPLETE_IFS": "\n", "COMP_LINE": line, "COMP_TYPE": "9"}
+    asked |= {"COMP_POINT": str(len(line)), "_ARGCOMPLETE_SUPPRESS_SPACE": "1"}
+    subprocess.run([sys.executable, "-c", code, out], env={**os.environ, **asked}, check=True)
+    assert words <= {*out.read_text().split("\n")}
+
+
+def test_info_names_versions_devices_and_the_cache(call, monkeypatch, tmp_path):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    status, out, _ = call("info")
+    facts = dict(line.split(None, 1) for line in out.splitlines())
+    assert status == 0 and facts["jaxnst"] == jaxnst.__version__
+    assert f"jax {jax.__version__}" in facts["libraries"] and "available" in facts["memory"]
+    assert jax.devices()[0].platform in facts["devices"]
+    if sys.platform.startswith("linux"):
+        assert facts["cache"] == f"{tmp_path}/jaxnst, 0 bytes"
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="the folder is set as on Linux")
+def test_the_cache_is_shown_and_cleared(call, monkeypatch, tmp_path):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    folder = tmp_path / "jaxnst"
+    assert call("cache") == (0, f"{folder}, 0 bytes\n", "")
+    (folder / "jax-1").mkdir(parents=True)
+    (folder / "jax-1" / "program").write_bytes(bytes(2048))
+    (tmp_path / "others").write_text("stays")
+    assert call("cache", "show") == (0, f"{folder}, 2 KiB\n", "")
+    assert call("cache", "clear") == (0, "deleted 1 files, 2 KiB\n", "")
+    assert [*folder.rglob("*")] == [folder / "jax-1"] and (tmp_path / "others").exists()
+    assert call("cache", "empty")[0] == 2
 
 
 def test_jaxnst_run_is_jaxnst_run(capsys, run):
@@ -134,7 +232,7 @@ def test_every_field_with_a_flag_can_be_set_and_is_explained(flag, run):
 def test_what_is_not_said_stays_as_the_recipe_has_it():
     flags, recipe = parser.parse(["a", "b"], "jaxnst-run")
     assert recipe == get_recipe("default")
-    assert (flags.size, flags.seed, flags.style_size, flags.output) == (512, 0, None, "")
+    assert (flags.size, flags.seed, flags.style_size, flags.output) == (512, 0, None, "a-b.png")
 
 
 def test_scales_given_are_the_size_too():
@@ -184,17 +282,16 @@ def test_flags_may_stand_between_the_pictures():
     ("arguments", "words"),
     [
         ((), ("CONTENT", "STYLE")),
-        (("a", "b"), ("-o OUT",)),
         (("a", "b", "--size", "0"), ("--size", "0 is out of range", "16 to")),
         (("a", "b", "--size", "-5"), ("--size", "-5")),
         (("a", "b", "--size", "100000"), ("--size", "100000")),
-        (("a", "b", "--size", "5.5"), ("--size", "'5.5' is no whole number")),
+        (("a", "b", "--size", "5.5"), ("--size", "'5.5' is not a whole number")),
         (("a", "b", "--style-size", "15"), ("--style-size",)),
         (("a", "b", "--save-every", "0"), ("--save-every", "at least 1")),
         (("a", "b", "--seed", "-1"), ("--seed",)),
         (("a", "b", "--steps", "0"), ("steps is 0",)),
         (("a", "b", "-o", "o.png", "--steps", "1"), ("steps is 1", "one for each of")),
-        (("a", "b", "--scales", "64,x"), ("--scales", "'x' is no whole number")),
+        (("a", "b", "--scales", "64,x"), ("--scales", "'x' is not a whole number")),
         (("a", "b", "--scales", "15,64"), ("--scales", "15 is out of range")),
         (("a", "b", "--scales", "64,64"), ("scales is (64, 64)", "increasing")),
         (
@@ -203,13 +300,13 @@ def test_flags_may_stand_between_the_pictures():
         ),
         (("a", "b", "--style-weight", "-1"), ("style weight is -1.0",)),
         (("a", "b", "--style-weight", "nan"), ("style weight is nan",)),
-        (("a", "b", "--style-weight", "x"), ("--style-weight", "'x' is no number")),
-        (("a", "b", "--style-layers", "relu1_1:x"), ("--style-layers", "'x' is no number")),
+        (("a", "b", "--style-weight", "x"), ("--style-weight", "'x' is not a number")),
+        (("a", "b", "--style-layers", "relu1_1:x"), ("--style-layers", "'x' is not a number")),
         (("a", "b", "--style-layers", ""), ("--style-layers", "LAYER:WEIGHT")),
         (("a", "b", "--style-weight", "1e300"), ("style weight is 1e+300", "0 to 1e+30")),
         (("a", "b", "--style-layers", "relu1_1,relu1_1"), ("name a layer twice",)),
         (("a", "b", "--style-statistics", "gram"), ("--style-statistics", "LAYER:NAME")),
-        (("a", "b", "--style-mix", "1,x"), ("--style-mix", "'x' is no number")),
+        (("a", "b", "--style-mix", "1,x"), ("--style-mix", "'x' is not a number")),
         (("a", "b", "-o", "o.png", "--style-mix", "1", "--style-mix", "2"), ("given twice",)),
         (("a", "b", "--style-scale", "0"), ("style scale is 0",)),
         (("a", "b", "--optimizer", "sgd"), ("--optimizer", "sgd", "lbfgs", "adam")),
@@ -223,6 +320,62 @@ def test_flags_may_stand_between_the_pictures():
 )
 def test_wrong_flags(run, arguments, words):
     refused(run(*arguments), 2, *words)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (("--iterations", "500"), "did you mean --steps?"),
+        (("--num-iterations=500",), "did you mean --steps?"),
+        (("-num_iterations", "500"), "did you mean --steps?"),
+        (("-i", "500"), "did you mean --steps?"),
+        (("--image-size", "512"), "did you mean --size?"),
+        (("--max_size", "512"), "did you mean --size?"),
+        (("--style_weight", "3"), "did you mean --style-weight?"),
+        (("-seed", "3"), "did you mean --seed?"),
+        (("--lr", "3"), "did you mean --learning-rate?"),
+        (("--preserve-colors",), "did you mean --colors?"),
+        (("--szie", "512"), "did you mean --size?"),
+        (("--content", "a"), "no flag --content: pictures are given without a flag"),
+        (("--style_image", "a"), "no flag --style_image: pictures are given without a flag"),
+        (("--print-iterations", "9"), "unknown flag --print-iterations ("),
+        (("--backend", "nn"), "unknown flag --backend ("),
+    ],
+)
+def test_flags_of_other_programs_lead_to_the_right_one(run, arguments, words):
+    refused(run("a.jpg", "b.jpg", *arguments), 2, words)
+
+
+def test_a_film_and_a_network_of_another_kind_lead_to_what_is_meant(folder, run, call):
+    refused(run("film.mp4", "style.png"), 2, "film.mp4 is a film: to paint films, use jaxnst apply")
+    status, _, err = call("apply", "content.png", "style.png", "-o", "out.png")
+    assert status == 2 and "give the model first" in err and "use jaxnst run" in err
+    given = "content.png", "style.png", "-o", "out.png", "--quiet"
+    err = refused(run(*given, "--network", "resnet50"), 2, "unknown network 'resnet50': known are")
+    assert "did you mean" not in err
+    shapes = NETWORKS["squeezenet1.1"].module.shapes()
+    write_parameters("other.safetensors", {k: np.zeros(s, np.float32) for k, s in shapes.items()})
+    words = "other.safetensors holds the parameters of squeezenet1.1, not of vgg16-lite: give "
+    refused(run(*given, "--weights", "other.safetensors"), 1, words + "--network squeezenet1.1")
+
+
+@pytest.mark.parametrize(("weight", "count"), [(1e6, 1), (0.001, 1), (30, 0), (0, 0)])
+def test_a_style_weight_of_another_program_is_pointed_out(capsys, weight, count):
+    flags, recipe = parser.parse(["a", "b", "--style-weight", str(weight)], "jaxnst-run")
+    inputs.report_flags(flags, recipe, messages.Messages("jaxnst-run", quiet=False))
+    err = capsys.readouterr().err
+    assert err.count("weights of other programs are on other scales") == count
+
+
+def test_a_result_without_a_name_is_named_after_its_pictures(painted, folder):
+    for sources, name in (
+        (["a/b-1.c.jpg", "-"], "b-1.c.png"),
+        (["-", "https://example.org/a.jpg?b=c.png"], "a.png"),
+        (["https://example.org/", "-"], "picture.png"),
+    ):
+        assert parser.parse(sources, "jaxnst-run")[0].output == name
+    status, out, _, _ = painted("--quiet")
+    assert (status, out) == (0, "content-style.png\n") and (folder / out.strip()).exists()
 
 
 def test_least_size_is_that_of_a_schedule():

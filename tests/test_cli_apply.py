@@ -59,6 +59,7 @@ def expected(path):
 
 def test_one_picture_becomes_one_file(applied):
     assert applied("photos/a.png", "-o", "out.png", "--no-cache") == (0, "out.png\n", "")
+    assert applied("photos/a.png", "--no-cache") == (0, "a-waves.png\n", "")
     assert np.abs(load_image("out.png") - expected("photos/a.png")).max() < 0.51 / 255
     assert not Path("results.jsonl").exists()
 
@@ -239,7 +240,7 @@ def test_a_loss_network_is_refused_in_one_line(call):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (("photos/a.png",), "the following arguments are required: -o/--output"),
+        (("photos",), "say where the results are to be written: -o FOLDER"),
         (("photos", "-o", "out.png"), "-o out.png is a file, but there are 2 inputs"),
         (("photos", "-o", "waves.safetensors"), "is a file, but there are 2 inputs: name a folder"),
         (("photos/a.png", "-o", "photos/a.png"), "would overwrite a file given: use another name"),

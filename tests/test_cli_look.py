@@ -39,7 +39,7 @@ def test_flags_that_only_go_together_may_come_in_any_order():
     [
         (("--average", "0.9"), "averaged iterates are for adam, but average is 0.9"),
         (("--optimizer", "adam", "--average", "1"), "decay rate is 1.0, expected 0 <= rate < 1"),
-        (("--optimizer", "adam", "--average", "x"), "--average: 'x' is no number"),
+        (("--optimizer", "adam", "--average", "x"), "--average: 'x' is not a number"),
         (("--pooling", "mean"), "--pooling: invalid choice: 'mean'"),
         (("--padding", "wrap"), "--padding: invalid choice: 'wrap'"),
         (("--tv-kind", "l1"), "--tv-kind: invalid choice: 'l1'"),

@@ -125,7 +125,7 @@ def test_xla_decides_where_the_estimate_does_not(ran, monkeypatch):
 
 @pytest.mark.parametrize("text", ["0", "-1", "much", "1.5.2GB", "GB", "8 GiBs", "1e9"])
 def test_what_is_no_amount_is_refused(ran, text):
-    refused(ran(f"--max-memory={text}"), 2, "--max-memory", repr(text), "expected 8GB or 500MiB")
+    refused(ran(f"--max-memory={text}"), 2, "--max-memory", repr(text), "such as 8GB or 500MiB")
 
 
 def test_too_little_for_any_size_is_refused(ran):

@@ -78,7 +78,7 @@ def test_streams_that_are_closed_or_full_lose_what_is_printed_alone(folder, redi
 @FULL
 def test_a_path_that_cannot_be_printed_is_a_notice(folder):
     notice = b"jaxnst: notice: standard output cannot be written (No space left on device); "
-    notice += b"what is made is saved all the same\n"
+    notice += b"results are saved nevertheless\n"
     assert printed(folder, ">/dev/full") == (0, b"", SAID + notice)
 
 

@@ -211,7 +211,7 @@ def test_files_that_cannot_be_used_are_one_line(call, folder):
         (("--checkpoint", "none/run.ck"), 1, "does not exist"),
         (("--checkpoint", "-"), 2, "--checkpoint -: nothing but a picture goes to standard output"),
         (("--checkpoint", "./out.png"), 2, "is the file of -o too"),
-        (("--checkpoint", "run.ck", "--checkpoint-every", "x"), 2, "no whole number"),
+        (("--checkpoint", "run.ck", "--checkpoint-every", "x"), 2, "not a whole number"),
         (("--checkpoint-every", "5"), 2, "is for a checkpoint"),
     ]
     there = {path.name: path.read_bytes() for path in folder.iterdir()}

@@ -370,7 +370,7 @@ REFUSED = [
     (("--style-weight", "-1"), 2, "style weight is -1.0, expected a number from 0"),
     (("--style-weight", "0", "--content-weight", "0"), 2, "are both 0: nothing to optimise"),
     (("--rate", "0"), 2, "rate is 0.0, expected a number above 0"),
-    (("--widths", "4,x"), 2, "--widths: 'x' is no whole number"),
+    (("--widths", "4,x"), 2, "--widths: 'x' is not a whole number"),
     (("--widths", "4,4,4,4,4,4"), 2, "--crop is 32, but such --widths need at least 64 pixels"),
     (("--sample", "none.png"), 1, "none.png does not exist"),
     (("--begin", "none.safetensors"), 2, "--widths cannot be chosen with --begin: the architect"),

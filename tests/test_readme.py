@@ -15,6 +15,7 @@ import pytest
 
 from jaxnst.cli import COMMANDS, batch, inputs, parser, sweep
 from jaxnst.cli.fetching import STREAM, is_address
+from jaxnst.cli.help import SHORT_HELP
 from jaxnst.image import save_image
 from jaxnst.image.record import Record
 from jaxnst.recipes import base_recipe, get_recipe, read_recipe
@@ -81,6 +82,9 @@ def documented():
         for words in simple_commands(shell):
             if words[0] in ("jaxnst", "jaxnst-run"):
                 yield page, words
+    for command, short in SHORT_HELP.items():
+        for arguments, _ in short.examples:
+            yield "-h", ["jaxnst", command, *shlex.split(arguments)]
 
 
 @pytest.fixture

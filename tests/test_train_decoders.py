@@ -115,7 +115,7 @@ REFUSED = [
     (("--steps", "0"), "--steps: 0 is out of range, expected at least 1"),
     (("--down-steps", "0"), "--down-steps: 0 is out of range, expected at least 1"),
     (("--batch", "2000"), "--batch: 2000 is out of range, expected 1 to 1024"),
-    (("--levels", "x"), "--levels: 'x' is no whole number"),
+    (("--levels", "x"), "--levels: 'x' is not a whole number"),
     (("--levels", "7"), "--levels: 7 is out of range, expected 1 to 5"),
     (("--rate", "0"), "rate is 0.0, expected a number above 0"),
     (("--down-rate", "nan"), "rate of what leads a level down is nan, expected a number above 0"),

@@ -211,7 +211,7 @@ def test_fetch_list_verify_and_show(server, capsys):
     out = capsys.readouterr()
     assert out.out.strip().endswith("vgg19.safetensors") and NAME in out.err
     assert main(["weights", "list"]) == 0
-    assert "fetched" in capsys.readouterr().out
+    assert "downloaded" in capsys.readouterr().out
     assert main(["weights", "verify"]) == 0
     assert "vgg19: complete and readable" in capsys.readouterr().out
     assert main(["weights", "show", str(fetched_path("vgg19"))]) == 0
@@ -279,7 +279,7 @@ def test_a_known_file_of_no_network_of_ours_converts(shared, tmp_path):
         (["convert", "nothing.pth", "-o", "x.safetensors"], 1, "nothing.pth does not exist"),
         (["convert", "nothing.pth"], 2, "-o"),
         (["convert", "x.pth", "-o", "x.safetensors", "--network", "vgg20"], 2, "unknown network"),
-        (["verify", "README.md"], 1, "digest of no known file"),
+        (["verify", "README.md"], 1, "is not one of the known files"),
     ],
 )
 def test_wrong_uses_are_one_line(server, capsys, monkeypatch, arguments, status, pattern):

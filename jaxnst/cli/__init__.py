@@ -7,6 +7,8 @@ which is imported when the command is called: ``jaxnst --help`` imports no other
 
 import argparse
 import importlib
+import os
+import shlex
 import sys
 from collections.abc import Sequence
 from typing import NamedTuple
@@ -14,6 +16,7 @@ from typing import NamedTuple
 from jaxnst._checks import unknown
 from jaxnst._version import __version__
 from jaxnst.cli.errors import USAGE, print_error
+from jaxnst.cli.help import COMMAND_WORDS, COMPLETING
 from jaxnst.cli.messages import printing
 
 
@@ -33,12 +36,14 @@ COMMANDS = (
     Command("run", "paint a picture in the manner of others"),
     Command("instant", "paint pictures in one pass, a second each"),
     Command("batch", "paint folders of pictures, or the rows of a manifest"),
-    Command("apply", "paint pictures and films by a network of one style"),
-    Command("sweep", "paint one pair in many variations, on one sheet"),
-    Command("reconstruct", "show what each layer of a network keeps of a picture"),
-    Command("train", "train a network that paints in the manner of one picture"),
+    Command("apply", "paint pictures and films with a network trained for one style"),
+    Command("sweep", "paint one pair of pictures in many variations, on one sheet"),
+    Command("reconstruct", "show what the layers of a network keep of a picture"),
+    Command("train", "train a network to paint in the manner of one picture"),
     Command("show", "print how a picture was made"),
     Command("weights", "list, download, convert and check parameter files"),
+    Command("info", "print versions, devices, memory and the size of the cache"),
+    Command("cache", "show or clear the programs that are kept between runs"),
 )
 
 
@@ -49,12 +54,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _main(arguments: list[str]) -> int:
+    if COMPLETING in os.environ:
+        arguments = _command_to_complete()
+    if arguments[:1] == ["help"]:
+        arguments = [*arguments[1:], "--help"]
     if arguments and not arguments[0].startswith("-"):
         for command in COMMANDS:
             if command.name == arguments[0]:
                 return _call(command, arguments[1:], f"jaxnst {command.name}")
-        names = [command.name for command in COMMANDS]
-        return print_error("jaxnst", unknown("command", arguments[0], names), USAGE)
+        return print_error("jaxnst", _unknown(arguments), USAGE)
     width = max(len(command.name) for command in COMMANDS)
     parser = argparse.ArgumentParser(
         prog="jaxnst",
@@ -62,13 +70,43 @@ def _main(arguments: list[str]) -> int:
         description="Neural style transfer in JAX.",
         epilog="commands:\n"
         + "\n".join(f"  {c.name:<{width}}  {c.summary}" for c in COMMANDS)
-        + "\n\njaxnst COMMAND --help tells more.",
+        + "\n\njaxnst COMMAND -h shows examples and the most common flags of a command,\n"
+        "jaxnst COMMAND --help all of them. To complete commands and flags by the Tab key:\n"
+        "pip install 'jaxnst[completion]', and in the shell's start-up file\n"
+        """eval "$(register-python-argcomplete jaxnst jaxnst-run)\"""",
         formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,
     )
     parser.add_argument("--version", action="version", version=f"jaxnst {__version__}")
-    parser.parse_args(arguments)  # --help and --version end here
-    return print_error("jaxnst", "no command given: jaxnst --help lists them", USAGE)
+    if COMPLETING in os.environ:
+        import argcomplete
+
+        parser.add_argument("command", choices=[command.name for command in COMMANDS])
+        argcomplete.autocomplete(parser)
+    _, left = parser.parse_known_args(arguments)  # --help and --version end here
+    what = f"unknown flag {left[0]}" if left else "no command given"
+    return print_error("jaxnst", f"{what}: jaxnst --help lists the commands", USAGE)
+
+
+def _command_to_complete() -> list[str]:
+    """Return the command of the line that a shell asks to complete, if it is more than begun."""
+    line = os.environ.get("COMP_LINE", "")[: int(os.environ.get("COMP_POINT", 0))]
+    _, *words = line.split(" ")
+    if len(words) < 2 or words[0] not in [command.name for command in COMMANDS]:
+        return []
+    os.environ[COMPLETING] = "2"  # the parser of the command is to see what follows its name
+    return words[:1]
+
+
+def _unknown(arguments: list[str]) -> str:
+    """Return what to do in place of a command that does not exist."""
+    word = arguments[0]
+    if os.path.isfile(word) or "." in word or "/" in word:  # a picture
+        command = shlex.join(["jaxnst", "run", *arguments])
+        return f"{word!r} is not a command: to paint pictures, {command}"
+    if word.lower() in COMMAND_WORDS:
+        return f"unknown command {word!r}: did you mean {COMMAND_WORDS[word.lower()]!r}?"
+    return unknown("command", word, [command.name for command in COMMANDS])
 
 
 def main_run(arguments: Sequence[str] | None = None) -> int:

@@ -80,24 +80,27 @@ class ApplyFlags(FileFlags, FolderFlags, MachineFlags):
 
     model: str = flag(
         "MODEL",
-        "a file of `jaxnst train`, a state dict of pytorch/examples' fast_neural_style, or the "
-        "name of one that --list shows",
+        "file made by jaxnst train, a state dict of pytorch/examples' fast_neural_style, or a "
+        "name that --list shows",
         ...,
     )
-    inputs: list[str] = flag("INPUT", "a picture, a film, a folder or a pattern", ...)
+    inputs: list[str] = flag(
+        "INPUT", "picture or film to paint, a folder of them, or a pattern", ...
+    )
     output: str = flag(
         "-o --output OUT",
-        "folder of the results, or the file of a single one; films become .mp4",
-        ...,
+        "folder to save the results in, or the file of a single result; films become .mp4 "
+        "(default: INPUT-MODEL.png, or .mp4, in the current folder)",
+        "",
     )
     size: int | None = flag(
         "--size PIXELS",
-        "longest side; what is larger is reduced before (default: as it is)",
+        "longest side of the results; larger inputs are reduced first (default: as they are)",
         read=integer(*SIZES),
     )
     batch: int | None = flag(
         "--batch N",
-        "pictures of a film at a time (default: up to 4, by their size)",
+        "paint this many frames of a film at a time (default: up to 4, depending on their size)",
         read=integer(1, 256),
     )
 
@@ -105,14 +108,13 @@ class ApplyFlags(FileFlags, FolderFlags, MachineFlags):
 def _parser(prog: str) -> Parser:
     parser = Parser(
         prog=prog,
-        usage=f"{prog} MODEL INPUT [INPUT ...] -o FOLDER|FILE [flags]\n       {prog} --list",
-        description="Paint pictures and films in the manner of the one style of a network, in one "
-        "pass.",
-        epilog="Exit status: 0 all done, 1 an input failed, 2 wrong flags, 130 stopped; into a "
-        "folder, the same command paints what is left.",
+        usage=f"{prog} MODEL INPUT [INPUT ...] [-o FOLDER|FILE] [flags]\n       {prog} --list",
+        description="Paint pictures and films with a network trained for one style, in one pass.",
+        epilog="Exit status: 0 all done; 1 an input failed; 2 wrong flags; 130 stopped. With a "
+        "folder as OUT, the same command paints what is left.",
         allow_abbrev=False,
     )
-    text = "list the models that ship, and exit"
+    text = "list the models that come with jaxnst, and exit"
     parser.add_argument("--list", action=PrintAndExit, nargs=0, text=_shipped, help=text)
     add_flags(parser, ApplyFlags)
     return parser
@@ -134,19 +136,29 @@ def _run(flags: ApplyFlags, prog: str) -> int:
     sources = _sources(flags.inputs)
     # What ships goes by its name, unless a file has that name.
     model = flags.model
+    if model.lower().endswith(KNOWN):
+        raise UsageError(
+            f"{name_of(model)} is not a model: give the model first, then what it is to paint; to "
+            "paint like a picture, use jaxnst run or jaxnst instant"
+        )
     if not os.path.isfile(model):
         model = str(bundled_styles().get(model, model))
     messages = Messages(prog, quiet=flags.quiet)
-    folder = None if _is_file(flags.output, sources) else flags.output
+    output = flags.output
+    if not output:
+        if len(sources) > 1 or is_several(flags.inputs[0]):
+            raise UsageError("say where the results are to be written: -o FOLDER")
+        output = name_after((*sources, model), film.ENDING if is_film(sources[0]) else flags.ending)
+    folder = None if not flags.output or _is_file(output, sources) else output
     if folder is None:
-        rows = [Row(sources[0], (model,), flags.output)]
+        rows = [Row(sources[0], (model,), output)]
         if is_film(sources[0]):
             try:
-                film.check_film(flags.output)
+                film.check_film(output)
             except ModuleNotFoundError as error:
                 raise UsageError(str(error)) from error
         else:
-            check_output(flags.output)
+            check_output(output)
     else:
         # Or the next time the command would paint its own results.
         if len(sources) > 1 or is_several(flags.inputs[0]):

@@ -34,7 +34,9 @@ PLAIN_FILE = {"bits": 8, "dpi": None, "quality": QUALITY}
 def _shard(text: str) -> tuple[int, int]:
     first, slash, count = text.partition("/")
     if not (slash and first.isdecimal() and count.isdecimal() and 1 <= int(first) <= int(count)):
-        raise argparse.ArgumentTypeError(f"{text!r} is no shard, expected I/N with I from 1 to N")
+        raise argparse.ArgumentTypeError(
+            f"{text!r} is not a shard, expected I/N with I from 1 to N"
+        )
     return int(first), int(count)
 
 
@@ -42,41 +44,48 @@ def _shard(text: str) -> tuple[int, int]:
 class BatchFlags(FolderFlags):
     """Flags of the command beside those of ``jaxnst run``."""
 
-    contents: str | None = flag("--contents WHERE", "a folder, a pattern or a picture")
-    styles: str | None = flag("--styles WHERE", "the same")
+    contents: str | None = flag(
+        "--contents WHERE", "pictures to paint: a folder, a pattern such as '*.jpg', or a file"
+    )
+    styles: str | None = flag("--styles WHERE", "pictures to take styles from, given likewise")
     manifest: str | None = flag(
         "--manifest FILE",
-        "CSV or JSON Lines: content, style and, if need be, output, seed, style-weight ...",
+        "table of the pictures, CSV or JSON Lines, with the columns content and style, and if "
+        "needed output, seed, style-weight and others",
     )
-    out: str = flag("--out FOLDER", "folder of the results", ...)
+    out: str = flag("-o --output --out FOLDER", "folder to save the results in", ...)
     at_once: int | None = flag(
         "--at-once N",
-        f"most pictures side by side (default: one on a CPU; on each other device {LANES}, or as "
-        "many as memory holds; a batch that is resumed keeps to what it had)",
+        f"paint at most this many pictures side by side (default: one on a CPU; {LANES} on any "
+        "other device, or as many as fit in memory; a resumed batch keeps its number)",
         read=integer(1),
     )
-    shard: tuple[int, int] | None = flag("--shard I/N", "make every Nth row, from Ith", read=_shard)
+    shard: tuple[int, int] | None = flag(
+        "--shard I/N", "paint every Nth row, beginning with the Ith", read=_shard
+    )
     engine: Literal["local", "ray"] = flag(
         "--engine",
-        "what paints: this process, on its devices, or the workers of a Ray cluster, a batch each; "
-        "Ray comes with jaxnst[ray], and every machine needs the same jaxnst",
+        "local: paint in this process, on its devices; ray: on the workers of a Ray cluster, which "
+        "needs jaxnst[ray] and the same jaxnst on every machine",
         "local",
     )
     address: str | None = flag(
         "--address WHERE",
-        "the Ray cluster: auto, HOST:PORT or ray://HOST:PORT (default: RAY_ADDRESS, or one is "
-        "started on this machine)",
+        "address of the Ray cluster: auto, HOST:PORT or ray://HOST:PORT (default: RAY_ADDRESS, "
+        "else a new cluster on this machine)",
     )
     workers: int | None = flag(
         "--workers N",
-        "of Ray (default: one for each GPU; without a GPU, one for each machine)",
+        "number of Ray workers (default: one for each GPU; without a GPU, one for each machine)",
         read=integer(1),
     )
 
 
 def main(arguments: Sequence[str], prog: str) -> int:
     """Run the command and return its exit status."""
-    parsed, rest = _parser(prog).parse_known_args(arguments)
+    parser = _parser(prog)
+    parser.complete()
+    parsed, rest = parser.parse_known_args(arguments)
     flags = read_fields(BatchFlags, parsed)
     return guarded(prog, lambda: _run(flags, rest, prog), debug="--debug" in rest)
 
@@ -84,12 +93,12 @@ def main(arguments: Sequence[str], prog: str) -> int:
 def _parser(prog: str) -> Parser:
     parser = Parser(
         prog=prog,
-        usage=f"{prog} --contents WHERE --styles WHERE --out FOLDER [flags]\n"
-        f"       {prog} --manifest FILE --out FOLDER [flags]",
+        usage=f"{prog} --contents WHERE --styles WHERE -o FOLDER [flags]\n"
+        f"       {prog} --manifest FILE -o FOLDER [flags]",
         description="Paint every content in the manner of every style, or the rows of a manifest.",
-        epilog="All flags of the method and the machine of `jaxnst run` besides: --size, --recipe, "
-        "--style-weight and so on. Exit status: 0 all done, 1 a picture failed, 2 wrong flags, 130 "
-        "stopped; the same command paints what is left.",
+        epilog="The flags of jaxnst run for method and device can be given too: --size, --recipe, "
+        "--style-weight and so on. Exit status: 0 all done; 1 a picture failed; 2 wrong flags; 130 "
+        "stopped. The same command paints what is left.",
         allow_abbrev=False,
     )
     add_flags(parser, BatchFlags)
@@ -156,8 +165,6 @@ def _check(flags: RunFlags, recipe: Recipe) -> None:
     Raises:
       UsageError: One is given.
     """
-    if flags.output:
-        raise UsageError("-o is for jaxnst run")
     if flags.styles != ["style"]:
         raise UsageError("pictures are given by --contents and --styles, or a --manifest")
     if flags.mask or flags.style_mask:

@@ -50,7 +50,13 @@ def use_device(wanted: Wanted, *, deterministic: bool = False) -> jax.Device:
             return jax.devices()[0]
         except (RuntimeError, AssertionError) as error:  # AssertionError if it has found none
             why = reason(error).partition(" (set JAX_PLATFORMS")[0].rstrip(".")
-            raise UsageError(_no_default(why if str(error) else "")) from error
+            chosen = _chosen()
+            raise UsageError(
+                f"JAX starts no device{f', {chosen}' if chosen else ''}"
+                f"{f' ({why})' if str(error) else ''}: "
+                f"{f'unset {chosen.split()[0]}' if chosen else 'check its driver'}, or give "
+                "--device cpu"
+            ) from error
     kind, index = wanted[0], wanted[1] or 0
     if kind == "cpu":
         # Or an accelerator would be started, and its memory taken, for nothing.
@@ -65,21 +71,12 @@ def use_device(wanted: Wanted, *, deterministic: bool = False) -> jax.Device:
     return devices[index]
 
 
-def _chosen() -> tuple[str, str] | None:
-    """Return the environment's variable that chooses a kind of device, and its value, if any."""
+def _chosen() -> str:
+    """Return the environment's choice of a kind of device, NAME is VALUE, or ""."""
     for name in ("JAX_PLATFORMS", "JAX_PLATFORM_NAME"):
         if value := os.environ.get(name):
-            return name, value
-    return None
-
-
-def _no_default(why: str) -> str:
-    chosen = _chosen()
-    instead = f"unset {chosen[0]}" if chosen else "check its driver"
-    return (
-        f"JAX starts no device{f', {chosen[0]} is {chosen[1]}' if chosen else ''}"
-        f"{f' ({why})' if why else ''}: {instead}, or give --device cpu"
-    )
+            return f"{name} is {value}"
+    return ""
 
 
 def devices_beside(device: jax.Device, wanted: Wanted) -> list[jax.Device]:
@@ -100,7 +97,7 @@ def _no_device(kind: str, index: int) -> str:
             names += [f"{name}:{i}" for i, _ in enumerate(jax.devices(name))]
     text = f"--device: there is no {kind}:{index}, JAX finds {', '.join(names) or 'none at all'}"
     if chosen := _chosen():
-        return text + f" ({chosen[0]} is {chosen[1]})"
+        return f"{text} ({chosen})"
     if kind != "cpu" and not any(name.startswith(kind) for name in names):
         extra = "tpu" if kind == "tpu" else "cuda13"
         return text + f": a {kind} needs its driver and pip install 'jaxnst[{extra}]'"
@@ -116,11 +113,11 @@ def describe(device: jax.Device) -> str:
 
 
 def clear_programs() -> None:
-    """Drop all compiled programs if Linux has little room for more of them.
+    """Drop all compiled programs if Linux allows few more memory mappings.
 
-    Those of a CPU take parts of memory (mappings), 500 to 1000 for a new size of a picture in
-    ``jaxnst-run``: where there are more than ``vm.max_map_count``, 65530 as a rule, the process
-    crashes. What is needed again is loaded from the cache folder, or compiled.
+    A CPU's programs use 500 to 1000 mappings for a new size of a picture in ``jaxnst run``. If a
+    process has more than ``vm.max_map_count``, usually 65530, it crashes. Programs that are needed
+    again are loaded from the cache folder, or compiled.
     """
     try:
         most = int(Path(MOST_MAPPINGS).read_text("ascii"))
@@ -132,16 +129,16 @@ def clear_programs() -> None:
 
 
 def keep_programs(tell: Callable[[str], None]) -> None:
-    """Keep compiled programs in the user's cache folder, and use those that are there.
+    """Keep compiled programs in the user's cache folder, and use those of earlier runs.
 
     Args:
-      tell: Called with the reason if that cannot be done.
+      tell: Called with the reason if the folder cannot be used.
     """
     if jax.config.jax_compilation_cache_dir:  # type: ignore[attr-defined]
         return  # JAX_COMPILATION_CACHE_DIR: a folder of the user's choice
     try:
         folder = user_folder("cache") / f"jax-{jax.__version__}"
-        # Private: whoever can write there can make JAX run what they like.
+        # Private: a program that can write there can make JAX run anything.
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         probe = folder / f".jaxnst-{os.getpid()}"
         probe.touch()
@@ -192,5 +189,5 @@ def refuse_too_large(
     if available is not None and needed > available:
         raise ValueError(
             f"{shape(size)} takes about {amount(needed)} of memory and {amount(available)} are "
-            f"available: take a smaller {way}"
+            f"available: choose a smaller {way}"
         )

@@ -9,6 +9,7 @@ import argparse
 import dataclasses
 import difflib
 import inspect
+import os
 import sys
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -18,6 +19,7 @@ from typing import Any, ClassVar, Literal, NoReturn, TypeVar, Union, get_args, g
 from jaxnst._version import __version__
 from jaxnst.cli.errors import USAGE, UsageError, explain, print_error
 from jaxnst.cli.fetching import shown
+from jaxnst.cli.help import COMPLETING, MEANT, PICTURES, SHORT_HELP
 from jaxnst.cli.messages import Messages
 from jaxnst.cli.option_types import (
     Device,
@@ -31,6 +33,7 @@ from jaxnst.cli.option_types import (
     sides,
 )
 from jaxnst.image import ENDINGS
+from jaxnst.recipes import RECIPES
 from jaxnst.recipes.schema import RANDOM_STARTS, LayerNames, LayerWeights, Precision, Recipe
 
 SIZE = 512
@@ -43,13 +46,16 @@ DPI = (1, 30_000)
 MOST_STYLES = 3
 """More of them are mixed only where a flag says how."""
 
+ODD = 300
+"""A style weight that is so many times the recipe's, or such a part of it, is pointed out."""
+
 CHECKPOINT_SECONDS = 60
 """Between two checkpoints by default."""
 
 PREPROCESSINGS = ("caffe", "torchvision", "matconvnet")
 """What parameters may have been trained with, for a file that does not say it."""
 
-BATCH = "jaxnst batch --contents FOLDER --styles FOLDER --out FOLDER"
+BATCH = "jaxnst batch --contents FOLDER --styles FOLDER -o FOLDER"
 """What paints several photographs."""
 
 READERS: dict[Any, Callable[[str], Any]] = {
@@ -66,43 +72,6 @@ READERS: dict[Any, Callable[[str], Any]] = {
 T = TypeVar("T")
 
 
-class Parser(argparse.ArgumentParser):
-    """A parser that complains in one line, and names the nearest flag to an unknown one.
-
-    Attributes:
-      where: Where the arguments stand, if not on the command line.
-      elsewhere: Flags of other commands, each with what to do instead.
-    """
-
-    def __init__(self, *args: Any, where: str = "", **more: Any) -> None:
-        super().__init__(*args, **{"allow_abbrev": False, **more})
-        self.where, self.elsewhere = where, dict[str, str]()
-
-    def error(self, message: str) -> NoReturn:
-        """Complain and exit."""
-        text = f"{self.where}: " * bool(self.where) + message.removeprefix("argument ")
-        sys.exit(print_error(self.prog, f"{text} ({self.prog} --help lists all flags)", USAGE))
-
-    def read(self, arguments: Sequence[str]) -> argparse.Namespace:
-        """Read all arguments; flags may stand between several pictures.
-
-        Raises:
-          SystemExit: With status 2 and a line on stderr if one cannot be used or is unknown.
-        """
-        several = any(action.nargs == "+" for action in self._get_positional_actions())
-        read = self.parse_known_intermixed_args if several else self.parse_known_args
-        flags, unknown = read(arguments)
-        if unknown:
-            name = next((text for text in unknown if text.startswith("-")), unknown[0])
-            name = name.partition("=")[0]
-            if name in self.elsewhere:
-                self.error(f"{name} {self.elsewhere[name]}")
-            known = [flag for action in self._actions for flag in action.option_strings]
-            near = difflib.get_close_matches(name, known, 1)
-            self.error(f"unknown flag {name}" + (f": did you mean {near[0]}?" if near else ""))
-        return flags
-
-
 class PrintAndExit(argparse.Action):
     """Print the text that a function makes of the flag's value, and exit."""
 
@@ -115,10 +84,95 @@ class PrintAndExit(argparse.Action):
     ) -> NoReturn:
         """Print and exit."""
         try:
-            print(self.text(value))
+            print(self.text(value).removesuffix("\n"))
         except (KeyError, OSError, ValueError) as error:
             parser.error(f"{name}: {explain(error)}")
         parser.exit()
+
+
+class Parser(argparse.ArgumentParser):
+    """A parser with help in two lengths, errors of one line, and suggestions for unknown flags.
+
+    Attributes:
+      where: Where the arguments stand, if not on the command line.
+      elsewhere: Flags of other commands, each with what to do instead.
+    """
+
+    def __init__(self, *, where: str = "", add_help: bool = True, **more: Any) -> None:
+        more.setdefault("allow_abbrev", False)
+        super().__init__(add_help=False, **more)
+        self.where, self.elsewhere = where, dict[str, str]()
+        if add_help and self.prog.removeprefix("jaxnst")[1:] in SHORT_HELP:
+            self.add_argument(
+                "-h",
+                action=PrintAndExit,
+                nargs=0,
+                text=lambda _: self.format_short_help(),
+                help="show examples and the most common flags",
+            )
+            self.add_argument("--help", action="help", help="show this help, with all flags")
+        elif add_help:
+            self.add_argument("-h", "--help", action="help", help="show this help")
+
+    def format_short_help(self) -> str:
+        """Return what ``-h`` shows: examples, and the flags that most people want."""
+        short = SHORT_HELP[self.prog.removeprefix("jaxnst")[1:]]
+        head, flags = self._get_formatter(), self._get_formatter()
+        head.add_usage(self.usage, self._actions, self._mutually_exclusive_groups)
+        head.add_text(self.description)
+        lines = [f"  # {text}\n  {self.prog} {arguments}" for arguments, text in short.examples]
+        flags.start_section("the most common flags")
+        flags.add_arguments(self._get_positional_actions())
+        flags.add_arguments(self._option_string_actions[name] for name in short.flags)
+        flags.end_section()
+        flags.add_text(f"{self.prog} --help shows all flags.")
+        return "\n".join([head.format_help(), "examples:", *lines, "", flags.format_help()])
+
+    def error(self, message: str) -> NoReturn:
+        """Complain and exit."""
+        text = f"{self.where}: " * bool(self.where) + message.removeprefix("argument ")
+        sys.exit(print_error(self.prog, f"{text} ({self.prog} --help lists all flags)", USAGE))
+
+    def read(self, arguments: Sequence[str]) -> argparse.Namespace:
+        """Read all arguments; flags may stand between several pictures.
+
+        Raises:
+          SystemExit: With status 2 and a line on stderr if one cannot be used or is unknown.
+        """
+        self.complete()
+        if long := [text for text in arguments if text.startswith("-output")]:
+            arguments = [f"--{long[0][1:]}"]  # or it would be -o with the value utput
+        several = any(action.nargs == "+" for action in self._get_positional_actions())
+        read = self.parse_known_intermixed_args if several else self.parse_known_args
+        flags, unknown = read(arguments)
+        if unknown:
+            name = next((text for text in unknown if text.startswith("-")), unknown[0])
+            self.error(self._suggest(name.partition("=")[0]))
+        return flags
+
+    def complete(self) -> None:
+        """If a shell asks what may follow on a command line, answer and exit."""
+        if COMPLETING in os.environ:
+            import argcomplete
+
+            argcomplete.autocomplete(self)
+
+    def _suggest(self, name: str) -> str:
+        """Return a message about an unknown argument."""
+        if not name.startswith("-"):
+            return f"unexpected argument {name!r}"
+        if name in self.elsewhere:
+            return f"{name} {self.elsewhere[name]}"
+        word = name.lstrip("-").replace("_", "-")
+        known = self._option_string_actions
+        if word in PICTURES:
+            return (
+                f"there is no flag {name}: pictures are given without a flag, "
+                "to jaxnst batch by --contents and --styles"
+            )
+        near = difflib.get_close_matches(name, known, 1, 0.8)
+        meant = [flag for flag in (f"--{word}", MEANT.get(word), *near) if flag in known]
+        return f"unknown flag {name}" + (f": did you mean {meant[0]}?" if meant else "")
 
 
 def flag(name: str, help: str, default: Any = None, **more: Any) -> Any:
@@ -144,21 +198,23 @@ def flag(name: str, help: str, default: Any = None, **more: Any) -> Any:
 class MachineFlags:
     """What is computed on, and how much is printed."""
 
-    GROUP: ClassVar = "machine and messages"
+    GROUP: ClassVar = "device and messages"
 
     device: Device | None = flag(
         "--device KIND[:N]",
-        "cpu, gpu or tpu; gpu:1 is the second one (default: the fastest there is)",
+        "cpu, gpu or tpu; gpu:1 is the second GPU alone (default: the fastest kind available)",
     )
     precision: Precision = flag(
         "--precision",
-        "of the network: tf32 is faster on NVIDIA's GPUs, bfloat16 takes half their memory as "
-        "well; both change the picture slightly",
+        "precision of the network: tf32 is faster on NVIDIA GPUs, bfloat16 also needs half the "
+        "memory there; both change the picture slightly",
         "float32",
     )
-    no_cache: bool = flag("--no-cache", "neither use nor keep compiled programs on disk", False)
+    no_cache: bool = flag(
+        "--no-cache", "neither use nor store compiled programs in the cache folder", False
+    )
     quiet: bool = flag("--quiet", "print only errors and the result", False)
-    debug: bool = flag("--debug", "show where an error comes from", False)
+    debug: bool = flag("--debug", "print the traceback of an error", False)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -170,15 +226,15 @@ class NetworkFlags:
     network: str | None = flag("--network NAME", "loss network")
     weights: str | None = flag(
         "--weights FILE",
-        "the network's parameters: safetensors, Keras HDF5, NumPy .npz, MatConvNet's .mat, or "
-        "PyTorch's .pth",
+        "file of the network's parameters: safetensors, Keras HDF5, NumPy .npz, MatConvNet .mat, "
+        "or PyTorch .pth",
     )
     preprocessing: str | None = flag(
         "--preprocessing",
-        "what they were trained with, where the file does not tell",
+        "preprocessing that the parameters were trained with, if the file does not state it",
         choices=PREPROCESSINGS,
     )
-    yes: bool = flag("--yes", "download the network's official parameters unasked", False)
+    yes: bool = flag("--yes", "download the network's official parameters without asking", False)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -192,21 +248,25 @@ class StyleFlags:
 
     GROUP: ClassVar = "pictures"
 
-    content: str = flag("CONTENT", "a picture", ...)
-    styles: list[str] = flag("STYLE", "picture to paint like, one or several", ...)
+    content: str = flag(
+        "CONTENT", "picture to paint: a path, an http(s) address, or - for standard input", ...
+    )
+    styles: list[str] = flag("STYLE", "one or more pictures to take the style from", ...)
     style_mix: list[Mixture] | None = flag(
         "--style-mix [LAYER:]WEIGHTS",
-        "how much of each style, 0.7,0.3; at one layer relu1_1:0,1; may be repeated (default: "
-        "equal parts)",
+        "weights of the styles, such as 0.7,0.3; for one layer, relu1_1:0,1; may be repeated "
+        "(default: equal parts)",
     )
     mask: list[str] = flag(
         "--mask FILE",
-        "where in the content there is style, white on black; repeated, a region for each style",
+        "black-and-white picture: the style is applied where it is white; give one for each style "
+        "to paint regions in different styles",
         [],
     )
     style_mask: list[str] = flag(
         "--style-mask FILE",
-        "which part of a style counts; repeated, one for each style, or several of one",
+        "black-and-white picture: only the white part of the style is used; give one for each "
+        "style, or several for one style",
         [],
     )
 
@@ -220,14 +280,19 @@ class StyleFlags:
 class FileFlags:
     """How the result is saved."""
 
-    GROUP: ClassVar = "file"
+    GROUP: ClassVar = "output file"
 
     bits: int = flag(
-        "--bits", "of each color: 16 for PNG and TIFF, with jaxnst[print]", 8, choices=(8, 16)
+        "--bits",
+        "bits per channel; 16 is for PNG and TIFF, and needs jaxnst[print]",
+        8,
+        choices=(8, 16),
     )
-    dpi: int | None = flag("--dpi N", "pixels per inch that the file says", read=integer(*DPI))
+    dpi: int | None = flag(
+        "--dpi N", "resolution stored in the file, in pixels per inch", read=integer(*DPI)
+    )
     quality: int | None = flag(
-        "--quality N", "of JPEG and WebP (default: 95)", read=integer(1, 100)
+        "--quality N", "quality of JPEG and WebP, 1 to 100 (default: 95)", read=integer(1, 100)
     )
 
 
@@ -236,11 +301,11 @@ class FolderFlags:
     """How results are named in a folder, and whether they replace others."""
 
     ending: str = flag(
-        "--ending", "of the names of pictures in the folder of results", ".png", choices=ENDINGS
+        "--ending", "file format of the pictures in the output folder", ".png", choices=ENDINGS
     )
     overwrite: bool = flag(
         "--overwrite",
-        "replace results of other inputs or settings, which is refused otherwise",
+        "replace results that were made with other inputs or settings",
         False,
     )
 
@@ -351,8 +416,13 @@ def check_styles(flags: StyleFlags) -> None:
     ``photos/*.jpg painting.jpg`` makes the first photograph the content and all others styles.
 
     Raises:
-      UsageError: There are such.
+      UsageError: There are such, or one is a film.
     """
+    from jaxnst.video import ENDINGS as FILMS  # not at the top: -h does without
+
+    for source in (flags.content, *flags.styles):
+        if source.lower().endswith(FILMS):
+            raise UsageError(f"{shown(source)} is a film: to paint films, use jaxnst apply")
     layers = [layer for layer, _ in flags.style_mix or ()]
     if len(set(layers)) < len(layers):
         raise UsageError("--style-mix is given twice for the same layers: say each once")
@@ -372,6 +442,17 @@ def report_styles(flags: StyleFlags, messages: Messages) -> None:
         messages.notice(
             f"{shown(flags.content)} is painted in the manner of all the others together, "
             f"{', '.join(map(shown, flags.styles))}; to paint several photographs use {BATCH}"
+        )
+
+
+def report_odd_weight(recipe: Recipe, messages: Messages) -> None:
+    """Give notice of a style weight that is far from that of the recipe."""
+    usual, weight = RECIPES.get(recipe.name, recipe).style.weight, recipe.style.weight
+    if usual and weight and not 1 / ODD < weight / usual < ODD:
+        messages.notice(
+            f"--style-weight {weight:g} is {weight / usual:.1g} times the {usual:g} of the recipe "
+            f"{recipe.name}: weights of other programs are on other scales; try {usual / 4:g} to "
+            f"{usual * 10:g}"
         )
 
 

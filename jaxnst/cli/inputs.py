@@ -10,7 +10,13 @@ from urllib.parse import urlsplit
 from jaxnst._files import name_of
 from jaxnst.cli.errors import UsageError
 from jaxnst.cli.fetching import STREAM, as_files, blaming, check_sources, is_address, shown
-from jaxnst.cli.flags import SIZE, check_styles, report_styles, report_unused_seed
+from jaxnst.cli.flags import (
+    SIZE,
+    check_styles,
+    report_odd_weight,
+    report_styles,
+    report_unused_seed,
+)
 from jaxnst.cli.host import available_on_host
 from jaxnst.cli.messages import Messages, amount, quiet_xla, shape
 from jaxnst.cli.outputs import check_outputs, result_name
@@ -99,6 +105,7 @@ def report_flags(flags: RunFlags, recipe: Recipe, messages: Messages) -> None:
     """Give notice of flags that have no effect, and of which picture is the content."""
     report_styles(flags, messages)
     report_unused_seed(flags, recipe, messages)
+    report_odd_weight(recipe, messages)
 
 
 def sources_of(flags: RunFlags, recipe: Recipe) -> list[str]:

@@ -43,6 +43,7 @@ from jaxnst.cli.outputs import (
     save_options,
     save_picture,
 )
+from jaxnst.cli.parser import default_output
 from jaxnst.cli.results_log import digest_of_file
 from jaxnst.cli.series import Series
 from jaxnst.feedforward.settings import Instant, Transform
@@ -69,21 +70,22 @@ class MethodFlags:
 
     GROUP: ClassVar = "method"
 
-    alpha: float = flag("--alpha X", "how much of the style, from 0 to 1", Instant.alpha)
+    alpha: float = flag("--alpha X", "strength of the style, from 0 to 1", Instant.alpha)
     levels: tuple[int, ...] = flag(
         "--levels A,B,...",
-        "levels of the network, in the order in which they run: 5 changes most, 1 colors alone",
+        "levels of the network, in the order in which they run; level 5 changes most, level 1 "
+        "only colors",
         Instant.levels,
         read=integers(1, 5),
     )
     transform: Transform = flag(
         "--transform",
-        "what is taken over of a style: mean and covariance, or mean and deviation of every "
-        "channel, which is less",
+        "transfer mean and covariance of the style's features (whiten), or only mean and "
+        "deviation of each channel (moments), which is weaker",
         Instant.transform,
     )
     decoders: str | None = flag(
-        "--decoders FILE", "decoders of the network, of scripts/train_decoders.py"
+        "--decoders FILE", "file of decoders, made by scripts/train_decoders.py"
     )
 
 
@@ -93,13 +95,15 @@ class InstantFlags(StyleFlags, MethodFlags, FileFlags, FolderFlags, LoadFlags):
 
     output: str = flag(
         "-o --output OUT",
-        "the picture to be written; a folder where CONTENT is a folder or a pattern",
-        ...,
+        "file to save the result to, or a folder if CONTENT is a folder or a pattern (default: "
+        "CONTENT-STYLE.png in the current folder)",
+        "",
     )
     size: int = flag("--size PIXELS", "longest side of the result", SIZE, read=integer(*SIZES))
     style_size: int | None = flag(
         "--style-size PIXELS",
-        "longest side of the styles: larger for larger strokes (default: that of the result)",
+        "longest side to which the styles are scaled; larger means larger strokes (default: that "
+        "of the result)",
         read=integer(*SIZES),
     )
 
@@ -113,16 +117,16 @@ def main(arguments: Sequence[str], prog: str) -> int:
 def _parser(prog: str) -> Parser:
     parser = Parser(
         prog=prog,
-        usage=f"{prog} CONTENT STYLE [STYLE ...] -o OUT [flags]",
-        description="Paint pictures in the manner of the style pictures in one pass: no "
-        "optimization, a second or so each.",
-        epilog="jaxnst-run takes longer and paints better; with --init instant it starts from "
+        usage=f"{prog} CONTENT STYLE [STYLE ...] [-o OUT] [flags]",
+        description="Paint pictures in the manner of the style pictures in one pass, without "
+        "optimization: about a second each.",
+        epilog="jaxnst run takes longer and paints better; with --init instant it starts from "
         "such a picture.",
         allow_abbrev=False,
     )
     texts = {
-        "content": "a picture, a folder of pictures, or a pattern",
-        "styles": "one painting or several",
+        "content": "picture to paint, a folder of pictures, or a pattern such as '*.jpg'",
+        "styles": "one or more pictures to take the style from",
         "network": f"loss network (default: {ONE_PASS})",
     }
     add_flags(parser, InstantFlags, help=texts)
@@ -165,9 +169,12 @@ def _rows(flags: InstantFlags, beside: list[str]) -> tuple[list[Row], bool]:
     """
     content = flags.content
     if content == STREAM or is_address(content) or not is_several(content):
-        check_output(flags.output)
-        refuse_meeting([("-o", flags.output)], [content, *beside])
-        return [Row(content, (), flags.output)], False
+        output = flags.output or default_output([content, *flags.styles])
+        check_output(output)
+        refuse_meeting([("-o", output)], [content, *beside])
+        return [Row(content, (), output)], False
+    if not flags.output:
+        raise UsageError("say where the results are to be written: -o FOLDER")
     if os.path.exists(flags.output) and not os.path.isdir(flags.output):
         raise UsageError(f"-o {name_of(flags.output)} is a file, expected a folder for the results")
     rows = [

@@ -9,6 +9,7 @@ from jaxnst.cli.flags import LoadFlags
 from jaxnst.cli.messages import amount
 from jaxnst.cli.weights import fetch_with_bar
 from jaxnst.networks import NETWORKS, LossNetwork, load_network
+from jaxnst.weights import read_parameters
 from jaxnst.weights.fetch import is_fetched, official_file
 
 
@@ -47,7 +48,24 @@ def load_for(
             network.resolve(layer)
     except KeyError as error:
         raise UsageError(str(error.args[0])) from error
+    except ValueError as error:
+        fitting = [] if flags.weights is None else _fitting(flags.weights)
+        if not fitting or name in fitting:
+            raise
+        raise ValueError(
+            f"{flags.weights} holds the parameters of {' or '.join(fitting)}, not of {name}: give "
+            f"--network {fitting[0]}"
+        ) from error
     return network.configure(precision=flags.precision)
+
+
+def _fitting(path: str) -> list[str]:
+    """List the networks whose parameters have the names and shapes of those in a file."""
+    try:
+        shapes = {key: value.shape for key, value in read_parameters(path)[0].items()}
+    except (OSError, ValueError):
+        return []
+    return [name for name, entry in NETWORKS.items() if dict(entry.module.shapes()) == shapes]
 
 
 def _fetch_if_wanted(name: str, *, yes: bool, instead: str) -> None:

@@ -1,4 +1,4 @@
-"""What commands print beside their results: on stderr, and nothing if quiet.
+"""Messages of the commands: on stderr, and none with ``--quiet``.
 
 Results are files, so printing must never fail the work: :func:`printing` makes stdout and stderr
 safe for a whole command, and :func:`print_path` loses a line rather than a result.
@@ -104,8 +104,8 @@ def print_path(path: str) -> None:
     except OSError as error:
         silence(sys.stdout)
         print(
-            f"jaxnst: notice: standard output cannot be written ({reason(error)}); what is made is "
-            "saved all the same",
+            f"jaxnst: notice: standard output cannot be written ({reason(error)}); results are "
+            "saved nevertheless",
             file=sys.stderr,
         )
 

@@ -7,10 +7,10 @@ from collections.abc import Callable
 from jaxnst.recipes.schema import LayerNames, LayerWeights
 
 SIZES = (16, 16384)
-"""Longest sides that can be asked for, pixels."""
+"""Least and greatest longest side, pixels."""
 
 Device = tuple[str, int | None]
-"""A kind of device, and which of them; None: the first, or all in a batch."""
+"""A kind of device, and the index of one; None: the first, or all in a batch."""
 
 Mixture = tuple[str, tuple[float, ...]]
 """A layer, "" for all others, and the weights of the styles there."""
@@ -21,7 +21,7 @@ def number(text: str) -> float:
     try:
         return float(text)
     except ValueError:
-        raise argparse.ArgumentTypeError(f"{text!r} is no number") from None
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number") from None
 
 
 def integer(least: int | None = None, greatest: int | None = None) -> Callable[[str], int]:
@@ -31,7 +31,7 @@ def integer(least: int | None = None, greatest: int | None = None) -> Callable[[
         try:
             value = int(text)
         except ValueError:
-            raise argparse.ArgumentTypeError(f"{text!r} is no whole number") from None
+            raise argparse.ArgumentTypeError(f"{text!r} is not a whole number") from None
         low = least is not None and value < least
         if low or (greatest is not None and value > greatest):
             bounds = f"at least {least}" if greatest is None else f"{least} to {greatest}"
@@ -60,7 +60,7 @@ def layer_weights(text: str) -> LayerWeights:
     """
     pairs = [part.partition(":") for part in _parts(text)]
     if not all(layer for layer, _, _ in pairs):
-        raise argparse.ArgumentTypeError(f"{text!r} names no layers, expected LAYER:WEIGHT,...")
+        raise argparse.ArgumentTypeError(f"{text!r} names no layer, expected LAYER:WEIGHT,...")
     return tuple((layer, number(weight) if colon else 1.0) for layer, colon, weight in pairs)
 
 
@@ -73,7 +73,7 @@ def layer_names(text: str) -> LayerNames:
     """
     pairs = [part.partition(":") for part in _parts(text)]
     if not all(layer and name for layer, _, name in pairs):
-        raise argparse.ArgumentTypeError(f"{text!r} names no layers, expected LAYER:NAME,...")
+        raise argparse.ArgumentTypeError(f"{text!r} names no layer, expected LAYER:NAME,...")
     return tuple((layer, name) for layer, _, name in pairs)
 
 
@@ -111,15 +111,17 @@ def memory(text: str) -> int:
     """
     match = re.fullmatch(r"(\d+(?:\.\d+)?)\s*(?:([KMGT])(I?)B?|B)?", text.strip().upper())
     if match is None or float(match[1]) == 0:
-        raise argparse.ArgumentTypeError(f"{text!r} is no amount of memory, expected 8GB or 500MiB")
+        raise argparse.ArgumentTypeError(
+            f"{text!r} is not an amount of memory, such as 8GB or 500MiB"
+        )
     number, prefix, binary = match.groups()
     power = " KMGT".index(prefix) if prefix else 0
     return round(float(number) * (1024 if binary else 1000) ** power)
 
 
 def device(text: str) -> Device:
-    """Read a device: its kind, and which of them; None: not given."""
+    """Read a kind of device, and the index of one, None if there is none."""
     kind, _, index = text.partition(":")
     if kind not in ("cpu", "gpu", "tpu") or not (index.isdecimal() or text == kind):
-        raise argparse.ArgumentTypeError(f"{text!r} is no device, expected cpu, gpu, tpu or gpu:1")
+        raise argparse.ArgumentTypeError(f"{text!r} is not a device: give cpu, gpu, tpu or gpu:1")
     return kind, int(index) if index else None

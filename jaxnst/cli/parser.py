@@ -4,10 +4,13 @@ import argparse
 import dataclasses
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, ClassVar
+from urllib.parse import urlsplit
 
 from jaxnst._files import name_of
 from jaxnst.cli.errors import explain
+from jaxnst.cli.fetching import STREAM, is_address
 from jaxnst.cli.flags import (
     CHECKPOINT_SECONDS,
     SEEDS,
@@ -43,21 +46,23 @@ DESCRIPTION = "Paint the content picture in the manner of the style pictures."
 class RecordFlags:
     """A result without a name, and the record of a picture."""
 
-    GROUP: ClassVar = "format and record"
+    GROUP: ClassVar = "record of the run"
 
     format: str | None = flag(
         "--format",
-        "of a picture that goes to standard output (default: png)",
+        "format of the picture with -o - (default: png)",
         choices=[ending[1:] for ending in ENDINGS],
     )
-    no_metadata: bool = flag("--no-metadata", "leave out of the file how it was made", False)
+    no_metadata: bool = flag(
+        "--no-metadata", "do not store in the file how the picture was made", False
+    )
     origin: str | None = flag(
         "--from PICTURE",
-        "paint as this picture of jaxnst-run was painted, but for the flags given",
+        "repeat the run that made this picture; the flags given here replace its own",
     )
     other_inputs: bool = flag(
         "--other-inputs",
-        "with --from: paint other pictures than those that it was made of",
+        "with --from: accept other pictures than those of the recorded run",
         False,
     )
 
@@ -66,50 +71,51 @@ class RecordFlags:
 class WatchFlags:
     """What is reported, and written beside the picture."""
 
-    GROUP: ClassVar = "watching"
+    GROUP: ClassVar = "progress and further files"
 
     dry_run: bool = flag(
-        "--dry-run", "say sizes, evaluations, memory and time, and paint nothing", False
+        "--dry-run", "print sizes, evaluations, memory and time, and paint nothing", False
     )
     timings: bool = flag(
         "--timings",
-        "say at the end, on stderr, how long each scale waited for its programs and ran",
+        "print at the end how long each scale waited for compilation and ran",
         False,
     )
     save_every: int | None = flag(
         "--save-every N",
-        "also save the picture every N evaluations, as OUT with their number",
+        "also save the picture every N evaluations; the number is added to the name OUT",
         read=integer(1),
     )
     log: str | None = flag(
-        "--log FILE", "write evaluations, losses and seconds as JSON, a line a report"
+        "--log FILE", "write evaluations, losses and seconds to this file, one JSON object per line"
     )
     plot: str | None = flag(
-        "--plot FILE", "draw the losses over evaluations: .png, .svg or .pdf; needs jaxnst[watch]"
+        "--plot FILE",
+        "plot the losses over the evaluations: .png, .svg or .pdf; needs jaxnst[watch]",
     )
     animate: str | None = flag(
         "--animate FILE",
-        "show how the picture came about: .gif, .webp, or .mp4, which needs jaxnst[watch]",
+        "save an animation of the run: .gif, .webp, or .mp4, which needs jaxnst[watch]",
     )
     animate_every: int | None = flag(
         "--animate-every N",
-        "evaluations between two of its frames (default: such that there are at most 100)",
+        "add a frame to the animation every N evaluations (default: chosen for at most 100 frames)",
         read=integer(1),
     )
     side_by_side: str | None = flag(
-        "--side-by-side FILE", "content, styles and result as one labeled picture"
+        "--side-by-side FILE", "save content, styles and result as one labeled picture"
     )
     checkpoint: str | None = flag(
-        "--checkpoint FILE", "save the state of the run; if FILE is there, the run resumes from it"
+        "--checkpoint FILE", "save the state of the run; if FILE exists, resume from it"
     )
     checkpoint_every: int | None = flag(
         "--checkpoint-every SECONDS",
-        f"between two checkpoints (default: {CHECKPOINT_SECONDS})",
+        f"save the state every so many seconds (default: {CHECKPOINT_SECONDS})",
         read=integer(0, 86400),
     )
     overwrite: bool = flag(
         "--overwrite",
-        "replace a checkpoint of other inputs or settings, which is refused otherwise",
+        "replace a checkpoint that was written with other inputs or settings",
         False,
     )
 
@@ -118,18 +124,18 @@ class WatchFlags:
 class LimitFlags:
     """What a run may take, and whether it can be repeated."""
 
-    GROUP: ClassVar = "memory and repeatability"
+    GROUP: ClassVar = "memory and reproducibility"
 
     max_memory: int | None = flag(
         "--max-memory AMOUNT",
-        "most memory that may be taken, 8GB or 500MiB: spends time in place of it, or reduces the "
-        "size (default: what is available, without reducing the size)",
+        "use at most this much memory, such as 8GB or 500MiB: the run gets slower, or the result "
+        "smaller (default: what is available, at full size)",
         read=memory,
     )
     deterministic: bool = flag(
         "--deterministic",
-        "make a GPU paint byte-identical pictures for the same command, which is slower; a CPU "
-        "does so anyway, on the same machine with the same number of threads",
+        "make a GPU repeat a picture byte for byte, which is slower; a CPU does so anyway, on the "
+        "same machine with the same number of threads",
         False,
     )
 
@@ -144,16 +150,21 @@ class RunFlags(StyleFlags, FileFlags, RecordFlags, WatchFlags, LimitFlags, LoadF
       record: Of the picture that ``--from`` names.
     """
 
-    output: str = flag("-o --output OUT", "where the result is written; - is standard output", "")
+    output: str = flag(
+        "-o --output OUT",
+        "file to save the result to, or - for standard output (default: CONTENT-STYLE.png in the "
+        "current folder)",
+        "",
+    )
     size: int | None = flag("--size PIXELS", "longest side of the result", read=integer(*SIZES))
     style_size: int | None = flag(
         "--style-size PIXELS",
-        "longest side at which the styles are looked at (default: that of the result)",
+        "longest side to which the styles are scaled (default: that of the result)",
         read=integer(*SIZES),
     )
     seed: int = flag(
         "--seed N",
-        f"decides a start from {' or '.join(RANDOM_STARTS)}, and nothing else",
+        f"random seed, for a start from {' or '.join(RANDOM_STARTS)}; other starts ignore it",
         0,
         read=integer(*SEEDS),
     )
@@ -244,7 +255,21 @@ def parse(
         parser.error(str(error))
     if parsed.size is None and not recipe.scales.sides:
         parsed.size = size or (SIZE if recipe.scales.size is None else None)
+    if single and not (parsed.output or parsed.dry_run):
+        parsed.output = default_output([parsed.content, *parsed.styles])
     return read_fields(RunFlags, parsed), recipe
+
+
+def default_output(sources: Sequence[str]) -> str:
+    """Name a result after the pictures that it is made of.
+
+    Example:
+      >>> default_output(["photos/lion.jpg", "https://example.org/waves.png?key=5"])
+      'lion-waves.png'
+    """
+    paths = [urlsplit(source).path if is_address(source) else source for source in sources]
+    stems = [Path(path).stem for path in paths if path != STREAM]
+    return ("-".join(filter(None, stems)) or "picture") + ".png"
 
 
 def first_parser(prog: str, where: str = "") -> Parser:
@@ -291,24 +316,20 @@ def given_options(
 def _parser(prog: str, recipe: Recipe, description: str, single: bool, size: int | None) -> Parser:
     parser = Parser(
         prog=prog,
-        usage=f"{prog} CONTENT STYLE [STYLE ...] -o OUT [flags]",
+        usage=f"{prog} CONTENT STYLE [STYLE ...] {'[-o OUT]' if single else '-o OUT'} [flags]",
         description=description,
-        epilog="Exit status: 0 done, 1 a file or something else failed, 2 wrong flags, "
-        "130 stopped by Ctrl-C, " + ("the picture so far saved." if single else "nothing saved."),
+        epilog="Exit status: 0 done; 1 a file or something else failed; 2 wrong flags; 130 stopped "
+        "by Ctrl-C, " + ("with the picture so far saved." if single else "with nothing saved."),
     )
     scales = recipe.scales
     default = f"the recipe's, {scales.size} for the {scales.side} side" if scales.size else SIZE
     default = scales.sides[-1] if scales.sides else size or default
     texts = {
-        "content": "picture to paint: a path, an http(s) address, or - for standard input",
         "size": f"longest side of the result (default: {default})",
         "network": f"loss network (default: {recipe.network})",
     }
     if not single:
-        texts["device"] = (
-            "cpu, gpu or tpu, of which all are used; gpu:1 is the second one alone (default: the "
-            "fastest kind there is)"
-        )
+        texts["output"] = "file to save the sheet to"
         for f in (f for part in SINGLE for f in dataclasses.fields(part)):
             parser.elsewhere[f.metadata["flag"]] = "is for single runs: jaxnst run"
     add_flags(parser, RunFlags, without=() if single else SINGLE, help=texts)
@@ -324,9 +345,9 @@ def _parser(prog: str, recipe: Recipe, description: str, single: bool, size: int
     group.add_argument(
         "--show-recipe",
         action=PrintAndExit,
-        text=lambda name: format_recipe(find_recipe(name)).removesuffix("\n"),
+        text=lambda name: format_recipe(find_recipe(name)),
         metavar="NAME",
-        help="print one as such a file, with all its settings, and exit",
+        help="print a recipe as a TOML file, with all its settings, and exit",
     )
     add_options(group, options(recipe))
     return parser
@@ -341,7 +362,7 @@ def add_recipe(
         "--recipe",
         default=recipe.name,
         metavar="NAME",
-        help=f"a TOML file, or one of {', '.join(RECIPES)}{more}",
+        help=f"recipe{more}: a TOML file, or one of {', '.join(RECIPES)}",
     )
     return group
 

@@ -5,20 +5,20 @@ from collections.abc import Iterator, Sequence
 
 from jaxnst._files import name_of
 from jaxnst.cli.errors import guarded
-from jaxnst.cli.flags import Parser
+from jaxnst.cli.flags import MachineFlags, Parser, add_fields
 from jaxnst.image.record import Record
 
 DESCRIPTION = (
-    "Print how a picture of jaxnst-run was made: facts as comments, and its recipe as a TOML file, "
-    "which --recipe FILE.toml takes."
+    "Print how a picture was made by jaxnst run: facts as comments, and the recipe as a TOML file "
+    "that --recipe accepts."
 )
 
 
 def main(arguments: Sequence[str], prog: str) -> int:
     """Run the command and return its exit status."""
-    parser = Parser(prog=prog, description=DESCRIPTION, allow_abbrev=False)
-    parser.add_argument("picture", metavar="PICTURE", help="a file that jaxnst-run wrote")
-    parser.add_argument("--debug", action="store_true", help="show where an error comes from")
+    parser = Parser(prog=prog, description=DESCRIPTION)
+    parser.add_argument("picture", metavar="PICTURE", help="picture that jaxnst run saved")
+    add_fields(parser, MachineFlags, ["debug"])
     flags = parser.read(arguments)
     return guarded(prog, lambda: _show(flags.picture), debug=flags.debug)
 

@@ -31,8 +31,9 @@ MOST = 256
 COLUMNS = 6
 
 DESCRIPTION = (
-    "Paint one pair in many variations, on one labelled sheet, and say the command that makes each "
-    f"of them large. {', '.join(SWEPT[:-1])} and {SWEPT[-1]} take several values: 1,3,10 or 0..3."
+    "Paint one pair of pictures in many variations, on one labeled sheet, and print the command "
+    f"that paints each of them large. {', '.join(SWEPT[:-1])} and {SWEPT[-1]} take several values: "
+    "1,3,10 or 0..3."
 )
 
 
@@ -125,7 +126,9 @@ def _values(flag: str, text: str) -> Iterator[str]:
             yield part
             continue
         if not (first.isdecimal() and last.isdecimal() and int(first) <= int(last)):
-            raise UsageError(f"{flag}: {part!r} is no range, expected whole numbers such as 0..3")
+            raise UsageError(
+                f"{flag}: {part!r} is not a range, expected whole numbers such as 0..3"
+            )
         if int(last) - int(first) >= MOST:
             raise UsageError(f"{flag}: {part} has more than {MOST} values")
         yield from map(str, range(int(first), int(last) + 1))

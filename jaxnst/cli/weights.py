@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from jaxnst.cli.errors import UsageError, blaming_flags, guarded
-from jaxnst.cli.flags import PREPROCESSINGS, Parser
+from jaxnst.cli.flags import PREPROCESSINGS, MachineFlags, Parser, add_fields
 from jaxnst.cli.messages import amount, print_path
 from jaxnst.weights import find_known, known_files, read_parameters, write_parameters
 from jaxnst.weights._files import one_line
@@ -27,49 +27,60 @@ def _parser(prog: str) -> Parser:
     parser = Parser(
         prog=prog,
         description="List, download, convert, check and show parameter files.",
-        allow_abbrev=False,
     )
     actions = parser.add_subparsers(dest="action", metavar="ACTION", required=True)
 
     def add(name: str, summary: str, work: object) -> Parser:
-        action = actions.add_parser(name, help=summary, description=summary, allow_abbrev=False)
-        action.add_argument("--debug", action="store_true", help="show where an error comes from")
+        description = f"{summary[0].upper()}{summary[1:]}."
+        action = actions.add_parser(name, help=summary, description=description)
+        add_fields(action, MachineFlags, ["debug"])
         action.set_defaults(work=work)
         return action
 
-    add("list", "list the files that jaxnst knows", _list)
+    add("list", "list the parameter files that jaxnst knows", _list)
     download = add("fetch", "download the official parameters of a network", _fetch)
-    download.add_argument("network", metavar="NETWORK", help="such as vgg19")
-    convert = add("convert", "write a file of any form as jaxnst's own (safetensors)", _convert)
-    convert.add_argument("file", metavar="FILE")
-    convert.add_argument("-o", "--output", metavar="OUT", required=True)
-    convert.add_argument("--network", metavar="NETWORK", help="check that it fits this one")
+    download.add_argument("network", metavar="NETWORK", help="name of the network, such as vgg19")
+    convert = add(
+        "convert", "convert a parameter file to the safetensors format of jaxnst", _convert
+    )
+    convert.add_argument("file", metavar="FILE", help="file to convert")
+    convert.add_argument(
+        "-o", "--output", metavar="OUT", required=True, help="file to write, .safetensors"
+    )
+    convert.add_argument(
+        "--network", metavar="NETWORK", help="check that the file fits this network"
+    )
     convert.add_argument(
         "--preprocessing",
         choices=PREPROCESSINGS,
-        help="what it was trained with, if the file does not say",
+        help="preprocessing that the parameters were trained with, if the file does not state it",
     )
-    convert.add_argument("--dtype", choices=DTYPES, default="float32", help="default: float32")
+    convert.add_argument(
+        "--dtype",
+        choices=DTYPES,
+        default="float32",
+        help="type of the stored numbers (default: float32)",
+    )
     verify = add(
         "verify",
-        "compare a file with the known digests, or check all that were downloaded",
+        "compare a file with the known digests, or check all downloaded files",
         _verify,
     )
-    verify.add_argument("file", metavar="FILE", nargs="?")
-    show = add("show", "show what is in a file", _show)
-    show.add_argument("file", metavar="FILE")
+    verify.add_argument("file", metavar="FILE", nargs="?", help="default: all downloaded files")
+    show = add("show", "list the contents of a file", _show)
+    show.add_argument("file", metavar="FILE", help="file of parameters")
     return parser
 
 
 def _list(flags: argparse.Namespace) -> int:
     for known in known_files():
         if known.format == FORMAT:
-            state = "ships with jaxnst"
+            state = "comes with jaxnst"
         elif known.url and official_file(known.network) == known:
             fetched = is_fetched(known.network)
-            state = "fetched" if fetched else f"jaxnst weights fetch {known.network}"
+            state = "downloaded" if fetched else f"jaxnst weights fetch {known.network}"
         else:
-            state = known.url or "not published any more, or on request"
+            state = known.url or "no longer published, or only on request"
         print(f"{known.network:<20}{known.preprocessing:<12}{known.name}\n{'':<20}{state}")
         print(f"{'':<20}{known.origin}; {known.licence}")
     return 0
@@ -79,7 +90,7 @@ def _fetch(flags: argparse.Namespace) -> int:
     with blaming_flags():
         known = official_file(flags.network)
     if is_fetched(flags.network):
-        print(f"{flags.network} is there already", file=sys.stderr)
+        print(f"{flags.network} is already downloaded", file=sys.stderr)
     else:
         print(f"{known.name}: {known.origin}; {known.licence}", file=sys.stderr)
     print_path(str(fetch_with_bar(flags.network)))
@@ -87,7 +98,7 @@ def _fetch(flags: argparse.Namespace) -> int:
 
 
 def fetch_with_bar(network: str) -> Path:
-    """Fetch a network's parameters behind a progress bar where stderr is a terminal."""
+    """Download a network's parameters, with a progress bar if stderr is a terminal."""
     from rich.console import Console
     from rich.progress import BarColumn, DownloadColumn, Progress, TransferSpeedColumn
 
@@ -120,7 +131,7 @@ def _convert(flags: argparse.Namespace) -> int:
         facts["preprocessing"] = preprocessing
     if facts.get("preprocessing") == UNSAID:
         raise UsageError(
-            f"{flags.file} does not say what its parameters were trained with: give "
+            f"{flags.file} does not state which preprocessing its parameters expect: give "
             f"--preprocessing, one of {', '.join(PREPROCESSINGS)}"
         )
     arrays = {key: values.astype(flags.dtype) for key, values in params.items()}
@@ -141,8 +152,8 @@ def _verify(flags: argparse.Namespace) -> int:
     known = find_known(flags.file)
     if known is None:
         raise ValueError(
-            f"{flags.file} has the digest of no known file: it may still be good, "
-            "`jaxnst weights show` prints what is in it"
+            f"{flags.file} is not one of the known files; it may still be good: "
+            "jaxnst weights show lists its contents"
         )
     print(f"{known.name} of {known.network}: {known.origin}; {known.licence}")
     return 0
@@ -151,7 +162,7 @@ def _verify(flags: argparse.Namespace) -> int:
 def _show(flags: argparse.Namespace) -> int:
     params, metadata = read_parameters(flags.file)
     known = find_known(flags.file)
-    facts = {"known as": known.name if known else "no known file", **metadata}
+    facts = {"known as": known.name if known else "unknown", **metadata}
     if known:
         facts["preprocessing"] = known.preprocessing
     for name, text in facts.items():

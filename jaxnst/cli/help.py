@@ -1,0 +1,146 @@
+"""The short help of each command, and what to suggest for words that other programs use."""
+
+from typing import NamedTuple
+
+COMPLETING = "_ARGCOMPLETE"
+"""Variable in which a shell that asks for completions says how many words precede arguments."""
+
+
+class ShortHelp(NamedTuple):
+    """What ``-h`` shows beside what a command does.
+
+    Attributes:
+      examples: Arguments of the command, each with what they do.
+      flags: The flags that most people want, most wanted first.
+    """
+
+    examples: tuple[tuple[str, str], ...]
+    flags: tuple[str, ...]
+
+
+SHORT_HELP = {
+    "run": ShortHelp(
+        (
+            ("photo.jpg painting.jpg -o out.png", "paint a photograph like a painting"),
+            ("photo.jpg painting.jpg --style-weight 20", "with more of the style"),
+            ("photo.jpg painting.jpg --size 1024 --colors linear", "larger, in its own colors"),
+        ),
+        (
+            *("--output", "--size", "--style-weight", "--style-scale", "--colors", "--steps"),
+            *("--recipe", "--network", "--init", "--mask", "--from", "--device"),
+        ),
+    ),
+    "instant": ShortHelp(
+        (
+            ("photo.jpg painting.jpg -o out.png", "paint a photograph in seconds"),
+            ("photo.jpg painting.jpg -o out.png --alpha 0.6", "with less of the style"),
+            ("photos painting.jpg -o painted", "paint a folder of photographs"),
+        ),
+        (
+            *("--output", "--size", "--alpha", "--style-size", "--style-mix", "--mask"),
+            *("--levels", "--transform", "--ending", "--overwrite", "--device", "--quiet"),
+        ),
+    ),
+    "batch": ShortHelp(
+        (
+            (
+                "--contents photos --styles paintings -o painted",
+                "every photograph like every painting",
+            ),
+            ("--contents 'a*.jpg' --styles b.jpg -o painted --size 256", "a pattern, and smaller"),
+            ("--manifest rows.csv -o painted", "the pairs that a table lists"),
+        ),
+        (
+            "--contents",
+            "--styles",
+            "--manifest",
+            "--output",
+            "--ending",
+            "--overwrite",
+            "--at-once",
+        ),
+    ),
+    "apply": ShortHelp(
+        (
+            ("great-wave photo.jpg -o out.png", "paint a photograph"),
+            ("great-wave film.mp4 -o out.mp4", "paint a film"),
+            ("mine.safetensors photos -o painted", "paint a folder with a network of your own"),
+        ),
+        ("--list", "--output", "--size", "--ending", "--overwrite", "--batch", "--device"),
+    ),
+    "sweep": ShortHelp(
+        (
+            ("photo.jpg painting.jpg -o sheet.png --style-weight 1,5,25", "three weights"),
+            ("photo.jpg painting.jpg -o sheet.png --seed 0..3 --init noise", "four starts"),
+            (
+                "photo.jpg art.jpg -o sheet.png --style-weight 1,5 --tv-weight 0,3",
+                "two by two pictures",
+            ),
+        ),
+        (
+            *("--output", "--size", "--style-weight", "--content-weight", "--tv-weight"),
+            *("--seed", "--init", "--steps", "--recipe", "--colors", "--device", "--quiet"),
+        ),
+    ),
+    "train": ShortHelp(
+        (
+            ("painting.jpg --images photos -o mine.safetensors", "learn the style of a painting"),
+            (
+                "painting.jpg --images photos -o a.safetensors --begin great-wave",
+                "begin with a network that ships, which takes fewer steps",
+            ),
+            (
+                "painting.jpg --images photos -o b.safetensors --style-weight 6",
+                "learn more of the style",
+            ),
+        ),
+        (
+            *("--images", "--output", "--steps", "--style-weight", "--style-size", "--begin"),
+            *("--crop", "--checkpoint", "--samples", "--plot", "--device", "--overwrite"),
+        ),
+    ),
+}
+"""By command; any other shows all of its flags."""
+
+WORDS = {
+    "--steps": "i iter iters iterations max-iter max-iterations n-iter num-iterations num-steps",
+    "--size": "s end-scale image-size img-size imsize max-size output-size resolution width height",
+    "--output": "out out-path output-dir output-file output-image output-path result",
+    "--style-weight": "beta style-factor sw",
+    "--content-weight": "content-factor cw",
+    "--tv-weight": "total-variation-weight tv-loss-weight tw",
+    "--learning-rate": "lr",
+    "--style-size": "style-image-size style-img-size",
+    "--style-mix": "style-blend-weights style-weights",
+    "--colors": "color original-color original-colors preserve-color preserve-colors",
+    "--init": "init-image initial initialization start",
+    "--seed": "random-seed rng-seed",
+    "--device": "cuda devices gpu gpus",
+    "--network": "arch backbone cnn model model-file net vgg",
+    "--weights": "checkpoint-file pretrained weights-file",
+    "--save-every": "checkpoint-iterations save-interval save-iter save-iterations",
+    "--checkpoint": "continue resume",
+    "--images": "data dataset data-dir train-dir",
+    "--batch": "batch-size",
+    "--overwrite": "force",
+    "--quiet": "silent",
+    "--debug": "verbose",
+    "--version": "V",
+}
+"""Names that other programs have for flags."""
+
+MEANT = {word: flag for flag, words in WORDS.items() for word in words.split()}
+
+PICTURES = {
+    *("content", "content-image", "content-img", "content-path", "contents", "input"),
+    *("input-image", "style", "style-image", "style-images", "style-img", "style-path", "styles"),
+}
+"""Names that other programs have for flags before a picture."""
+
+COMMAND_WORDS = {
+    **dict.fromkeys(("paint", "style", "style-transfer", "stylize", "transfer"), "run"),
+    **dict.fromkeys(("film", "video"), "apply"),
+    **dict.fromkeys(("download", "fetch", "models", "networks"), "weights"),
+    **dict.fromkeys(("doctor", "env", "version", "versions"), "info"),
+}
+"""Words that users may try, with the command that each means."""
