@@ -63,7 +63,7 @@ def test_the_help_lists_choices_and_defaults(call):
         "--colors {style,content-luminance,linear,histogram}",
         "--colors-when {before,after}",
         "--average RATE",
-        "recolour the styles before, or the result after (default: before)",
+        "recolor the styles before the transfer, or the result after it (default: before)",
         "content, noise, style, style-colors, instant, or a picture's path (default: content)",
     ):
         assert words in text

@@ -27,17 +27,22 @@ class ReconstructFlags(LoadFlags):
     """All flags of ``jaxnst reconstruct content`` and ``style``."""
 
     action: str
-    picture: str = flag("PICTURE", "picture to look at", ...)
+    picture: str = flag("PICTURE", "picture to reconstruct", ...)
     output: str = flag(
         "-o --output SHEET",
-        "where the sheet is written; single pictures beside it, as SHEET with their layer",
+        "file to save the sheet to; the single pictures are saved beside it, with their layer in "
+        "the name",
         ...,
     )
-    layers: str = flag("--layers A,B,...", "layers, with commas between them", ...)
-    size: int = flag("--size PIXELS", "longest side", 256, read=integer(*SIZES))
+    layers: str = flag("--layers A,B,...", "layers, separated by commas", ...)
+    size: int = flag("--size PIXELS", "longest side of the pictures", 256, read=integer(*SIZES))
     steps: int = flag("--steps N", "loss evaluations for each picture", 400, read=integer(1))
-    seed: int = flag("--seed N", "decides the noise", 0, read=integer(*SEEDS))
-    together: bool = flag("--together", "all in one program: faster on accelerators", False)
+    seed: int = flag("--seed N", "random seed of the noise to start from", 0, read=integer(*SEEDS))
+    together: bool = flag(
+        "--together",
+        "reconstruct all layers in one program, which is faster on a GPU or TPU",
+        False,
+    )
 
 
 def main(arguments: Sequence[str], prog: str) -> int:
@@ -58,22 +63,26 @@ def _parser(prog: str) -> Parser:
     )
     actions = parser.add_subparsers(dest="action", metavar="ACTION", required=True)
     for name, summary, merged in (
-        ("content", "make pictures from what single layers keep of a picture's content", ""),
+        ("content", "make a picture from each layer's feature map of a picture", ""),
         (
             "style",
-            "make textures from what layers keep of a picture's style",
-            ", or with + between them to merge: relu1_1+relu2_1",
+            "make a texture from each layer's style statistic of a picture",
+            "; + merges several: relu1_1+relu2_1",
         ),
     ):
-        action = actions.add_parser(name, help=summary, description=summary, allow_abbrev=False)
-        text = f"layers, with commas between them{merged}; `reconstruct layers` lists them"
+        usage = f"{prog} {name} PICTURE --layers A,B,... -o SHEET [flags]"
+        description = f"{summary[0].upper()}{summary[1:]}."
+        action = actions.add_parser(name, help=summary, description=description, usage=usage)
+        text = f"layers, separated by commas{merged}; jaxnst reconstruct layers lists them"
         texts = {"layers": text, "network": f"loss network (default: {SHIPPED})"}
         add_flags(action, ReconstructFlags, help=texts)
     layers = actions.add_parser(
         "layers", help="list a network's layers, their strides and channels", allow_abbrev=False
     )
-    layers.add_argument("--network", metavar="NAME", default=SHIPPED)
-    layers.add_argument("--debug", action="store_true", help="show where an error comes from")
+    layers.add_argument(
+        "--network", metavar="NAME", default=SHIPPED, help=f"loss network (default: {SHIPPED})"
+    )
+    layers.add_argument("--debug", action="store_true", help="print the traceback of an error")
     return parser
 
 

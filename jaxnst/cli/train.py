@@ -70,82 +70,84 @@ class TrainFlags(LoadFlags):
     recipe: Recipe
     training: Training
     keep_checkpoint: bool
-    style: str = flag("STYLE", "picture to learn the manner of", ...)
+    style: str = flag("STYLE", "picture whose style is learned", ...)
     images: str = flag(
         "--images DIR",
-        "folder of photographs to learn from, and folders in it; some hundred are enough, more are "
-        "better",
+        "folder of photographs to train on, searched with its subfolders; a few hundred are "
+        "enough, more are better",
         ...,
     )
-    output: str = flag("-o --output MODEL", f"the network, a {ENDING} file", ...)
+    output: str = flag("-o --output MODEL", f"file to save the network to, {ENDING}", ...)
     overwrite: bool = flag(
         "--overwrite",
-        "replace a network or a checkpoint of other inputs or settings, which is refused otherwise",
+        "replace a network or checkpoint that was made with other inputs or settings",
         False,
     )
     about: str | None = flag(
         "--about TEXT",
-        "what the style is, for whoever gets the network: picture, painter, year (default: the "
+        "description of the style, stored in the network: picture, painter, year (default: the "
         "name of its file)",
     )
     style_size: int = flag(
         "--style-size PIXELS",
-        "longest side at which the style is looked at: strokes are as large as they are there",
+        "longest side to which the style is scaled; it sets the size of the strokes",
         512,
         read=integer(*SIZES),
     )
     workers: int | None = flag(
         "--workers N",
-        "processes that decode pictures; 0: threads of this one (default: 0 on a CPU, else up to "
-        "4)",
+        "number of processes that decode pictures; 0: threads of this process (default: 0 on a "
+        "CPU, else up to 4)",
         read=integer(0, 256),
     )
     checkpoint: str = flag(
         "--checkpoint DIR",
-        "folder for where the training stands; if it has begun there, it goes on (default: "
-        "MODEL-checkpoint, deleted at the end)",
+        "folder for the state of the training; if it holds one, training resumes from it "
+        "(default: MODEL-checkpoint, deleted at the end)",
     )
     checkpoint_every: int = flag(
         "--checkpoint-every SECONDS",
-        "between two checkpoints",
+        "save the state every so many seconds",
         CHECKPOINT_SECONDS,
         read=integer(0, 86400),
     )
     begin: str | None = flag(
         "--begin MODEL",
-        "network to begin with, a file or the name of one that ships: what it learned of another "
-        "style, or of this one, saves steps; its architecture goes with it",
+        "network to begin with, a file or the name of one that comes with jaxnst; it saves steps, "
+        "and its architecture is kept",
     )
     widths: tuple[int, ...] | None = flag(
         "--widths A,B,...",
-        "channels of its first convolution and of each that halves the picture (default: 16,32,64; "
-        "Johnson et al. have 32,64,128)",
+        "channels of the first convolution and of each one that halves the picture (default: "
+        "16,32,64; Johnson et al. use 32,64,128)",
         read=integers(1, 4096),
     )
-    blocks: int | None = flag("--blocks N", "residual blocks (default: 5)", read=integer(0, 100))
+    blocks: int | None = flag(
+        "--blocks N", "number of residual blocks (default: 5)", read=integer(0, 100)
+    )
     upsampling: Literal["resize", "transposed"] | None = flag(
-        "--upsampling", "how it doubles its maps (default: resize)"
+        "--upsampling", "how feature maps are enlarged (default: resize)"
     )
     grid_weight: float = flag(
         "--grid-weight X",
-        "of the loss against a grid of dots as far apart as the positions of the network's "
-        "smallest map; 0: none",
+        "weight of the loss against a grid of dots at the spacing of the network's smallest "
+        "feature map; 0: none",
         GRID_WEIGHT,
     )
     samples: int = flag(
         "--samples N",
-        "paint pictures that it has not seen every N steps, on a sheet beside MODEL; 0: never",
+        "every N steps, paint pictures that are not trained on, on a sheet beside MODEL; 0: never",
         500,
         read=integer(0),
     )
     sample: list[str] = flag(
         "--sample PICTURE",
-        "a picture of that sheet, may be repeated (default: some of DIR, which are held out)",
+        "picture for that sheet, may be repeated (default: some of DIR, which are held out)",
         [],
     )
-    log: str | None = flag("--log FILE", "write losses as JSON, a line a step")
+    log: str | None = flag("--log FILE", "write the losses to this file, one JSON object per step")
     plot: str | None = flag(
-        "--plot FILE", "draw the losses at the end: .png, .svg or .pdf; needs jaxnst[watch]"
+        "--plot FILE", "plot the losses at the end: .png, .svg or .pdf; needs jaxnst[watch]"
     )
 
     @property
@@ -326,8 +328,8 @@ def _parser(prog: str, recipe: Recipe) -> Parser:
         prog=prog,
         usage=f"{prog} STYLE --images DIR -o MODEL{ENDING} [flags]",
         description="Train a network that paints any picture in the manner of one, in one pass.",
-        epilog="Exit status: 0 done, 1 a file or something else failed, 2 wrong flags, 130 stopped "
-        "by Ctrl-C: the network so far is saved, and the same command goes on.",
+        epilog="Exit status: 0 done; 1 a file or something else failed; 2 wrong flags; 130 stopped "
+        "by Ctrl-C, with the network so far saved. The same command resumes the training.",
         allow_abbrev=False,
     )
     add_fields(parser, TrainFlags, ["style", "images", "output", "overwrite", "about"])
@@ -335,13 +337,13 @@ def _parser(prog: str, recipe: Recipe) -> Parser:
     add_options(group, _training_options())
     names = ["style_size", "workers", "checkpoint", "checkpoint_every"]
     add_fields(group, TrainFlags, names)
-    group = parser.add_argument_group("the network that is trained")
+    group = parser.add_argument_group("trained network")
     add_fields(group, TrainFlags, ["begin", "widths", "blocks", "upsampling"])
-    group = add_recipe(parser, "loss", recipe, more=": its layers, statistic and weights")
+    group = add_recipe(parser, "loss", recipe, more=" that gives layers, statistic and weights")
     add_fields(group, NetworkFlags, help={"network": f"loss network (default: {recipe.network})"})
     add_options(group, _loss_options(recipe))
     add_fields(group, TrainFlags, ["grid_weight"])
-    group = parser.add_argument_group("watching")
+    group = parser.add_argument_group("progress and further files")
     add_fields(group, TrainFlags, ["samples", "sample", "log", "plot"])
     add_flags(parser, MachineFlags)
     return parser

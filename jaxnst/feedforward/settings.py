@@ -77,20 +77,24 @@ class Training:
       seed: Of the initial parameters and the crops.
     """
 
-    steps: int = option(4000, "--steps", "batches that it sees", metavar="N")
-    batch: int = option(2, "--batch", "crops in each", metavar="N")
+    steps: int = option(4000, "--steps", "number of batches to train on", metavar="N")
+    batch: int = option(2, "--batch", "crops in each batch", metavar="N")
     crop: int = option(
         192,
         "--crop",
-        "side of the crops; smaller pictures are enlarged, those of less than half are left out",
+        "side of the crops; smaller pictures are enlarged, those below half of it left out",
         metavar="PIXELS",
     )
     optimizer: Optimizer = option(
-        "muon", "--optimizer", "solver; with muon, Adam is for all but the hidden kernels"
+        "muon", "--optimizer", "optimizer; muon uses Adam for all but the hidden kernels"
     )
-    rate: float = option(5e-3, "--rate", "largest step scale")
-    warmup: int = option(50, "--warmup", "steps until it is reached", metavar="N")
-    seed: int = option(0, "--seed", "decides crops, and parameters at the start", metavar="N")
+    rate: float = option(5e-3, "--rate", "largest learning rate")
+    warmup: int = option(
+        50, "--warmup", "steps in which the learning rate rises to that", metavar="N"
+    )
+    seed: int = option(
+        0, "--seed", "random seed of the crops and of the initial parameters", metavar="N"
+    )
 
     def __post_init__(self) -> None:
         check("steps", self.steps, 1 <= self.steps <= MAX_STEPS, f"1 to {MAX_STEPS}")

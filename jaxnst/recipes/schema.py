@@ -113,10 +113,12 @@ class Colors:
     """
 
     mode: ColorMode = option(
-        "style", "--colors", "whose colours: the style's, or the content's by one of three ways"
+        "style",
+        "--colors",
+        "keep the colors of the style, or those of the content in one of three ways",
     )
     when: ColorTime = option(
-        "before", "--colors-when", "recolour the styles before, or the result after"
+        "before", "--colors-when", "recolor the styles before the transfer, or the result after it"
     )
 
     def __post_init__(self) -> None:
@@ -178,11 +180,11 @@ class Content:
         square of the content image's own features).
     """
 
-    weight: float = option(1.0, "--content-weight", "factor of the content loss")
+    weight: float = option(1.0, "--content-weight", "weight of the content loss")
     layers: LayerWeights = option(
         (("relu4_2", 1.0),),
         "--content-layers",
-        "layers whose feature maps are compared, with weights: relu3_2:0.3,relu4_2:1",
+        "layers of the content loss, with weights: relu3_2:0.3,relu4_2:1",
     )
     normalization: Normalization = "target"
 
@@ -206,28 +208,30 @@ class Style:
       distances: Names of those that single layers have in its place.
     """
 
-    weight: float = option(5.0, "--style-weight", "factor of the style loss")
+    weight: float = option(5.0, "--style-weight", "weight of the style loss: more gives more style")
     layers: LayerWeights = option(
         tuple((f"relu{b}_1", 0.2) for b in range(1, 6)),
         "--style-layers",
-        "layers whose statistics are compared, with weights: relu1_1:0.5,relu3_1:2",
+        "layers of the style loss, with weights: relu1_1:0.5,relu3_1:2",
     )
     statistic: str = option(
         "covariance",
         "--style-statistic",
-        "what a style is: covariance, gram, mean-deviation, histogram or sliced",
+        "statistic that describes a style: covariance, gram, mean-deviation, histogram or sliced",
     )
     statistics: LayerNames = option(
-        (), "--style-statistics", "those of single layers: relu1_1:histogram,relu2_1:sliced"
+        (),
+        "--style-statistics",
+        "other statistics for single layers: relu1_1:histogram,relu2_1:sliced",
     )
     distance: str = option(
         "target",
         "--style-distance",
-        "how it is compared: target (relative), mean, wasserstein, or a published form such as "
-        "gatys",
+        "distance between statistics: target (relative), mean, wasserstein, or a published form "
+        "such as gatys",
     )
     distances: LayerNames = option(
-        (), "--style-distances", "those of single layers: relu5_1:wasserstein"
+        (), "--style-distances", "other distances for single layers: relu5_1:wasserstein"
     )
 
     def __post_init__(self) -> None:
@@ -252,11 +256,14 @@ class TotalVariation:
         the three channels alike.
     """
 
-    weight: float = option(1.5, "--tv-weight", "factor of the total variation loss")
+    weight: float = option(
+        1.5, "--tv-weight", "weight of the total variation loss: more gives smoother pictures"
+    )
     kind: TotalVariationKind = option(
         "squared",
         "--tv-kind",
-        "its form: squared and diagonal are means over the pixels, sum and power are totals",
+        "form of total variation: squared and diagonal are means over the pixels, sum and power "
+        "are totals",
     )
     chroma: float = 4.0
 
@@ -288,9 +295,9 @@ class Solver:
         L-BFGS begins every scale with an empty memory.
     """
 
-    kind: str = option("lbfgs", "--optimizer", "solver", choices=("lbfgs", "adam"))
+    kind: str = option("lbfgs", "--optimizer", "optimizer", choices=("lbfgs", "adam"))
     learning_rate: float | None = option(
-        None, "--learning-rate", "step scale (default: 1 for lbfgs, 0.02 for adam)"
+        None, "--learning-rate", "learning rate (default: 1 for lbfgs, 0.02 for adam)"
     )
     memory: int = 10
     line_search: Literal["fixed", "zoom"] = "fixed"
@@ -300,7 +307,7 @@ class Solver:
     average: float = option(
         0.0,
         "--average",
-        "decay of a running average of iterates, which is the picture then; for adam alone",
+        "with adam: return a running average of the iterates with this decay rate",
         metavar="RATE",
     )
     carry: bool = False
@@ -352,22 +359,24 @@ class Scales:
     style_scale: float = option(
         1.0,
         "--style-scale",
-        "size of the styles in proportion to the result: 1.5 for larger strokes",
+        "size of the styles relative to the result: 1.5 gives larger strokes",
     )
     style_like_content: bool = False
     multiple: int = 16
     sides: tuple[int, ...] | None = option(
         None,
         "--scales",
-        "longest sides of the scales, coarse to fine, of which the last is the result's: "
-        "128,256,512; or auto, for coarse to fine whatever the recipe says (default: the recipe's)",
+        "longest side at each scale, coarse to fine, the last being the result's: 128,256,512; or "
+        "auto, for several scales even if the recipe has one (default: the recipe's)",
     )
     several: bool = True
     least: int = 128
     factor: float = 2.0
     evaluations: tuple[int, ...] = (50, 40, 22)
     steps: int | None = option(
-        None, "--steps", "total loss evaluations, shared over the scales (default: the recipe's)"
+        None,
+        "--steps",
+        "number of loss evaluations, shared among the scales (default: the recipe's)",
     )
 
     def __post_init__(self) -> None:
@@ -424,15 +433,18 @@ class Recipe:
     name: str = "default"
     summary: str = ""
     network: str = SHIPPED
-    init: str = option("content", "--init", f"start: {', '.join(STARTS)}, or a picture's path")
+    init: str = option(
+        "content", "--init", f"image to start from: {', '.join(STARTS)}, or a picture's path"
+    )
     noise: Noise = Noise()
     pooling: Pooling | None = option(
         None,
         "--pooling",
-        "of the loss network; avg-scaled are means as large as maxima (default: its own)",
+        "pooling of the loss network; avg-scaled averages, scaled to be as large as maxima "
+        "(default: its own)",
     )
     padding: Padding | None = option(
-        None, "--padding", "of all convolutions of the loss network (default: its own)"
+        None, "--padding", "padding of all convolutions of the loss network (default: its own)"
     )
     first_padding: Padding | None = None
     preprocessing: Space | None = None
