@@ -24,7 +24,7 @@ from jaxnst.cli import interrupt as stopping
 from jaxnst.cli import option_types as values
 from jaxnst.image import ENDINGS, load_image, save_image
 from jaxnst.networks import NETWORKS
-from jaxnst.recipes import get_recipe
+from jaxnst.recipes import RECIPES, get_recipe
 from jaxnst.recipes.schema import LayerNames, LayerWeights, Scales, options
 from jaxnst.transfer.pyramid import LEAST, make_schedule
 from jaxnst.transfer.stylize import Progress, ScaleTiming, StylizeResult
@@ -123,6 +123,7 @@ def test_every_help_fits_80_columns_and_every_flag_is_explained(call, monkeypatc
         status, out, _ = call(*command.split(), "--help")
         assert status == 0 and max(map(len, out.splitlines())) <= 80, command
         assert not re.search(r"\n  -[^ ].{1,22}\n(  -|\n)", out), command
+        assert command != "run" or all(name in out for name in RECIPES)
 
 
 @pytest.mark.parametrize(

@@ -11,6 +11,7 @@ import difflib
 import inspect
 import os
 import sys
+import textwrap
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from types import UnionType
@@ -90,6 +91,13 @@ class PrintAndExit(argparse.Action):
         parser.exit()
 
 
+class _Formatter(argparse.HelpFormatter):
+    """Keeps names with hyphens on one line."""
+
+    def _split_lines(self, text: str, width: int) -> list[str]:
+        return textwrap.wrap(" ".join(text.split()), width, break_on_hyphens=False)
+
+
 class Parser(argparse.ArgumentParser):
     """A parser with help in two lengths, errors of one line, and suggestions for unknown flags.
 
@@ -99,8 +107,9 @@ class Parser(argparse.ArgumentParser):
     """
 
     def __init__(self, *, where: str = "", add_help: bool = True, **more: Any) -> None:
-        more.setdefault("allow_abbrev", False)
-        super().__init__(add_help=False, **more)
+        super().__init__(
+            **{"allow_abbrev": False, "formatter_class": _Formatter, **more, "add_help": False}
+        )
         self.where, self.elsewhere = where, dict[str, str]()
         if add_help and self.prog.removeprefix("jaxnst")[1:] in SHORT_HELP:
             self.add_argument(

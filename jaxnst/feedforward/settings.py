@@ -86,7 +86,7 @@ class Training:
         metavar="PIXELS",
     )
     optimizer: Optimizer = option(
-        "muon", "--optimizer", "optimizer; muon uses Adam for all but the hidden kernels"
+        "muon", "--optimizer", "optimizer; muon trains the hidden kernels, and Adam the rest"
     )
     rate: float = option(5e-3, "--rate", "largest learning rate")
     warmup: int = option(

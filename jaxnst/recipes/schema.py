@@ -115,7 +115,7 @@ class Colors:
     mode: ColorMode = option(
         "style",
         "--colors",
-        "keep the colors of the style, or those of the content in one of three ways",
+        "take the colors of the style, or keep those of the content in one of three ways",
     )
     when: ColorTime = option(
         "before", "--colors-when", "recolor the styles before the transfer, or the result after it"
