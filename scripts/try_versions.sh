@@ -92,10 +92,10 @@ PYTHON
   PATH="$bin:$PATH" bash -euc "${job/out.png/$temporary/out.png}"
   [[ -s $temporary/out.png ]]
   if [[ $full ]]; then
-    "$bin/python" -m pytest -ra -n 2 --dist loadfile
+    "$bin/python" -m pytest -ra -n 2 --dist loadfile --no-loadscope-reorder
   else
     unset JAXNST_SHARED
-    "$bin/python" -m pytest -q -n 2 --dist loadfile "${quick[@]}"
+    "$bin/python" -m pytest -q -n 2 --dist loadfile --no-loadscope-reorder "${quick[@]}"
   fi
 }
 
