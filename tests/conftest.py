@@ -3,7 +3,20 @@
 import importlib.util
 import os
 import signal
+import tempfile
 from pathlib import Path
+
+# Most of the time of these tests is compilation, often of programs that an earlier test has
+# compiled. They are kept for one run of pytest, or in a folder of your own if this variable names
+# one; the cache folder of the user is neither read nor written. JAX does not write atomically, so
+# each worker of pytest-xdist has a folder to itself. JAX reads the variables when it is imported.
+if worker := os.environ.get("PYTEST_XDIST_WORKER"):
+    os.environ["JAX_COMPILATION_CACHE_DIR"] += f"/{worker}"
+elif "JAX_COMPILATION_CACHE_DIR" not in os.environ:
+    programs = tempfile.TemporaryDirectory(prefix="jaxnst-programs-")
+    os.environ["JAX_COMPILATION_CACHE_DIR"] = programs.name
+os.environ["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0"
+os.environ["JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES"] = "-1"
 
 import hypothesis
 import jax
@@ -87,6 +100,15 @@ def signals():
     yield
     for each, handler in before.items():
         signal.signal(each, handler)
+
+
+@pytest.fixture
+def no_cache_folder():
+    """JAX keeps programs nowhere until it is told where, as outside of these tests."""
+    before = jax.config.jax_compilation_cache_dir
+    jax.config.update("jax_compilation_cache_dir", None)
+    yield
+    jax.config.update("jax_compilation_cache_dir", before)
 
 
 @pytest.fixture

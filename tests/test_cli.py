@@ -1057,6 +1057,7 @@ def test_programs_are_dropped_before_there_is_no_room_for_more(monkeypatch, tmp_
     assert dropped == [12]
 
 
+@pytest.mark.usefixtures("no_cache_folder")
 def test_an_unwritable_cache_is_a_notice(monkeypatch, tmp_path):
     (tmp_path / "jaxnst").write_text("in the way")
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))

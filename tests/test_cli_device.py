@@ -5,7 +5,6 @@ import subprocess
 import sys
 
 import helpers
-import jax
 import pytest
 
 from jaxnst._files import user_folder
@@ -15,7 +14,7 @@ from jaxnst.weights.fetch import fetched_path, is_fetched
 
 
 @pytest.fixture
-def homeless(monkeypatch):
+def homeless(monkeypatch, no_cache_folder):
     """Be a user number without an entry in the list of users, and without HOME."""
     pwd = pytest.importorskip("pwd", reason="not a system of the Unix kind")
 
@@ -25,10 +24,6 @@ def homeless(monkeypatch):
     monkeypatch.setattr(pwd, "getpwuid", unknown)
     for name in ("HOME", "XDG_CACHE_HOME", "XDG_DATA_HOME"):
         monkeypatch.delenv(name, raising=False)
-    before = jax.config.jax_compilation_cache_dir  # an earlier test may have set it
-    jax.config.update("jax_compilation_cache_dir", None)
-    yield
-    jax.config.update("jax_compilation_cache_dir", before)
 
 
 @pytest.mark.usefixtures("homeless")
