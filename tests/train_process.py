@@ -63,7 +63,7 @@ def losses(out):
 
 def after(steps, out, child, number):
     """Send a signal to its session after some steps."""
-    wanted, until = len(log(out)) + steps, time.monotonic() + 60
+    wanted, until = len(log(out)) + steps, time.monotonic() + 600
     while len(log(out)) < wanted and time.monotonic() < until:
         time.sleep(0.002)
     os.killpg(child, number)
