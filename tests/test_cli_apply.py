@@ -226,15 +226,15 @@ def test_models_that_ship_are_listed_and_go_by_their_names(call, folder, monkeyp
     status, _, err = call("apply", "wave", "photos/a.png", "-o", "out.png")
     assert status == 1
     assert err == (
-        "jaxnst apply: error: there is no model wave: give a file that is there; those that ship "
-        "are waves\n"
+        "jaxnst apply: error: there is no model wave: give an existing file, or a bundled model "
+        "(waves)\n"
     )
 
 
 def test_a_loss_network_is_refused_in_one_line(call):
     path = weights.bundled("vgg16-lite.safetensors")
     status, _, err = call("apply", path, "photos/a.png", "-o", "out.png")
-    assert status == 1 and err.count("\n") == 1 and "is no transformation network" in err
+    assert status == 1 and err.count("\n") == 1 and "is not a transformation network" in err
 
 
 @pytest.mark.parametrize(

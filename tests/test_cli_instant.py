@@ -164,7 +164,7 @@ def test_nothing_is_downloaded_for_a_network_without_decoders(folder, call):
     [
         ("bla", "unknown network 'bla': known are vgg16-lite, vgg19-lite,"),
         ("vgg19lite", "unknown network 'vgg19lite': did you mean 'vgg19-lite'?"),
-        ("squeezenet1.1", "squeezenet1.1 is no VGG, and only those have decoders: choose another"),
+        ("squeezenet1.1", "squeezenet1.1 is not a VGG, and only those have decoders: choose anot"),
     ],
 )
 def test_a_network_that_can_have_no_decoders_is_refused(folder, call, network, words, more):

@@ -112,7 +112,7 @@ def test_models_that_ship_go_by_their_names(file, monkeypatch, tmp_path):
     monkeypatch.setattr(models, "bundled_styles", lambda: {"waves": file})
     assert bundled_models() == ("waves",)
     assert load_model("waves") == load_model(file)
-    with pytest.raises(FileNotFoundError, match=r"no model wavs.*those that ship are waves"):
+    with pytest.raises(FileNotFoundError, match=r"no model wavs.*or a bundled model .waves."):
         load_model("wavs")
 
 
@@ -127,10 +127,10 @@ def test_models_that_ship_are_found_in_their_folder(file, monkeypatch, tmp_path)
     ("words", "message"),
     [
         ({"model": "transformation-network-2"}, "version 2, expected 1: install the newest"),
-        ({"model": None}, "is no transformation network, but holds .*: give a file that"),
+        ({"model": None}, "is not a transformation network, but holds .*: give a file that"),
         ({"architecture": None}, "describes an architecture that this jaxnst does not know"),
         ({"architecture": "[[["}, "does not know .*: install the newest jaxnst, or make"),
-        ({"architecture": architecture(depth=3)}, "nothing is known of 'depth'"),
+        ({"architecture": architecture(depth=3)}, "unknown depth"),
         ({"architecture": architecture(output="relu")}, "output is 'relu'"),
         ({"architecture": architecture(widths=[4, 2.5])}, r"widths is \[4, 2.5\]"),
         ({"architecture": architecture(blocks=-1)}, "blocks is -1, expected 0 to 100"),
@@ -147,7 +147,7 @@ def test_other_models_are_refused_in_one_line(file, words, message):
 
 def test_a_loss_network_is_no_model():
     path = weights.bundled("vgg16-lite.safetensors")
-    with pytest.raises(ValueError, match="no transformation network, but holds conv1_1/kernel"):
+    with pytest.raises(ValueError, match="not a transformation network, but holds conv1_1/kernel"):
         load_model(path)
 
 

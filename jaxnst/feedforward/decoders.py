@@ -1,9 +1,9 @@
 """Decoders: from a feature map of a VGG back to the image (Li et al. 2017, section 3.1).
 
-A decoder of level L starts at reluL_1 and mirrors the loss network: every convolution from there
-up to the image, in reverse order, with inputs and outputs exchanged, and a nearest-neighbor
+A decoder of level L starts at reluL_1 and mirrors the loss network: all convolutions between there
+and the image, in reverse order, with inputs and outputs exchanged, and a nearest-neighbor
 up-sampling where the network pools. Loss network and decoder are an autoencoder. The mirror of
-relu1_1 alone is linear; the level 1 that ships begins with the mirror of conv1_2 (``hidden``).
+relu1_1 alone is linear; the bundled level 1 begins with the mirror of conv1_2 (``hidden``).
 
 Reference:
   Li, Fang, Yang, Wang, Lu, Yang: Universal Style Transfer via Feature Transforms. NIPS 2017.
@@ -41,21 +41,21 @@ from jaxnst.recipes.schema import ONE_PASS, PREPROCESSING, Padding, Precision
 from jaxnst.weights import bundled, check_parameters, read_parameters
 
 BUNDLED = {ONE_PASS: "vgg19-lite-decoders.safetensors"}
-"""Files of decoders that ship with jaxnst, by network."""
+"""Files of the bundled decoders, by network."""
 
 
 class Decoder(nn.Module):
     """Map a feature map of layer reluL_1 back to its image.
 
     Attributes:
-      blocks: Of the VGG, output channels of every convolution by block.
+      blocks: Output channels of every convolution of the VGG, by block.
       level: L, 1 to 5.
-      padding: What lies beyond the border of a convolution's input.
-      precision: Of the convolutions.
-      end: 0: the image; else a lower level, whose feature map is the output, of a block of two
-        convolutions or more.
-      hidden: Of level 1: whether one more convolution, the mirrored conv1_2, comes first. The block
-        has as many channels before it as after it.
+      padding: How the inputs of convolutions are padded.
+      precision: Precision of the convolutions.
+      end: The output: 0 for the image, or a lower level for its feature map. The block of that
+        level needs at least two convolutions.
+      hidden: Whether level 1 begins with the mirror of conv1_2, which needs as many input as output
+        channels.
     """
 
     blocks: Blocks
@@ -83,12 +83,12 @@ class Decoder(nn.Module):
 
     @nn.nowrap
     def layers(self) -> tuple[str, ...]:
-        """Name the convolutions in the order in which they run, each after the one it mirrors."""
+        """List the convolutions in execution order, each with the name of the one it mirrors."""
         return tuple(dict.fromkeys(name.split("/")[0] for name in self.shapes()))
 
     @nn.nowrap
     def shapes(self) -> Shapes:
-        """List the parameters, in the order in which they are used."""
+        """List the shapes of the parameters by flat name, in execution order."""
         encoder = VGG(self.blocks).shapes()
         names = [name.split("/")[0] for name in encoder if name.endswith("/kernel")]
         last = names.index(f"conv{self.end}_1") + 1 if self.end else 0
@@ -105,12 +105,11 @@ class Decoder(nn.Module):
 class Autoencoder:
     """A loss network up to reluL_1, and the decoder from there back to the image.
 
-    Like a loss network, it can be a static argument of ``jax.jit`` while parameters are passed
-    beside it.
+    It can be a static argument of ``jax.jit``; the parameters are passed separately.
 
     Attributes:
       encoder: The loss network.
-      decoder: From the layer back to the image.
+      decoder: Maps a feature map of the layer to the image.
       params: The decoder's parameters by layer.
     """
 
@@ -130,19 +129,19 @@ class Autoencoder:
 
     @property
     def least(self) -> int:
-        """Shortest side of a style image, pixels: a covariance needs two positions."""
+        """Least side of a style image, pixels: a covariance needs two positions."""
         return 2 * self.encoder.stride(self.layer)
 
     def encode(
         self, params: Params, image: Float[Array, "*batch h w 3"]
     ) -> Float[Array, "*batch _ _ c"]:
-        """Compute the feature map of an image, RGB in [0, 1], by parameters of the encoder."""
+        """Compute the feature map of an image, RGB in [0, 1], with the encoder's parameters."""
         return self.encoder.features(params, image, (self.layer,))[self.layer]
 
     def decode(
         self, params: Params, features: Float[Array, "*batch h w c"]
     ) -> Float[Array, "*batch h2 w2 3"]:
-        """Compute the image of a feature map by parameters of the decoder."""
+        """Compute the image of a feature map with the decoder's parameters."""
         kept = partial(rounded, precision=self.decoder.precision)
         image: Any = self.decoder.apply({"params": jax.tree.map(kept, params)}, kept(features))
         return image.astype(jnp.float32)
@@ -151,22 +150,23 @@ class Autoencoder:
 def load_autoencoders(
     network: str | LossNetwork, *, decoders: str | os.PathLike[str] | None = None
 ) -> dict[int, Autoencoder]:
-    """Load a loss network's decoders.
+    """Load the decoders of a loss network.
 
     Args:
-      network: A VGG, or the name of one that needs no file.
-      decoders: File of ``scripts/train_decoders.py``; None: those that ship with jaxnst.
+      network: A VGG, or the name of one with bundled parameters.
+      decoders: A file written by ``scripts/train_decoders.py``; None: the bundled decoders.
 
     Returns:
-      Autoencoders by level, for all levels that the file has.
+      Autoencoders for all levels of the file, by level.
 
     Raises:
-      KeyError: If there is no network of that name.
-      FileNotFoundError: If the file is not there.
-      ValueError: If the network is no VGG, has no decoders of its own and no file is given, or the
-        file belongs to another network, or is none of decoders, or damaged.
+      KeyError: There is no network of that name.
+      FileNotFoundError: The file does not exist.
+      ValueError: The network is not a VGG, or has no bundled decoders and no file is given; or the
+        file is damaged, holds something else, or belongs to another network.
     """
-    name = check_decodable(network)
+    check_decodable(network)
+    name = network if isinstance(network, str) else network.name
     if decoders is None and name not in BUNDLED:
         raise ValueError(
             f"no decoders for {name} ship with jaxnst, only for {', '.join(BUNDLED)}: give a file "
@@ -183,13 +183,13 @@ def load_autoencoders(
         )
     if not parameters:
         raise ValueError(
-            f"{file} holds no decoder at all: give another file of scripts/train_decoders.py"
+            f"{file} holds no decoders: give another file of scripts/train_decoders.py"
         )
     by_level: dict[int, dict[str, NDArray[np.float32]]] = {}
     for key, value in parameters.items():
         match = re.fullmatch(r"level([1-5])/(.+)", key)
         if match is None:
-            raise ValueError(f"{file} has {key}, expected level5/conv5_1/kernel")
+            raise ValueError(f"{file} has {key}, expected names such as level5/conv5_1/kernel")
         by_level.setdefault(int(match[1]), {})[match[2]] = value
     return {
         level: make_autoencoder(network, level, by_level[level], source=file)
@@ -206,22 +206,22 @@ def make_autoencoder(
     source: str | os.PathLike[str] = "decoder",
     padding: Padding = "edge",
 ) -> Autoencoder:
-    """Assemble an autoencoder of a VGG and a decoder's flat parameters (``conv2_1/kernel``).
+    """Make an autoencoder of a VGG and a decoder's parameters by flat name (``conv2_1/kernel``).
 
     Args:
       network: The VGG.
       level: L.
-      parameters: The decoder's.
+      parameters: The parameters of the decoder.
       source: Where they come from, for messages.
-      padding: Of the decoder's convolutions.
+      padding: Padding of the decoder's convolutions.
 
     Raises:
-      ValueError: If the parameters do not fit the network, or it has no such level.
+      ValueError: The parameters do not fit the network, or it has no such level.
     """
-    blocks = _vgg(network.name, network.module).blocks
+    blocks = check_decodable(network).blocks
     if not 1 <= level <= len(blocks):
         raise ValueError(f"level is {level}, expected 1 to {len(blocks)}")
-    # Where conv1_2 has as many channels as conv1_1; else its parameters are refused below.
+    # Parameters of a conv1_2 that changes the number of channels are refused below.
     fits = blocks[0][:1] == blocks[0][1:2]
     hidden = level == 1 and fits and "conv1_2/kernel" in parameters
     decoder = Decoder(blocks, level, padding=padding, precision=network.precision, hidden=hidden)
@@ -234,18 +234,18 @@ def read_autoencoder(
 ) -> Autoencoder:
     """Read an encoder and its decoder as published for PyTorch, one pair of files per level.
 
-    Known are the normalized VGG with the decoders of Li et al. 2017 (``vgg_normalised_conv3_1``,
-    ``feature_invertor_conv3_1``) and the distilled ones of Wang et al., Collaborative Distillation
-    for Ultra-Resolution Universal Style Transfer, CVPR 2020 (``3SE``, ``3SD``). Both extend the
-    image by reflection at its border. Needs ``jaxnst[torch]``.
+    Supported are the normalized VGG with the decoders of Li et al. 2017 (``vgg_normalised_conv3_1``
+    and ``feature_invertor_conv3_1``) and the distilled ones of Wang et al., Collaborative
+    Distillation for Ultra-Resolution Universal Style Transfer, CVPR 2020 (``3SE`` and ``3SD``).
+    Both pad by reflection. Needs ``jaxnst[torch]``.
 
     Args:
       encoder: File of the encoder.
       decoder: File of its decoder.
 
     Raises:
-      FileNotFoundError: If a file is not there.
-      ValueError: If a file cannot be read, or the two do not belong together.
+      FileNotFoundError: A file does not exist.
+      ValueError: A file cannot be read, or the two do not fit together.
     """
     parameters, metadata = read_parameters(encoder)
     widths: dict[int, list[int]] = {}
@@ -253,34 +253,27 @@ def read_autoencoder(
         if match := re.fullmatch(r"conv(\d)_\d/kernel", key):
             widths.setdefault(int(match[1]), []).append(value.shape[-1])
     if not widths or list(widths) != list(range(1, len(widths) + 1)):
-        raise ValueError(f"{os.fspath(encoder)} has no VGG's convolutions: give an encoder's file")
+        raise ValueError(f"{os.fspath(encoder)} is not a VGG: give the file of an encoder")
     module = VGG(tuple(map(tuple, widths.values())), padding="reflect")
     check_parameters(parameters, module.shapes(), encoder)
     preprocessing = PREPROCESSING[metadata.get("preprocessing", "caffe")]
     network = make_network(os.path.basename(encoder), module, preprocessing, parameters)
-    found, _ = read_parameters(decoder)
-    return make_autoencoder(network, len(widths), found, source=decoder, padding="reflect")
+    mirrored, _ = read_parameters(decoder)
+    return make_autoencoder(network, len(widths), mirrored, source=decoder, padding="reflect")
 
 
-def check_decodable(network: str | LossNetwork) -> str:
-    """Check that a network, loaded or not, can have decoders, and return its name.
+def check_decodable(network: str | LossNetwork) -> VGG:
+    """Return the module of a network, loaded or not, that can have decoders.
 
     Raises:
-      KeyError: If there is no network of that name.
-      ValueError: If it is no VGG.
+      KeyError: There is no network of that name.
+      ValueError: It is not a VGG.
     """
-    if isinstance(network, str):
-        name, module = network, network_entry(network).module
-    else:
-        name, module = network.name, network.module
-    _vgg(name, module)
-    return name
-
-
-def _vgg(name: str, module: nn.Module) -> VGG:
+    name = network if isinstance(network, str) else network.name
+    module = network_entry(name).module if isinstance(network, str) else network.module
     if not isinstance(module, VGG):
         raise ValueError(
-            f"{name} is no VGG, and only those have decoders: choose another network, such as "
+            f"{name} is not a VGG, and only those have decoders: choose another network, such as "
             f"{next(iter(BUNDLED))}"
         )
     return module

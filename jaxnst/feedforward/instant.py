@@ -1,4 +1,4 @@
-"""Any style in one pass, from pictures to a picture; and as a start for the optimization."""
+"""Style transfer in one pass, for any style, with the decoders of a loss network."""
 
 import os
 from collections.abc import Iterator, Sequence
@@ -30,11 +30,11 @@ from jaxnst.transfer.result import Picture
 from jaxnst.transfer.style_cache import StyleImage
 
 SCALES = Scales(several=False)
-"""One scale; sides of styles are rounded as in the optimizing path, so that programs are few."""
+"""One scale. Sides of styles are rounded as for the optimization, so that few programs compile."""
 
 MARGIN, MULTIPLE = 8, 32
-"""Least number of pixels mirrored around the picture, and what its sides are then a multiple of:
-decoders are less accurate at a border, and there are fewer shapes to compile for."""
+"""Least number of pixels mirrored around the picture, and the divisor of its sides after that:
+decoders are less accurate near a border, and fewer shapes have to be compiled."""
 
 _lapack_lock = Lock()
 
@@ -55,38 +55,38 @@ def instant(
     masks: Sequence[ArrayLike] = (),
     style_masks: Sequence[ArrayLike] = (),
 ) -> NDArray[np.float32]:
-    """Paint a content image in the manner of one or several style images, in one pass.
+    """Paint a content image in the style of one or several style images, in one pass.
 
     Args:
       content: ``(H, W, 3)`` RGB in [0, 1]. A fourth channel is its opacity, as in
         :func:`jaxnst.stylize`.
-      styles: One such image or several, of any sizes; what is transparent does not count.
+      styles: One such image or several, of any sizes; transparent parts do not count.
       network: A VGG with decoders, or the name of one.
-      decoders: Its autoencoders by level (:func:`load_autoencoders`), or their file; None: those
-        that ship.
-      alpha: How much of the style: from 0, the content after encoding and decoding, to 1.
-      levels: Levels in the order in which they run; 4 changes the largest forms, 1 colors
-        alone. Li et al. begin with 5.
+      decoders: Autoencoders by level (:func:`load_autoencoders`), or a file of them; None: the
+        bundled ones.
+      alpha: Strength of the style, from 0, the content after encoding and decoding, to 1.
+      levels: Levels in the order in which they run; 4 changes the largest shapes, 1 only colors.
+        Li et al. begin with 5.
       transform: ``whiten`` matches mean and covariance of the feature maps (Li et al. 2017),
         ``moments`` mean and deviation of every channel (Huang and Belongie 2017).
-      size: Longest side of the result, pixels; None: the content's.
+      size: Longest side of the result, pixels; None: that of the content.
       style_size: Longest side of the style images; None: that of the result. A style is never
-        enlarged, but for 3 % by which its sides may be rounded.
-      style_mix: Weights of the styles, or of single levels' layers by name, as in
+        enlarged, except for up to 3 % by rounding its sides.
+      style_mix: Weights of the styles, or by name of single levels' layers, as in
         :func:`jaxnst.stylize`: ``{"": (1, 0), "relu1_1": (0, 1)}``.
-      masks: Regions of the content, as in :func:`jaxnst.stylize`; outside of all masks the content
+      masks: Regions of the content, as in :func:`jaxnst.stylize`; outside of all masks, the content
         is only encoded and decoded.
-      style_masks: For each style which part of it counts.
+      style_masks: For each style, which part of it counts.
 
     Returns:
       ``(H, W, 3)`` RGB in [0, 1]; ``(H, W, 4)`` with its opacity where the content is transparent.
 
     Raises:
-      FileNotFoundError: If the file of decoders is not there.
-      TypeError: If a picture or a mask holds integers.
-      ValueError: If a picture has the wrong shape or values, or is too small, or an argument is
-        out of range, or the network has no decoder for a level, or the file holds none of its.
-      KeyError: If there is no network or layer of a name.
+      FileNotFoundError: The file of decoders does not exist.
+      TypeError: A picture or mask holds integers.
+      ValueError: A picture has the wrong shape or values, or is too small; an argument is out of
+        range; there is no decoder for a level; or the file is not one of decoders.
+      KeyError: There is no network or layer of a name.
     """
     method = Instant(alpha=alpha, levels=as_levels(levels), transform=transform)
     if not isinstance(decoders, dict):
@@ -107,8 +107,8 @@ def style_images(styles: ArrayLike | Sequence[ArrayLike]) -> list[StyleImage]:
     """Check style images, one or several.
 
     Raises:
-      TypeError: If one holds integers.
-      ValueError: If there is none, or one has the wrong shape or values.
+      TypeError: An image holds integers.
+      ValueError: There is no image, or one has the wrong shape or values.
     """
     return [
         StyleImage(check_picture(name, style, opacity=True))
@@ -119,12 +119,12 @@ def style_images(styles: ArrayLike | Sequence[ArrayLike]) -> list[StyleImage]:
 def start_in_one_pass(
     content: Picture, styles: Sequence[StyleImage], guidance: Guidance, *, size: int
 ) -> Picture:
-    """Paint the initial image of an optimization, by any network, with the decoders that ship.
+    """Make the initial image of an optimization with the bundled decoders.
 
     Args:
       content: ``(H, W, 3)`` RGB in [0, 1].
       styles: The style images.
-      guidance: Where each style goes; weights of layers that are no levels are ignored.
+      guidance: Layout of the styles; weights of layers that are not levels are ignored.
       size: Longest side of the result, pixels.
 
     Returns:
@@ -138,20 +138,19 @@ def start_in_one_pass(
 
 
 class OnePass:
-    """Paints pictures in some styles, one pass each; styles are summarized once for each size.
+    """Paints pictures in the same styles, which are summarized only once for each size.
 
     Args:
-      autoencoders: By level.
+      autoencoders: Autoencoders by level.
       styles: The style images.
       method: Levels, transform and alpha.
-      size: Longest side of the result, pixels; None: the content's.
+      size: Longest side of the result, pixels; None: that of the content.
       style_size: Longest side of the style images; None: that of the result.
-      style_mix: Weights of the styles, or of single levels' layers by name.
-      style_masks: For each style which part of it counts.
+      style_mix: Weights of the styles, or by name of single levels' layers.
+      style_masks: For each style, which part of it counts.
 
     Raises:
-      ValueError: If there are no decoders, or none for a level, or the number of weights is not
-        that of the styles.
+      ValueError: There is no decoder for a level, or not one weight for each style.
     """
 
     def __init__(
@@ -167,8 +166,8 @@ class OnePass:
     ) -> None:
         if not autoencoders:
             raise ValueError(
-                "decoders is empty, expected an autoencoder for each level: leave it out for those "
-                "that ship"
+                "decoders is empty, expected an autoencoder for each level: leave it out for the "
+                "bundled ones"
             )
         if missing := [level for level in method.levels if level not in autoencoders]:
             raise ValueError(
@@ -185,7 +184,7 @@ class OnePass:
 
     @property
     def width(self) -> int:
-        """Channels of the largest maps."""
+        """Channels of the largest feature maps."""
         return int(self.params[0][0]["conv1_1"]["kernel"].shape[-1])
 
     @default_numerics()
@@ -193,12 +192,12 @@ class OnePass:
         """Paint a picture.
 
         Args:
-          content: ``(H, W, 3)`` RGB in [0, 1], or with a fourth channel, its opacity.
+          content: ``(H, W, 3)`` RGB in [0, 1], or ``(H, W, 4)`` with its opacity.
           masks: Regions of the content, one for each style; or any number for one style.
 
         Raises:
-          TypeError: If the picture or a mask holds integers.
-          ValueError: If one cannot be used.
+          TypeError: The picture or a mask holds integers.
+          ValueError: The picture or a mask cannot be used.
         """
         image = StyleImage(check_picture("content", content, opacity=True))
         styles, guidance = make_guidance(
@@ -213,13 +212,7 @@ class OnePass:
     def paint_guided(
         self, content: Picture, styles: Sequence[StyleImage], guidance: Guidance
     ) -> Picture:
-        """Paint a picture whose styles are laid out.
-
-        Args:
-          content: ``(H, W, 3)`` RGB in [0, 1].
-          styles: The style images, one for each column of the guidance's mixture.
-          guidance: Where each style goes.
-        """
+        """Paint a picture, ``(H, W, 3)`` RGB in [0, 1], with styles laid out by guidance."""
         schedule = make_schedule(
             content.shape[:2],
             [style.image.shape[:2] for style in styles],
@@ -247,7 +240,7 @@ class OnePass:
     def _mixed(
         self, styles: Sequence[StyleImage], sizes: Sequence[Size], guidance: Guidance
     ) -> tuple[Summary, ...]:
-        """Return for every level the mixed summaries of each region."""
+        """Mix the styles' summaries for every level and region."""
 
         def mix(weights: NDArray[np.float32], *leaves: jax.Array) -> jax.Array:
             return jnp.tensordot(weights, jnp.stack(leaves), 1, precision=PRODUCTS["float32"])
@@ -260,7 +253,7 @@ class OnePass:
         )
 
     def _mixture(self, guidance: Guidance, styles: int) -> NDArray[np.float32]:
-        """Return the share of each style by level and region, ``(L, R, S)``."""
+        """Return the shares of the styles by level and region, ``(L, R, S)``."""
         layers = [level.layer for level in self.levels]
         mixture = guidance.mixture(self.levels[0].encoder, layers, styles)
         return mixture / mixture.sum(axis=-1, keepdims=True)
@@ -286,8 +279,10 @@ class OnePass:
         return self._summaries[key]
 
     def _map_sizes(self, size: Size) -> list[Size]:
-        """Return the sizes of the feature maps of all levels for a picture of some size."""
-        return [layer_sizes(of.encoder, size, (of.layer,))[of.layer] for of in self.levels]
+        """Return the sizes of the feature maps of all levels for the size of a picture."""
+        return [
+            layer_sizes(level.encoder, size, (level.layer,))[level.layer] for level in self.levels
+        ]
 
     def _regions(self, guidance: Guidance, size: Size, frame: Size) -> tuple[Regions | None, ...]:
         if not guidance.masks and guidance.opacity is None:
@@ -307,7 +302,7 @@ class OnePass:
 
 
 def _framed(picture: Picture) -> Picture:
-    """Mirror a picture at its borders by MARGIN pixels or more, to multiples of MULTIPLE."""
+    """Pad a picture by at least MARGIN mirrored pixels, to sides that are multiples of MULTIPLE."""
     spare = [-(-(n + 2 * MARGIN) // MULTIPLE) * MULTIPLE - n for n in picture.shape[:2]]
     widths = [(n // 2, n - n // 2) for n in spare]
     return np.pad(picture, [*widths, (0, 0)], mode="symmetric")
@@ -315,15 +310,14 @@ def _framed(picture: Picture) -> Picture:
 
 @contextmanager
 def lapack_on_one_thread() -> Iterator[None]:
-    """Keep LAPACK on one thread within the block, and restore its threads afterwards.
+    """Limit LAPACK to one thread within the block.
 
-    On a CPU XLA's ``eigh`` is SciPy's LAPACK. Matrices as small as covariances of feature maps gain
-    nothing from its threads, and for a while after each call these keep spinning on the cores that
-    the next convolutions need: a quarter of a pass on two cores (figures in docs/performance.md).
+    On a CPU, XLA's ``eigh`` is SciPy's LAPACK. Matrices as small as covariances of features gain
+    nothing from its threads, which then spin for a while on the cores that the next convolutions
+    need: a quarter of the time of a pass on two cores (figures in docs/performance.md).
 
-    The number of threads is the process's, so on CPUs only one Python thread at a time enters the
-    block; others wait. On accelerators, which have an ``eigh`` of their own, nothing is done. JAX
-    returns before it has finished: wait for results inside the block.
+    The limit applies to the whole process, so on CPUs only one Python thread at a time enters the
+    block; others wait. JAX returns before it has finished: wait for results inside the block.
     """
     if default_device().platform != "cpu":
         yield

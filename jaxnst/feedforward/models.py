@@ -1,7 +1,7 @@
 """Transformation networks with their parameters: read, written and applied.
 
-A file is safetensors in jaxnst's own format; its metadata state the architecture of the network.
-State dicts of pytorch/examples' ``fast_neural_style`` are read too.
+A file is safetensors in jaxnst's own format, with the network's architecture in its metadata.
+State dicts of pytorch/examples' ``fast_neural_style`` can be read too.
 """
 
 import dataclasses
@@ -20,7 +20,7 @@ from flax.traverse_util import flatten_dict
 from jaxtyping import Array, Float
 
 from jaxnst._checks import channels_last, clipped, floating
-from jaxnst._files import name_of
+from jaxnst._files import name_of, reason
 from jaxnst._numerics import default_numerics
 from jaxnst.feedforward.transformer import TransformationNetwork
 from jaxnst.networks.registry import Params, params_by_layer
@@ -33,24 +33,26 @@ VERSION = 1
 _FIELDS: dict[str, Any] = {
     field.name: field.type
     for field in dataclasses.fields(TransformationNetwork)
-    if field.name not in ("precision", "parent", "name")  # the machine's, and Flax's own
+    if field.name not in ("precision", "parent", "name")  # depends on the machine; fields of Flax
 }
+"""Fields of the network that a file records, with their types."""
+
 _RESERVED = ("format", "model", "architecture", "name")
-"""Metadata of a file that are no facts."""
+"""Metadata of a file that are not facts."""
 
 
 @dataclass(frozen=True)
 class Model:
     """A transformation network that was trained for one style.
 
-    Parameters and facts are left out of equality and hash, so a model can be a static argument of
-    ``jax.jit`` while ``model.params`` is passed beside it as a traced one.
+    Equality and hash ignore parameters and facts, so a model can be a static argument of
+    ``jax.jit``; ``model.params`` is passed separately, as a traced one.
 
     Attributes:
       name: Name of the style or of the file.
       module: The Flax module.
       params: Parameters by layer: ``{"conv1": {"kernel": ...}, "conv1_norm": {...}, ...}``.
-      facts: Metadata as text: ``style``, ``licence``, how it was trained.
+      facts: Metadata as text, such as ``style``, ``licence``, and settings of the training run.
     """
 
     name: str
@@ -60,7 +62,7 @@ class Model:
 
 
 def bundled_models() -> tuple[str, ...]:
-    """Name the models that ship with jaxnst, in order."""
+    """Return the names of the bundled models, in order."""
     return tuple(bundled_styles())
 
 
@@ -69,24 +71,24 @@ def load_model(source: str | os.PathLike[str]) -> Model:
     """Load a transformation network.
 
     Args:
-      source: A file, or the name of a model that ships with jaxnst.
+      source: A file, or the name of a bundled model.
 
     Returns:
-      The model, its parameters in float32 on JAX's default device.
+      The model, with parameters in float32 on JAX's default device.
 
     Raises:
-      FileNotFoundError: If there is neither such a file nor such a model.
-      ValueError: If the file is damaged, holds something else or a model of another architecture,
-        was written by a later version, or holds values that are not finite; in one line.
-      OSError: If it cannot be read.
+      FileNotFoundError: There is neither such a file nor such a model.
+      ValueError: The file is damaged, holds something else or values that are not finite, or its
+        architecture is unknown.
+      OSError: The file cannot be read.
     """
     shipped = bundled_styles()
     if not os.path.isfile(source) and os.fspath(source) in shipped:
         source = shipped[os.fspath(source)]
     elif not os.path.exists(source):
-        ship = f"those that ship are {', '.join(shipped)}" if shipped else "none ship"
         raise FileNotFoundError(
-            f"there is no model {name_of(source)}: give a file that is there; {ship}"
+            f"there is no model {name_of(source)}: give an existing file, or a bundled model "
+            f"({', '.join(shipped) or 'there are none'})"
         )
     parameters, metadata = read_parameters(source)
     if metadata.get("model") == FAST_NEURAL_STYLE:
@@ -102,24 +104,22 @@ def load_model(source: str | os.PathLike[str]) -> Model:
 def save_model(
     path: str | os.PathLike[str], model: Model, *, dtype: npt.DTypeLike = np.float16
 ) -> None:
-    """Write a model, atomically; the same model always gives the same bytes.
+    """Write a model, atomically; the same model always gives a byte-identical file.
 
     Args:
-      path: File to write or to replace, ``.safetensors`` as a rule.
-      model: The file does not record its precision, which depends on the machine.
-      dtype: Floating point type of the numbers in the file.
+      path: File to write or replace, usually ``.safetensors``.
+      model: The model. Its precision, which depends on the machine, is not recorded.
+      dtype: Floating point type of the parameters in the file.
 
     Raises:
-      FileNotFoundError: If the folder does not exist.
-      ValueError: If parameters are missing, of a wrong shape, or not finite in that type, or a fact
-        has a name that the file itself uses.
-      OSError: If the file cannot be written.
+      FileNotFoundError: The folder does not exist.
+      ValueError: Parameters are missing, have a wrong shape, or are not finite in that type; or a
+        fact has a reserved name.
+      OSError: The file cannot be written.
     """
     model.module.check()
     if reserved := [key for key in model.facts if key in _RESERVED]:
-        raise ValueError(
-            f"a fact is called {reserved[0]!r}, which the file uses: call it otherwise"
-        )
+        raise ValueError(f"a fact is called {reserved[0]!r}, which is reserved: use another name")
     flat: dict[str, Any] = flatten_dict(model.params, sep="/")  # type: ignore[no-untyped-call]
     values = {key: np.asarray(value) for key, value in flat.items()}
     shapes = model.module.shapes()
@@ -141,19 +141,19 @@ def apply_model(
 ) -> Float[Array, "*batch h w 3"]:
     """Paint an image in a model's style, in one pass.
 
-    Compiled once for each shape and architecture; models of one architecture share programs.
+    Compiled once for each shape and architecture; models of the same architecture share programs.
 
     Args:
       model: From :func:`load_model`.
-      image: ``(H, W, 3)`` RGB in [0, 1], or several of one size, ``(B, H, W, 3)``.
+      image: ``(H, W, 3)`` RGB in [0, 1], or several of the same size, ``(B, H, W, 3)``.
 
     Returns:
       RGB in [0, 1], of the same shape.
 
     Raises:
-      TypeError: If it holds integers.
-      ValueError: If it has another shape, is too small, or holds values outside [0, 1] by more
-        than 0.05 (less is clipped) or not finite.
+      TypeError: The image holds integers.
+      ValueError: It has another shape, is too small, or holds values that are not finite or outside
+        [0, 1] by more than 0.05 (less is clipped).
     """
     array = np.asarray(image)
     floating("image", array.dtype)
@@ -172,10 +172,10 @@ def paint_frames(model: Model, frames: npt.NDArray[np.uint8]) -> jax.Array:
       frames: ``(B, H, W, 3)``.
 
     Returns:
-      uint8 of the same shape, which may still be being computed.
+      uint8 of the same shape, possibly still being computed.
 
     Raises:
-      ValueError: If they are too small.
+      ValueError: The images are too small.
     """
     return _painted_levels(model.module, model.params, frames)
 
@@ -188,7 +188,7 @@ def _painted_levels(module: TransformationNetwork, params: Params, frames: Array
 
 @partial(jax.jit, static_argnums=0)
 def painted(module: TransformationNetwork, params: Params, images: Array) -> Array:
-    """Paint images in [0, 1], unchecked; compiled, the module static and parameters traced."""
+    """Paint images in [0, 1] without checks, compiled."""
     outputs: Any = module.apply({"params": params}, images)
     return jnp.clip(outputs, 0, 1)
 
@@ -201,7 +201,7 @@ def _module(
     if kind != KIND:
         names = ", ".join(list(parameters)[:3])
         raise ValueError(
-            f"{name} is no transformation network, but holds {names} ...: give a file that "
+            f"{name} is not a transformation network, but holds {names} ...: give a file that "
             "`jaxnst train` or save_model wrote, or a state dict of pytorch/examples' "
             "fast_neural_style"
         )
@@ -211,16 +211,13 @@ def _module(
             "install the newest jaxnst"
         )
     try:
-        fields = {
-            key: _field(key, v) for key, v in dict(json.loads(metadata["architecture"])).items()
-        }
-        module = TransformationNetwork(**fields)
+        fields = dict(json.loads(metadata["architecture"]))
+        module = TransformationNetwork(**{key: _field(key, v) for key, v in fields.items()})
         module.check()
     except (KeyError, TypeError, ValueError, RecursionError) as error:
-        reason = " ".join(str(error).split())[:120]
         raise ValueError(
-            f"{name} describes an architecture that this jaxnst does not know ({reason}): "
-            "install the newest jaxnst, or make the file again"
+            f"{name} describes an architecture that this jaxnst does not know "
+            f"({reason(error)[:120]}): install the newest jaxnst, or make the file again"
         ) from None
     return module
 
@@ -228,7 +225,7 @@ def _module(
 def _field(key: str, value: Any) -> Any:
     """Convert a JSON value to a field of the module; raise ValueError if it has another type."""
     if key not in _FIELDS:
-        raise ValueError(f"nothing is known of {key!r}")
+        raise ValueError(f"unknown {key}")
     if key == "widths" and isinstance(value, list) and all(type(w) is int for w in value):
         return tuple(value)
     if key == "blocks" and type(value) is int:

@@ -1,6 +1,6 @@
 """Settings of style transfer in one pass, and of training, as frozen dataclasses.
 
-Imports nothing slow: the command line takes its defaults, and the flags of :class:`Training`, here.
+This module imports nothing slow: the command line reads its flags and defaults here.
 """
 
 import math
@@ -13,7 +13,6 @@ from jaxnst._checks import among, check, positive, share
 from jaxnst.recipes.schema import option
 
 Transform = Literal["whiten", "moments"]
-
 Optimizer = Literal["adam", "muon"]
 
 MAX_STEPS = 10**8
@@ -23,8 +22,8 @@ GRID_WEIGHT = 1000.0
 one of half a level almost nothing."""
 
 LEVELS = (4, 3, 2, 1)
-"""In the order in which they run. Level 5, with which Li et al. begin, adds shapes as large as the
-painting's, and destroys faces and windows."""
+"""Levels in the order in which they run. Level 5, with which Li et al. begin, adds shapes as large
+as the painting's, and destroys faces and windows."""
 
 
 @dataclass(frozen=True)
@@ -33,7 +32,7 @@ class Instant:
 
     Attributes:
       alpha: Strength of the style, from 0, the content as the decoders reconstruct it, to 1.
-      levels: Which levels, in the order in which they run.
+      levels: Levels in the order in which they run, each at most once.
       transform: ``whiten`` (Li et al. 2017: mean and covariance) or ``moments`` (Huang and
         Belongie 2017: mean and deviation of every channel; less style, and fewer artifacts).
     """
@@ -51,11 +50,7 @@ class Instant:
 
 
 def as_levels(levels: object) -> tuple[int, ...]:
-    """Return levels as a tuple.
-
-    Raises:
-      ValueError: They are not integers.
-    """
+    """Return levels as a tuple; raise ValueError if they are not integers."""
     values = tuple(levels) if isinstance(levels, Iterable) else None
     if values is None or not all(isinstance(level, Integral) for level in values):
         raise ValueError(f"levels is {levels!r}, expected whole numbers such as {LEVELS}")
@@ -68,13 +63,13 @@ class Training:
 
     Attributes:
       steps: Number of batches.
-      batch: Crops in each.
-      crop: Their side, pixels.
-      optimizer: ``adam``, or ``muon`` for the kernels of all hidden layers, and Adam for first and
+      batch: Crops in each batch.
+      crop: Side of the crops, pixels.
+      optimizer: ``adam``, or ``muon`` for the kernels of all hidden layers, with Adam for first and
         last layers, biases and normalizations.
-      rate: Largest step scale; for ``muon`` its updates are as large as Adam's.
-      warmup: Steps over which the scale rises to that; then it falls along a cosine to 0.
-      seed: Of the initial parameters and the crops.
+      rate: Largest learning rate; for ``muon``, updates are as large as Adam's.
+      warmup: Steps over which the learning rate rises; then it falls along a cosine to 0.
+      seed: Seed of the initial parameters and the crops.
     """
 
     steps: int = option(4000, "--steps", "number of batches to train on", metavar="N")
@@ -106,7 +101,7 @@ class Training:
         check("seed", self.seed, 0 <= self.seed < 2**32, "0 to 2^32 - 1")
 
     def rate_at(self, step: int) -> float:
-        """Return the scale of a step, the first being 0.
+        """Return the learning rate of a step, the first being 0.
 
         Example:
           >>> settings = Training(steps=100, warmup=10, rate=1.0)

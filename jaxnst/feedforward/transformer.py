@@ -1,11 +1,12 @@
-"""The transformation network: an image in the manner of one style, in one pass.
+"""The transformation network: paints an image in one style, in one pass.
 
-A 9x9 convolution, strided 3x3 ones, residual blocks on the small map, as many up-samplings, and a
-9x9 convolution back to RGB (Johnson et al. 2016, section 3.1 and its supplement). Each convolution
-but the last is normalized, by default over each image by itself (Ulyanov et al. 2016).
+A 9x9 convolution, strided 3x3 ones, residual blocks at the lowest resolution, as many up-sampling
+convolutions as strided ones, and a 9x9 convolution back to RGB (Johnson et al. 2016, section 3.1
+and its supplement). Each convolution but the last is normalized, by default over each image
+separately (Ulyanov et al. 2016).
 
 Images are ``(H, W, 3)`` or ``(B, H, W, 3)``, RGB in [0, 1]; the output has the size of the input
-and is not clipped, so that a loss of it has a gradient everywhere.
+and is not clipped, so that a loss has a gradient everywhere.
 
 References:
   Johnson, Alahi, Fei-Fei: Perceptual Losses for Real-Time Style Transfer and Super-Resolution.
@@ -21,7 +22,7 @@ import numpy as np
 from jax import lax
 from jaxtyping import Array, Float
 
-from jaxnst._checks import among
+from jaxnst._checks import among, check
 from jaxnst.networks.convnet import Shapes
 from jaxnst.networks.cpu.canonical import canonical_conv
 from jaxnst.networks.layers import Convolution, add_bias, pad, relu
@@ -33,31 +34,30 @@ Upsampling = Literal["resize", "transposed"]
 Output = Literal["tanh", "linear"]
 
 REACH = 150 / 255
-"""The tanh's factor: 150 of 255 levels around the middle (Johnson's own code), so that black and
-white are reached at a slope that is not zero."""
+"""The tanh's factor: 150 of 255 levels around the middle (Johnson's code), so that the slope at
+black and white is not zero."""
 
 ENDS = 9
-"""Side of the first and last kernels."""
+"""Side of the first and last kernel."""
 
 
 class TransformationNetwork(nn.Module):
     """Paint images in the style that the parameters were trained for.
 
     Attributes:
-      widths: Channels after the first convolution and after each strided one, of which there is one
-        fewer.
-      blocks: Residual blocks: convolution, normalization, ReLU, convolution, normalization, added
-        to the block's input, without a ReLU after that.
+      widths: Output channels of the first convolution and of each strided one.
+      blocks: Number of residual blocks: convolution, normalization, ReLU, convolution,
+        normalization, added to the block's input, without a final ReLU.
       normalization: ``instance``: by mean and variance of each channel of each image; ``batch``:
         by a mean and a variance that are parameters.
-      upsampling: ``resize``: pixels doubled, then a convolution; ``transposed``: a transposed
-        convolution, whose kernel covers pixels unevenly.
+      upsampling: ``resize``: nearest-neighbor resizing, then a convolution; ``transposed``: a
+        transposed convolution, whose kernel covers pixels unevenly.
       output: ``tanh``, scaled, around gray; or ``linear``, the output of the last convolution.
-      padding: What lies beyond the border of every convolution.
-      scale: Pixel values are multiplied by it before the first convolution, and a linear output is
-        divided by it: 255 for networks of levels.
+      padding: Padding of every convolution.
+      scale: Factor of pixel values before the first convolution; a linear output is divided by it.
+        255 for networks of 8-bit levels.
       epsilon: Added to variances.
-      precision: Of feature maps and products; normalization is in float32.
+      precision: Precision of feature maps and products; normalization is in float32.
     """
 
     widths: tuple[int, ...] = (32, 64, 128)
@@ -72,10 +72,10 @@ class TransformationNetwork(nn.Module):
 
     @nn.compact
     def __call__(self, x: Float[Array, "*batch h w 3"]) -> Float[Array, "*batch h w 3"]:
-        """Paint an image, or several of one size.
+        """Paint an image, or several of the same size.
 
         Raises:
-          ValueError: If a side is shorter than ``least``.
+          ValueError: A side is shorter than ``least``.
         """
         height, width = x.shape[-3:-1]
         if min(height, width) < self.least:
@@ -111,17 +111,17 @@ class TransformationNetwork(nn.Module):
 
     @property
     def stride(self) -> int:
-        """How many pixels one position of the smallest map stands for."""
+        """Pixels per position at the lowest resolution."""
         return int(2 ** (len(self.widths) - 1))
 
     @property
     def least(self) -> int:
-        """Side of the smallest image that can be mirrored at every border, pixels."""
+        """Least side of an image, pixels, which padding by reflection needs."""
         return max(ENDS // 2 + 1, 2 * self.stride)
 
     @nn.nowrap
     def shapes(self) -> Shapes:
-        """List the parameters, from first to last, by flat name: ``conv1/kernel``."""
+        """List the shapes of the parameters in execution order, by flat name: ``conv1/kernel``."""
         shapes: Shapes = {}
         parts = ("gamma", "beta", "mean", "variance")[: 4 if self.normalization == "batch" else 2]
 
@@ -142,31 +142,30 @@ class TransformationNetwork(nn.Module):
 
     @nn.nowrap
     def check(self) -> None:
-        """Check that a network can be made of the fields.
+        """Check the fields.
 
         Raises:
-          ValueError: A field is out of range; names it.
+          ValueError: A field is out of range.
         """
         choices = {"normalization": Normalization, "upsampling": Upsampling, "output": Output}
         choices |= {"padding": Padding, "precision": Precision}
         for name, kinds in choices.items():
             among(name, getattr(self, name), get_args(kinds))
-        if not (1 <= len(self.widths) <= 6 and all(1 <= width <= 4096 for width in self.widths)):
-            raise ValueError(f"widths is {self.widths}, expected one to six numbers, 1 to 4096")
-        if not 0 <= self.blocks <= 100:
-            raise ValueError(f"blocks is {self.blocks}, expected 0 to 100")
+        fits = 1 <= len(self.widths) <= 6 and all(1 <= width <= 4096 for width in self.widths)
+        check("widths", self.widths, fits, "one to six numbers, 1 to 4096")
+        check("blocks", self.blocks, 0 <= self.blocks <= 100, "0 to 100")
         for name in ("scale", "epsilon"):
-            if not 0 < (value := getattr(self, name)) <= 1e6:
-                raise ValueError(f"{name} is {value}, expected a number above 0, at most 1e6")
+            value = getattr(self, name)
+            check(name, value, 0 < value <= 1e6, "a number above 0, at most 1e6")
 
 
 class Norm(nn.Module):
-    """Channels of mean 0 and variance 1, times gamma plus beta.
+    """Normalize channels to mean 0 and variance 1, multiply by gamma, and add beta.
 
     Attributes:
-      frozen: Whether mean and variance are parameters, else those of each image.
+      frozen: Whether mean and variance are parameters, rather than those of each image.
       epsilon: Added to the variance.
-      precision: Of the result; everything before is float32.
+      precision: Precision of the result; it is computed in float32.
     """
 
     frozen: bool
@@ -177,10 +176,10 @@ class Norm(nn.Module):
     def __call__(self, x: Float[Array, "*batch h w c"]) -> Float[Array, "*batch h w c"]:
         """Normalize a feature map."""
         x = x.astype(jnp.float32)
-        one = (*(1,) * (x.ndim - 1), x.shape[-1])
+        shape = (*(1,) * (x.ndim - 1), x.shape[-1])
 
         def parameter(name: str, value: nn.initializers.Initializer) -> Array:
-            return self.param(name, value, (x.shape[-1],)).astype(jnp.float32).reshape(one)
+            return self.param(name, value, (x.shape[-1],)).astype(jnp.float32).reshape(shape)
 
         gamma = parameter("gamma", nn.initializers.ones)
         beta = parameter("beta", nn.initializers.zeros)
@@ -188,7 +187,7 @@ class Norm(nn.Module):
             mean = parameter("mean", nn.initializers.zeros)
             variance = parameter("variance", nn.initializers.ones)
         else:
-            # Not as the mean of squares less the squared mean, which loses digits.
+            # The mean of squares minus the squared mean would lose digits.
             mean = x.mean((-3, -2), keepdims=True)
             variance = jnp.square(x - mean).mean((-3, -2), keepdims=True)
         factor = gamma / jnp.sqrt(variance + self.epsilon)
@@ -199,25 +198,25 @@ _TAPS: dict[Upsampling, list[list[list[int]]]] = {
     "resize": [[[1, 0, 0], [0, 1, 1]], [[1, 1, 0], [0, 0, 1]]],
     "transposed": [[[0, 0, 0], [0, 1, 0]], [[0, 0, 1], [1, 0, 0]]],
 }
-"""Entries of the 3x3 kernel's rows that each row of the 2x2 kernels adds up, by output pixel."""
+"""By output pixel and row of its 2x2 kernel, the rows of the 3x3 kernel that are added up."""
 
 
 class UpsampleConv(nn.Module):
-    """A 3x3 convolution at twice the height and width, without computing on doubled pixels.
+    """A 3x3 convolution at twice the height and width, computed at the input's resolution.
 
-    A 3x3 kernel over a map whose pixels were doubled meets only 2x2 different ones, and so does one
-    over a map with zeros between its pixels, which is a transposed convolution. So each of the four
-    output pixels of an input pixel is a 2x2 convolution of the small map, with sums of the 3x3
-    kernel's entries: 16 products instead of 36.
+    A 3x3 kernel covers only 2x2 different pixels of a map whose pixels were doubled, and likewise
+    of a map with zeros between its pixels, as in a transposed convolution. So each of the four
+    output pixels of an input pixel is a 2x2 convolution of the input, with sums of the 3x3 kernel's
+    entries: 16 products instead of 36.
 
     Attributes:
       width: Output channels.
-      upsampling: ``resize``: the kernel is applied to the map with every pixel doubled in both
-        directions; ``transposed``: it is spread around every pixel of the map at stride 2, its
-        middle on the first of the four pixels.
-      padding: What lies beyond the border of the large map; for ``transposed``, ``edge`` and
-        ``reflect`` repeat the last pixels of the small one.
-      precision: Of the products.
+      upsampling: ``resize``: a convolution of the map with every pixel doubled in both directions;
+        ``transposed``: a transposed convolution of stride 2, the kernel's center on the first of
+        the four pixels.
+      padding: Padding of the enlarged map; for ``transposed``, ``edge`` and ``reflect`` repeat the
+        last pixels of the input.
+      precision: Precision of the products.
       has_bias: Whether a bias is added.
     """
 
@@ -240,15 +239,15 @@ class UpsampleConv(nn.Module):
         exact = lax.Precision.HIGHEST
         kernel = jnp.einsum("pak,qbl,klcd->abcpqd", taps, taps, kernel, precision=exact)
         kernel = kernel.reshape(2, 2, channels, -1)
-        # The first pixel beyond a doubled border, mirrored, is the one at it.
+        # For doubled pixels, reflection at the border repeats the last pixel.
         x = pad(x, (1, 1), "zero" if self.padding == "zero" else "edge")
         batch = x if x.ndim == 4 else x[None]
-        # A last row and column too many: XLA's fast convolutions on a CPU keep height and width.
+        # With one more row and column, since XLA's fast convolutions on a CPU keep the size.
         batch = jnp.pad(batch, [(0, 0), (0, 1), (0, 1), (0, 0)])
         out = canonical_conv((0, 0), (0, 0), PRODUCTS[self.precision], batch, kernel)
         out = out.reshape(*out.shape[:3], 2, 2, -1)
         four = [[out[:, i : i + height, j : j + width, i, j] for j in range(2)] for i in range(2)]
-        # (n, row, row of a pixel's four, column, column of the four, channels)
+        # (batch, row, row within the four pixels, column, column within them, channels)
         out = jnp.stack([jnp.stack(pair, 3) for pair in four], 2)
         out = out.reshape(-1, 2 * height, 2 * width, self.width)
         return add_bias(out if x.ndim == 4 else out[0], bias)

@@ -1,10 +1,10 @@
-"""Whitening and coloring: the statistics of one feature map given to another, level by level.
+"""Whitening and coloring: give a feature map the statistics of another, level by level.
 
-From the deepest level to the shallowest, the image so far is encoded, its feature map is given
-the styles' statistics by an affine map of its feature vectors, and decoded again (Li et al. 2017,
-section 3.3 and figure 1c). The next level works on the result. Feature vectors are rows ``x``, and
-a map takes them to ``x @ matrix + offset``. Covariances are divided by N, positions may be
-weighted. Everything here is pure; :mod:`jaxnst.feedforward.instant` prepares the arguments.
+From the deepest level to the shallowest, the image is encoded, its feature map is given the styles'
+statistics by an affine map of its feature vectors, and decoded again (Li et al. 2017, section 3.3
+and figure 1c). The next level works on the result. Feature vectors are rows ``x``, mapped to
+``x @ matrix + offset``. Covariances are divided by N, and positions may be weighted. Everything
+here is pure; :mod:`jaxnst.feedforward.instant` prepares the arguments.
 
 References:
   Li, Fang, Yang, Wang, Lu, Yang: Universal Style Transfer via Feature Transforms. NIPS 2017.
@@ -27,23 +27,22 @@ from jaxnst.networks.registry import Params
 
 LEAST_SHARE = 1e-5
 """Eigenvalues below this share of the greatest are left out, as float32 cannot resolve them. Li et
-al.'s program leaves out those below 1e-5 itself, of feature maps of another scale."""
+al.'s program leaves out those below 1e-5, for feature maps of another scale."""
 
 LEAST_VARIANCE = 1e-5
 """Added to variances (Huang and Belongie's program)."""
 
 Levels = tuple[Autoencoder, ...]
-"""In the order in which they run."""
+"""Levels in the order in which they run."""
 
 AllParams = tuple[tuple[Params, Params], ...]
-"""Parameters of encoder and decoder, by level."""
+"""Parameters of encoder and decoder for each level."""
 
 
 class Summary(NamedTuple):
-    """What a transform takes from a style: a mean, and a matrix that forms deviations.
+    """A style's mean, and the matrix by which whitened feature vectors are multiplied.
 
-    Summaries of several styles are mixed by averaging them, which averages what they make of a
-    whitened feature vector.
+    Styles are mixed by averaging their summaries, which averages the transformed feature vectors.
     """
 
     mean: Float[Array, "*r c"]
@@ -51,13 +50,13 @@ class Summary(NamedTuple):
 
 
 class Affine(NamedTuple):
-    """A map of feature vectors, as rows: ``x @ matrix + offset``."""
+    """An affine map of feature vectors, as rows: ``x @ matrix + offset``."""
 
     matrix: Float[Array, "c c"]
     offset: Float[Array, " c"]
 
     def blended(self, alpha: Float[Array, ""]) -> "Affine":
-        """Return the map that goes a share of the way, 0 to 1."""
+        """Interpolate between the identity (0) and this map (1)."""
         identity = (1 - alpha) * jnp.eye(len(self.offset))
         return Affine(alpha * self.matrix + identity, alpha * self.offset)
 
@@ -67,11 +66,11 @@ class Affine(NamedTuple):
 
 
 class Regions(NamedTuple):
-    """Where the styles go at one level.
+    """Regions of the content at one level.
 
     Attributes:
-      share: How much of each position belongs to each region, ``(R, h, w)`` in [0, 1].
-      weights: Of the positions in the statistics of each region, sums 1.
+      share: Share of each region in each position, ``(R, h, w)`` in [0, 1].
+      weights: Weights of the positions in the statistics of each region, with a sum of 1.
     """
 
     share: Float[Array, "r h w"]
@@ -83,12 +82,12 @@ def covariance(
 ) -> tuple[Float[Array, " c"], Float[Array, "c c"]]:
     """Return mean and covariance over positions, divided by N.
 
-    The mean is subtracted before anything is multiplied: the small eigenvalues, by whose roots
-    whitening divides, survive float32 in this way.
+    The mean is subtracted first, so that float32 resolves the small eigenvalues, by whose roots
+    whitening divides.
 
     Args:
       features: Feature map.
-      weights: Of positions, sum 1; None: all alike.
+      weights: Weights of the positions, with a sum of 1; None: equal.
     """
     flat = features.reshape(-1, features.shape[-1]).astype(jnp.float32)
     shares = jnp.full(len(flat), 1 / len(flat)) if weights is None else weights.reshape(-1)
@@ -106,7 +105,7 @@ def style_root(
       features: Feature map of the style.
       transform: ``whiten``: the root of the covariance (Li et al. 2017, eq. 3: ``E D^(1/2) E^T``);
         ``moments``: standard deviations (Huang and Belongie 2017, eq. 8), as a diagonal matrix.
-      weights: Of positions, sum 1; None: all alike.
+      weights: Weights of the positions, with a sum of 1; None: equal.
     """
     mean, cov = covariance(features, weights=weights)
     return Summary(mean, _root(cov, transform)[0])
@@ -119,17 +118,16 @@ def to_style(
     *,
     weights: PositionWeights | None = None,
 ) -> Affine:
-    """Return the map that gives a content's feature map a style's statistics.
+    """Return the map that gives a content's feature map the statistics of a style.
 
-    With ``whiten``, the result has the style's mean and covariance: Li et al. 2017, eqs. 2 and 3.
-    With ``moments``, mean and variance of every channel: Huang and Belongie 2017, eq. 8.
+    With ``whiten``, the result has the style's mean and covariance (Li et al. 2017, eqs. 2 and 3);
+    with ``moments``, mean and variance of every channel (Huang and Belongie 2017, eq. 8).
 
     Args:
       content: Feature map of the content.
-      style: Of the style, by the same transform.
-      transform: One of the two.
-      weights: Of the content's positions in the statistics that are replaced, sum 1. None: all
-        alike.
+      style: Summary of the style by the same transform.
+      transform: ``whiten`` or ``moments``.
+      weights: Weights of the content's positions in its statistics, with a sum of 1; None: equal.
     """
     mean, cov = covariance(content, weights=weights)
     matrix = _product(_root(cov, transform)[1], style.root)
@@ -141,7 +139,7 @@ def _product(a: Array, b: Array) -> Array:
 
 
 def _root(cov: Float[Array, "c c"], transform: Transform) -> tuple[Array, Array]:
-    """Return a covariance's symmetric root and its inverse; for ``moments``, of the diagonal."""
+    """Return the symmetric root of a covariance (``moments``: of its diagonal), and its inverse."""
     if transform == "moments":
         deviations = jnp.sqrt(jnp.diagonal(cov) + LEAST_VARIANCE)
         return jnp.diag(deviations), jnp.diag(1 / deviations)
@@ -162,23 +160,20 @@ def summarize_style(
     style: Image,
     weights: tuple[PositionWeights | None, ...],
 ) -> tuple[Summary, ...]:
-    """Summarize a style at every level, compiled.
+    """Summarize a style at every level, compiled; encoders shared by several levels run once.
 
     Args:
-      levels: Autoencoders. An encoder that several of them share runs once.
-      transform: The transform that the summaries are for.
-      params: Of the autoencoders.
+      levels: Autoencoders.
+      transform: ``whiten`` or ``moments``.
+      params: Parameters of the autoencoders.
       style: ``(H, W, 3)`` RGB in [0, 1].
-      weights: Of the positions of each level's feature map, sum 1; None: all alike.
+      weights: Weights of the positions of each level's feature map, with a sum of 1; None: equal.
     """
-    sharing: dict[int, list[int]] = {}
-    for index, (encoder, _) in enumerate(params):
-        sharing.setdefault(id(encoder), []).append(index)
     summaries: dict[int, Summary] = {}
-    for indices in sharing.values():
-        several = tuple(levels[i] for i in indices)
-        encoder, _ = params[indices[0]]
-        roots = _summaries(several, transform, encoder, style, tuple(weights[i] for i in indices))
+    for encoder in {id(encoder): encoder for encoder, _ in params}.values():
+        indices = [i for i, (other, _) in enumerate(params) if other is encoder]
+        sharing, sharing_weights = (tuple(of[i] for i in indices) for of in (levels, weights))
+        roots = _summaries(sharing, transform, encoder, style, sharing_weights)
         summaries |= dict(zip(indices, roots, strict=True))
     return tuple(summaries[i] for i in range(len(levels)))
 
@@ -213,13 +208,13 @@ def transfer(
 
     Args:
       levels: Autoencoders, in the order in which they run.
-      transform: How statistics are matched.
-      params: Of the autoencoders.
-      content: RGB in [0, 1]; sides are multiples of every level's stride.
-      styles: For every level, the mixed styles of each region, stacked along a first axis.
-      alpha: Share of the transformed feature maps in what is decoded, 0 to 1; the rest is the
-        content's (Li et al. 2017, eq. 4).
-      regions: By level; None: one, everywhere.
+      transform: ``whiten`` or ``moments``.
+      params: Parameters of the autoencoders.
+      content: RGB in [0, 1], with sides that are multiples of every level's stride.
+      styles: For every level, the mixed styles of each region, stacked along the first axis.
+      alpha: Weight of the transformed feature maps, 0 to 1; the rest is the content's (Li et al.
+        2017, eq. 4).
+      regions: Regions at every level; None: a single one, everywhere.
 
     Returns:
       RGB in [0, 1].
@@ -241,7 +236,7 @@ def _restyled(
     alpha: Float[Array, ""],
     regions: Regions | None,
 ) -> FeatureMap:
-    """Transform every region by its own statistics; outside of all regions, nothing changes."""
+    """Transform every region by its statistics; positions outside of all regions stay the same."""
     if regions is None:
         style: Summary = jax.tree.map(lambda leaf: leaf[0], styles)
         return to_style(features, style, transform).blended(alpha)(features)
