@@ -1,4 +1,4 @@
-"""What ``train_decoders.py`` lets decoders learn by, and what they begin with."""
+"""Losses and initial parameters of decoders, for ``train_decoders.py``."""
 
 import dataclasses
 import itertools
@@ -21,11 +21,11 @@ CONTRAST = 0.2
 
 @dataclasses.dataclass(frozen=True)
 class Reconstruction:
-    """The loss: how far pictures that were given back are from the pictures.
+    """The loss of reconstructions: squared errors of pixels and of features.
 
     Attributes:
-      autoencoder: What gives them back.
-      weight: Of the feature maps.
+      autoencoder: Reconstructs the images.
+      weight: Weight of the features.
     """
 
     autoencoder: Autoencoder
@@ -35,21 +35,21 @@ class Reconstruction:
         self, params: Any, frozen: Any, images: jax.Array
     ) -> tuple[jax.Array, dict[str, jax.Array]]:
         """Return the loss and its terms."""
-        seen = self.autoencoder.encode(frozen, images)
-        image = self.autoencoder.decode(params, seen)
-        again = self.autoencoder.encode(frozen, image)
+        target = self.autoencoder.encode(frozen, images)
+        image = self.autoencoder.decode(params, target)
+        features = self.autoencoder.encode(frozen, image)
         pixels = jnp.mean((image - images) ** 2)
-        features = jnp.mean((again - seen) ** 2) / jnp.mean(seen**2)
-        return pixels + self.weight * features, {"pixels": pixels, "features": features}
+        error = jnp.mean((features - target) ** 2) / jnp.mean(target**2)
+        return pixels + self.weight * error, {"pixels": pixels, "features": error}
 
 
 @dataclasses.dataclass(frozen=True)
 class StepDown:
-    """The loss of the layers that lead from one level to the next shallower one.
+    """The loss of the layers between a level and the next shallower one.
 
     Attributes:
-      network: Whose features are given back.
-      layers: Lead from some of them to others.
+      network: The loss network.
+      layers: Map the features of the level to those of the next one.
     """
 
     network: jaxnst.LossNetwork
@@ -59,40 +59,43 @@ class StepDown:
         self, params: Any, frozen: Any, images: jax.Array
     ) -> tuple[jax.Array, dict[str, jax.Array]]:
         """Return the loss, which is its only term."""
-        deep, aim = (f"relu{level}_1" for level in (self.layers.level, self.layers.end))
-        seen = self.network.features(frozen, images, (aim, deep))
-        found: Any = self.layers.apply({"params": params}, seen[deep])
-        error = jnp.mean((found - seen[aim]) ** 2) / jnp.mean(seen[aim] ** 2)
+        deep, shallow = (f"relu{level}_1" for level in (self.layers.level, self.layers.end))
+        features = self.network.features(frozen, images, (shallow, deep))
+        target = features[shallow]
+        output: Any = self.layers.apply({"params": params}, features[deep])
+        error = jnp.mean((output - target) ** 2) / jnp.mean(target**2)
         return error, {"features": error}
 
 
-def beginning(network: jaxnst.LossNetwork, level: int, images: jax.Array, seed: int) -> Autoencoder:
-    """Make an autoencoder whose decoder knows nothing yet.
+def initial_autoencoder(
+    network: jaxnst.LossNetwork, level: int, images: jax.Array, seed: int
+) -> Autoencoder:
+    """Make an autoencoder with a random decoder.
 
-    Every layer is scaled to unit variance on a few pictures, and the last to the contrast of one:
-    a deep decoder learns nothing for a long time otherwise.
+    Every layer is scaled to unit variance on a few images, and the last one to the contrast of an
+    image; otherwise a deep decoder learns nothing for a long time.
     """
     layer = f"relu{level}_1"
     decoder = Decoder(network.module.blocks, level)
-    rng, shapes, found = np.random.default_rng((seed, level)), decoder.shapes(), {}
+    rng, shapes, parameters = np.random.default_rng((seed, level)), decoder.shapes(), {}
     x = network.features(network.params, images, (layer,))[layer]
     for name in decoder.layers():
         kernel = rng.normal(size=shapes[f"{name}/kernel"]).astype(np.float32)
         y = conv(x, jnp.asarray(kernel), None, padding=decoder.padding)
         scale = (CONTRAST if name == "conv1_1" else 1.0) / float(y.std())
-        found[f"{name}/kernel"] = scale * kernel
-        found[f"{name}/bias"] = np.zeros(kernel.shape[-1], np.float32)
+        parameters[f"{name}/kernel"] = scale * kernel
+        parameters[f"{name}/bias"] = np.zeros(kernel.shape[-1], np.float32)
         x = relu(scale * y)
         if name == "conv1_1":
-            found[f"{name}/bias"] = 0.5 - np.asarray(scale * y.mean((0, 1, 2)))
+            parameters[f"{name}/bias"] = 0.5 - np.asarray(scale * y.mean((0, 1, 2)))
         elif name.endswith("_1"):
             x = x.repeat(2, 1).repeat(2, 2)
-    return make_autoencoder(network, level, found)
+    return make_autoencoder(network, level, parameters)
 
 
 @jax.jit
 def products(features: jax.Array, images: jax.Array) -> tuple[jax.Array, jax.Array]:
-    """Sum what the normal equations of a 3x3 convolution take."""
+    """Return both sides of the normal equations of a 3x3 convolution, summed over a batch."""
     count, height, width, _ = images.shape
     around = pad(features, (1, 1), "edge")
     shifted = [around[:, i : i + height, j : j + width] for i in range(3) for j in range(3)]
@@ -102,10 +105,10 @@ def products(features: jax.Array, images: jax.Array) -> tuple[jax.Array, jax.Arr
     return multiply(rows.T, rows), multiply(rows.T, images.reshape(-1, 3))
 
 
-def solved(start: Autoencoder, source: Iterator[Batch]) -> dict[str, np.ndarray]:
-    """Return a decoder of level 1: a convolution of the least squared error on many crops.
+def solve_level_1(start: Autoencoder, source: Iterator[Batch]) -> dict[str, np.ndarray]:
+    """Return parameters of level 1: the convolution of least squared error on many crops.
 
-    Before it comes one that changes nothing: feature maps are never negative.
+    The convolution before it is the identity, since feature maps are never negative.
     """
     left, right = 0.0, 0.0
     for batch in itertools.islice(source, SOLVED):
@@ -115,13 +118,13 @@ def solved(start: Autoencoder, source: Iterator[Batch]) -> dict[str, np.ndarray]
             s + np.asarray(p, np.float64) for s, p in zip((left, right), both, strict=True)
         )
     ridge = 1e-7 * np.trace(left) / len(left) * np.eye(len(left))
-    found = np.linalg.solve(left + ridge, right)
+    solution = np.linalg.solve(left + ridge, right)
     shape = start.decoder.shapes()["conv1_1/kernel"]
-    nothing = np.zeros((3, 3, shape[2], shape[2]))
-    nothing[1, 1] = np.eye(shape[2])
+    identity = np.zeros((3, 3, shape[2], shape[2]))
+    identity[1, 1] = np.eye(shape[2])
     return {
-        "conv1_2/kernel": nothing,
+        "conv1_2/kernel": identity,
         "conv1_2/bias": np.zeros(shape[2]),
-        "conv1_1/kernel": found[:-1].reshape(shape),
-        "conv1_1/bias": found[-1],
+        "conv1_1/kernel": solution[:-1].reshape(shape),
+        "conv1_1/bias": solution[-1],
     }

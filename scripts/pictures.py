@@ -1,6 +1,6 @@
-"""What scripts share of pictures: standard pairs, those kept out of training, middle squares."""
+"""Pictures for scripts: standard pairs, held-out pictures, and center crops."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -30,10 +30,7 @@ OTHER_PAIRS = (
 """Six others, so that nothing is tuned to the standard ones alone."""
 
 HELD_OUT = 16
-"""As many pictures are kept out of training, unless some are named."""
-
-NAMED = 20
-"""Most files that are named of those that are left out."""
+"""Number of pictures that are held out, unless some are named."""
 
 
 def pair_paths(data: Path, pair: tuple[str, str]) -> tuple[Path, Path]:
@@ -49,55 +46,43 @@ def centre_crop(image: np.ndarray, side: int) -> np.ndarray:
 
 
 def centre_crops(
-    pictures: Pictures, side: int, tell: Callable[[str], None] | None = None
+    pictures: Pictures, side: int, notice: Callable[[str], None] | None = None
 ) -> list[np.ndarray]:
     """Cut the middle squares out of pictures that are large enough.
 
     Args:
-      pictures: Kept out of training.
-      side: Of the squares, pixels.
-      tell: Told of pictures that cannot be read, which are left out; None: there must be none.
+      pictures: Held-out pictures.
+      side: Side of the squares, pixels.
+      notice: Called with a line for every picture that cannot be read, which is left out; None: all
+        must be readable.
 
     Raises:
-      ValueError: One cannot be read, or none is large enough.
+      ValueError: A picture cannot be read, or none is large enough.
     """
     crops = []
     for index in range(len(pictures)):
         try:
             image = jaxnst.load_image(pictures.path(index))
         except (OSError, ValueError) as error:
-            if tell is None:
+            if notice is None:
                 raise ValueError(f"--held-out: {reason(error)}") from error
-            tell(f"left out of the pictures kept out of training: {reason(error)}")
+            notice(f"held-out picture left out: {reason(error)}")
             continue
         if min(image.shape[:2]) >= side:
             crops.append(centre_crop(image, side))
     if not crops:
         raise ValueError(
-            f"of {len(pictures)} pictures kept out of training none can be read and has {side} "
+            f"none of {len(pictures)} held-out pictures can be read and has {side} "
             "pixels on the shorter side: name others by --held-out"
         )
     return crops
 
 
-def left_out(pictures: Pictures, side: int) -> Iterator[str]:
-    """Say which files of a folder are no pictures, and how many are too small for crops."""
-    for text in pictures.broken[:NAMED]:
-        yield f"left out: {text}"
-    if len(pictures.broken) > NAMED:
-        yield f"left out: {len(pictures.broken) - NAMED} more like it"
-    if pictures.small:
-        yield (
-            f"left out: {pictures.small} of {pictures.small + len(pictures)} pictures, of which "
-            f"the shorter side is less than half of the crops' {side} pixels"
-        )
-
-
 def divided(pictures: Pictures, names: str | None) -> tuple[Pictures, Pictures]:
-    """Keep pictures out of training: those named, or some evenly spaced.
+    """Hold out pictures: those named, or some evenly spaced.
 
     Raises:
-      ValueError: None is left to train on, or one that is named is not there.
+      ValueError: No picture is left to train on, or one that is named does not exist.
     """
     stems = [Path(name).stem for name in pictures.names]
     if names is None:
@@ -111,7 +96,7 @@ def divided(pictures: Pictures, names: str | None) -> tuple[Pictures, Pictures]:
         kept, out = pictures.only(set(range(len(pictures))) - numbers), pictures.only(numbers)
     if not len(kept):
         raise ValueError(
-            f"{len(out)} of {len(pictures)} pictures are kept out of training, which leaves none: "
+            f"{len(out)} of {len(pictures)} pictures are held out, which leaves none to train on: "
             "give more, or name fewer by --held-out"
         )
     return kept, out

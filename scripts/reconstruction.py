@@ -1,4 +1,4 @@
-"""What the scripts share that train decoders and measure them: pictures given back."""
+"""Reconstructions of pictures by decoders, for scripts that train and measure them."""
 
 from functools import partial
 
@@ -17,5 +17,5 @@ def given_back(level: Autoencoder, encoder: Params, decoder: Params, image: jax.
 
 
 def psnr(one: jax.Array | np.ndarray, other: np.ndarray) -> float:
-    """Peak signal to noise ratio, dB."""
+    """Return the peak signal-to-noise ratio, dB."""
     return float(-10 * np.log10(np.mean((np.asarray(one) - other) ** 2)))

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from jaxnst.feedforward.crops import batches, find_pictures, random_crop
+from jaxnst.feedforward.settings import Training
 from jaxnst.image import save_image
 
 COLOURS = 7
@@ -35,8 +36,9 @@ def colours(batch):
     return [round(int(value) / 25.5) for value in flat[:, 0]]
 
 
-def take(count, *arguments, **options):
-    source = batches(*arguments, **options)
+def take(count, pictures, *, side, batch, seed=0, **options):
+    settings = Training(crop=side, batch=batch, seed=seed)
+    source = batches(pictures, settings, **options)
     found = list(itertools.islice(source, count))
     source.close()
     return found
@@ -79,7 +81,7 @@ def test_what_is_held_out_is_spaced_evenly_and_nothing_is_lost(pictures, count, 
     [
         (lambda path: None, FileNotFoundError, "does not exist: check the name"),
         (lambda path: path.write_bytes(b""), NotADirectoryError, "is a file, expected a folder"),
-        (lambda path: path.mkdir(), ValueError, r"holds no pictures \(\.jpg, "),
+        (lambda path: path.mkdir(), ValueError, r"its subfolders hold no pictures \(\.jpg, "),
         (
             lambda path: (path.mkdir(), (path / "a.png").write_bytes(b"x")),
             ValueError,
@@ -88,7 +90,7 @@ def test_what_is_held_out_is_spaced_evenly_and_nothing_is_lost(pictures, count, 
         (
             lambda path: (path.mkdir(), save_image(path / "a.png", helpers.picture(15, 90))),
             ValueError,
-            "of 1, 1 have less than 16 pixels on the shorter side",
+            "of 1, 1 have fewer than 16 pixels on the shorter side",
         ),
     ],
 )

@@ -17,7 +17,6 @@ from jaxnst.weights import read_parameters, write_parameters
 sys.path.append(str(Path(__file__).parents[1] / "scripts"))
 
 import decoder_losses
-import decoder_training
 import pictures as shared
 import train_decoders
 
@@ -44,10 +43,10 @@ def trainer(photos, **changes):
 @pytest.mark.parametrize(
     ("changes", "text"),
     [
-        ({"held_out": None}, "16 of 16 pictures are kept out of training, which leaves none: give"),
+        ({"held_out": None}, "16 of 16 pictures are held out, which leaves none to train on: give"),
         ({"held_out": ",".join(map(str, range(16)))}, "16 of 16 pictures .* by --held-out"),
         ({"held_out": "3,tree,sea"}, "--held-out: there is no picture sea, tree"),
-        ({"held_out": "1,2"}, "of 2 pictures kept out of training none can be read and has 256"),
+        ({"held_out": "1,2"}, "none of 2 held-out pictures can be read and has 256"),
     ],
 )
 def test_pictures_that_are_too_few_or_too_small_are_refused_in_one_line(photos, changes, text):
@@ -56,11 +55,11 @@ def test_pictures_that_are_too_few_or_too_small_are_refused_in_one_line(photos, 
 
 
 def test_a_run_is_known_by_what_decides_it(photos, tmp_path):
-    words = trainer(photos).words
+    words = trainer(photos).fingerprint
     aside = {"workers": 2, "out": tmp_path / ".." / tmp_path.name, "levels": (1, 2)}
-    assert trainer(photos, **aside).words == words
-    assert trainer(photos, feature_weight=0.1).words != words
-    assert trainer(photos, held_out="3,4").words != words
+    assert trainer(photos, **aside).fingerprint == words
+    assert trainer(photos, feature_weight=0.1).fingerprint != words
+    assert trainer(photos, held_out="3,4").fingerprint != words
 
     begin = tmp_path / "begin.safetensors"
     found, metadata = read_parameters(bundled(BUNDLED["vgg19-lite"]))
@@ -69,7 +68,7 @@ def test_a_run_is_known_by_what_decides_it(photos, tmp_path):
     for factor in (1, 2):
         changed = {name: factor * values for name, values in found.items()}
         write_parameters(begin, changed, metadata=metadata)
-        seen.append(trainer(photos, begin=begin).words)
+        seen.append(trainer(photos, begin=begin).fingerprint)
     assert len({word["begin"] for word in seen}) == 3
 
 
@@ -108,7 +107,7 @@ def folder(photos, tmp_path, monkeypatch):
 
 REFUSED = [
     (("--images", "none"), "folder none does not exist: check the name"),
-    (("--images", "empty"), "empty holds no pictures .*: give another folder"),
+    (("--images", "empty"), "empty and its subfolders hold no pictures .*: give another folder"),
     (("--out", "network.safetensors"), "--out network.safetensors is a file, expected a folder"),
     (("--out", "network.safetensors/runs"), "network.safetensors/runs: Not a directory"),
     (("--out", "damaged"), "damaged/decoders.safetensors .*"),
@@ -118,7 +117,7 @@ REFUSED = [
     (("--levels", "x"), "--levels: 'x' is not a whole number"),
     (("--levels", "7"), "--levels: 7 is out of range, expected 1 to 5"),
     (("--rate", "0"), "rate is 0.0, expected a number above 0"),
-    (("--down-rate", "nan"), "rate of what leads a level down is nan, expected a number above 0"),
+    (("--down-rate", "nan"), "down rate is nan, expected a number above 0"),
     (("--feature-weight", "-1"), "feature weight is -1.0, expected a number from 0"),
     (("--begin", "none.safetensors"), "none.safetensors does not exist: check the name"),
     (("--begin", "network.safetensors"), "network.safetensors has no decoders, expected those of"),
@@ -150,9 +149,9 @@ def test_what_is_left_out_is_named(call, folder, monkeypatch):
     status, _, err = call(*given, "--out", "runs")
     expected = [
         r"left out: cut/0.jpg .*",
-        r"left out: 1 of 9 pictures, of which the shorter side is less than half of .*",
-        r"left out of the pictures kept out of training: cut/3.jpg is cut short or .*",
-        r"cut/6.jpg is damaged, another is taken",
+        r"left out: 1 of 9 pictures, whose shorter side is less than half of .*",
+        r"held-out picture left out: cut/3.jpg is cut short or .*",
+        r"cut/6.jpg is damaged; another picture replaces it",
     ]
     lines = err.splitlines()
     assert status == 0 and len(lines) == len(expected), err
@@ -162,16 +161,16 @@ def test_what_is_left_out_is_named(call, folder, monkeypatch):
 
 def stopping(monkeypatch, stops):
     """Send Ctrl-C at steps of what is trained, each once, and wait until it has been heard."""
-    heard = decoder_training.Trainer.news
+    plain = train_decoders.Trainer.report_step
 
-    def news(trainer, watch, report):
-        heard(trainer, watch, report)
+    def report_step(trainer, watch, report):
+        plain(trainer, watch, report)
         if stops and (report.steps, report.step) == stops[0]:
             stops.pop(0)
             signal.raise_signal(signal.SIGINT)
-            assert trainer.enough.wait(60)
+            assert trainer.stop.wait(60)
 
-    monkeypatch.setattr(decoder_training.Trainer, "news", news)
+    monkeypatch.setattr(train_decoders.Trainer, "report_step", report_step)
 
 
 def test_stopped_a_run_goes_on_as_if_undisturbed(call, folder, signals, monkeypatch):
@@ -189,10 +188,10 @@ def test_stopped_a_run_goes_on_as_if_undisturbed(call, folder, signals, monkeypa
     for text in kept:
         status, _, err = call(*given, "cut")
         assert status == 130, err
-        last = f"train_decoders.py: stopped; kept: {text}; the same command goes on"
+        last = f"train_decoders.py: stopped; saved: {text}; the same command resumes"
         assert err.splitlines()[-1] == last
     status, out, err = call(*given, "cut")
-    assert status == 0 and "notice: going on with level2 after 4 steps" in err
+    assert status == 0 and "notice: resuming level2 after 4 steps" in err
     files = [Path(name, "decoders.safetensors").read_bytes() for name in ("whole", "cut")]
     assert files[0] == files[1]
     status, out, err = call(*given, "cut", "--rate", "0.001")

@@ -8,7 +8,7 @@ import os
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from importlib.util import find_spec
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from jaxnst._files import check_writable, ending_of, name_of
 from jaxnst.cli.errors import UsageError, blaming_flags, explain, guarded
@@ -48,12 +48,15 @@ if TYPE_CHECKING:
 ENDING = ".safetensors"
 
 HELD_OUT = 4
-"""Pictures that are held out for the sample sheet, where there are ten times as many."""
+"""Most pictures that are held out for the sample sheet, of ten times as many."""
 
 METHOD = ("content", "style", "tv", "pooling", "padding")
-"""Parts of a recipe of which training has flags."""
+"""Parts of a recipe that training has flags for."""
 
-NEEDED = ("grain", "orbax.checkpoint")
+TRAINING_OPTIONS: dict[str, Option] = {
+    f.metadata["flag"]: ((f.name,), f, f.default) for f in fields(Training)
+}
+"""Options of training by flag."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -61,10 +64,10 @@ class TrainFlags(LoadFlags):
     """All flags of ``jaxnst train``.
 
     Attributes:
-      training: What ``--steps``, ``--rate`` and other flags set.
-      keep_checkpoint: Whether ``--checkpoint`` names the folder, which is deleted at the end
-        otherwise.
-      recipe: The loss, with the changes that flags make.
+      recipe: The loss, with the changes made by flags.
+      training: Set by ``--steps``, ``--rate`` and other flags.
+      keep_checkpoint: Whether ``--checkpoint`` was given; otherwise the folder is deleted at the
+        end.
     """
 
     recipe: Recipe
@@ -151,24 +154,30 @@ class TrainFlags(LoadFlags):
     )
 
     @property
+    def architecture(self) -> dict[str, Any]:
+        """The fields of the network that flags set."""
+        values = {name: getattr(self, name) for name in ("widths", "blocks", "upsampling")}
+        return {name: value for name, value in values.items() if value is not None}
+
+    @property
     def sheet(self) -> str | None:
         """Path of the sheet of samples, if there is to be one."""
         return os.path.splitext(self.output)[0] + "-samples.png" if self.samples else None
 
     @property
     def lock(self) -> str:
-        """Path of the lock: beside the folder of checkpoints, even if that ends with a slash."""
+        """Path of the lock, beside the folder of checkpoints."""
         return f"{os.path.abspath(self.checkpoint)}.lock"
 
 
 @dataclass(frozen=True)
 class Inputs:
-    """The contents of the files that the options name.
+    """The contents of the files that the flags name.
 
     Attributes:
-      style: With its opacity, if anything of it is transparent.
-      pictures: To train on.
-      samples: For the sample sheet.
+      style: ``(H, W, 3)``, or ``(H, W, 4)`` if parts of it are transparent.
+      pictures: The training pictures.
+      samples: Pictures for the sample sheet.
       has_begun: Whether there are checkpoints to resume from.
     """
 
@@ -194,7 +203,9 @@ def _train(flags: TrainFlags, messages: Messages) -> int:
     style = load_image(flags.style, alpha=True)
     check_side(style, flags.style)
     report_small_style(flags.style, style, flags.style_size, messages)
-    inputs = _find_inputs(flags, outputs, style, messages)
+    if find_spec("grain") is None:
+        raise UsageError("training needs grain: pip install 'jaxnst[train]'")
+    inputs = _read_inputs(flags, outputs, style, messages)
 
     from jaxnst.cli.training import train_style
 
@@ -202,25 +213,21 @@ def _train(flags: TrainFlags, messages: Messages) -> int:
 
 
 def _flags(parsed: argparse.Namespace, recipe: Recipe) -> TrainFlags:
-    """Make the flags of what was parsed.
-
-    Raises:
-      UsageError: A value is out of range, or two flags do not go together.
-    """
-    for name in ("widths", "blocks", "upsampling"):
-        if parsed.begin is not None and getattr(parsed, name) is not None:
-            raise UsageError(
-                f"--{name} cannot be chosen with --begin: the architecture of "
-                f"{name_of(parsed.begin)} goes with it"
-            )
+    """Make the flags of what was parsed."""
     with blaming_flags():
         parsed.recipe = replace_all(recipe, given_options(_loss_options(recipe), parsed))
-        changes = given_options(_training_options(), parsed)
+        changes = given_options(TRAINING_OPTIONS, parsed)
         parsed.training = Training(**{name: value for (name,), value in changes.items()})
     parsed.keep_checkpoint = parsed.checkpoint is not None
     if parsed.checkpoint is None:
         parsed.checkpoint = os.path.splitext(parsed.output)[0] + "-checkpoint"
-    return read_fields(TrainFlags, parsed)
+    flags = read_fields(TrainFlags, parsed)
+    if flags.begin is not None and (names := [*flags.architecture]):
+        raise UsageError(
+            f"--{names[0]} cannot be combined with --begin, which keeps the architecture of "
+            f"{name_of(flags.begin)}: leave one of them out"
+        )
+    return flags
 
 
 def _check_outputs(flags: TrainFlags) -> list[tuple[str, str]]:
@@ -253,49 +260,40 @@ def _check_outputs(flags: TrainFlags) -> list[tuple[str, str]]:
     return outputs
 
 
-def _find_inputs(
+def _read_inputs(
     flags: TrainFlags, outputs: list[tuple[str, str]], style: Pixels, messages: Messages
 ) -> Inputs:
-    """Find the pictures to train on, and read those of the sample sheet."""
+    """List the training pictures, and read those of the sample sheet."""
     from jaxnst.feedforward.checkpoints import has_begun
     from jaxnst.feedforward.crops import find_pictures
 
-    if missing := [name for name in NEEDED if not _is_installed(name)]:
-        raise UsageError(f"training needs {' and '.join(missing)}: pip install 'jaxnst[train]'")
     begun = has_begun(flags.checkpoint)
-    # What this training has written is no picture to train on. If no checkpoint is left, that can
+    # What this training run has written is not a training picture. Without a checkpoint, that can
     # only be the sheet.
     ended = os.path.isfile(flags.output) or os.path.isdir(flags.checkpoint)
-    own = [path for name, path in outputs if begun or (ended and name == "--samples")]
-    pictures = find_pictures(flags.images, side=flags.training.crop, without=own)
-    paths = [pictures.path(i) for i in range(len(pictures))]
-    real_paths = {os.path.realpath(path) for path in paths}
+    written = [path for name, path in outputs if begun or (ended and name == "--samples")]
+    pictures = find_pictures(flags.images, side=flags.training.crop, without=written)
+    real_paths = {os.path.realpath(pictures.path(i)) for i in range(len(pictures))}
     for name, path in outputs:
         if os.path.realpath(path) in real_paths:
             raise UsageError(
-                f"{name} {name_of(path)} would overwrite a picture to train on: use another name, "
-                "or move that picture elsewhere"
+                f"{name} {name_of(path)} would overwrite a training picture: use another name, or "
+                "move that picture"
             )
-    if broken := pictures.broken:
-        more = f" (and {len(broken) - 1} more like it)" if len(broken) > 1 else ""
-        messages.notice(f"left out: {broken[0]}{more}")
-    if pictures.small:
-        messages.notice(
-            f"left out: {pictures.small} of {pictures.small + len(pictures)} pictures, of which "
-            f"the shorter side is less than half of the crops' {flags.training.crop} pixels"
-        )
+    for text in pictures.left_out(flags.training.crop):
+        messages.notice(text)
     if pictures.others:
         messages.notice(passed_over(pictures.others))
     if len(pictures) == 1:
-        messages.notice("there is one picture only: the network learns to paint that one")
-    # Held out whatever is on the sheet: how a training is watched does not change the result.
+        messages.notice("there is only one picture: the network learns to paint that one")
+    # Held out whatever the sheet shows: watching a run does not change its result.
     pictures, held_out = pictures.hold_out(min(HELD_OUT, len(pictures) // 10))
-    chosen = list(flags.sample)
-    if flags.samples and not chosen:
+    paths = list(flags.sample)
+    if flags.samples and not paths:
         source = held_out if len(held_out) else pictures
-        chosen = [source.path(i) for i in range(min(HELD_OUT, len(source)))]
+        paths = [source.path(i) for i in range(min(HELD_OUT, len(source)))]
     samples = []
-    for path in chosen:
+    for path in paths:
         try:
             samples.append(load_image(path))
         except (OSError, ValueError) as error:
@@ -303,18 +301,6 @@ def _find_inputs(
                 raise
             messages.notice(f"no sample: {explain(error)}")
     return Inputs(style, pictures, tuple(samples), begun)
-
-
-def _is_installed(name: str) -> bool:
-    try:
-        return find_spec(name) is not None
-    except ModuleNotFoundError:  # nor is the package that it is a part of
-        return False
-
-
-def _training_options() -> dict[str, Option]:
-    """List the options of training by flag."""
-    return {f.metadata["flag"]: ((f.name,), f, f.default) for f in fields(Training)}
 
 
 def _loss_options(recipe: Recipe) -> dict[str, Option]:
@@ -334,7 +320,7 @@ def _parser(prog: str, recipe: Recipe) -> Parser:
     )
     add_fields(parser, TrainFlags, ["style", "images", "output", "overwrite", "about"])
     group = parser.add_argument_group("training")
-    add_options(group, _training_options())
+    add_options(group, TRAINING_OPTIONS)
     names = ["style_size", "workers", "checkpoint", "checkpoint_every"]
     add_fields(group, TrainFlags, names)
     group = parser.add_argument_group("trained network")

@@ -1,8 +1,8 @@
 """Checkpoints of a training run: a folder, written by orbax, from which the run resumes.
 
-A checkpoint is written whole or not at all, even if the process is killed meanwhile. It holds the
-state, the losses of all steps and a description of the settings: only a run with the same settings
-resumes from it.
+A checkpoint is written completely or not at all, even if the process is killed meanwhile. It holds
+the state, the losses of all steps and a description of the settings: only a run with the same
+settings resumes from it.
 """
 
 import contextlib
@@ -34,15 +34,15 @@ Tree = Any
 FORMAT = "jaxnst-training-1"
 
 MARK = "jaxnst-training.txt"
-"""Name of the file that marks a folder as one of checkpoints."""
+"""Name of the file that marks a folder of checkpoints, and holds their format."""
 
 UNFINISHED = "*.orbax-checkpoint-tmp*"
-"""Folders of checkpoints that were not finished."""
+"""Folders of unfinished checkpoints."""
 
 OVERHEAD_BYTES = 2**18
-"""Most bytes that a checkpoint takes beside its arrays."""
+"""Upper bound of the size of a checkpoint without its arrays."""
 
-AGAIN = "give another folder, or delete it to begin anew"
+AGAIN = "give another folder, or delete it to start over"
 
 
 class TrainState(NamedTuple):
@@ -56,10 +56,10 @@ class Checkpoint(NamedTuple):
     """Everything that a training run needs to resume.
 
     Attributes:
-      step: Steps that were taken.
-      state: After them.
-      losses: ``(step, terms)``: those of every step.
-      seconds: Spent.
+      step: Number of steps taken.
+      state: The state after them.
+      losses: ``(step, terms)``: the losses of every step.
+      seconds: Time spent.
     """
 
     step: int
@@ -69,19 +69,17 @@ class Checkpoint(NamedTuple):
 
 
 class Checkpoints:
-    """A folder of checkpoints of one run. It is made when the first one is written.
+    """A folder of checkpoints of one run. It is created with the first one.
 
     Args:
       folder: Its path.
       settings: Everything that decides what is learned, as text by name.
-      environment: What decides rounding, as text by name.
-      seconds: Between two checkpoints, at least.
+      environment: What affects rounding, as text by name.
+      seconds: Least time between two checkpoints.
 
     Raises:
-      ModuleNotFoundError: orbax is missing.
-      NotADirectoryError: There is a file of that name.
-      PermissionError: The folder cannot be made.
-      ValueError: There are other files in it, or its name is not in UTF-8.
+      NotADirectoryError: The folder is a file.
+      ValueError: It holds other files, or its name is not in UTF-8.
     """
 
     def __init__(
@@ -92,14 +90,6 @@ class Checkpoints:
         environment: Mapping[str, str] | None = None,
         seconds: int | float = 60,
     ) -> None:
-        try:
-            import orbax.checkpoint
-        except ModuleNotFoundError as error:
-            raise ModuleNotFoundError(
-                "checkpoints need orbax: pip install 'jaxnst[train]'"
-            ) from error
-
-        self._orbax: Any = orbax.checkpoint
         self._manager: Any = None
         self.folder, self.seconds = os.path.abspath(folder), seconds
         self.settings, self.environment = dict(settings), dict(environment or {})
@@ -110,23 +100,23 @@ class Checkpoints:
 
     @property
     def last(self) -> int | None:
-        """Steps of the last checkpoint, if there is one."""
+        """Number of steps before the last checkpoint; None without one."""
         return max(self._steps(), default=None)
 
     def restore(self, state: TrainState, terms: Sequence[str]) -> Checkpoint | None:
         """Read the last checkpoint.
 
-        A damaged one is deleted, with a warning, if there is an older one that is not damaged.
+        A damaged one is deleted, with a warning, if there is an older one that is intact.
 
         Args:
-          state: Of the same structure, on the devices that the restored one is to be on.
+          state: Has the structure and the devices of the state to be restored.
           terms: Names of the losses.
 
         Returns:
           The checkpoint, or None if there is none.
 
         Raises:
-          OSError: One cannot be read at present, whatever it holds.
+          OSError: It cannot be read at the moment, whether it is damaged or not.
           OtherSettings: It was written by a run with other settings.
           ValueError: All checkpoints are damaged.
         """
@@ -134,14 +124,12 @@ class Checkpoints:
         for step in sorted(self._steps(), reverse=True):
             try:
                 checkpoint, environment = _quietly(partial(self._read, step, state, len(terms)))
-            except OtherSettings:
+            except (OtherSettings, MemoryError):
                 raise
-            except Exception as error:  # orbax promises no particular kinds
-                # Errors of the machine say nothing of the file.
-                passing = isinstance(error, MemoryError) or "RESOURCE_EXHAUSTED" in str(error)
-                if isinstance(error, OSError):
-                    passing = error.errno not in (None, errno.ENOENT, errno.ENOTDIR)
-                if passing:
+            except Exception as error:  # orbax does not document its exceptions
+                damage = (None, errno.ENOENT, errno.ENOTDIR)
+                is_damaged = not isinstance(error, OSError) or error.errno in damage
+                if not is_damaged or "RESOURCE_EXHAUSTED" in str(error):
                     raise
                 damaged[step] = error
                 continue
@@ -164,45 +152,27 @@ class Checkpoints:
             self._manager.delete(step)
 
     def due(self) -> bool:
-        """Tell whether it is time for the next checkpoint."""
+        """Return whether it is time for the next checkpoint."""
         return time.monotonic() >= self._next
 
     def save(self, checkpoint: Checkpoint) -> None:
-        """Write a checkpoint; of those before, one is kept.
+        """Write a checkpoint, and delete all earlier ones but the last.
 
         Raises:
           OSError: It cannot be written.
         """
         if checkpoint.step == self.last:
             return
-        begin, args = time.monotonic(), self._orbax.args
-        arrays = {"losses": checkpoint.losses, "state": checkpoint.state._asdict()}
-        words = {"settings": self.settings, "surroundings": self.environment}
-        composite = args.Composite(
-            arrays=args.StandardSave(arrays),
-            words=args.JsonSave({**words, "seconds": checkpoint.seconds}),
-        )
-
-        def write() -> None:
-            self._clear()
-            os.makedirs(self.folder, exist_ok=True)
-            # On a full disk, orbax's threads would complain at length.
-            needed = OVERHEAD_BYTES + sum(leaf.nbytes for leaf in jax.tree.leaves(arrays))
-            if shutil.disk_usage(self.folder).free < needed:
-                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-            if self._manager is None:
-                self._open()
-            self._manager.save(checkpoint.step, args=composite)
-
+        begin = time.monotonic()
         try:
-            _quietly(write)
-        except Exception as error:  # orbax promises no particular kinds
+            _quietly(partial(self._write, checkpoint))
+        except Exception as error:  # orbax does not document its exceptions
             self._clear()
-            with contextlib.suppress(OSError):  # there is something in it
+            with contextlib.suppress(OSError):  # it is not empty
                 os.rmdir(self.folder)
             raise OSError(
                 f"the checkpoint in {name_of(self.folder)} could not be written "
-                f"({reason(error)}): make room or choose another folder; the one before is "
+                f"({reason(error)}): make room or choose another folder; the previous one is "
                 "unchanged"
             ) from error
         finally:
@@ -216,35 +186,54 @@ class Checkpoints:
 
     def _open(self) -> None:
         """Mark the folder, and open it."""
+        import orbax.checkpoint as ocp
+
         mark = Path(self.folder, MARK)
         if not mark.exists():
             mark.write_text(FORMAT + "\n", encoding="utf-8")
         self._clear()
-        options = self._orbax.CheckpointManagerOptions(
-            max_to_keep=2, enable_async_checkpointing=False
-        )
-        self._manager = self._orbax.CheckpointManager(self.folder, options=options)
+        options = ocp.CheckpointManagerOptions(max_to_keep=2, enable_async_checkpointing=False)
+        self._manager = ocp.CheckpointManager(self.folder, options=options)
 
     def _steps(self) -> list[int]:
         """List the steps after which there are checkpoints."""
         return [] if self._manager is None else list(self._manager.all_steps())
 
     def _clear(self) -> None:
-        """Delete unfinished checkpoints, which take space on the disk."""
+        """Delete unfinished checkpoints, which take up space."""
         for unfinished in Path(self.folder).glob(UNFINISHED):
             shutil.rmtree(unfinished, ignore_errors=True)
 
+    def _write(self, checkpoint: Checkpoint) -> None:
+        from orbax.checkpoint import args
+
+        arrays = {"losses": checkpoint.losses, "state": checkpoint.state._asdict()}
+        words = {"settings": self.settings, "surroundings": self.environment}
+        self._clear()
+        os.makedirs(self.folder, exist_ok=True)
+        # On a full disk, orbax's threads would log many errors.
+        needed = OVERHEAD_BYTES + sum(leaf.nbytes for leaf in jax.tree.leaves(arrays))
+        if shutil.disk_usage(self.folder).free < needed:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        if self._manager is None:
+            self._open()
+        composite = args.Composite(
+            arrays=args.StandardSave(arrays),
+            words=args.JsonSave({**words, "seconds": checkpoint.seconds}),
+        )
+        self._manager.save(checkpoint.step, args=composite)
+
     def _read(self, step: int, state: TrainState, terms: int) -> tuple[Checkpoint, dict[str, str]]:
         """Read the checkpoint of a step, and the environment in which it was written."""
-        args = self._orbax.args
+        from orbax.checkpoint import args
 
-        def read(item: str, how: Any) -> Any:
-            composite = args.Composite(**{item: how})
+        def read(item: str, item_args: Any) -> Any:
+            composite = args.Composite(**{item: item_args})
             return self._manager.restore(step, args=composite)[item]
 
         words = read("words", args.JsonRestore())
-        anew = f"begin anew in another folder of checkpoints, or delete {name_of(self.folder)}"
-        check_same_run(dict(words["settings"]), self.settings, instead=anew)
+        instead = f"start over in another folder of checkpoints, or delete {name_of(self.folder)}"
+        check_same_run(dict(words["settings"]), self.settings, instead=instead)
         like = {"losses": np.zeros((step, terms), np.float32), "state": state._asdict()}
         arrays = read("arrays", args.StandardRestore(like))
         losses = np.asarray(arrays["losses"], np.float32)
@@ -253,7 +242,7 @@ class Checkpoints:
 
 
 def has_begun(folder: AnyPath) -> bool:
-    """Tell whether a folder holds anything beside the file that marks it as one of checkpoints."""
+    """Return whether a folder of checkpoints holds anything but its mark."""
     return os.path.isdir(folder) and any(name != MARK for name in os.listdir(folder))
 
 
@@ -269,7 +258,7 @@ def _quietly(work: Callable[[], T]) -> T:
         except Exception as error:
             failure = error.with_traceback(None)
             failure.__cause__ = failure.__context__ = None
-        gc.collect()  # asyncio's tasks that failed complain when they are deleted
+        gc.collect()  # asyncio's failed tasks log their errors when they are deleted
     finally:
         for logger, disabled in zip(loggers, before, strict=True):
             logger.disabled = disabled
@@ -278,28 +267,22 @@ def _quietly(work: Callable[[], T]) -> T:
 
 def _check_folder(folder: str) -> None:
     """Refuse a folder that cannot be used, or holds anything but checkpoints."""
-    name = name_of(folder)
+    name, mark = name_of(folder), Path(folder, MARK)
     try:
         folder.encode()
     except UnicodeEncodeError:
         raise ValueError(
-            f"{name} cannot be a folder of checkpoints, since orbax takes names in UTF-8 only: "
-            "give another folder"
+            f"{name} cannot be a folder of checkpoints, since orbax needs names in UTF-8: give "
+            "another folder"
         ) from None
     if os.path.exists(folder) and not os.path.isdir(folder):
         raise NotADirectoryError(
-            f"{name} is a file, expected a folder of checkpoints: name another"
+            f"{name} is a file, expected a folder of checkpoints: give another name"
         )
-    path = Path(folder)
-    existing = next(one for one in (path, *path.parents) if one.exists())
-    if not os.access(existing, os.W_OK):
-        raise PermissionError(f"{name} cannot be written to: give another folder")
-    mark = path / MARK
-    if not mark.is_file():
-        if has_begun(folder):
-            raise ValueError(f"{name} holds other files than checkpoints: give another folder")
-        return
-    with open(mark, encoding="utf-8", errors="replace") as file:
-        found = file.read(80).strip()
-    if found != FORMAT:
-        raise ValueError(f"{name} has format {found!a}, expected {FORMAT!r}: {AGAIN}")
+    if mark.is_file():
+        with open(mark, encoding="utf-8", errors="replace") as file:
+            content = file.read(80).strip()
+        if content != FORMAT:
+            raise ValueError(f"{name} has format {content!a}, expected {FORMAT!r}: {AGAIN}")
+    elif has_begun(folder):
+        raise ValueError(f"{name} holds files other than checkpoints: give another folder")

@@ -1,8 +1,8 @@
-"""Training pictures: an endless sequence of batches of random crops, cut from a folder's files.
+"""Training pictures: an endless sequence of batches of random crops of a folder's pictures.
 
 Batch number i depends on the pictures, the settings and i alone, so a training run resumes by
 starting at its step. Files are decoded by threads of this process or by worker processes (grain),
-which never touch a device of JAX. Crops are uint8 until they are on the device.
+which never use a JAX device. Crops are uint8 until they are on the device.
 """
 
 import contextlib
@@ -20,6 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from jaxnst._files import AnyPath, name_of
+from jaxnst.feedforward.settings import Training
 from jaxnst.image import ENDINGS, image_size, load_with_notices, resize
 from jaxnst.image.color import Pixels
 
@@ -27,17 +28,17 @@ PREFETCHED = 4
 """Batches that every process prepares in advance."""
 
 MAX_TRIES = 100
-"""Pictures that are tried in turn in place of one that cannot be read."""
+"""Most pictures that are tried in turn in place of one that cannot be read."""
 
 MAX_CROPS = 2**60
-"""Stands for "endless": lengths are 64-bit numbers."""
+"""Practically endless; grain's lengths are 64-bit numbers."""
 
 MIN_SIDE = 0.5
 """Least shorter side of a picture, as a share of the crop's side. Smaller pictures are left out;
-those between this and the crop's side are enlarged."""
+others below the crop's side are enlarged."""
 
 TERMINAL_SIGNALS = {signal.SIGINT, getattr(signal, "SIGHUP", signal.SIGINT)}
-"""Signals that a terminal sends to all processes that were started from it."""
+"""Signals that a terminal sends to all of its processes."""
 
 
 @dataclass(frozen=True)
@@ -45,12 +46,12 @@ class Pictures:
     """The pictures of a folder.
 
     Attributes:
-      folder: Where they are.
-      names: Their paths from there, ``/`` between folders, in order.
-      sizes: Of their files, bytes.
-      broken: What is wrong with files that are no pictures, a line each; they are left out.
-      small: How many others were left out because they are too small.
-      others: Endings of the files of other kinds, one for each.
+      folder: Its path.
+      names: Paths of the pictures relative to it, with ``/`` between folders, in order.
+      sizes: Of the files, bytes.
+      broken: Why files cannot be read, a line each; they are left out.
+      small: Number of pictures that are left out because they are too small.
+      others: Endings of the files of other kinds, one for each file.
     """
 
     folder: str
@@ -73,33 +74,44 @@ class Pictures:
         """Return the path of a picture."""
         return os.path.join(self.folder, *self.names[index].split("/"))
 
+    def left_out(self, side: int) -> Iterator[str]:
+        """Describe the pictures that are left out of crops of a side, a line for each reason."""
+        if self.broken:
+            more = f" (and {len(self.broken) - 1} more like it)" if len(self.broken) > 1 else ""
+            yield f"left out: {self.broken[0]}{more}"
+        if self.small:
+            yield (
+                f"left out: {self.small} of {self.small + len(self)} pictures, whose shorter side "
+                f"is less than half of the crops' {side} pixels"
+            )
+
     def hold_out(self, count: int) -> tuple["Pictures", "Pictures"]:
         """Divide them into those to train on and ``count`` others, evenly spaced."""
         step = max(1, len(self) // max(1, count))
         out = set(range(step // 2, len(self), step)[:count])
         return self.only(set(range(len(self))) - out), self.only(out)
 
-    def only(self, chosen: set[int]) -> "Pictures":
-        """Return some of them, by their numbers."""
-        names = tuple(self.names[i] for i in sorted(chosen))
-        return replace(self, names=names, sizes=tuple(self.sizes[i] for i in sorted(chosen)))
+    def only(self, numbers: set[int]) -> "Pictures":
+        """Return some of them, given by their numbers."""
+        names = tuple(self.names[i] for i in sorted(numbers))
+        return replace(self, names=names, sizes=tuple(self.sizes[i] for i in sorted(numbers)))
 
 
 def find_pictures(folder: AnyPath, *, side: int, without: Collection[AnyPath] = ()) -> Pictures:
-    """List the pictures of a folder and of the folders in it, by the endings of their names.
+    """List the pictures of a folder and its subfolders, by the endings of their names.
 
-    Their headers are read: files that are no pictures are left out, and so are pictures that are
-    too small. A file that is damaged further on is noticed when it is decoded (:func:`batches`).
+    Only headers are read: files that are not pictures are left out, and so are pictures that are
+    too small. Damage after the header is noticed when a file is decoded (:func:`batches`).
 
     Args:
-      folder: Where they are. Hidden files and folders are skipped.
-      side: Of the crops, pixels: the shorter side of a picture must have half as many.
-      without: Files and folders that are skipped too, such as those that a training writes.
+      folder: Its path. Hidden files and folders are skipped.
+      side: Side of the crops, pixels: the shorter side of a picture must have at least half of it.
+      without: Files and folders to skip, such as those that the training run writes.
 
     Raises:
-      FileNotFoundError: There is no such folder.
+      FileNotFoundError: The folder does not exist.
       NotADirectoryError: It is a file.
-      ValueError: There is no picture in it that can be used.
+      ValueError: It holds no usable picture.
     """
     root, name = os.fspath(folder), name_of(folder)
     if not os.path.exists(root):
@@ -112,33 +124,32 @@ def find_pictures(folder: AnyPath, *, side: int, without: Collection[AnyPath] = 
             others.append(ending)
             continue
         try:
-            large = min(image_size(path)) >= MIN_SIDE * side
+            if min(image_size(path)) < MIN_SIDE * side:
+                small += 1
+                continue
         except (OSError, ValueError) as error:
             broken.append(str(error))
             continue
-        if large:
-            names.append(os.path.relpath(path, root).replace(os.sep, "/"))
-            sizes.append(os.path.getsize(path))
-        else:
-            small += 1
+        names.append(os.path.relpath(path, root).replace(os.sep, "/"))
+        sizes.append(os.path.getsize(path))
     if names:
         return Pictures(root, tuple(names), tuple(sizes), tuple(broken), small, tuple(others))
     if not broken and not small:
-        kinds = ", ".join(ENDINGS)
         raise ValueError(
-            f"{name} holds no pictures ({kinds}), nor do folders in it: give another folder"
+            f"{name} and its subfolders hold no pictures ({', '.join(ENDINGS)}): give another "
+            "folder"
         )
     why = [f"{len(broken)} cannot be read"] if broken else []
     least = math.ceil(MIN_SIDE * side)
-    why += [f"{small} have less than {least} pixels on the shorter side"] if small else []
+    why += [f"{small} have fewer than {least} pixels on the shorter side"] if small else []
     raise ValueError(
-        f"{name} holds no picture to cut crops of {side} pixels from: of {len(broken) + small}, "
+        f"{name} holds no picture for crops of {side} pixels: of {len(broken) + small}, "
         f"{' and '.join(why)}; give another folder or a smaller crop"
     )
 
 
 def _files_in(root: str, without: Collection[str]) -> Iterator[str]:
-    """List the files of a folder and of those in it, in the same order on every system."""
+    """List the files of a folder and its subfolders, in the same order on every system."""
     for folder, inner, files in os.walk(root):
         for names in (inner, files):
             paths = {name: os.path.realpath(os.path.join(folder, name)) for name in names}
@@ -151,8 +162,8 @@ class Batch(NamedTuple):
 
     Attributes:
       images: ``(B, side, side, 3)`` RGB, 0 to 255.
-      broken: For each crop the number of the picture that could not be decoded and that another one
-        replaces, or -1.
+      broken: For each crop, the number of the picture that could not be decoded and was replaced
+        by another, or -1.
     """
 
     images: NDArray[np.uint8]
@@ -160,14 +171,14 @@ class Batch(NamedTuple):
 
 
 def random_crop(picture: Pixels, side: int, rng: np.random.Generator) -> NDArray[np.uint8]:
-    """Cut a square out of a picture, of any size between the crop's and the picture's shorter side.
+    """Cut a random square out of a picture, resize it, and mirror it every other time.
 
-    Sizes are distributed evenly on a logarithmic scale. What is cut out is resized to the crop's
-    size, and mirrored every other time. A picture smaller than the crop is enlarged.
+    The square's side is between the crop's and the picture's shorter side, uniform on a logarithmic
+    scale. A picture smaller than the crop is enlarged.
 
     Args:
       picture: ``(H, W, 3)`` RGB in [0, 1].
-      side: Of the crop, pixels.
+      side: Side of the crop, pixels.
       rng: Source of random numbers.
 
     Returns:
@@ -185,7 +196,7 @@ def random_crop(picture: Pixels, side: int, rng: np.random.Generator) -> NDArray
 
 @dataclass(frozen=True)
 class _Cut:
-    """From the number of a picture to a crop of it; sent to the worker processes."""
+    """Makes a crop of the picture of a number; sent to the worker processes."""
 
     pictures: Pictures
     side: int
@@ -206,15 +217,13 @@ class _Cut:
 
 
 def batches(
-    pictures: Pictures, *, side: int, batch: int, seed: int = 0, start: int = 0, workers: int = 0
+    pictures: Pictures, settings: Training, *, start: int = 0, workers: int = 0
 ) -> Iterator[Batch]:
-    """Cut batches of random crops, endlessly; every picture is used once in a round.
+    """Cut batches of random crops, endlessly, from every picture once per round.
 
     Args:
       pictures: From :func:`find_pictures`.
-      side: Of the crops, pixels.
-      batch: Crops in each.
-      seed: Of the random numbers, 0 to 2^32 - 1.
+      settings: Crops in each batch, their side, and the seed.
       start: Number of the first batch.
       workers: Processes that decode and cut; 0: threads of this one. The batches are the same.
         A program that uses workers must be importable without side effects
@@ -230,18 +239,18 @@ def batches(
     try:
         import grain
     except ModuleNotFoundError as error:
-        raise ModuleNotFoundError("crops are made by grain: pip install 'jaxnst[train]'") from error
+        raise ModuleNotFoundError("training needs grain: pip install 'jaxnst[train]'") from error
 
     rounds = MAX_CROPS // len(pictures)
-    numbers = grain.MapDataset.range(len(pictures)).seed(seed).shuffle().repeat(rounds)
-    crops = numbers.random_map(_Cut(pictures, side)).batch(batch)[start:]
+    numbers = grain.MapDataset.range(len(pictures)).seed(settings.seed).shuffle().repeat(rounds)
+    crops = numbers.random_map(_Cut(pictures, settings.crop)).batch(settings.batch)[start:]
     threads = grain.ReadOptions(num_threads=2, prefetch_buffer_size=PREFETCHED)
     endless = crops.to_iter_dataset(threads)
     if workers:
         from absl import flags
 
         flags.FLAGS.mark_as_parsed()  # grain reads them, even if absl does not parse the arguments
-        # Shared memory would outlive a process that is killed, and containers have little of it.
+        # Shared memory would outlive a process that is killed, and is scarce in containers.
         plain = grain.experimental.DatasetOptions(min_shm_size=2**62)
         endless = grain.experimental.WithOptionsIterDataset(endless, plain)
         options = grain.MultiprocessingOptions(workers, per_worker_buffer_size=PREFETCHED)
@@ -249,7 +258,7 @@ def batches(
     iterator = iter(endless)
     try:
         with _blocked_signals():
-            first = next(iterator)  # here the workers start
+            first = next(iterator)  # starts the workers
         yield Batch(**first)
         for crops in iterator:
             yield Batch(**crops)
@@ -259,7 +268,7 @@ def batches(
 
 @contextlib.contextmanager
 def _blocked_signals() -> Iterator[None]:
-    """Block a terminal's signals, also for processes that start meanwhile."""
+    """Block the terminal's signals, also in processes that are started in the meantime."""
     if not hasattr(signal, "pthread_sigmask"):  # Windows
         yield
         return
@@ -271,7 +280,7 @@ def _blocked_signals() -> Iterator[None]:
 
 
 def _begin_worker(_: int, __: int) -> None:
-    """Ignore a terminal's signals, which the parent process handles, and end when that ends."""
+    """Ignore the terminal's signals, which the parent process handles, and exit when it exits."""
     for number in TERMINAL_SIGNALS:
         signal.signal(number, signal.SIG_IGN)
     parent = multiprocessing.parent_process()

@@ -1,19 +1,18 @@
 """The loss that a transformation network is trained with: that of the optimization, for a batch.
 
 Johnson et al. 2016 (section 3.2) train with the loss by which Gatys et al. 2016 optimize an image:
-content against the network's input, style against one painting. Here it is the same function,
-:class:`~jaxnst.losses.objective.Objective`, so every recipe can be trained with, and the losses of
-both methods can be compared. As theirs, it is a mean over the batch.
+content against the network's input, style against one painting, averaged over the batch. Both
+methods use :class:`~jaxnst.losses.objective.Objective`, so every recipe can be trained with, and
+their losses can be compared.
 
-One more term penalizes the grid that such a network leaves in its output: dots as far apart as the
-positions of its smallest feature map (:func:`grid_loss`).
+An additional term penalizes the grid that such a network leaves in its output: dots whose distance
+is the stride of its lowest resolution (:func:`grid_loss`).
 """
 
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, NamedTuple
 
-import flax.linen as nn
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
@@ -21,6 +20,7 @@ from jaxtyping import Array, Float
 from jaxnst._checks import not_negative
 from jaxnst._numerics import default_numerics
 from jaxnst._types import Image, Scalar
+from jaxnst.feedforward.transformer import TransformationNetwork
 from jaxnst.image import fit, resample
 from jaxnst.image.color import Pixels
 from jaxnst.losses.objective import (
@@ -40,13 +40,13 @@ from jaxnst.transfer.style_cache import StyleImage, mixed_styles, style_weights,
 
 
 class Frozen(NamedTuple):
-    """What the loss depends on and training does not change; all of it is traced.
+    """The constants of the loss; all are traced.
 
     Attributes:
-      network: The loss network's parameters.
+      network: Parameters of the loss network.
       style: Prepared statistics by layer, as in :class:`~jaxnst.losses.objective.Targets`.
       numbers: Weights of the terms.
-      grid: Weight of the loss of :func:`grid_loss`.
+      grid: Weight of :func:`grid_loss`.
     """
 
     network: Any
@@ -57,17 +57,15 @@ class Frozen(NamedTuple):
 
 @dataclass(frozen=True)
 class PerceptualLoss:
-    """The loss of a network's outputs for a batch of pictures, as a hashable function.
+    """The loss of a network's outputs for a batch of images, as a hashable function.
 
     Attributes:
-      module: The network that is trained, from RGB in [0, 1] to the same.
-      objective: What the loss computes.
-      period: Of the grid that is penalized, pixels.
+      module: The network that is trained; maps RGB in [0, 1] to RGB in [0, 1].
+      objective: The loss of a single image.
     """
 
-    module: nn.Module
+    module: TransformationNetwork
     objective: Objective
-    period: int = 1
 
     def __call__(
         self, params: Params, frozen: Frozen, images: Float[Array, "batch h w 3"]
@@ -75,8 +73,8 @@ class PerceptualLoss:
         """Compute the mean loss.
 
         Args:
-          params: Of the network that is trained.
-          frozen: What else the loss depends on.
+          params: Parameters of the network that is trained.
+          frozen: Constants of the loss.
           images: RGB in [0, 1].
 
         Returns:
@@ -92,61 +90,59 @@ class PerceptualLoss:
 
         values = jnp.mean(jax.vmap(one)(images, outputs), axis=0)
         terms = dict(zip(TERMS, values, strict=True))
-        grid = jax.vmap(partial(grid_loss, period=self.period))(outputs)
+        grid = jax.vmap(partial(grid_loss, period=self.module.stride))(outputs)
         terms["grid"] = frozen.grid * jnp.mean(grid)
         return terms.pop("total") + terms["grid"], terms
 
 
 def grid_loss(image: Image, *, period: int) -> Scalar:
-    """Measure what an image repeats in every cell of a grid.
+    """Measure the pattern that an image repeats in every cell of a grid.
 
     The image is divided into cells of ``period`` by ``period`` pixels, which are averaged: the loss
     is the variance of the average cell. It is close to 0 for a photograph, but not for the output
-    of a network that up-samples in steps.
+    of a network that enlarges its feature maps in steps.
 
     Args:
-      image: ``(H, W, 3)``, sides of at least ``period``.
+      image: ``(H, W, 3)``, with sides of at least ``period``.
       period: Side of a cell, pixels. With 1 the loss is 0.
 
     Returns:
-      Mean over the pixels of the average cell, and over channels, of the squared deviation from the
-      cell's mean color.
+      The squared deviation of the average cell from its mean color, averaged over pixels and
+      channels.
     """
     rows, columns = (side // period for side in image.shape[:2])
-    whole = image[: rows * period, : columns * period]
-    cell = whole.reshape(rows, period, columns, period, -1).mean((0, 2), dtype=jnp.float32)
+    cropped = image[: rows * period, : columns * period]
+    cell = cropped.reshape(rows, period, columns, period, -1).mean((0, 2), dtype=jnp.float32)
     return jnp.mean(jnp.square(cell - cell.mean((0, 1), keepdims=True)))
 
 
 @default_numerics()
 def make_loss(
-    module: nn.Module,
+    module: TransformationNetwork,
     recipe: Recipe,
     network: LossNetwork,
     style: Pixels,
     *,
     style_size: int,
     grid: float = 0.0,
-    period: int = 1,
 ) -> tuple[PerceptualLoss, Frozen]:
-    """Make the loss by which a network learns one style.
+    """Make the loss for training a network on one style.
 
     Args:
       module: The network.
       recipe: Layers, statistic, distance and weights; its scales, solver and colors are not used.
       network: The loss network.
-      style: ``(H, W, 3)`` RGB in [0, 1], or with a fourth channel, which weights the pixels.
-      style_size: Its longest side, pixels; a style is never enlarged.
-      grid: Weight of :func:`grid_loss`.
-      period: Of that grid, pixels: ``module.stride`` as a rule.
+      style: ``(H, W, 3)`` RGB in [0, 1], or ``(H, W, 4)`` with an opacity that weights the pixels.
+      style_size: Longest side to which the style is reduced, pixels; it is never enlarged.
+      grid: Weight of :func:`grid_loss` with the period of the network's stride.
 
     Returns:
       The loss, and its second argument.
 
     Raises:
-      KeyError: If the loss network has no such layer.
-      ValueError: If the style is too small for a layer, or statistic and distance do not go
-        together, or the weight is below 0.
+      KeyError: The loss network has no layer of a name.
+      ValueError: The style is too small for a layer, statistic and distance cannot be combined, or
+        the weight is below 0.
     """
     not_negative("grid weight", grid)
     objective = make_objective(recipe, network)
@@ -161,4 +157,4 @@ def make_loss(
     equal = jnp.ones((len(objective.style_layers), 1, 1))
     targets = mixed_styles(objective, [summaries], equal)
     frozen = Frozen(params, targets, make_loss_weights(recipe), jnp.asarray(grid, float))
-    return PerceptualLoss(module, objective, period), frozen
+    return PerceptualLoss(module, objective), frozen

@@ -1,8 +1,8 @@
 """Training of networks on crops of pictures: one compiled step, and the loop around it.
 
-The caller says what is learned: a loss is a hashable callable ``(params, frozen, images) -> (total,
-terms)``, the mean over a batch of RGB crops in [0, 1]. Step i uses batch number i, and the state
-after a step depends on nothing but the state before and the batch, so a run that resumes from a
+The caller defines what is learned by a loss, a hashable callable ``(params, frozen, images) ->
+(total, terms)``, the mean over a batch of RGB crops in [0, 1]. Step i uses batch number i, and the
+state after a step depends only on the state before and the batch, so a run that resumes from a
 checkpoint takes exactly the steps that it would have taken without the interruption.
 
 References:
@@ -38,24 +38,24 @@ from jaxnst.networks.registry import Params
 from jaxnst.optim.sharding import APART, AXIS, WHOLE, default_device, mesh_of, shared
 
 Loss = Callable[[Tree, Tree, Array], tuple[Scalar, dict[str, Scalar]]]
-"""From parameters, other arrays and images ``(batch, h, w, 3)`` to the mean over the batch and its
-terms by name. It is hashable: equal losses share one compiled program."""
+"""Maps parameters, other arrays and images ``(batch, h, w, 3)`` to the mean loss over the batch and
+its terms by name. It is hashable: equal losses share one compiled program."""
 
 
 @default_numerics()
 def initial_parameters(
     shapes: Shapes, *, seed: int = 0, factors: Mapping[str, float] | None = None
 ) -> Params:
-    """Draw kernels as He et al. 2015 do: normal, of variance 2 over the number of inputs.
+    """Draw kernels as He et al. 2015 do: normal, with a variance of 2 over the number of inputs.
 
-    Factors and variances of normalizations are 1, everything else is 0. NumPy draws, so the same
-    seed gives the same values with every version of JAX, and nothing has to be compiled.
+    Factors and variances of normalizations are 1, everything else is 0. NumPy draws the numbers:
+    the same seed gives the same values with every version of JAX, and nothing is compiled.
 
     Args:
-      shapes: Of the parameters by flat name, ``conv1/kernel`` with the outputs last.
-      seed: Of the random numbers.
-      factors: What parameters are multiplied by, by flat name. A small last kernel makes the first
-        pictures an even gray, from which no color is far.
+      shapes: Shapes of the parameters by flat name, ``conv1/kernel``, with the outputs last.
+      seed: Seed of the random numbers.
+      factors: Factors by which parameters are multiplied, by flat name. A small last kernel makes
+        the first pictures an even gray, which is far from no color.
 
     Returns:
       Parameters by layer, float32.
@@ -78,7 +78,7 @@ def initial_state(params: Tree, optimizer: Optimizer) -> TrainState:
 
 @cache
 def _optimizer(name: Optimizer) -> optax.GradientTransformation:
-    """Return an optimizer at a step scale of 1: the scale is traced, and multiplied afterwards."""
+    """Return an optimizer with a learning rate of 1; updates are multiplied by the traced rate."""
     if name == "adam":
         return optax.adam(1.0, b1=0.9, b2=0.99)
     return contrib.muon(
@@ -90,9 +90,9 @@ def _optimizer(name: Optimizer) -> optax.GradientTransformation:
 
 
 def _matrices(params: Tree) -> Tree:
-    """Choose the kernels that Muon updates, as matrices: out, by in times height times width."""
+    """Mark the kernels that Muon updates, as matrices of inputs and positions by outputs."""
     as_matrix = contrib.MuonDimensionNumbers((0, 1, 2), 3)
-    # Those that are neither from RGB nor to it.
+    # All kernels but those with RGB as their input or output.
     return jax.tree.map(
         lambda leaf: as_matrix if leaf.ndim == 4 and min(leaf.shape[2:]) > 3 else None, params
     )
@@ -108,19 +108,19 @@ def train_step(
     images: UInt8[Array, "batch h w 3"],
     rate: Scalar,
 ) -> tuple[TrainState, dict[str, Scalar]]:
-    """Take one step. ``state`` is donated: its memory is used again.
+    """Take one step. ``state`` is donated: its memory is reused.
 
     Args:
-      loss: What is minimized.
-      optimizer: By what.
-      mesh: Of the devices that share the batch, from :func:`jaxnst.optim.sharding.mesh_of`.
-      state: The parameters and moments, whole on every device.
-      frozen: What else the loss depends on, whole on every device.
+      loss: The loss to minimize.
+      optimizer: Name of the optimizer.
+      mesh: The devices that share the batch, from :func:`jaxnst.optim.sharding.mesh_of`.
+      state: Parameters and moments, replicated on every device.
+      frozen: Constants of the loss, replicated on every device.
       images: RGB, 0 to 255.
-      rate: The step's scale.
+      rate: The learning rate.
 
     Returns:
-      The next state, and the loss before the step: ``total`` and its terms.
+      The next state, and the losses before the step: ``total`` and its terms.
     """
 
     def on_a_device(params: Tree, frozen: Tree, images: Array) -> Any:
@@ -131,7 +131,7 @@ def train_step(
         )
         return means
 
-    # All have equal shares, so the mean of their means is the mean.
+    # Shares are equal, so the mean of the devices' means is the mean.
     split = jax.shard_map(
         on_a_device, mesh=mesh, in_specs=(WHOLE, WHOLE, APART), out_specs=WHOLE, check_vma=False
     )
@@ -142,21 +142,21 @@ def train_step(
 
 
 class Report(NamedTuple):
-    """What the callback of a training run gets after every step.
+    """The argument of a training run's callback after every step.
 
     Attributes:
-      step: Steps that were taken.
-      steps: Steps in all.
-      losses: Of the last of them, before it: ``total`` and its terms.
-      rate: The step's scale.
-      seconds: Since the run began, including those before it was interrupted.
-      params: The parameters; their memory is used again when the callback has returned.
-      broken: Numbers of pictures in this step's batch that could not be decoded.
+      step: Number of steps taken.
+      steps: Number of steps of the whole run.
+      losses: Losses before every step by name, ``total`` and its terms; not a copy.
+      rate: Learning rate of the last step.
+      seconds: Time since the run began, including the time before an interruption.
+      params: The parameters; their memory is reused after the callback returns.
+      broken: Numbers of pictures in the last batch that could not be decoded.
     """
 
     step: int
     steps: int
-    losses: dict[str, float]
+    losses: dict[str, list[float]]
     rate: float
     seconds: float
     params: Tree
@@ -168,9 +168,9 @@ class Trained(NamedTuple):
 
     Attributes:
       params: The parameters, on the host.
-      step: Steps that were taken: fewer than in the settings if it was stopped.
-      losses: Of every step by name, ``(step,)`` each.
-      seconds: Spent on them.
+      step: Number of steps taken, fewer than in the settings if the run was stopped.
+      losses: Losses of every step by name, ``(step,)`` each.
+      seconds: Time spent.
     """
 
     params: Tree
@@ -195,13 +195,13 @@ def train(
     """Train a network, or resume its training.
 
     Args:
-      loss: What is minimized.
-      params: At the start.
-      frozen: What else the loss depends on.
-      batches: From the number of a step to the batches from there on.
-      settings: How.
-      devices: Those that share each batch, in equal parts; None: the default one.
-      checkpoints: Where to keep some; if it has one, training resumes from it. None: nowhere.
+      loss: The loss to minimize.
+      params: Initial parameters.
+      frozen: Constants of the loss.
+      batches: Maps the number of a step to an iterator over the batches from that step on.
+      settings: Steps, size of batches and crops, optimizer and learning rate.
+      devices: Devices that share each batch, in equal parts; None: the default one.
+      checkpoints: Checkpoints to write; training resumes from the last one in the folder.
       callback: Called after every step.
       stop: Called after every step; true ends the training.
 
@@ -209,26 +209,22 @@ def train(
       ValueError: The loss or the network is no longer finite. No such state is kept.
     """
     mesh = mesh_of(settings.batch, [default_device()] if devices is None else devices)
-    # A copy: the first step uses its memory again.
+    # A copy: the first step reuses its memory.
     state = shared(mesh, initial_state(jax.tree.map(jnp.array, params), settings.optimizer))
     frozen = shared(mesh, frozen)
     shape = (settings.batch, settings.crop, settings.crop, 3)
     crops = jax.ShapeDtypeStruct(shape, jnp.float32)  # type: ignore[no-untyped-call]
     terms = ("total", *jax.eval_shape(loss, state.params, frozen, crops)[1])
     resumed = None if checkpoints is None else checkpoints.restore(state, terms)
-    empty = np.zeros((0, len(terms)), np.float32)
-    step, state, rows_before, before = resumed or Checkpoint(0, state, empty, 0.0)
-    rows, is_kept, begin = list(rows_before), resumed is not None, time.perf_counter()
+    step, begin, is_kept = 0, time.perf_counter(), resumed is not None
+    losses: dict[str, list[float]] = {name: [] for name in terms}
+    if resumed is not None:
+        step, state, begin = resumed.step, resumed.state, begin - resumed.seconds
+        losses = dict(zip(terms, resumed.losses.T.tolist(), strict=True))
     source = batches(step)
 
-    def seconds() -> float:
-        return before + time.perf_counter() - begin
-
-    def table() -> NDArray[np.float32]:
-        return np.array(rows, np.float32).reshape(-1, len(terms))
-
     def next_batch() -> tuple[Array, tuple[int, ...]] | None:
-        """Bring a batch to its devices, a share to each, unless all steps have been taken."""
+        """Move a batch to its devices, a share to each, unless all steps have been taken."""
         if step >= settings.steps:
             return None
         batch = next(source)
@@ -236,11 +232,11 @@ def train(
         return images, tuple(int(number) for number in batch.broken if number >= 0)
 
     def check(what: str, values: Tree) -> None:
-        """Refuse what is not finite."""
+        """Refuse values that are not finite."""
         if not all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(jax.device_get(values))):
-            where = ", in another folder of checkpoints or with this one deleted" if is_kept else ""
+            where = ", in another folder of checkpoints or after deleting this one" * is_kept
             raise ValueError(
-                f"the {what} is not finite after {step} steps: begin anew with a smaller rate than "
+                f"the {what} is not finite after {step} steps: start over with a smaller rate than "
                 f"{settings.rate:g}{where}"
             )
 
@@ -254,21 +250,23 @@ def train(
             step += 1
             ready = next_batch()  # while the step is computed
             values = jax.device_get(values)
-            losses = {name: float(values[name]) for name in terms}
-            check("loss", losses)
-            rows.append(np.array([*losses.values()], np.float32))
+            for name in terms:
+                losses[name].append(float(values[name]))
+            check("loss", values)
+            seconds = time.perf_counter() - begin
             if callback is not None:
-                report = step, settings.steps, losses, rate, seconds(), state.params, broken
+                report = step, settings.steps, losses, rate, seconds, state.params, broken
                 callback(Report(*report))
-            over = ready is None or (stop is not None and stop())
-            if over or (checkpoints is not None and checkpoints.due()):
+            is_last = ready is None or (stop is not None and stop())
+            if is_last or (checkpoints is not None and checkpoints.due()):
                 check("network", state.params)  # the loss was that before the step
                 if checkpoints is not None:
-                    checkpoints.save(Checkpoint(step, state, table(), seconds()))
+                    table = np.array([*losses.values()], np.float32).T
+                    checkpoints.save(Checkpoint(step, state, table, seconds))
                     is_kept = True
-            if over:
+            if is_last:
                 break
     finally:
         getattr(source, "close", lambda: None)()
-    named = dict(zip(terms, table().T, strict=True))
-    return Trained(jax.device_get(state.params), step, named, seconds())
+    arrays = {name: np.array(values, np.float32) for name, values in losses.items()}
+    return Trained(jax.device_get(state.params), step, arrays, time.perf_counter() - begin)
