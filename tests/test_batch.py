@@ -9,7 +9,6 @@ from pathlib import Path
 
 import helpers
 import jax
-import jax.numpy as jnp
 import numpy as np
 import pytest
 
@@ -22,6 +21,7 @@ from jaxnst.transfer import batch as batches
 from jaxnst.transfer import runner
 from jaxnst.transfer import style_cache as targets
 from jaxnst.transfer.batch import PairsError, stylize_batch
+from jaxnst.transfer.run import Run
 from jaxnst.transfer.stylize import stylize
 
 CONTENTS = [helpers.picture(50, 64, seed=s) for s in (1, 2, 3)]
@@ -285,19 +285,19 @@ def test_several_styles_for_one_content(network):
 
 def test_a_step_of_a_batch_is_one_pass_of_the_network(network):
     """Convolutions in the batch's program: as many as in a single pair's, each over a batch."""
-    runs = [batches.Run(c, [s], network, RECIPE) for c, s in zip(CONTENTS, STYLES, strict=True)]
+    runs = [Run(c, [s], network, RECIPE) for c, s in zip(CONTENTS, STYLES, strict=True)]
 
     def convolutions(function, *arguments):
         return str(jax.make_jaxpr(function)(*arguments)).count("conv_general_dilated[")
 
     def loop(runs):
-        batch = runner.SideBySide(runs, mesh_of(len(runs), jax.devices()[:1]))
+        batch = runner.Programs(runs, mesh=mesh_of(len(runs), jax.devices()[:1]))
         scale = batch.scales[0]
-        blank = jnp.zeros((len(runs), *scale.inner, 3))
+        blank = np.zeros((len(runs), *scale.inner, 3), np.float32)
         targets = apart(
             batch.mesh, [run.targets(network.params, run.schedule.scales[0]) for run in runs]
         )
-        states = batch._each(runner._begin, batch.static, None, blank)
+        states = batch.begin(0, blank, None)
         batch.params = network.params
         return convolutions(lambda *given: batch.advance(*given, 1, 1), targets, states)
 

@@ -21,7 +21,7 @@ from jaxnst.transfer.fingerprint import surroundings, warn_of_other_environment
 from jaxnst.transfer.guidance import Guidance
 from jaxnst.transfer.result import Progress
 from jaxnst.transfer.run import Run
-from jaxnst.transfer.runner import SingleRun
+from jaxnst.transfer.runner import Programs
 from jaxnst.transfer.stylize import stylize
 
 CONTENT, STYLE, OTHER = (
@@ -139,7 +139,7 @@ def test_a_run_that_fails_with_half_a_state_leaves_the_file_as_it_was(
     network, tmp_path, monkeypatch, failing
 ):
     keeper = Keeper(str(tmp_path / "run.ck"), 0, Messages("jaxnst-run", quiet=True))
-    work = getattr(SingleRun, failing)
+    work = getattr(Programs, failing)
 
     def out_of_memory(self, *given, **more):
         done = work(self, *given, **more)  # the memory of the solver before is used again
@@ -148,7 +148,7 @@ def test_a_run_that_fails_with_half_a_state_leaves_the_file_as_it_was(
             raise MemoryError
         return done
 
-    monkeypatch.setattr(SingleRun, failing, out_of_memory)
+    monkeypatch.setattr(Programs, failing, out_of_memory)
     with pytest.raises(MemoryError):
         run(network, RECIPES["lbfgs"], callback=keeper)
     before = (tmp_path / "run.ck").read_bytes()
@@ -254,7 +254,7 @@ def test_mixtures_are_told_apart_by_what_they_are(network):
         Run(CONTENT, [STYLE], network=network, recipe=RECIPES["lbfgs"], guidance=Guidance(given))
         for given in (mix, dict(reversed(mix.items())))
     )
-    assert first.settings(None) == second.settings(None)
+    assert first.settings == second.settings
 
 
 # Files.

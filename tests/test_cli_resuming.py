@@ -125,7 +125,7 @@ def test_the_same_command_goes_on_and_its_picture_has_the_same_bytes(
     assert (folder / "part.png").read_bytes() == (folder / "whole.png").read_bytes()
     assert sorted(p.name for p in folder.glob("part-*")) == ["part-0010.png", "part-0012.png"]
     # What is finished is there at once.
-    monkeypatch.setattr("jaxnst.transfer.runner.SingleRun.compile_loop", None)
+    monkeypatch.setattr("jaxnst.transfer.runner.Programs.compile_loop", None)
     assert call("run", *GIVEN, "-o", "again.png", "--checkpoint", "run.ck", "--quiet")[0] == 0
     assert (folder / "again.png").read_bytes() == (folder / "whole.png").read_bytes()
     err = call("run", *GIVEN, *kept)[2]

@@ -259,20 +259,6 @@ def test_masks_and_transparency_in_a_batch_equal_single_runs(network, cut_out):
     assert np.abs(found[0].image - found[3].image).max() > 0.01
 
 
-def test_shapes_of_regions_are_known_beforehand(network, cut_out):
-    for content, masks in ((CONTENT, []), (CONTENT, [LEFT, 1 - LEFT]), (cut_out, [LEFT])):
-        whole = StyleImage(content)
-        _, guidance = make_guidance(whole, [StyleImage(STYLES[0])], masks=masks)
-        run = Run(whole.image, [STYLES[0]], network, RECIPE, guidance=guidance)
-        (scale,) = run.schedule.scales
-        expected = jax.eval_shape(
-            lambda where: where, run.where(jaxnst.resize(run.content, scale.inner))
-        )
-        found = guidance.where_shapes(run.objective, scale.inner)
-        assert jax.tree.structure(found) == jax.tree.structure(expected)
-        assert jax.tree.leaves(found) == jax.tree.leaves(expected)
-
-
 # What is refused.
 
 

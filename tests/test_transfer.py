@@ -231,10 +231,10 @@ def test_rounds_begin_anew_where_the_last_ended_clipped(network):
 
 def raw_image(network, recipe, image):
     """What a run ends with at its inner size, not brought into [0, 1]."""
-    made = running.Run(CONTENT, [STYLE], network, recipe)
+    made = running.Run(CONTENT, [STYLE], network, recipe, init=image)
     shown = []
     made.finish = lambda picture: shown.append(picture) or picture
-    runner.optimize(made, started=image)
+    runner.optimize(made)
     return shown[-1]
 
 
@@ -482,19 +482,19 @@ def test_a_callback_that_raises_stops_the_run(network, phase, scale):
 
 
 def test_stopping_does_not_wait_for_what_is_being_compiled(network, monkeypatch):
-    release, ended, plain = threading.Event(), [], runner.SingleRun.compile_loop
+    release, ended, plain = threading.Event(), [], runner.Programs.compile_loop
 
-    def compile_loop(self, scale):
-        if scale.inner != (32, 32):
+    def compile_loop(self, index):
+        if index:
             release.wait(60)
-            ended.append(scale)
-        return plain(self, scale)
+            ended.append(index)
+        return plain(self, index)
 
     def stop(progress):
         if progress.phase == "optimize":
             raise Stop
 
-    monkeypatch.setattr(runner.SingleRun, "compile_loop", compile_loop)
+    monkeypatch.setattr(runner.Programs, "compile_loop", compile_loop)
     try:
         with pytest.raises(Stop):
             run(network, callback=stop)
@@ -505,10 +505,10 @@ def test_stopping_does_not_wait_for_what_is_being_compiled(network, monkeypatch)
 
 @pytest.mark.parametrize("task", ["compile_loop", "targets"])
 def test_an_error_while_preparing_a_scale_reaches_the_caller(network, monkeypatch, task):
-    def fail(self, scale):
+    def fail(self, index):
         raise MemoryError("no room")
 
-    monkeypatch.setattr(runner.SingleRun, task, fail)
+    monkeypatch.setattr(runner.Programs, task, fail)
     with pytest.raises(MemoryError, match="no room"):
         run(network)
 

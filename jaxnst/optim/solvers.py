@@ -147,6 +147,13 @@ def start(method: SolverConfig, image: Image, terms: int) -> State:
     )
 
 
+def state_shapes(method: SolverConfig, size: tuple[int, int], terms: int) -> State:
+    """Return the shapes of the state of an image of some height and width."""
+    image = jax.ShapeDtypeStruct((*size, 3), jnp.float32)  # type: ignore[no-untyped-call]
+    shapes: State = jax.eval_shape(lambda x: start(method, x, terms), image)
+    return shapes
+
+
 @partial(jax.jit, static_argnums=0)
 def start_after(method: SolverConfig, image: Image, before: State) -> State:
     """Begin a scale with what the solver learned at the one before; only with ``method.carry``.
@@ -270,10 +277,6 @@ def _image(method: SolverConfig, state: State, point: Image) -> Image:
     return state.origin + amplify_coarse(point, method.precondition)
 
 
-def _lbfgs_init(method: SolverConfig, image: Image) -> lbfgs.LbfgsState:
-    return lbfgs.init(image, method.memory)
-
-
 def _lbfgs_step(
     fun: Callable[..., Any], method: SolverConfig, rates: Hyperparameters, state: State
 ) -> State:
@@ -287,10 +290,6 @@ def _lbfgs_step(
         evaluations=state.evaluations + outcome.evaluations,
         restarts=state.restarts + outcome.taken_back,
     )
-
-
-def _lbfgs_picture(method: SolverConfig, state: State) -> Image:
-    return state.point
 
 
 def _adam_init(method: SolverConfig, image: Image) -> AdamState:
@@ -350,7 +349,21 @@ def _adam_picture(method: SolverConfig, state: State) -> Image:
 
 
 SOLVERS = {
-    "lbfgs": Solver(1.0, _lbfgs_init, _lbfgs_step, _lbfgs_picture, in_picture=False, carry=None),
-    "adam": Solver(0.02, _adam_init, _adam_step, _adam_picture, in_picture=True, carry=_adam_carry),
+    "lbfgs": Solver(
+        learning_rate=1.0,
+        init=lambda method, image: lbfgs.init(image, method.memory),
+        step=_lbfgs_step,
+        picture=lambda method, state: state.point,
+        in_picture=False,
+        carry=None,
+    ),
+    "adam": Solver(
+        learning_rate=0.02,
+        init=_adam_init,
+        step=_adam_step,
+        picture=_adam_picture,
+        in_picture=True,
+        carry=_adam_carry,
+    ),
 }
 """Solvers by name; a recipe's ``solver.kind`` is looked up here."""

@@ -12,11 +12,14 @@ points:
 """
 
 from dataclasses import replace
+from typing import TypeVar
 
+from jaxnst._checks import unknown
 from jaxnst.recipes.schema import (
     CAFFE,
     IMAGENET,
     MATCONVNET,
+    SHIPPED,
     Approximation,
     Content,
     LayerWeights,
@@ -28,6 +31,11 @@ from jaxnst.recipes.schema import (
     Style,
     TotalVariation,
 )
+
+T = TypeVar("T")
+
+STAND_IN = SHIPPED
+"""The network that stands in for others."""
 
 # --- shared by several recipes -------------------------------------------------------------------
 
@@ -363,3 +371,58 @@ RECIPES: dict[str, Recipe] = {
         WASSERSTEIN,
     )
 }
+
+
+def get_recipe(name: str) -> Recipe:
+    """Return a recipe by name.
+
+    Raises:
+      KeyError: If there is none of that name; the message gives the nearest.
+    """
+    if name not in RECIPES:
+        raise KeyError(unknown("recipe", name, RECIPES))
+    return RECIPES[name]
+
+
+def recipe_on(recipe: Recipe, network: str) -> Recipe:
+    """Return a recipe as it runs on a network: for ``vgg16-lite`` in another's place, adapted.
+
+    Layers that it lacks are replaced, and terms weighted, as the recipe's
+    :class:`~jaxnst.recipes.schema.Approximation` says.
+    """
+    stand_in = recipe.approximation
+    if network != STAND_IN or recipe.network == STAND_IN or stand_in is None:
+        return recipe
+    names = dict(stand_in.layers)
+
+    def renamed(layers: tuple[tuple[str, T], ...]) -> tuple[tuple[str, T], ...]:
+        return tuple((names.get(layer, layer), value) for layer, value in layers)
+
+    content, style = recipe.content, recipe.style
+    return replace(
+        recipe,
+        network=STAND_IN,
+        preprocessing=None,  # which is another network's
+        content=replace(
+            content,
+            weight=content.weight * stand_in.content,
+            layers=renamed(content.layers),
+        ),
+        style=replace(
+            style,
+            weight=style.weight * stand_in.style,
+            layers=renamed(style.layers),
+            statistics=renamed(style.statistics),
+            distances=renamed(style.distances),
+        ),
+    )
+
+
+def base_recipe(name: str, network: str) -> Recipe:
+    """Return a recipe by name as it runs on a network, as TOML files name their base."""
+    return recipe_on(get_recipe(name), network)
+
+
+def is_approximation(recipe: Recipe) -> bool:
+    """Return whether :func:`recipe_on` has adapted a recipe."""
+    return recipe.network == STAND_IN and recipe.approximation is not None

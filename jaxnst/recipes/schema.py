@@ -12,7 +12,8 @@ field's type, choices, help and default: this module is the only place where the
 import dataclasses
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, Literal, get_args
+from functools import cache
+from typing import Any, ClassVar, Literal, get_args, get_origin, get_type_hints
 
 from jaxnst._checks import among, check, finite, not_negative, positive
 
@@ -49,8 +50,48 @@ def option(default: Any, flag: str, help: str, **more: Any) -> Any:
     return field(default=default, metadata={"flag": flag, "help": help, **more})
 
 
+class _Part:
+    """Base of the dataclasses: checks closed sets of words, and makes tuples of lists.
+
+    Layers with their values may be given as a dict, too.
+    """
+
+    label: ClassVar[str] = ""
+    """Put before the name of a field in messages."""
+
+    def __post_init__(self) -> None:
+        kind: Any = type(self)
+        for name, choices in _fields_of(kind).items():
+            value = getattr(self, name)
+            if isinstance(value, (list, tuple, Mapping)):
+                object.__setattr__(self, name, _as_tuple(value))
+            elif choices and value is not None:
+                among(f"{self.label}{name.replace('_', ' ')}", value, choices)
+
+
+@cache
+def _fields_of(kind: Any) -> dict[str, tuple[str, ...]]:
+    """List the fields of a part, each with the words that it may have; none: any."""
+    hints = get_type_hints(kind)
+    return {
+        field.name: tuple(
+            word
+            for hint in (hints[field.name], *get_args(hints[field.name]))
+            if get_origin(hint) is Literal
+            for word in get_args(hint)
+        )
+        for field in dataclasses.fields(kind)
+    }
+
+
+def _as_tuple(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        value = tuple(value.items())
+    return tuple(map(_as_tuple, value)) if isinstance(value, (list, tuple)) else value
+
+
 @dataclass(frozen=True, kw_only=True)
-class Space:
+class Space(_Part):
     """A linear colour space: ``(scale * image[order] - mean) / deviation``.
 
     ``image`` is RGB in [0, 1]. A network's preprocessing is one, and so is the space in which a
@@ -69,7 +110,7 @@ class Space:
     deviation: tuple[float, float, float] = (1.0, 1.0, 1.0)
 
     def __post_init__(self) -> None:
-        among("order", self.order, get_args(ChannelOrder))
+        super().__post_init__()
         positive("scale", self.scale)
         for mean, deviation in zip(self.mean, self.deviation, strict=True):
             finite("mean", mean)
@@ -77,7 +118,7 @@ class Space:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Noise:
+class Noise(_Part):
     """What a start from noise is, in the variable's space.
 
     Attributes:
@@ -87,13 +128,15 @@ class Noise:
       share: Of the noise in the start; the rest is the content picture.
     """
 
+    label: ClassVar[str] = "noise "
+
     distribution: Distribution = "normal"
     centre: float | None = None
     spread: float = 0.2
     share: float = 1.0
 
     def __post_init__(self) -> None:
-        among("noise distribution", self.distribution, get_args(Distribution))
+        super().__post_init__()
         if self.centre is not None:
             finite("noise centre", self.centre)
         positive("noise spread", self.spread)
@@ -101,7 +144,7 @@ class Noise:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Colors:
+class Colors(_Part):
     """Whose colours the result has.
 
     Attributes:
@@ -112,6 +155,8 @@ class Colors:
         pictures are grey meanwhile). ``after``: the result is recoloured.
     """
 
+    label: ClassVar[str] = "colors "
+
     mode: ColorMode = option(
         "style",
         "--colors",
@@ -120,10 +165,6 @@ class Colors:
     when: ColorTime = option(
         "before", "--colors-when", "recolor the styles before the transfer, or the result after it"
     )
-
-    def __post_init__(self) -> None:
-        among("colors mode", self.mode, get_args(ColorMode))
-        among("colors when", self.when, get_args(ColorTime))
 
     @property
     def before(self) -> bool:
@@ -137,7 +178,7 @@ class Colors:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Approximation:
+class Approximation(_Part):
     """How ``vgg16-lite`` stands in for the network that a recipe was written for.
 
     Its feature maps are as strong as those of VGG16 with Caffe's parameters. The factors make both
@@ -155,6 +196,7 @@ class Approximation:
     style: float = 1.0
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         positive("approximation's content", self.content)
         positive("approximation's style", self.style)
 
@@ -162,15 +204,19 @@ class Approximation:
 def _layers(name: str, layers: LayerWeights, weight: float) -> None:
     if not layers and weight:
         raise ValueError(f"{name} layers is empty, expected at least one (layer, weight)")
-    names = [layer for layer, _ in layers]
-    if len(set(names)) < len(names):
-        raise ValueError(f"{name} layers {names} name a layer twice")
+    _once(f"{name} layers", layers)
     for layer, weight in layers:
         not_negative(f"{name} weight of {layer}", weight)
 
 
+def _once(what: str, layers: LayerWeights | LayerNames) -> None:
+    names = [layer for layer, _ in layers]
+    if len(set(names)) < len(names):
+        raise ValueError(f"{what} {names} name a layer twice")
+
+
 @dataclass(frozen=True, kw_only=True)
-class Content:
+class Content(_Part):
     """The content term: squared distance of feature maps.
 
     Attributes:
@@ -179,6 +225,8 @@ class Content:
       normalization: ``mean`` over elements, ``sum``, or ``target`` (mean, divided by the mean
         square of the content image's own features).
     """
+
+    label: ClassVar[str] = "content "
 
     weight: float = option(1.0, "--content-weight", "weight of the content loss")
     layers: LayerWeights = option(
@@ -189,13 +237,13 @@ class Content:
     normalization: Normalization = "target"
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         not_negative("content weight", self.weight)
         _layers("content", self.layers, self.weight)
-        among("content normalization", self.normalization, get_args(Normalization))
 
 
 @dataclass(frozen=True, kw_only=True)
-class Style:
+class Style(_Part):
     """The style term: distance of a statistic of the feature maps over all positions.
 
     Attributes:
@@ -235,16 +283,15 @@ class Style:
     )
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         not_negative("style weight", self.weight)
         _layers("style", self.layers, self.weight)
-        for what, own in (("statistics", self.statistics), ("distances", self.distances)):
-            names = [layer for layer, _ in own]
-            if len(set(names)) < len(names):
-                raise ValueError(f"style {what} {names} name a layer twice")
+        _once("style statistics", self.statistics)
+        _once("style distances", self.distances)
 
 
 @dataclass(frozen=True, kw_only=True)
-class TotalVariation:
+class TotalVariation(_Part):
     """The smoothness term.
 
     Attributes:
@@ -255,6 +302,8 @@ class TotalVariation:
       chroma: For ``squared``, further factor for differences in colour at equal luminance; 1 treats
         the three channels alike.
     """
+
+    label: ClassVar[str] = "total variation "
 
     weight: float = option(
         1.5, "--tv-weight", "weight of the total variation loss: more gives smoother pictures"
@@ -268,13 +317,13 @@ class TotalVariation:
     chroma: float = 4.0
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         not_negative("total variation weight", self.weight)
         not_negative("total variation chroma", self.chroma)
-        among("total variation kind", self.kind, get_args(TotalVariationKind))
 
 
 @dataclass(frozen=True, kw_only=True)
-class Solver:
+class Solver(_Part):
     """How the loss is followed downhill.
 
     Fields for the other kind of solver have no effect, except that L-BFGS refuses ``average``.
@@ -313,10 +362,10 @@ class Solver:
     carry: bool = False
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         if self.learning_rate is not None:
             positive("learning rate", self.learning_rate)
         check("memory", self.memory, self.memory >= 1, "at least 1 curvature pair")
-        among("line search", self.line_search, ("fixed", "zoom"))
         power = self.precondition
         check("precondition", power, 0 <= power <= 2, "0 (none) to 2")
         if self.round is not None:
@@ -328,7 +377,7 @@ class Solver:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Scales:
+class Scales(_Part):
     """Sizes of a run, coarse to fine: each is ``factor`` times the one before.
 
     Attributes:
@@ -380,9 +429,9 @@ class Scales:
     )
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         if self.size is not None:
             check("size", self.size, self.size >= 16, "at least 16 pixels")
-        among("side", self.side, get_args(Side))
         sides = self.sides or ()
         fit = min(sides, default=16) >= 16 and list(sides) == sorted(set(sides))
         check("scales", sides, fit, "increasing sides of at least 16 pixels")
@@ -401,7 +450,7 @@ class Scales:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Recipe:
+class Recipe(_Part):
     """A method of style transfer, completely.
 
     Attributes:
@@ -460,6 +509,7 @@ class Recipe:
     approximation: Approximation | None = None
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         if self.bounds is not None:
             least, greatest = self.bounds
             check("bounds", self.bounds, least < greatest, "(least, greatest)")
@@ -471,9 +521,6 @@ class Recipe:
             )
         if solver.kind == "lbfgs" and self.bounds is not None and solver.round is None:
             raise ValueError("lbfgs keeps to bounds between rounds only: give round, or use adam")
-        among("pooling", self.pooling or "max", get_args(Pooling))
-        for name, padding in (("padding", self.padding), ("first padding", self.first_padding)):
-            among(name, padding or "zero", get_args(Padding))
         if content.weight == style.weight == 0:
             raise ValueError("content weight and style weight are both 0: nothing to optimise")
 

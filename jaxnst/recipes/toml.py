@@ -24,6 +24,7 @@ from collections.abc import Callable
 from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 from jaxnst._checks import unknown
+from jaxnst.recipes.builtin import base_recipe
 from jaxnst.recipes.schema import LayerNames, LayerWeights, Recipe
 
 MAX_BYTES = 2**20
@@ -34,7 +35,9 @@ def format_recipe(recipe: Recipe) -> str:
     return "\n".join(_lines(recipe, ())) + "\n"
 
 
-def read_recipe(path: str | os.PathLike[str], *, base: Callable[[str, str], Recipe]) -> Recipe:
+def read_recipe(
+    path: str | os.PathLike[str], *, base: Callable[[str, str], Recipe] = base_recipe
+) -> Recipe:
     """Read a recipe from a TOML file.
 
     Args:

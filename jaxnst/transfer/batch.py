@@ -9,7 +9,6 @@ not reported.
 
 import time
 from collections.abc import Callable, Hashable, Sequence
-from functools import partial
 from typing import Any, NamedTuple, TypeAlias
 
 import jax
@@ -18,13 +17,13 @@ from numpy.typing import ArrayLike
 
 from jaxnst._checks import check_picture, refuse_one_array, style_pictures
 from jaxnst._numerics import default_numerics
-from jaxnst.networks.registry import LossNetwork, load_network
+from jaxnst.networks.registry import LossNetwork
 from jaxnst.optim.sharding import default_device, lanes_of, mesh_of
-from jaxnst.recipes import get_recipe, recipe_on
+from jaxnst.recipes import get_recipe
 from jaxnst.recipes.schema import Precision, Recipe
-from jaxnst.transfer.guidance import StyleMix, make_guidance
+from jaxnst.transfer.guidance import StyleMix
 from jaxnst.transfer.result import StylizeResult
-from jaxnst.transfer.run import Run
+from jaxnst.transfer.run import Run, loss_network, make_run
 from jaxnst.transfer.runner import optimize_side_by_side
 from jaxnst.transfer.style_cache import StyleCache, StyleImage
 
@@ -137,137 +136,109 @@ def stylize_batch(
     recipes = _each("recipes", recipe, count, (str, Recipe))
     seeds = _each("seeds", seed, count, (int, np.integer))
     _each("styles", list(styles), count, ())
-    none: list[tuple[()]] = [()] * count
-    of_content = _each("sequences of masks", none if masks is None else masks, count, ())
-    style_masks = none if style_masks is None else style_masks
+    no_masks: list[tuple[()]] = [()] * count
+    of_content = _each("sequences of masks", no_masks if masks is None else masks, count, ())
+    style_masks = no_masks if style_masks is None else style_masks
     of_styles = _each("sequences of style masks", style_masks, count, ())
     if at_once is not None and at_once < 1:
         raise ValueError(f"at_once is {at_once}, expected at least 1 pair")
     if devices is not None and not devices:
         raise ValueError("devices is empty, expected at least one")
-    numbers = list(range(count) if only is None else only)
-    if unknown := [i for i in numbers if not 0 <= i < count]:
+    only = list(range(count) if only is None else only)
+    if unknown := [i for i in only if not 0 <= i < count]:
         raise ValueError(f"only has pair {unknown[0]}, expected numbers from 0 to {count - 1}")
-    if not numbers:
+    if not only:
         return []
-    made = [get_recipe(r) if isinstance(r, str) else r for r in recipes]
-    network = made[0].network if network is None else network
-    network = load_network(network) if isinstance(network, str) else network
-    network = network.configure(precision=precision)
-    checked, store = _Checked(), StyleCache() if store is None else store
-    runs = []
-    for i, (content, style) in enumerate(zip(contents, styles, strict=True)):
-        whole = checked(f"pair {i}: content", content)
-        pictures, guidance = make_guidance(
-            whole,
-            [checked(f"pair {i}: {of}", s) for of, s in style_pictures(style)],
+    recipes = [get_recipe(r) if isinstance(r, str) else r for r in recipes]
+    network = loss_network(network, recipes[0], precision=precision)
+    store = StyleCache() if store is None else store
+    # A picture is checked once, however many pairs it is in. It is kept, so that its id stays its.
+    checked: dict[int, tuple[ArrayLike, StyleImage]] = {}
+
+    def check(name: str, image: ArrayLike) -> StyleImage:
+        if id(image) not in checked:
+            checked[id(image)] = image, StyleImage(check_picture(name, image, opacity=True))
+        return checked[id(image)][1]
+
+    runs = [
+        make_run(
+            check(f"pair {i}: content", contents[i]),
+            [check(f"pair {i}: {name}", style) for name, style in style_pictures(styles[i])],
+            network,
+            recipes[i],
             style_mix=style_mix,
             masks=of_content[i],
             style_masks=of_styles[i],
+            size=size,
+            style_size=style_size,
+            seed=int(seeds[i]),
+            store=store,
+            remat=remat,
         )
-        runs.append(
-            Run(
-                whole.image,
-                pictures,
-                network,
-                recipe_on(made[i], network.name),
-                size=size,
-                style_size=style_size,
-                seed=int(seeds[i]),
-                store=store,
-                remat=remat,
-                guidance=guidance,
-            )
-        )
+        for i in range(count)
+    ]
     devices = [default_device()] if devices is None else devices
-    return _Batches(runs, numbers, devices, at_once, callback).results()
+    return _optimize(runs, only, devices, at_once, callback)
 
 
-class _Checked:
-    """Pictures of a call: each is checked once, however many pairs it is in."""
-
-    def __init__(self) -> None:
-        self.known: dict[int, tuple[ArrayLike, StyleImage]] = {}
-
-    def __call__(self, name: str, given: ArrayLike) -> StyleImage:
-        if id(given) not in self.known:
-            self.known[id(given)] = given, StyleImage(check_picture(name, given, opacity=True))
-        return self.known[id(given)][1]
-
-
-def _each(name: str, given: Any, count: int, single: tuple[type, ...]) -> Sequence[Any]:
+def _each(name: str, values: Any, count: int, single: tuple[type, ...]) -> Sequence[Any]:
     """Return one value for each pair."""
-    if isinstance(given, single):
-        return [given] * count
-    if len(given) != count:
-        raise ValueError(f"there are {len(given)} {name} for {count} contents, expected one each")
-    return list(given)
+    if isinstance(values, single):
+        return [values] * count
+    if len(values) != count:
+        raise ValueError(f"there are {len(values)} {name} for {count} contents, expected one each")
+    return list(values)
 
 
-class _Batches:
-    """All pairs of a call, and how far they are."""
+def _optimize(
+    runs: Sequence[Run],
+    only: Sequence[int],
+    devices: Sequence[jax.Device],
+    at_once: int | None,
+    callback: Callable[[BatchProgress], None] | None,
+) -> list[StylizeResult]:
+    """Run one batch after the other.
 
-    def __init__(
-        self,
-        runs: list[Run],
-        only: list[int],
-        devices: Sequence[jax.Device],
-        at_once: int | None,
-        callback: Callable[[BatchProgress], None] | None,
-    ):
-        self.runs, self.only, self.devices, self.callback = runs, only, devices, callback
-        self.total = sum(runs[i].total for i in only)
-        self.done = 0
-        self.begin = time.perf_counter()
-        self.found: dict[int, StylizeResult] = {}
-        self.failed: dict[int, ValueError] = {}
-        groups: dict[Hashable, list[int]] = {}
-        for i, run in enumerate(runs):
-            groups.setdefault(_program(i, run), []).append(i)
-        self.batches: list[list[int]] = []
-        self.lanes: list[int] = []
-        for members in groups.values():
-            lanes = lanes_of(len(members), at_once, len(devices))
-            for k in range(0, len(members), lanes):
-                self.batches.append(members[k : k + lanes])
-                self.lanes.append(lanes)
+    Raises:
+      PairsError: Some pairs have failed.
+    """
+    groups: dict[Hashable, list[int]] = {}
+    for i, run in enumerate(runs):
+        groups.setdefault(_program(i, run), []).append(i)
+    total, done, begin = sum(runs[i].total for i in only), 0, time.perf_counter()
+    results: dict[int, StylizeResult] = {}
+    errors: dict[int, ValueError] = {}
 
-    def results(self) -> list[StylizeResult]:
-        """Run one batch after the other.
+    def paint(batch: Sequence[int], lanes: int) -> None:
+        pairs = tuple(i for i in batch if i in only)
+        if not pairs:
+            return
+        # Every pair keeps its lane; the other lanes repeat one of the pairs.
+        filler = runs[pairs[0]]
+        of_lanes = [runs[i] if i in pairs else filler for i in batch]
+        of_lanes += [filler] * (lanes - len(batch))
 
-        Raises:
-          PairsError: Some pairs have failed.
-        """
-        wanted = set(self.only)
-        for members, lanes in zip(self.batches, self.lanes, strict=True):
-            here = [i for i in members if i in wanted]
-            if here:
-                self.paint(members, here, lanes)
-        if self.failed:
-            raise PairsError(self.failed, self.found)
-        return [self.found[i] for i in self.only]
+        def report(scale: int, steps: int) -> None:
+            nonlocal done
+            done += steps * len(pairs)
+            if callback is not None:
+                scales, seconds = len(filler.schedule.scales), time.perf_counter() - begin
+                callback(BatchProgress(pairs, scale, scales, done, total, seconds))
 
-    def paint(self, members: list[int], here: list[int], lanes: int) -> None:
-        """Paint some pairs of a batch, in the lanes that they have among all its members."""
-        filler = self.runs[here[0]]
-        runs = [self.runs[i] if i in here else filler for i in members]
-        runs += [filler] * (lanes - len(runs))
-        scales = len(filler.schedule.scales)
-        result_of = optimize_side_by_side(
-            runs, mesh_of(lanes, self.devices), partial(self.report, tuple(here), scales)
-        )
-        for i in here:
+        result_of = optimize_side_by_side(of_lanes, mesh_of(lanes, devices), report)
+        for i in pairs:
             try:
-                self.found[i] = result_of(members.index(i))
+                results[i] = result_of(batch.index(i))
             except ValueError as error:
-                self.failed[i] = error
+                errors[i] = error
 
-    def report(self, pairs: tuple[int, ...], scales: int, scale: int, steps: int) -> None:
-        """Call the callback."""
-        self.done += steps * len(pairs)
-        if self.callback is not None:
-            seconds = time.perf_counter() - self.begin
-            self.callback(BatchProgress(pairs, scale, scales, self.done, self.total, seconds))
+    for members in groups.values():
+        lanes = lanes_of(len(members), at_once, len(devices))
+        for first in range(0, len(members), lanes):
+            paint(members[first : first + lanes], lanes)
+    if errors:
+        raise PairsError(errors, results)
+    return [results[i] for i in only]
 
 
 def _program(index: int, run: Run) -> Hashable:

@@ -7,7 +7,6 @@ One style is used for every mask, and one mask for all styles; otherwise the num
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
-import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Float
@@ -57,22 +56,6 @@ class Guidance:
     def structure(self) -> tuple[int, bool]:
         """What decides a program: how many masks there are, and whether pixels are kept."""
         return len(self.masks), self.opacity is not None
-
-    def where_shapes(self, objective: Objective, size: Size) -> SpatialGuidance:
-        """Return the shapes of what :meth:`where` returns for a scale of this size."""
-        masks, kept = self.structure
-        if not (masks or kept):
-            return EVERYWHERE
-
-        def of(*shape: int) -> jax.ShapeDtypeStruct:
-            return jax.ShapeDtypeStruct(shape, jnp.float32)  # type: ignore[no-untyped-call]
-
-        regions, sizes = max(1, masks), layer_sizes(objective.network, size, objective.layers)
-        style = {name: of(regions, *sizes[name]) for name in objective.style_layers}
-        if not kept:
-            return SpatialGuidance({}, style, of(regions), None, None)
-        content = {name: of(*sizes[name]) for name in objective.content_layers}
-        return SpatialGuidance(content, style, of(regions), of(*size), of(*size, 3))
 
     def mixture(
         self, network: LossNetwork, layers: Sequence[str], styles: int
@@ -142,6 +125,10 @@ class Guidance:
         still = np.clip(resize(self.hidden, size), 0, 1)
         picture = np.where(opacity[..., None] > 0, painted, still)
         return np.concatenate([picture, opacity[..., None]], axis=-1)
+
+
+UNGUIDED = Guidance({})
+"""All styles everywhere, in equal parts."""
 
 
 def make_guidance(

@@ -6,6 +6,7 @@ very loop for a moment at a small size. The constants were fitted to runs at 128
 with two networks and both solvers (docs/performance.md).
 """
 
+import bisect
 import math
 import time
 from collections.abc import Callable, Collection
@@ -14,18 +15,25 @@ from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from jaxnst._numerics import default_numerics
 from jaxnst.image import fit
-from jaxnst.losses.objective import EVERYWHERE, TERMS, make_loss_weights, make_objective
+from jaxnst.losses.objective import TERMS, make_loss_weights, make_objective
 from jaxnst.networks.precision import map_bytes
 from jaxnst.networks.registry import LossNetwork
 from jaxnst.networks.remat import blocks
-from jaxnst.optim.solvers import advance, lower_over, make_solver, start
+from jaxnst.optim.solvers import (
+    advance,
+    lower_over,
+    make_solver,
+    start,
+    state_shapes,
+)
 from jaxnst.recipes.schema import Recipe
-from jaxnst.transfer.guidance import Guidance
+from jaxnst.transfer.guidance import UNGUIDED, Guidance
 from jaxnst.transfer.pyramid import Schedule, Size
-from jaxnst.transfer.style_cache import target_shapes
+from jaxnst.transfer.style_cache import blank_targets, target_shapes
 
 MIB = 2**20
 
@@ -161,19 +169,17 @@ def make_plan(
     value = map_bytes(network.precision, host=host)
     cost = cost_of(recipe, network, remat=remat, value_bytes=value)
     areas = [math.prod(scale.inner) for scale in schedule.scales]
-    looked_at = max(math.prod(s) for scale in schedule.scales for s in (scale.inner, *scale.styles))
+    pixels = max(math.prod(s) for scale in schedule.scales for s in (scale.inner, *scale.styles))
     if loop is None:
         loop = round(max(areas) * cost.loop_bytes + cost.fixed_bytes)
-    memory = max(loop, looked_at * cost.target_bytes + cost.fixed_bytes)
+    memory = max(loop, round(pixels * cost.target_bytes + cost.fixed_bytes))
     compilers = 0
     if host:
         process, compilers = _host_bytes(len(areas))
         memory += process + pictures
+    least = reading if host else 0
     adds = tuple(area * cost.multiply_adds for area in areas)
-    again = round(memory)
-    if host:
-        return Plan(schedule, remat, adds, max(again + compilers, reading), max(again, reading))
-    return Plan(schedule, remat, adds, again, again)
+    return Plan(schedule, remat, adds, max(memory + compilers, least), max(memory, least))
 
 
 def runs_that_fit(
@@ -233,8 +239,7 @@ def cost_of(
     image = jax.ShapeDtypeStruct((NOMINAL, NOMINAL, 3), jnp.float32)  # type: ignore[no-untyped-call]
     see = partial(objective.network.features, layers=network.layers[:depth])
     maps = jax.eval_shape(see, network.params, image)
-    method, _ = make_solver(recipe)
-    state = jax.eval_shape(lambda x: start(method, x, len(TERMS)), image)
+    state = state_shapes(make_solver(recipe)[0], (NOMINAL, NOMINAL), len(TERMS))
 
     def work(names: Collection[str]) -> tuple[float, float]:
         """Values of convolutions' outputs, and multiply-adds."""
@@ -277,14 +282,9 @@ def largest_size(needed: Callable[[int], int], available: int, size: int) -> int
       available: Bytes.
       size: One that does not fit.
     """
-    least, beyond = 0, math.ceil(size / MULTIPLE)
-    while beyond - least > 1:
-        middle = (least + beyond) // 2
-        if needed(middle * MULTIPLE) <= available:
-            least = middle
-        else:
-            beyond = middle
-    return least * MULTIPLE or None
+    candidates = range(MULTIPLE, size, MULTIPLE)
+    count = bisect.bisect_right(candidates, available, key=needed)
+    return candidates[count - 1] if count else None
 
 
 @default_numerics()
@@ -299,16 +299,14 @@ def measure_pace(
       content: Size of the content picture, for its shape.
       longest: Longest side at which it is run, pixels.
     """
+    height, width = (max(1, round(s / MULTIPLE)) * MULTIPLE for s in fit(content, longest))
     objective = make_objective(recipe, network)
     method, rates = make_solver(recipe)
-    height, width = (max(1, round(s / MULTIPLE)) * MULTIPLE for s in fit(content, longest))
-    image = jnp.full((height, width, 3), 0.5)
-
-    shapes = target_shapes(objective, network.params, (height, width))
     # The time does not depend on the values.
-    targets = jax.tree.map(lambda leaf: jnp.ones(leaf.shape, leaf.dtype), shapes)
-    args = (network.prepare(network.params), targets, make_loss_weights(recipe))
-    state = start(method, image, len(TERMS))
+    targets = blank_targets(objective, network.params, (height, width))
+    targets = jax.tree.map(jnp.ones_like, targets)
+    args = network.prepare(network.params), targets, make_loss_weights(recipe)
+    state = start(method, jnp.full((height, width, 3), 0.5), len(TERMS))
 
     def seconds(steps: int) -> float:
         begin = time.perf_counter()
@@ -342,7 +340,7 @@ def loop_footprint(
     size: Size,
     *,
     remat: bool,
-    guidance: Guidance | None = None,
+    guidance: Guidance = UNGUIDED,
 ) -> int | None:
     """Compile the loop of a scale and return the bytes of its arguments, results and buffers.
 
@@ -353,23 +351,21 @@ def loop_footprint(
       network: Its loss network.
       size: Height and width of the scale.
       remat: Whether feature maps are recomputed for the gradient.
-      guidance: Its regions; None: none.
+      guidance: Its regions.
 
     Returns:
       None where this device's XLA does not report it.
     """
     objective = make_objective(recipe, network, remat=remat)
-    method, rates = make_solver(recipe)
-    where = EVERYWHERE if guidance is None else guidance.where_shapes(objective, size)
+    where = guidance.where(objective, np.zeros((*size, 3), np.float32))
     targets = target_shapes(objective, network.params, size, where=where)
-    image = jax.ShapeDtypeStruct((*size, 3), jnp.float32)  # type: ignore[no-untyped-call]
-    state = jax.eval_shape(lambda x: start(method, x, len(TERMS)), image)
-    args = (network.prepare(network.params), targets, make_loss_weights(recipe))
-    count = jnp.asarray(0)
+    args = network.prepare(network.params), targets, make_loss_weights(recipe)
+    method, rates = make_solver(recipe)
+    state, count = state_shapes(method, size, len(TERMS)), jnp.asarray(0)
     program = lower_over(objective, method, args, rates, state, count, count).compile()
-    found = program.memory_analysis()
-    if found is None:
+    memory = program.memory_analysis()
+    if memory is None:
         return None
-    own = found.temp_size_in_bytes + found.generated_code_size_in_bytes
-    passed = found.argument_size_in_bytes + found.output_size_in_bytes - found.alias_size_in_bytes
-    return int(own + passed)
+    own = memory.temp_size_in_bytes + memory.generated_code_size_in_bytes
+    passed = memory.argument_size_in_bytes + memory.output_size_in_bytes
+    return int(own + passed - memory.alias_size_in_bytes)

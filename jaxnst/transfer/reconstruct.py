@@ -98,8 +98,9 @@ def reconstruct_content(
       ValueError: If no layer is given, the picture is none or too small, or no loss is finite.
     """
     groups = [(name,) for name in ([layers] if isinstance(layers, str) else layers)]
-    task = _Task("content", image, groups, network, recipe, size, seed, callback)
-    return task.together() if together else task.one_by_one()
+    return _reconstruct(
+        "content", image, groups, network, recipe, size, seed, together=together, callback=callback
+    )
 
 
 @default_numerics()
@@ -132,89 +133,74 @@ def reconstruct_style(
       ValueError: If no layer is given, the picture is invalid or too small, or no loss is finite.
     """
     several = [layers] if isinstance(layers, str) else layers
-    groups = [(n,) if isinstance(n, str) else tuple(n) for n in several]
-    task = _Task("style", image, groups, network, recipe, size, seed, callback)
-    return task.together() if together else task.one_by_one()
+    groups = [(group,) if isinstance(group, str) else tuple(group) for group in several]
+    return _reconstruct(
+        "style", image, groups, network, recipe, size, seed, together=together, callback=callback
+    )
 
 
-class _Task:
-    """One call: checked arguments, and two ways of doing the work."""
+def _reconstruct(
+    term: Literal["content", "style"],
+    image: ArrayLike,
+    groups: Sequence[Layers],
+    network: str | LossNetwork,
+    recipe: Recipe,
+    size: int | None,
+    seed: int,
+    *,
+    together: bool,
+    callback: Callable[[ReconstructProgress], None] | None,
+) -> list[Reconstruction]:
+    """Make a picture from each group of layers."""
+    if not groups or () in groups:
+        raise ValueError("layers is empty, expected at least one layer for each picture")
+    picture = check_picture("picture", image)
+    network = load_network(network) if isinstance(network, str) else network
+    layers = tuple(dict.fromkeys(layer for group in groups for layer in group))
+    for layer in layers:
+        network.resolve(layer)
+    store = StyleCache()
 
-    def __init__(
-        self,
-        term: Literal["content", "style"],
-        image: ArrayLike,
-        groups: Sequence[Layers],
-        network: str | LossNetwork,
-        recipe: Recipe,
-        size: int | None,
-        seed: int,
-        callback: Callable[[ReconstructProgress], None] | None,
-    ):
-        if not groups or () in groups:
-            raise ValueError("layers is empty, expected at least one layer for each picture")
-        self.term, self.image, self.groups = term, check_picture("picture", image), groups
-        self.network = load_network(network) if isinstance(network, str) else network
-        for layer in self.layers:
-            self.network.resolve(layer)
-        self.recipe, self.size, self.seed, self.callback = recipe, size, seed, callback
-
-    @property
-    def layers(self) -> Layers:
-        """Every layer once."""
-        return tuple(dict.fromkeys(layer for group in self.groups for layer in group))
-
-    def run(self, layers: Layers, store: StyleCache | None = None) -> Run:
+    def run_of(layers: Layers) -> Run:
         """Prepare a run whose loss has no other layers."""
         weights = tuple((layer, 1 / len(layers)) for layer in layers)
-        content, style = self.recipe.content, self.recipe.style
-        if self.term == "content":
+        content, style = recipe.content, recipe.style
+        if term == "content":
             content, style = replace(content, layers=weights), replace(style, layers=(), weight=0.0)
         else:
             content, style = replace(content, layers=(), weight=0.0), replace(style, layers=weights)
-        recipe = replace(self.recipe, content=content, style=style)
-        size, seed = self.size, self.seed
-        return Run(
-            self.image, [self.image], self.network, recipe, size=size, seed=seed, store=store
-        )
+        method = replace(recipe, content=content, style=style)
+        return Run(picture, [picture], network, method, size=size, seed=seed, store=store)
 
-    def one_by_one(self) -> list[Reconstruction]:
-        """Make one picture after the other, each with a program of its own."""
-        found = []
-        for i, group in enumerate(self.groups):
+    def report(layers: Layers, done: int, total: int) -> None:
+        if callback is not None:
+            callback(ReconstructProgress(layers, done, total))
 
-            def report(progress: Progress, i: int = i, group: Layers = group) -> None:
-                done = i * progress.total + progress.total_done
-                self.report(group, done, len(self.groups) * progress.total)
+    results: list[StylizeResult] = []
+    # With a line search every picture needs another number of evaluations.
+    if together and recipe.solver.line_search == "fixed":
+        runs = [run_of(layers) for _ in groups]
+        for run, group in zip(runs, groups, strict=True):
+            weights = jnp.asarray([(name in group) / len(group) for name in layers])
+            run.numbers = run.numbers._replace(**{term: weights})
+        done = 0
 
-            found.append(_reconstruction(group, optimize(self.run(group), callback=report)))
-        return found
-
-    def together(self) -> list[Reconstruction]:
-        """Make all pictures in one program: weights are one for a picture's layers, else zero."""
-        if self.recipe.solver.line_search != "fixed":  # each needs another number of evaluations
-            return self.one_by_one()
-        runs, store = [], StyleCache()
-        for group in self.groups:
-            run = self.run(self.layers, store)
-            weights = jnp.asarray([(name in group) / len(group) for name in self.layers])
-            run.numbers = run.numbers._replace(**{self.term: weights})
-            runs.append(run)
-        done, total = 0, sum(run.total for run in runs)
-
-        def report(_: int, steps: int) -> None:
+        def on_steps(_: int, steps: int) -> None:
             nonlocal done
             done += steps * len(runs)
-            self.report(self.layers, done, total)
+            report(layers, done, sum(run.total for run in runs))
 
-        result_of = optimize_side_by_side(runs, mesh_of(len(runs), [default_device()]), report)
-        return [_reconstruction(group, result_of(i)) for i, group in enumerate(self.groups)]
+        result_of = optimize_side_by_side(runs, mesh_of(len(runs), [default_device()]), on_steps)
+        results = [result_of(i) for i in range(len(runs))]
+    else:
+        for i, group in enumerate(groups):
 
-    def report(self, layers: Layers, done: int, total: int) -> None:
-        """Call the callback."""
-        if self.callback is not None:
-            self.callback(ReconstructProgress(layers, done, total))
+            def on_progress(progress: Progress, i: int = i, group: Layers = group) -> None:
+                done = i * progress.total + progress.total_done
+                report(group, done, len(groups) * progress.total)
 
-
-def _reconstruction(layers: Layers, result: StylizeResult) -> Reconstruction:
-    return Reconstruction(layers, result.image, float(result.losses["total"][-1]))
+            results.append(optimize(run_of(group), callback=on_progress))
+    return [
+        Reconstruction(group, result.image, float(result.losses["total"][-1]))
+        for group, result in zip(groups, results, strict=True)
+    ]

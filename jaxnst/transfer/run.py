@@ -12,23 +12,19 @@ from numpy.typing import ArrayLike
 from jaxnst.feedforward.instant import start_in_one_pass
 from jaxnst.image import resample
 from jaxnst.losses.objective import (
-    TERMS,
     SpatialGuidance,
     Targets,
     make_loss_weights,
     make_objective,
 )
-from jaxnst.networks.registry import LossNetwork, Params
+from jaxnst.networks.registry import LossNetwork, Params, load_network
 from jaxnst.networks.rescale import unit_means
-from jaxnst.optim.solvers import (
-    State,
-    make_solver,
-    start,
-)
-from jaxnst.recipes.schema import STARTS, Recipe
+from jaxnst.optim.solvers import make_solver
+from jaxnst.recipes import recipe_on
+from jaxnst.recipes.schema import STARTS, Precision, Recipe
 from jaxnst.transfer.color_transfer import recolor_after, recolor_before
-from jaxnst.transfer.fingerprint import fingerprint_of
-from jaxnst.transfer.guidance import Guidance
+from jaxnst.transfer.fingerprint import fingerprint_of, surroundings
+from jaxnst.transfer.guidance import UNGUIDED, Guidance, StyleMix, make_guidance
 from jaxnst.transfer.initial import make_noise, scatter_colors
 from jaxnst.transfer.pyramid import Scale, make_schedule
 from jaxnst.transfer.result import Picture
@@ -53,7 +49,8 @@ class Run:
       seed: Decides the noise of a start from noise.
       store: Keeps summaries of styles; several runs may share one.
       remat: Whether feature maps are recomputed for the gradient, to save memory.
-      guidance: Masks and mixtures; None: all styles everywhere, in equal parts.
+      guidance: Masks and mixtures.
+      init: Picture to start from; None: the recipe's start.
     """
 
     def __init__(
@@ -68,9 +65,10 @@ class Run:
         seed: int = 0,
         store: StyleCache | None = None,
         remat: bool = False,
-        guidance: Guidance | None = None,
+        guidance: Guidance = UNGUIDED,
+        init: Picture | None = None,
     ):
-        self.guidance = Guidance({}) if guidance is None else guidance
+        self.init, self.guidance = init, guidance
         self.styles = [s if isinstance(s, StyleImage) else StyleImage(s) for s in styles]
         self.content, self.recipe, self.seed = content, recipe, seed
         self.store = StyleCache() if store is None else store
@@ -110,18 +108,24 @@ class Run:
         pairs = zip(recolored, self.styles, strict=True)
         return content, [new if s.mask is None else new.masked(s.mask) for new, s in pairs]
 
-    def settings(self, started: Picture | None) -> dict[str, str]:
-        """List in words all that decides the picture; ``started`` is a given start, if any."""
+    @cached_property
+    def settings(self) -> dict[str, str]:
+        """All that decides the picture, by name."""
         return fingerprint_of(
             self.recipe,
             self.objective.network,
             self.schedule,
             content=StyleImage(self.given),
             styles=self.given_styles,
-            init=None if started is None else StyleImage(started),
+            init=None if self.init is None else StyleImage(self.init),
             guidance=self.guidance,
             seed=self.seed,
         )
+
+    @cached_property
+    def surroundings(self) -> dict[str, str]:
+        """All that decides the picture's last bits, by name."""
+        return surroundings() | {"remat": str(self.objective.remat)}
 
     @cached_property
     def tuning(self) -> Hashable:
@@ -169,14 +173,10 @@ class Run:
         styles = [summaries(*pair) for pair in zip(self.styles, scale.styles, strict=True)]
         return mixed_styles(self.objective, styles, self.mixture)
 
-    def state_shapes(self, scale: Scale) -> State:
-        """Return the shapes of a scale's state."""
-        image = jax.ShapeDtypeStruct((*scale.inner, 3), jnp.float32)  # type: ignore[no-untyped-call]
-        shapes: State = jax.eval_shape(lambda x: start(self.method, x, len(TERMS)), image)
-        return shapes
-
     def start_image(self) -> Picture:
-        """Make the picture that the coarsest scale starts from, as RGB."""
+        """Make the picture that the coarsest scale starts from, as RGB of any size."""
+        if self.init is not None:
+            return self.init
         size = self.schedule.scales[0].inner
         if self.recipe.init == "content":
             return resample(self.content, size)
@@ -225,3 +225,35 @@ class Run:
         if self.recipe.colors.after:
             shown = recolor_after(self.recipe.colors, shown, self.colored_like)
         return self.guidance.kept(shown)
+
+
+def loss_network(
+    network: str | LossNetwork | None, recipe: Recipe, *, precision: Precision | None = None
+) -> LossNetwork:
+    """Return the loss network of a call: a network or its name; None: the recipe's."""
+    network = recipe.network if network is None else network
+    network = load_network(network) if isinstance(network, str) else network
+    return network.configure(precision=precision)
+
+
+def make_run(
+    content: StyleImage,
+    styles: Sequence[StyleImage],
+    network: LossNetwork,
+    recipe: Recipe,
+    *,
+    style_mix: StyleMix | None = None,
+    masks: Sequence[ArrayLike] = (),
+    style_masks: Sequence[ArrayLike] = (),
+    **options: Any,
+) -> Run:
+    """Prepare a run of a recipe on a network, which may stand in for the recipe's own.
+
+    Masks and mixtures are those of :func:`jaxnst.stylize`; other options are passed to
+    :class:`Run`.
+    """
+    styles, guidance = make_guidance(
+        content, styles, style_mix=style_mix, masks=masks, style_masks=style_masks
+    )
+    recipe = recipe_on(recipe, network.name)
+    return Run(content.image, styles, network, recipe, guidance=guidance, **options)

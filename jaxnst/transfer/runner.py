@@ -9,7 +9,6 @@ import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Executor, ThreadPoolExecutor
-from functools import cached_property
 from types import EllipsisType
 from typing import Any, Literal
 
@@ -20,10 +19,11 @@ from jax.sharding import Mesh
 from numpy.typing import ArrayLike, NDArray
 
 from jaxnst._numerics import default_numerics
-from jaxnst._types import Image
+from jaxnst._types import Features, Image
 from jaxnst.image import resample
 from jaxnst.losses.objective import TERMS, Objective, Targets, content_targets
 from jaxnst.networks.color_space import decode, encode
+from jaxnst.networks.registry import Params
 from jaxnst.optim.sharding import apart, over_lanes, shared
 from jaxnst.optim.solvers import (
     CHUNK,
@@ -36,10 +36,10 @@ from jaxnst.optim.solvers import (
     restart,
     start,
     start_after,
+    state_shapes,
 )
 from jaxnst.transfer.checkpoint import AGAIN, Checkpoint
-from jaxnst.transfer.fingerprint import check_same_run, surroundings, warn_of_other_environment
-from jaxnst.transfer.pyramid import Scale
+from jaxnst.transfer.fingerprint import check_same_run, warn_of_other_environment
 from jaxnst.transfer.result import Picture, Progress, ScaleTiming, StylizeResult
 from jaxnst.transfer.run import Run
 from jaxnst.transfer.style_cache import blank_targets
@@ -49,17 +49,32 @@ CHUNK_SECONDS = 1.0
 Phase = Literal["compile", "optimize"]
 
 
-class SingleRun:
-    """The compiled programs of one run."""
+class Programs:
+    """The compiled programs of one run, or of several that differ in numbers and pictures only.
 
-    def __init__(self, run: Run) -> None:
-        self.run, self.method, self.scales = run, run.method, run.schedule.scales
-        self.params = run.tuned_parameters()
+    With a mesh every run has a lane: states, records and images have one more axis in front.
 
-    def prepare(self, pool: Executor, scale: int) -> Callable[[], Targets]:
+    Args:
+      runs: One for each lane; a run that is listed twice is computed twice.
+      mesh: Of the lanes; None for a single run.
+    """
+
+    def __init__(self, runs: Sequence[Run], *, mesh: Mesh | None = None) -> None:
+        first = runs[0]
+        self.runs, self.mesh = runs, mesh
+        self.method, self.scales = first.method, first.schedule.scales
+        self.static = first.objective, first.method
+        self.numbers = self._stack([run.numbers for run in runs])
+        self.rates = self._stack([run.rates for run in runs])
+        self.params = self.params_of_one = first.tuned_parameters()
+        if mesh is not None:
+            self.params = shared(mesh, self.params_of_one)
+            self.params_of_one = jax.device_put(self.params_of_one, mesh.devices[0])
+
+    def prepare(self, pool: Executor, index: int) -> Callable[[], Targets]:
         """Begin to compile a scale's programs and compute its targets; call the result to wait."""
-        compiled = pool.submit(self.compile_loop, self.scales[scale])
-        targets = pool.submit(self.targets, self.scales[scale])
+        compiled = pool.submit(self.compile_loop, index)
+        targets = pool.submit(self.targets, index)
 
         def wait() -> Targets:
             compiled.result()
@@ -68,153 +83,108 @@ class SingleRun:
         return wait
 
     @default_numerics()
-    def compile_loop(self, scale: Scale) -> None:
+    def compile_loop(self, index: int) -> None:
         """Compile a scale's loop, and what shows its image, by running it for 0 steps."""
-        run = self.run
-        where = run.guidance.where_shapes(run.objective, scale.inner)
-        targets = blank_targets(run.objective, self.params, scale.inner, where=where)
-        blank = jnp.zeros((*scale.inner, 3), jnp.float32)
-        state, _ = self.advance(targets, start(self.method, blank, len(TERMS)), 0, 0)
+        run, size = self.runs[0], self.scales[index].inner
+        blank = np.zeros((*size, 3), np.float32)
+        where = run.guidance.where(run.objective, blank)
+        targets = blank_targets(run.objective, self.params_of_one, size, where=where)
+        lanes = () if self.mesh is None else (len(self.runs),)
+        state = self.begin(index, np.zeros((*lanes, *size, 3), np.float32), None)
+        state, _ = self.advance(self._stack([targets] * len(self.runs)), state, 0, 0)
         self.images(state)
 
     @default_numerics()
-    def targets(self, scale: Scale) -> Targets:
+    def targets(self, index: int) -> Targets:
         """Compute a scale's targets."""
-        return self.run.targets(self.params, scale)
-
-    def begin(self, scale: int, images: Picture, before: State | None) -> State:
-        """Return the state in which a scale begins.
-
-        Args:
-          scale: Its index.
-          images: RGB, of any size.
-          before: The last state of the scale before; used if the method carries anything over.
-        """
-        sized = resample(images, self.scales[scale].inner)
-        variable = encode(jnp.asarray(sized), self.run.objective.space)
-        if before is None or not self.method.carry:
-            return start(self.method, variable, len(TERMS))
-        return start_after(self.method, variable, before)
-
-    def advance(
-        self, targets: Targets, state: State, steps: int, total: int
-    ) -> tuple[State, jax.Array]:
-        """Take steps of a scale's loop; only the image of the old state can be read afterwards."""
-        run, args = self.run, (self.params, targets, self.run.numbers)
-        counts = jnp.asarray(steps), jnp.asarray(total)
-        return advance_over(run.objective, self.method, args, run.rates, state, *counts)
-
-    def restart(self, state: State) -> State:
-        """Begin a new round of the solver."""
-        return restart(self.method, self.run.rates, state)
-
-    @default_numerics()
-    def images(self, state: State) -> Picture:
-        """Return the image of a state, RGB in no bounds, of its scale's inner size."""
-        return np.asarray(decode(picture(self.method, state), self.run.objective.space))
-
-
-class SideBySide:
-    """The compiled programs of runs that differ in numbers and pictures only, one lane each.
-
-    States, records and images have one more axis in front than those of :class:`SingleRun`.
-
-    Args:
-      runs: One for each lane; a run that is listed twice is computed twice.
-      mesh: Of the lanes.
-    """
-
-    def __init__(self, runs: Sequence[Run], mesh: Mesh) -> None:
-        first = runs[0]
-        self.runs, self.mesh = runs, mesh
-        self.method, self.scales = first.method, first.schedule.scales
-        self.static = first.objective, first.method
-        self.numbers = apart(mesh, [run.numbers for run in runs])
-        self.rates = apart(mesh, [run.rates for run in runs])
-        params = first.tuned_parameters()
-        self.params = shared(mesh, params)
-        self.params_of_one = jax.device_put(params, mesh.devices[0])
-
-    def prepare(self, pool: Executor, scale: int) -> Callable[[], Targets]:
-        """Compute the targets, then compile with them."""
-        return pool.submit(self._prepare, scale).result
-
-    @default_numerics()
-    def _prepare(self, index: int) -> Targets:
+        if self.mesh is None:
+            return self.runs[0].targets(self.params, self.scales[index])
         # Of each run's own scale: its styles have sizes of their own.
         pairs = [(run, run.schedule.scales[index]) for run in self.runs]
         contents = [resample(run.content, scale.inner) for run, scale in pairs]
-        images = apart(self.mesh, contents)
-        content = self._each(content_targets, self.static[:1], self.params, images)
+        content = self._each(_content, self.params, self._stack(contents))
         styles = [run.style_targets(self.params_of_one, scale) for run, scale in pairs]
         where = [run.where(image) for run, image in zip(self.runs, contents, strict=True)]
-        targets = Targets(content, apart(self.mesh, styles), apart(self.mesh, where))
-        state = self._each(_begin, self.static, None, images)
-        state, _ = self.advance(targets, state, 0, 0)
-        self.images(state)
-        return targets
+        return Targets(content, self._stack(styles), self._stack(where))
 
-    def _each(self, function: Callable[..., Any], static: Any, common: Any, lanes: Any) -> Any:
-        return over_lanes(function, static, self.mesh, common, lanes)
+    def begin(self, index: int, images: Picture, before: State | None) -> State:
+        """Return the state in which a scale begins.
 
-    def begin(self, scale: int, images: Picture, before: State | None) -> State:
-        """Begin a scale with one image for each lane."""
-        inner = self.scales[scale].inner
-        sized = apart(self.mesh, [resample(image, inner) for image in images])
-        if before is None or not self.method.carry:
-            state: State = self._each(_begin, self.static, None, sized)
-        else:
-            state = self._each(_begin_after, self.static, None, (sized, before))
+        Args:
+          index: Of the scale.
+          images: RGB, of any size.
+          before: The last state of the scale before; used if the method carries anything over.
+        """
+        size = self.scales[index].inner
+        several = [images] if self.mesh is None else images
+        sized = self._stack([resample(image, size) for image in several])
+        carried = before if self.method.carry else None
+        state: State = self._each(_begin, None, (sized, carried))
         return state
 
     def advance(
         self, targets: Targets, state: State, steps: int, total: int
     ) -> tuple[State, jax.Array]:
-        """Take steps in every lane."""
-        common = self.params, jnp.asarray(steps), jnp.asarray(total)
+        """Take steps of a scale's loop; only the image of the old state can be read afterwards."""
+        counts = jnp.asarray(steps), jnp.asarray(total)
+        if self.mesh is None:
+            args = self.params, targets, self.numbers
+            return advance_over(*self.static, args, self.rates, state, *counts)
         lanes = targets, self.numbers, self.rates, state
-        result: tuple[State, jax.Array] = self._each(_advance, self.static, common, lanes)
+        result: tuple[State, jax.Array] = self._each(_advance, (self.params, *counts), lanes)
         return result
 
     def restart(self, state: State) -> State:
-        """Begin a new round of the solver in every lane."""
-        result: State = self._each(_restart, self.static, None, (self.rates, state))
+        """Begin a new round of the solver."""
+        result: State = self._each(_restart, None, (self.rates, state))
         return result
 
+    @default_numerics()
     def images(self, state: State) -> Picture:
-        """Return the images of all lanes."""
-        return np.asarray(self._each(_image, self.static, None, state))
+        """Return the image of a state, RGB in no bounds, of its scale's inner size."""
+        return np.asarray(self._each(_image, None, state))
 
+    def _stack(self, values: Sequence[Any]) -> Any:
+        """Place one pytree of arrays for each run."""
+        return (
+            jax.tree.map(jnp.asarray, values[0]) if self.mesh is None else apart(self.mesh, values)
+        )
 
-Programs = SingleRun | SideBySide
+    def _each(self, function: Callable[..., Any], common: Any, lanes: Any) -> Any:
+        if self.mesh is None:
+            return function(*self.static, common, lanes)
+        return over_lanes(function, self.static, self.mesh, common, lanes)
 
 
 # What happens in a lane, in the form of :func:`jaxnst.optim.sharding.over_lanes`.
 
 
-def _begin(objective: Objective, method: SolverConfig, _: None, image: Image) -> State:
-    return start(method, encode(image, objective.space), len(TERMS))
+def _content(objective: Objective, _: SolverConfig, params: Params, image: Image) -> Features:
+    return content_targets(objective, params, image)
 
 
-def _begin_after(
-    objective: Objective, method: SolverConfig, _: None, own: tuple[Image, State]
+def _begin(
+    objective: Objective, method: SolverConfig, _: None, lane: tuple[Image, State | None]
 ) -> State:
-    image, before = own
-    return start_after(method, encode(image, objective.space), before)
+    image, before = lane
+    variable = encode(image, objective.space)
+    if before is None:
+        return start(method, variable, len(TERMS))
+    return start_after(method, variable, before)
 
 
 def _advance(
-    objective: Objective, method: SolverConfig, common: Any, own: Any
+    objective: Objective, method: SolverConfig, common: Any, lane: Any
 ) -> tuple[State, Any]:
     params, steps, total = common
-    targets, numbers, rates, state = own
+    targets, numbers, rates, state = lane
     return advance(objective, method, (params, targets, numbers), rates, state, steps, total)
 
 
 def _restart(
-    _: Objective, method: SolverConfig, __: None, own: tuple[Hyperparameters, State]
+    _: Objective, method: SolverConfig, __: None, lane: tuple[Hyperparameters, State]
 ) -> State:
-    return restart(method, *own)
+    return restart(method, *lane)
 
 
 def _image(objective: Objective, method: SolverConfig, _: None, state: State) -> Image:
@@ -285,6 +255,53 @@ class RunState:
             timings=timings,
         )
 
+    def checkpoint(self, run: Run) -> Checkpoint:
+        """Make a checkpoint of a single run.
+
+        Raises:
+          ValueError: If the run has failed and has no state left to continue from.
+        """
+        with self.moving:
+            # A step that failed may have used the memory of the state before.
+            leaves = jax.tree.leaves(self.state)
+            if self.state.solver is None or any(leaf.is_deleted() for leaf in leaves):
+                raise ValueError(
+                    "the run failed in the middle of a step and cannot be resumed from here: an "
+                    "earlier checkpoint is unchanged"
+                )
+            return Checkpoint(
+                scale=self.index,
+                evaluations=tuple(self.counts),
+                seconds=tuple(self.seconds),
+                restarts=int(self.restarts),
+                losses=self.losses,
+                state=to_arrays(self.state),
+                settings=run.settings,
+                surroundings=run.surroundings,
+            )
+
+    @classmethod
+    def resumed(cls, run: Run, checkpoint: Checkpoint) -> "RunState":
+        """Return to where an equal run stood.
+
+        Raises:
+          ValueError: If the checkpoint is not of such a run.
+        """
+        check_same_run(checkpoint.settings, run.settings)
+        scales = run.schedule.scales
+        if checkpoint.scale >= len(scales) or checkpoint.losses.shape[1] != len(TERMS):
+            raise ValueError("the checkpoint is of no run of this jaxnst: begin anew with another")
+        shapes = state_shapes(run.method, scales[checkpoint.scale].inner, len(TERMS))
+        state = jax.tree.map(jnp.array, from_arrays(checkpoint.state, shapes))
+        if int(state.evaluations) != checkpoint.evaluations[-1]:
+            raise ValueError("the checkpoint contradicts itself: begin anew with another")
+        warn_of_other_environment(checkpoint.surroundings, run.surroundings)
+        run_state = cls(state)
+        run_state.index, run_state.restarts = checkpoint.scale, np.asarray(checkpoint.restarts)
+        run_state.counts, run_state.seconds = [*checkpoint.evaluations], [*checkpoint.seconds]
+        run_state.records = [checkpoint.losses]
+        return run_state
+
 
 def optimize_scales(
     programs: Programs,
@@ -303,57 +320,45 @@ def optimize_scales(
       every: End a chunk after every so many evaluations as well, counted over all scales.
       workers: Threads that prepare scales. A run that is stopped does not wait for them.
     """
+    scales, period, counts = programs.scales, programs.method.round, run_state.counts
     pool = ThreadPoolExecutor(workers, "jaxnst-compile")
     try:
         prepared = {
             index: programs.prepare(pool, index)
-            for index, scale in enumerate(programs.scales)
-            if index > run_state.index
-            or (index == run_state.index and run_state.counts[index] < scale.evaluations)
+            for index in range(run_state.index, len(scales))
+            if index > run_state.index or counts[-1] < scales[index].evaluations
         }
-        for index in range(run_state.index, len(programs.scales)):
+        for index, targets_of in prepared.items():
             if index > run_state.index:
                 run_state.next_scale(programs)
-            if index in prepared:
-                _optimize_scale(programs, run_state, prepared[index], report, every)
+            total, used = scales[index].evaluations, counts[-1]
+            waited, ran = run_state.seconds[-1]
+            report("compile")
+            tick = time.perf_counter()
+            targets = targets_of()
+            begin = time.perf_counter()
+            waited, steps = waited + begin - tick, 1
+            while used < total:
+                tick = time.perf_counter()
+                limits = [steps, total - used, CHUNK]
+                limits += [period - used % period] if period else []
+                limits += [every - sum(counts) % every] if every else []
+                with run_state.moving:
+                    state, record = programs.advance(targets, run_state.state, min(limits), total)
+                    used, before = int(np.max(state.evaluations)), used
+                    # Before the next round begins: its fresh state has no losses yet.
+                    run_state.terms = np.asarray(state.terms)
+                    if period and used % period == 0:
+                        state = programs.restart(state)
+                    run_state.state, counts[-1] = state, used
+                    run_state.records.append(_written(record))
+                    run_state.seconds[-1] = waited, ran + time.perf_counter() - begin
+                report("optimize")
+                per_step = (time.perf_counter() - tick) / max(1, used - before)
+                steps = max(1, int(CHUNK_SECONDS / per_step))
+            run_state.seconds[-1] = waited, ran + time.perf_counter() - begin
     finally:
         pool.shutdown(wait=False, cancel_futures=True)
-
-
-def _optimize_scale(
-    programs: Programs,
-    run_state: RunState,
-    prepared: Callable[[], Targets],
-    report: Callable[[Phase], None],
-    every: int | None,
-) -> None:
-    """Optimize what is left of the present scale."""
-    total, used = programs.scales[run_state.index].evaluations, run_state.counts[-1]
-    waited, ran = run_state.seconds[-1]
-    report("compile")
-    tick = time.perf_counter()
-    targets = prepared()
-    begin = time.perf_counter()
-    waited, steps, period = waited + begin - tick, 1, programs.method.round
-    while used < total:
-        tick = time.perf_counter()
-        limits = [steps, total - used, CHUNK]
-        limits += [period - used % period] if period else []
-        limits += [every - sum(run_state.counts) % every] if every else []
-        with run_state.moving:
-            state, record = programs.advance(targets, run_state.state, min(limits), total)
-            used, before = int(np.max(state.evaluations)), used
-            # Before the next round begins: its fresh state has no losses yet.
-            run_state.terms = np.asarray(state.terms)
-            if period and used % period == 0:
-                state = programs.restart(state)
-            run_state.state, run_state.counts[-1] = state, used
-            run_state.records.append(_written(record))
-            run_state.seconds[-1] = waited, ran + time.perf_counter() - begin
-        report("optimize")
-        per_step = (time.perf_counter() - tick) / max(1, used - before)
-        steps = max(1, int(CHUNK_SECONDS / per_step))
-    run_state.seconds[-1] = waited, ran + time.perf_counter() - begin
 
 
 def _written(record: ArrayLike) -> NDArray[np.float32]:
@@ -366,7 +371,6 @@ def _written(record: ArrayLike) -> NDArray[np.float32]:
 def optimize(
     run: Run,
     *,
-    started: Picture | None = None,
     callback: Callable[[Progress], None] | None = None,
     every: int | None = None,
     resume: Checkpoint | None = None,
@@ -375,7 +379,6 @@ def optimize(
 
     Args:
       run: The run.
-      started: Image to start from; None: the recipe's start.
       callback: Called about once a second and at every event (see :func:`jaxnst.stylize`).
       every: Call it after every so many evaluations as well.
       resume: Checkpoint of an equal run to continue.
@@ -383,13 +386,11 @@ def optimize(
     Raises:
       ValueError: If the checkpoint is of another run, or no loss was finite.
     """
-    programs, scales = SingleRun(run), run.schedule.scales
-    identity = _Identity(run, started)
+    programs, scales = Programs([run]), run.schedule.scales
     if resume is None:
-        image = run.start_image() if started is None else started
-        run_state = RunState(programs.begin(0, image, None))
+        run_state = RunState(programs.begin(0, run.start_image(), None))
     else:
-        run_state = identity.resumed(resume)
+        run_state = RunState.resumed(run, resume)
 
     def report(phase: Phase) -> None:
         losses = {}
@@ -414,76 +415,13 @@ def optimize(
                 image=lambda: run.finish(programs.images(state)),
                 seconds=sum(map(sum, run_state.seconds)),
                 rounds=used // run.method.round if run.method.round else 0,
-                checkpoint=lambda: identity.checkpoint(run_state),
+                checkpoint=lambda: run_state.checkpoint(run),
             )
         )
 
     # At the start two workers share the first scale's programs and targets.
     optimize_scales(programs, run_state, report, every=every, workers=2)
     return run_state.result(run, programs.images(run_state.state))
-
-
-class _Identity:
-    """What identifies a run in its checkpoints."""
-
-    def __init__(self, run: Run, started: Picture | None) -> None:
-        self.run, self.started = run, started
-
-    @cached_property
-    def settings(self) -> dict[str, str]:
-        """All that decides the picture, by name."""
-        return self.run.settings(self.started)
-
-    @cached_property
-    def surroundings(self) -> dict[str, str]:
-        """All that decides the picture's last bits, by name."""
-        return surroundings() | {"remat": str(self.run.objective.remat)}
-
-    def checkpoint(self, run_state: RunState) -> Checkpoint:
-        """Make a checkpoint.
-
-        Raises:
-          ValueError: If the run has failed and has no state left to continue from.
-        """
-        with run_state.moving:
-            state = run_state.state
-            # A step that failed may have used the memory of the state before.
-            if state.solver is None or any(leaf.is_deleted() for leaf in jax.tree.leaves(state)):
-                raise ValueError(
-                    "the run failed in the middle of a step and cannot be resumed from here: an "
-                    "earlier checkpoint is unchanged"
-                )
-            return Checkpoint(
-                scale=run_state.index,
-                evaluations=tuple(run_state.counts),
-                seconds=tuple(run_state.seconds),
-                restarts=int(run_state.restarts),
-                losses=run_state.losses,
-                state=to_arrays(state),
-                settings=self.settings,
-                surroundings=self.surroundings,
-            )
-
-    def resumed(self, checkpoint: Checkpoint) -> RunState:
-        """Return to where an equal run stood.
-
-        Raises:
-          ValueError: If the checkpoint is none of such a run.
-        """
-        check_same_run(checkpoint.settings, self.settings)
-        scales = self.run.schedule.scales
-        if checkpoint.scale >= len(scales) or checkpoint.losses.shape[1] != len(TERMS):
-            raise ValueError("the checkpoint is of no run of this jaxnst: begin anew with another")
-        shapes = self.run.state_shapes(scales[checkpoint.scale])
-        state = jax.tree.map(jnp.array, from_arrays(checkpoint.state, shapes))
-        if int(state.evaluations) != checkpoint.evaluations[-1]:
-            raise ValueError("the checkpoint contradicts itself: begin anew with another")
-        warn_of_other_environment(checkpoint.surroundings, self.surroundings)
-        run_state = RunState(state)
-        run_state.index, run_state.restarts = checkpoint.scale, np.asarray(checkpoint.restarts)
-        run_state.counts, run_state.seconds = [*checkpoint.evaluations], [*checkpoint.seconds]
-        run_state.records = [checkpoint.losses]
-        return run_state
 
 
 def optimize_side_by_side(
@@ -499,7 +437,7 @@ def optimize_side_by_side(
     Returns:
       The result of a lane; the call raises ValueError if none of its losses was finite.
     """
-    programs = SideBySide(runs, mesh)
+    programs = Programs(runs, mesh=mesh)
     start_images = np.stack([run.start_image() for run in runs])
     run_state = RunState(programs.begin(0, start_images, None))
     reported = 0
@@ -519,7 +457,7 @@ def optimize_side_by_side(
 def to_arrays(state: Any) -> dict[str, NDArray[Any]]:
     """Copy a pytree of arrays to the host, by the names of its parts."""
     leaves, _ = jax.tree_util.tree_flatten_with_path(state)
-    # Copies: the memory of an optimiser's state is used again by its next step.
+    # Copies: the memory of an optimizer's state is used again by its next step.
     return {_name(path): np.array(leaf) for path, leaf in leaves}
 
 
@@ -534,20 +472,16 @@ def from_arrays(arrays: Mapping[str, NDArray[Any]], like: Any) -> Any:
       ValueError: If one is missing, unknown or of another shape or type.
     """
     leaves, structure = jax.tree_util.tree_flatten_with_path(like)
-    wanted = {_name(path): (leaf.shape, leaf.dtype) for path, leaf in leaves}
-    found = {name: (array.shape, array.dtype) for name, array in arrays.items()}
-    for name in [*wanted, *found]:
-        if wanted.get(name) != found.get(name):
+    expected = {_name(path): f"{leaf.dtype} {leaf.shape}" for path, leaf in leaves}
+    present = {name: f"{array.dtype} {array.shape}" for name, array in arrays.items()}
+    for name in [*expected, *present]:
+        if expected.get(name) != present.get(name):
             raise ValueError(
-                f"the checkpoint has {_said(found.get(name))} as {name}, expected "
-                f"{_said(wanted.get(name))}: {AGAIN}"
+                f"the checkpoint has {present.get(name, 'nothing')} as {name}, expected "
+                f"{expected.get(name, 'nothing')}: {AGAIN}"
             )
-    return jax.tree_util.tree_unflatten(structure, [arrays[name] for name in wanted])
+    return jax.tree_util.tree_unflatten(structure, [arrays[name] for name in expected])
 
 
 def _name(path: tuple[Any, ...]) -> str:
     return jax.tree_util.keystr(path).lstrip(".")
-
-
-def _said(kind: Any) -> str:
-    return "nothing" if kind is None else f"{kind[1]} {kind[0]}"

@@ -190,7 +190,7 @@ def mixed_styles(
 def target_shapes(
     objective: Objective, params: Params, size: Size, *, where: SpatialGuidance = EVERYWHERE
 ) -> Targets:
-    """Return the shapes of the targets of a scale; nothing is computed.
+    """Return the targets of a scale with shapes in place of arrays; nothing is computed.
 
     Args:
       objective: What is computed.

@@ -6,13 +6,13 @@ from numpy.typing import ArrayLike
 
 from jaxnst._checks import check_picture, style_pictures
 from jaxnst._numerics import default_numerics
-from jaxnst.networks.registry import LossNetwork, load_network
-from jaxnst.recipes import get_recipe, recipe_on
+from jaxnst.networks.registry import LossNetwork
+from jaxnst.recipes import get_recipe
 from jaxnst.recipes.schema import Precision, Recipe
 from jaxnst.transfer.checkpoint import Checkpoint
-from jaxnst.transfer.guidance import StyleMix, make_guidance
+from jaxnst.transfer.guidance import StyleMix
 from jaxnst.transfer.result import Progress, ScaleTiming, StylizeResult
-from jaxnst.transfer.run import Run
+from jaxnst.transfer.run import loss_network, make_run
 from jaxnst.transfer.runner import optimize
 from jaxnst.transfer.style_cache import StyleImage
 
@@ -90,35 +90,24 @@ def stylize(
         since weights are too large.
       KeyError: If a recipe, network or layer does not exist.
     """
-    recipe = get_recipe(recipe) if isinstance(recipe, str) else recipe
-    network = recipe.network if network is None else network
-    network = load_network(network) if isinstance(network, str) else network
-    network = network.configure(precision=precision)
-    recipe = recipe_on(recipe, network.name)
     if every is not None and every < 1:
         raise ValueError(f"every is {every}, expected at least 1 evaluation")
-    whole = StyleImage(check_picture("content", content, opacity=True))
-    pictures = [
-        StyleImage(check_picture(name, style, opacity=True))
-        for name, style in style_pictures(styles)
-    ]
-    pictures, guidance = make_guidance(
-        whole,
-        pictures,
+    recipe = get_recipe(recipe) if isinstance(recipe, str) else recipe
+    run = make_run(
+        StyleImage(check_picture("content", content, opacity=True)),
+        [
+            StyleImage(check_picture(name, style, opacity=True))
+            for name, style in style_pictures(styles)
+        ],
+        loss_network(network, recipe, precision=precision),
+        recipe,
         style_mix=style_mix,
         masks=masks,
         style_masks=style_masks,
-    )
-    started = None if init is None else check_picture("init", init)
-    run = Run(
-        whole.image,
-        pictures,
-        network,
-        recipe,
         size=size,
         style_size=style_size,
         seed=seed,
         remat=remat,
-        guidance=guidance,
+        init=None if init is None else check_picture("init", init),
     )
-    return optimize(run, started=started, callback=callback, every=every, resume=resume)
+    return optimize(run, callback=callback, every=every, resume=resume)
