@@ -4,10 +4,8 @@ A pure function from an image to a loss, and a compiled loop that follows its gr
 
     import jaxnst
 
-    content = jaxnst.load_image("photograph.jpg")
-    style = jaxnst.load_image("painting.jpg")
-    result = jaxnst.stylize(content, style, size=512)
-    jaxnst.save_image("out.png", result.image)
+    result = jaxnst.stylize("photograph.jpg", "painting.jpg", size=512)
+    result.save("out.png")
 """
 
 import importlib
@@ -15,8 +13,18 @@ from typing import TYPE_CHECKING, Any
 
 from jaxnst import recipes
 from jaxnst._version import __version__
-from jaxnst.recipes import get_recipe
-from jaxnst.recipes.schema import Recipe
+from jaxnst.recipes import (
+    Colors,
+    Content,
+    Noise,
+    Recipe,
+    Scales,
+    Solver,
+    Style,
+    TotalVariation,
+    get_recipe,
+    read_recipe,
+)
 
 if TYPE_CHECKING:
     from jaxnst.feedforward import Model, apply_model, bundled_models, load_model, save_model
@@ -28,6 +36,7 @@ if TYPE_CHECKING:
     from jaxnst.losses.terms import content_loss, total_variation
     from jaxnst.networks import LossNetwork, extract_features, load_network
     from jaxnst.report import notebook
+    from jaxnst.report.plot import plot_losses
     from jaxnst.transfer.batch import BatchProgress, PairsError, stylize_batch
     from jaxnst.transfer.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
     from jaxnst.transfer.reconstruct import reconstruct_content, reconstruct_style
@@ -36,14 +45,21 @@ if TYPE_CHECKING:
 __all__ = [
     "BatchProgress",
     "Checkpoint",
+    "Colors",
+    "Content",
     "LossNetwork",
     "Model",
+    "Noise",
     "PairsError",
     "Progress",
     "Recipe",
     "Record",
     "ScaleTiming",
+    "Scales",
+    "Solver",
+    "Style",
     "StylizeResult",
+    "TotalVariation",
     "__version__",
     "apply_model",
     "bundled_models",
@@ -58,6 +74,8 @@ __all__ = [
     "load_network",
     "moments",
     "notebook",
+    "plot_losses",
+    "read_recipe",
     "read_record",
     "recipes",
     "reconstruct_content",
@@ -74,8 +92,8 @@ __all__ = [
     "total_variation",
 ]
 
-# Importing JAX takes a second or two: whoever only asks the command line for help, or loads a
-# picture, does not wait for it. The names are the ones imported above for type checkers.
+# Importing JAX takes a second or two, which help on the command line and loading an image do not
+# need. The names are those imported above for type checkers.
 _MODULES = {
     "jaxnst.transfer.batch": ("BatchProgress", "PairsError", "stylize_batch"),
     "jaxnst.transfer.checkpoint": ("Checkpoint", "load_checkpoint", "save_checkpoint"),
@@ -87,6 +105,7 @@ _MODULES = {
     "jaxnst.networks": ("LossNetwork", "extract_features", "load_network"),
     "jaxnst.image.record": ("Record",),
     "jaxnst.transfer.reconstruct": ("reconstruct_content", "reconstruct_style"),
+    "jaxnst.report.plot": ("plot_losses",),
     "jaxnst.losses.statistics": ("gram_matrix", "moments", "register_statistic"),
     "jaxnst.transfer.stylize": ("Progress", "ScaleTiming", "StylizeResult", "stylize"),
 }
@@ -94,7 +113,7 @@ _HOMES = {name: module for module, names in _MODULES.items() for name in names}
 
 
 def __getattr__(name: str) -> Any:
-    """Import a public name when it is first asked for (PEP 562)."""
+    """Import a public name at its first use (PEP 562)."""
     if name == "notebook":
         return importlib.import_module("jaxnst.report.notebook")
     if name not in _HOMES:
@@ -105,4 +124,4 @@ def __getattr__(name: str) -> Any:
 
 
 def __dir__() -> list[str]:
-    return sorted({*globals(), *__all__})
+    return sorted(__all__)

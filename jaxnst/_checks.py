@@ -149,13 +149,16 @@ def refuse_one_array(name: str, value: object, axes: int, expected: str) -> None
         raise ValueError(f"{name} is one array of shape {shape}, expected {expected}")
 
 
-def style_pictures(styles: Any) -> Iterator[tuple[str, ArrayLike]]:
+def style_pictures(styles: Any) -> Iterator[tuple[str, Any]]:
     """Go through one or more style images, each with its name for messages.
+
+    A text, an array of three axes and what has no length (a path, a Pillow image) are one image.
 
     Raises:
       ValueError: If there is none.
     """
-    if hasattr(styles, "ndim") and styles.ndim == 3:
+    has_length = hasattr(styles, "__len__") and not isinstance(styles, str)
+    if not has_length or getattr(styles, "ndim", 0) == 3:
         yield "style", styles
         return
     if len(styles) == 0:

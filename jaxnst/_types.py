@@ -7,16 +7,16 @@ from typing import TypeAlias
 
 from jaxtyping import Array, Float
 
-Image: TypeAlias = Float[Array, "_ _ 3"]
+Image: TypeAlias = Float[Array, "_height _width 3"]
 """Height x width x RGB, float32. In [0, 1] wherever it is loaded, saved or shown."""
 
-FeatureMap: TypeAlias = Float[Array, "_ _ _"]
+FeatureMap: TypeAlias = Float[Array, "_height _width _channels"]
 """Height x width x channels: what one layer of a loss network gives."""
 
-PositionWeights: TypeAlias = Float[Array, "_ _"]
+PositionWeights: TypeAlias = Float[Array, "_height _width"]
 """How much every position of a feature map counts; they sum to 1."""
 
-GramMatrix: TypeAlias = Float[Array, "_ _"]
+GramMatrix: TypeAlias = Float[Array, "_channels _channels"]
 """Channels x channels: second moments of a feature map over its positions."""
 
 Features: TypeAlias = dict[str, FeatureMap]

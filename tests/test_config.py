@@ -42,6 +42,11 @@ REFUSED = [
     (Content, {"layers": (("a", 1.0), ("a", 2.0))}, "name a layer twice"),
     (Content, {"normalization": "gatys"}, "content normalization is 'gatys'"),
     (Style, {"weight": INF}, "style weight is inf"),
+    (Style, {"weight": "15"}, "style weight is '15', expected a number"),
+    (Style, {"weight": None}, "style weight is None, expected a number"),
+    (Scales, {"steps": 3.5}, "steps is 3.5, expected a whole number"),
+    (Scales, {"sides": "auto"}, "sides is 'auto', expected a list or a tuple"),
+    (Solver, {"carry": 1}, "carry is 1, expected true or false"),
     (Style, {"layers": ()}, "style layers is empty"),
     (TotalVariation, {"weight": -0.1}, "total variation weight is -0.1"),
     (TotalVariation, {"chroma": -1.0}, "total variation chroma is -1.0"),
@@ -116,6 +121,15 @@ def test_a_bad_value_is_refused_in_one_line_that_names_it(part, fields, message)
 )
 def test_what_makes_sense_is_accepted(recipe):
     assert dataclasses.replace(recipe) == recipe
+
+
+def test_lists_and_dicts_are_taken_for_tuples():
+    """By make(), as the tests' checks of types refuse them before a recipe sees them."""
+    layers = {"layers": [["relu1_1", 1.0]], "statistics": {"relu1_1": "gram"}}
+    style = Style(layers=(("relu1_1", 1.0),), statistics=(("relu1_1", "gram"),))
+    assert make(Style, layers) == style and hash(make(Style, layers)) == hash(style)
+    scales = make(Scales, {"evaluations": [3, 2], "sides": [32, 64]})
+    assert scales == Scales(evaluations=(3, 2), sides=(32, 64))
 
 
 @pytest.mark.parametrize("part", PARTS)

@@ -1,15 +1,18 @@
 """Whole runs on small pictures, with random networks."""
 
 import dataclasses
+import io
+import re
 import threading
 
 import helpers
 import jax
 import jax.numpy as jnp
 import numpy as np
+import PIL.Image
 import pytest
 
-from jaxnst.image import resize
+from jaxnst.image import resize, save_image
 from jaxnst.losses.objective import TERMS
 from jaxnst.networks import PREPROCESSING, init_network, make_network
 from jaxnst.optim import solvers as optimize
@@ -560,7 +563,7 @@ GOOD = np.full((32, 32, 3), 0.5, np.float32)
 BAD_PICTURES = [
     (np.zeros((32, 32)), ValueError, r"image has shape \(32, 32\), expected \(height, width, 3\)"),
     (np.zeros((32, 32, 5)), ValueError, r"image has shape \(32, 32, 5\)"),
-    (np.zeros((32, 32, 3), np.uint8), TypeError, "image has dtype uint8, expected floating"),
+    (np.zeros((32, 32, 3), np.int32), TypeError, "image has dtype int32, expected floating"),
     (np.zeros((15, 32, 3)), ValueError, "image is 32x15, expected at least 16 pixels"),
     (np.zeros((0, 32, 3)), ValueError, "image is 32x0, expected at least 16 pixels"),
     (2 * GOOD + 1, ValueError, r"image has values outside \[0, 1\]: divide 8-bit values"),
@@ -642,6 +645,38 @@ def test_jax_arrays_lists_of_floats_and_float64_are_pictures_too(network):
     usual = run(network, recipe=recipe).image
     for content in (jnp.asarray(CONTENT), CONTENT.astype(np.float64), CONTENT.tolist()):
         np.testing.assert_array_equal(run(network, recipe=recipe, content=content).image, usual)
+
+
+def test_files_pillow_images_and_uint8_are_pictures_too(network, tmp_path):
+    recipe, path = only_looking(ONE_SCALE), tmp_path / "content.png"
+    levels = np.rint(255 * CONTENT).astype(np.uint8)
+    usual = run(network, recipe=recipe, content=levels / np.float32(255), styles=[STYLE])
+    usual.save(tmp_path / "result.png")
+    save_image(path, levels / np.float32(255))
+    for content in (levels, path, str(path), PIL.Image.fromarray(levels)):
+        found = run(network, recipe=recipe, content=content, init="content").image
+        np.testing.assert_array_equal(found, usual.image)
+    saved = np.asarray(PIL.Image.open(tmp_path / "result.png"))
+    np.testing.assert_array_equal(saved, np.rint(255 * usual.image))
+    shown = np.asarray(PIL.Image.open(io.BytesIO(usual._repr_png_())))
+    np.testing.assert_array_equal(shown, saved)
+    assert re.fullmatch(
+        r"StylizeResult\(64x50, loss [\d.e+-]+, 1 evaluations, [\d.]+ s\)", repr(usual)
+    )
+
+
+def test_keywords_override_the_recipe(network):
+    bolder = dataclasses.replace(
+        only_looking(ONE_SCALE),
+        style=dataclasses.replace(ONE_SCALE.style, weight=15.0),
+        init="noise",
+    )
+    expected = run(network, recipe=bolder)
+    given = {"style_weight": 15.0, "init": "noise"}
+    found = run(network, recipe=only_looking(ONE_SCALE), **given)
+    np.testing.assert_array_equal(found.image, expected.image)
+    with pytest.raises(TypeError, match="unknown option 'style_wieght': did you mean 'style_we"):
+        run(network, style_wieght=15.0)
 
 
 def test_the_caller_s_arrays_are_left_alone(network):

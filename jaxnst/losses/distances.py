@@ -81,8 +81,8 @@ def style_loss(
       >>> float(style_loss(jnp.ones((2, 2)), jnp.zeros((2, 2)), distance="gatys"))
       0.25
     """
-    found = get_distance(distance)
-    return found.compare(statistic, found.prepare(target), Extent(positions, pixels))
+    entry = get_distance(distance)
+    return entry.compare(statistic, entry.prepare(target), Extent(positions, pixels))
 
 
 def register_distance(

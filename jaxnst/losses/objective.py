@@ -242,13 +242,13 @@ def _by_layer(
     network: LossNetwork, layers: tuple[str, ...], common: str, own: LayerNames
 ) -> list[str]:
     """Return a name for each layer: its own, or the common one."""
-    found = {network.resolve(layer): name for layer, name in own}
-    if unused := found.keys() - set(layers):
+    names = {network.resolve(layer): name for layer, name in own}
+    if unused := names.keys() - set(layers):
         raise ValueError(
             f"{sorted(unused)[0]} has a style statistic or distance of its own, but is none of the "
             f"style layers {', '.join(layers)}"
         )
-    return [found.get(layer, common) for layer in layers]
+    return [names.get(layer, common) for layer in layers]
 
 
 @default_numerics()
@@ -315,9 +315,9 @@ def style_targets(
     if mixture is None:
         mixture = jnp.ones((len(objective.style_layers), 1, len(styles)))
     mixture = mixture / jnp.sum(mixture, axis=-1, keepdims=True)
-    found = {}
+    targets = {}
     for i, name in enumerate(objective.style_layers):
         statistic, distance = objective.statistics[i], objective.distances[i]
         mixed = [mix([style[name] for style in styles], shares) for shares in mixture[i]]
-        found[name] = tuple(distance.prepare(statistic.form(summary)) for summary in mixed)
-    return found
+        targets[name] = tuple(distance.prepare(statistic.form(summary)) for summary in mixed)
+    return targets

@@ -84,8 +84,11 @@ class ConvNet(nn.Module):
     ) -> FeatureMaps:
         """Compute the named layers, and nothing deeper than the deepest.
 
+        Nothing is preprocessed here: :meth:`jaxnst.LossNetwork.features` takes an RGB image in
+        [0, 1], brings it to the network's space and calls this.
+
         Args:
-          x: Preprocessed image, or the feature map of ``after``.
+          x: Image that has been preprocessed, or the feature map of ``after``.
           layers: Names from :meth:`table`.
           after: One of :meth:`cuts`, to continue from its feature map.
         """

@@ -72,7 +72,8 @@ class LossNetwork:
 
     Attributes:
       name: Name it was loaded by.
-      module: The Flax module, of any family.
+      module: The Flax module, of any family. It takes images that are already in the space
+        ``preprocessing``; :meth:`features` takes RGB.
       preprocessing: Space that the module expects its input in.
       layers: Names of the available layers, shallow to deep.
       params: Parameters by layer: ``{"conv1_1": {"kernel": ..., "bias": ...}, ...}``.
@@ -91,9 +92,13 @@ class LossNetwork:
     ) -> dict[str, Float[Array, "*batch _ _ _"]]:
         """Compute the feature maps of ``layers``, and nothing deeper than the deepest.
 
+        The preprocessing happens here: pass a plain RGB image. ``module.apply`` does none, and is
+        not meant to be called directly.
+
         Args:
           params: ``self.params``, or traced values in their place.
-          image: RGB in [0, 1], or a batch ``B H W 3``; the preprocessing happens here.
+          image: RGB in [0, 1], or a batch ``B H W 3``. The range is not checked, as it may be
+            traced; :func:`extract_features` checks it.
           layers: Names from ``self.layers`` or Keras' names for them.
 
         Returns:

@@ -10,12 +10,13 @@ field's type, choices, help and default: this module is the only place where the
 """
 
 import dataclasses
+import numbers
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cache
 from typing import Any, ClassVar, Literal, get_args, get_origin, get_type_hints
 
-from jaxnst._checks import among, check, finite, not_negative, positive
+from jaxnst._checks import among, check, finite, not_negative, positive, unknown
 
 ChannelOrder = Literal["rgb", "bgr"]
 Distribution = Literal["normal", "uniform"]
@@ -51,7 +52,7 @@ def option(default: Any, flag: str, help: str, **more: Any) -> Any:
 
 
 class _Part:
-    """Base of the dataclasses: checks closed sets of words, and makes tuples of lists.
+    """Base of the dataclasses: checks types and closed sets of words, and makes tuples of lists.
 
     Layers with their values may be given as a dict, too.
     """
@@ -61,33 +62,49 @@ class _Part:
 
     def __post_init__(self) -> None:
         kind: Any = type(self)
-        for name, choices in _fields_of(kind).items():
-            value = getattr(self, name)
-            if isinstance(value, (list, tuple, Mapping)):
+        for name, (hint, optional) in _fields_of(kind).items():
+            value, full_name = getattr(self, name), f"{self.label}{name.replace('_', ' ')}"
+            if value is None and optional:
+                continue
+            if get_origin(hint) is Literal:
+                among(full_name, value, get_args(hint))
+            elif hint in _EXPECTED:
+                number, expected = _EXPECTED[hint]
+                is_bool = isinstance(value, bool) and hint is not bool
+                check(full_name, repr(value), isinstance(value, number) and not is_bool, expected)
+            elif get_origin(hint) is tuple:
+                is_sequence = isinstance(value, (list, tuple, Mapping))
+                check(full_name, repr(value), is_sequence, "a list or a tuple")
                 object.__setattr__(self, name, _as_tuple(value))
-            elif choices and value is not None:
-                among(f"{self.label}{name.replace('_', ' ')}", value, choices)
+
+
+_EXPECTED: dict[Any, tuple[type, str]] = {
+    float: (numbers.Real, "a number"),
+    int: (numbers.Integral, "a whole number"),
+    str: (str, "a text"),
+    bool: (bool, "true or false"),
+}
+"""What a field of some type may hold, and its name in messages."""
 
 
 @cache
-def _fields_of(kind: Any) -> dict[str, tuple[str, ...]]:
-    """List the fields of a part, each with the words that it may have; none: any."""
+def _fields_of(kind: Any) -> dict[str, tuple[Any, bool]]:
+    """List the fields of a part, each with its type and whether it may be None."""
     hints = get_type_hints(kind)
-    return {
-        field.name: tuple(
-            word
-            for hint in (hints[field.name], *get_args(hints[field.name]))
-            if get_origin(hint) is Literal
-            for word in get_args(hint)
-        )
-        for field in dataclasses.fields(kind)
-    }
+    return {field.name: without_none(hints[field.name]) for field in dataclasses.fields(kind)}
+
+
+def without_none(hint: Any) -> tuple[Any, bool]:
+    """Split ``X | None`` into X and True, and leave any other type as it is."""
+    others = [other for other in get_args(hint) if other is not type(None)]
+    return (others[0], True) if type(None) in get_args(hint) else (hint, False)
 
 
 def _as_tuple(value: Any) -> Any:
     if isinstance(value, Mapping):
         value = tuple(value.items())
-    return tuple(map(_as_tuple, value)) if isinstance(value, (list, tuple)) else value
+    is_sequence = isinstance(value, (list, tuple))
+    return tuple(map(_as_tuple, value)) if is_sequence else value
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -255,6 +272,8 @@ class Style(_Part):
         the image's statistic and the style's are compared, and what is divided by.
       distances: Names of those that single layers have in its place.
     """
+
+    label: ClassVar[str] = "style "
 
     weight: float = option(5.0, "--style-weight", "weight of the style loss: more gives more style")
     layers: LayerWeights = option(
@@ -549,16 +568,16 @@ Option = tuple[tuple[str, ...], dataclasses.Field[Any], Any]
 
 def options(recipe: Recipe) -> dict[str, Option]:
     """List what the command line offers of a recipe, by flag."""
-    found: dict[str, Option] = {}
+    by_flag: dict[str, Option] = {}
     for f in dataclasses.fields(recipe):
         value = getattr(recipe, f.name)
         if "flag" in f.metadata:
-            found[f.metadata["flag"]] = ((f.name,), f, value)
+            by_flag[f.metadata["flag"]] = ((f.name,), f, value)
         elif dataclasses.is_dataclass(value):
             for g in dataclasses.fields(value):
                 if "flag" in g.metadata:
-                    found[g.metadata["flag"]] = ((f.name, g.name), g, getattr(value, g.name))
-    return found
+                    by_flag[g.metadata["flag"]] = ((f.name, g.name), g, getattr(value, g.name))
+    return by_flag
 
 
 def replace(recipe: Recipe, path: tuple[str, ...], value: Any) -> Recipe:
@@ -576,5 +595,43 @@ def replace_all(recipe: Recipe, values: Mapping[tuple[str, ...], Any]) -> Recipe
         else:
             changes[name] = value
     for name, fields in parts.items():
-        changes[name] = dataclasses.replace(getattr(recipe, name), **fields)
+        changes[name] = dataclasses.replace(changes.get(name, getattr(recipe, name)), **fields)
     return dataclasses.replace(recipe, **changes)
+
+
+def override(recipe: Recipe, values: Mapping[str, Any]) -> Recipe:
+    """Return the recipe with fields set by keywords.
+
+    Args:
+      recipe: The recipe.
+      values: By keyword: a flag of the command line with underscores (``style_weight``, ``steps``,
+        ``colors``), a part and its field (``solver_memory``, ``scales_factor``), or a field of
+        :class:`Recipe` (``bounds``, or ``style`` with a whole :class:`Style`).
+
+    Raises:
+      TypeError: If there is no such keyword; the message has the nearest.
+      ValueError: If a value is of the wrong type or out of range.
+
+    Example:
+      >>> override(Recipe(), {"style_weight": 15, "colors": "linear"}).colors.mode
+      'linear'
+    """
+    paths: dict[str, tuple[str, ...]] = {}
+    for f in dataclasses.fields(recipe):
+        part = getattr(recipe, f.name)
+        paths[f.name] = (f.name,)
+        if dataclasses.is_dataclass(part):
+            paths |= {f"{f.name}_{g.name}": (f.name, g.name) for g in dataclasses.fields(part)}
+    flags = {flag[2:].replace("-", "_"): path for flag, (path, _, _) in options(recipe).items()}
+    changes = {}
+    for name, value in values.items():
+        if name not in paths | flags:
+            raise TypeError(unknown("option", name, {**flags, **paths}))
+        part = getattr(recipe, name, None)
+        if name in flags and not dataclasses.is_dataclass(value):  # colors="linear" is its mode
+            changes[flags[name]] = _as_tuple(value)
+        elif dataclasses.is_dataclass(part) and not isinstance(value, type(part)):
+            raise TypeError(f"{name} is {value!r}, expected a jaxnst.{type(part).__name__}")
+        else:
+            changes[paths[name]] = _as_tuple(value)
+    return replace_all(recipe, changes)

@@ -25,7 +25,7 @@ from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 from jaxnst._checks import unknown
 from jaxnst.recipes.builtin import base_recipe
-from jaxnst.recipes.schema import LayerNames, LayerWeights, Recipe
+from jaxnst.recipes.schema import LayerNames, LayerWeights, Recipe, without_none
 
 MAX_BYTES = 2**20
 
@@ -115,48 +115,43 @@ def _merged(part: Any, table: dict[str, Any], path: tuple[str, ...]) -> Any:
     """Return a dataclass with the fields that a table gives."""
     hints = get_type_hints(type(part))
     changes = {}
-    for key, given in table.items():
+    for key, value in table.items():
         where = ".".join((*path, key))
         if key not in hints:
             raise ValueError(unknown("key", key, hints, within=where.removesuffix(key)))
-        kind = _without_none(hints[key])
+        kind, _ = without_none(hints[key])
         if dataclasses.is_dataclass(kind):
-            if not isinstance(given, dict):
-                raise ValueError(f"{where} is {given!r}, expected a table [{where}]")
+            if not isinstance(value, dict):
+                raise ValueError(f"{where} is {value!r}, expected a table [{where}]")
             present = getattr(part, key)
             if present is None:
                 present = kind()  # type: ignore[operator]
-            changes[key] = _merged(present, given, (*path, key))
+            changes[key] = _merged(present, value, (*path, key))
         else:
-            changes[key] = _value(kind, given, where)
+            changes[key] = _value(kind, value, where)
     return dataclasses.replace(part, **changes)
 
 
-def _without_none(kind: Any) -> Any:
-    others = [k for k in get_args(kind) if k is not type(None)]
-    return others[0] if type(None) in get_args(kind) else kind
-
-
-def _value(kind: Any, given: Any, where: str) -> Any:
+def _value(kind: Any, value: Any, where: str) -> Any:
     """Take a value of a file to a field's type."""
     if kind in (LayerWeights, LayerNames):
         of = float if kind == LayerWeights else str
-        if not isinstance(given, dict):
-            raise ValueError(f"{where} is {given!r}, expected a table [{where}] of layers")
-        return tuple((layer, _value(of, v, f"{where}.{layer}")) for layer, v in given.items())
+        if not isinstance(value, dict):
+            raise ValueError(f"{where} is {value!r}, expected a table [{where}] of layers")
+        return tuple((layer, _value(of, v, f"{where}.{layer}")) for layer, v in value.items())
     if get_origin(kind) is tuple:
         kinds = get_args(kind)
         several = kinds[-1] is Ellipsis
-        if not isinstance(given, list) or (not several and len(given) != len(kinds)):
+        if not isinstance(value, list) or (not several and len(value) != len(kinds)):
             count = "" if several else f"{len(kinds)} "
-            raise ValueError(f"{where} is {given!r}, expected a list of {count}numbers")
-        return tuple(_value(kinds[0], v, where) for v in given)
-    if get_origin(kind) is Literal and given not in get_args(kind):
-        raise ValueError(f"{where} is {given!r}, expected one of {', '.join(get_args(kind))}")
-    if kind is float and type(given) is int and abs(given) < 1e300:
-        return float(given)
+            raise ValueError(f"{where} is {value!r}, expected a list of {count}numbers")
+        return tuple(_value(kinds[0], v, where) for v in value)
+    if get_origin(kind) is Literal and value not in get_args(kind):
+        raise ValueError(f"{where} is {value!r}, expected one of {', '.join(get_args(kind))}")
+    if kind is float and type(value) is int and abs(value) < 1e300:
+        return float(value)
     expected = str if get_origin(kind) is Literal else kind
-    if type(given) is not expected:
+    if type(value) is not expected:
         names = {float: "a number", int: "a whole number", str: "a text", bool: "true or false"}
-        raise ValueError(f"{where} is {given!r}, expected {names[expected]}")
-    return given
+        raise ValueError(f"{where} is {value!r}, expected {names[expected]}")
+    return value

@@ -97,24 +97,48 @@ def draw_losses(
     inches: tuple[float, float] = (8.0, 4.5),
     count: str = "evaluations",
 ) -> bytes:
-    """Draw the loss and its terms over evaluations, the loss on a logarithmic scale.
+    """Draw losses as :func:`plot_losses` does, and return the file: ``png``, ``svg`` or ``pdf``.
+
+    Raises:
+      ValueError: No value is above 0.
+    """
+    from matplotlib import rc_context
+
+    figure = plot_losses(losses, evaluations=evaluations, scales=scales, inches=inches, count=count)
+    buffer = io.BytesIO()
+    undated = {"svg": {"Date": None}, "pdf": {"CreationDate": None}}
+    with rc_context({"svg.hashsalt": "jaxnst"}):  # so that the same losses give the same file
+        figure.savefig(buffer, format=kind, metadata=undated.get(kind))
+    return buffer.getvalue()
+
+
+def plot_losses(
+    losses: Mapping[str, ArrayLike],
+    *,
+    evaluations: ArrayLike | None = None,
+    scales: Sequence[tuple[int, tuple[int, int]]] = (),
+    inches: tuple[float, float] = (8.0, 4.5),
+    count: str = "evaluations",
+) -> Any:
+    """Plot the loss and its terms over evaluations, the loss on a logarithmic scale.
 
     Args:
       losses: Values by name, as in :class:`jaxnst.StylizeResult`: ``total`` and its terms. A term
         that is never above 0 is left out.
       evaluations: After which each value was computed; None: 1, 2, and so on.
       scales: Evaluations before each scale, and its height and width, pixels.
-      kind: ``png``, ``svg`` or ``pdf``.
       inches: Width and height; a PNG has 120 pixels to the inch.
       count: What is counted along the axis.
 
     Returns:
-      The file.
+      A figure of Matplotlib, which is imported here; ``figure.savefig(path)`` writes it.
 
     Raises:
+      ModuleNotFoundError: Matplotlib is missing.
       ValueError: No value is above 0.
     """
-    from matplotlib import rc_context
+    if not can_plot():
+        raise ModuleNotFoundError("plots need Matplotlib: pip install 'jaxnst[watch]'")
     from matplotlib.figure import Figure
 
     curves = {}
@@ -157,8 +181,4 @@ def draw_losses(
     axes.grid(True, color="0.9", lw=0.6)
     axes.spines[["top", "right"]].set_visible(False)
     axes.legend(frameon=False, loc="upper left", bbox_to_anchor=(1.0, 1.0))
-    buffer = io.BytesIO()
-    undated = {"svg": {"Date": None}, "pdf": {"CreationDate": None}}
-    with rc_context({"svg.hashsalt": "jaxnst"}):  # so that the same losses give the same file
-        figure.savefig(buffer, format=kind, metadata=undated.get(kind))
-    return buffer.getvalue()
+    return figure

@@ -15,8 +15,9 @@ import jax
 import numpy as np
 from numpy.typing import ArrayLike
 
-from jaxnst._checks import check_picture, refuse_one_array, style_pictures
+from jaxnst._checks import refuse_one_array, style_pictures
 from jaxnst._numerics import default_numerics
+from jaxnst.image.exchange import ImageLike, as_image
 from jaxnst.networks.registry import LossNetwork
 from jaxnst.optim.sharding import default_device, lanes_of, mesh_of
 from jaxnst.recipes import get_recipe
@@ -70,14 +71,14 @@ class PairsError(ValueError):
 
 @default_numerics()
 def stylize_batch(
-    contents: Sequence[ArrayLike] | Array,
-    styles: Sequence[ArrayLike | Sequence[ArrayLike]] | Array,
+    contents: "Sequence[ImageLike] | Array",
+    styles: "Sequence[ImageLike | Sequence[ImageLike]] | Array",
     *,
     network: str | LossNetwork | None = None,
     recipe: str | Recipe | Sequence[str | Recipe] = "default",
     size: int | None = None,
     style_size: int | None = None,
-    style_mix: StyleMix | None = None,
+    style_mix: "StyleMix | None" = None,
     masks: Sequence[Sequence[ArrayLike]] | None = None,
     style_masks: Sequence[Sequence[ArrayLike]] | None = None,
     seed: int | Sequence[int] = 0,
@@ -92,8 +93,8 @@ def stylize_batch(
     """Paint many content images, each in the manner of its own style images.
 
     Args:
-      contents: ``(H, W, 3)`` or ``(H, W, 4)`` in [0, 1], of any sizes, as for
-        :func:`jaxnst.stylize`; or an array of such.
+      contents: Images of any sizes, each of any kind that :func:`jaxnst.stylize` takes; or an array
+        of such.
       styles: For each content one such image, or several.
       network: A loss network or its name, for all; None: that of the (first) recipe.
       recipe: A recipe or its name, or one for each pair. Recipes that differ in numbers only share
@@ -153,11 +154,11 @@ def stylize_batch(
     network = loss_network(network, recipes[0], precision=precision)
     store = StyleCache() if store is None else store
     # A picture is checked once, however many pairs it is in. It is kept, so that its id stays its.
-    checked: dict[int, tuple[ArrayLike, StyleImage]] = {}
+    checked: dict[int, tuple[ImageLike, StyleImage]] = {}
 
-    def check(name: str, image: ArrayLike) -> StyleImage:
+    def check(name: str, image: ImageLike) -> StyleImage:
         if id(image) not in checked:
-            checked[id(image)] = image, StyleImage(check_picture(name, image, opacity=True))
+            checked[id(image)] = image, StyleImage(as_image(name, image, opacity=True))
         return checked[id(image)][1]
 
     runs = [

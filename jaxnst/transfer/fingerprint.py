@@ -48,20 +48,20 @@ def fingerprint_of(
       guidance: Which style goes where.
       seed: Of the noise.
     """
-    found = recipe_words(recipe)
+    words = recipe_words(recipe)
     pictures = {"content": content, **{f"style {i}": s for i, s in enumerate(styles, 1)}}
     if init is not None:
         pictures["init"] = init
-        del found["init"]  # its path
-    found |= {f"{name} picture": DIGEST + one.digest for name, one in pictures.items()}
+        del words["init"]  # its path
+    words |= {f"{name} picture": DIGEST + one.digest for name, one in pictures.items()}
     masks = {f"mask {i}": mask for i, mask in enumerate(guidance.masks, 1)}
     if guidance.opacity is not None:
         masks["opacity"] = guidance.opacity
-    found |= {name: DIGEST + digest_of({name: mask}) for name, mask in masks.items()}
-    found |= {"style mix": repr(dict(sorted(guidance.mix.items())))}
-    found |= {"seed": str(seed), "size": "{1}x{0}".format(*schedule.size)}
-    found |= {f"scale {i}": _scale_words(scale) for i, scale in enumerate(schedule.scales, 1)}
-    return found | network_words(network)
+    words |= {name: DIGEST + digest_of({name: mask}) for name, mask in masks.items()}
+    words |= {"style mix": repr(dict(sorted(guidance.mix.items())))}
+    words |= {"seed": str(seed), "size": "{1}x{0}".format(*schedule.size)}
+    words |= {f"scale {i}": _scale_words(scale) for i, scale in enumerate(schedule.scales, 1)}
+    return words | network_words(network)
 
 
 def _scale_words(scale: Scale) -> str:
@@ -110,23 +110,23 @@ class OtherSettings(ValueError):
 
 
 def check_same_run(
-    there: dict[str, str],
-    here: dict[str, str],
+    before: dict[str, str],
+    present: dict[str, str],
     *,
     instead: str = "begin anew with another checkpoint",
 ) -> None:
     """Refuse to resume a run from a checkpoint of other settings.
 
     Args:
-      there: Settings of the run that wrote the checkpoint.
-      here: Settings of the run to be resumed.
+      before: Settings of the run that wrote the checkpoint.
+      present: Settings of the run to be resumed.
       instead: What the message offers besides giving the same settings again.
 
     Raises:
       OtherSettings: Names the first that differs.
     """
-    for name in dict.fromkeys((*here, *there)):
-        was, now = there.get(name), here.get(name)
+    for name in dict.fromkeys((*present, *before)):
+        was, now = before.get(name), present.get(name)
         if was == now:
             continue
         digests = (was or DIGEST).startswith(DIGEST) and (now or DIGEST).startswith(DIGEST)
@@ -138,18 +138,20 @@ def check_same_run(
 
 
 def warn_of_other_environment(
-    there: dict[str, str], here: dict[str, str], *, what: str = "picture"
+    before: dict[str, str], present: dict[str, str], *, what: str = "picture"
 ) -> None:
     """Warn if a run is resumed under other versions or on another machine.
 
     Args:
-      there: Environment in which the run began.
-      here: Environment in which it is resumed.
+      before: Environment in which the run began.
+      present: Environment in which it is resumed.
       what: What the run makes.
     """
-    names = [name for name in here if there.get(name) != here[name]]
+    names = [name for name in present if before.get(name) != present[name]]
     if names:
-        changes = ", ".join(f"{name} {_short(there.get(name))} -> {here[name]}" for name in names)
+        changes = ", ".join(
+            f"{name} {_short(before.get(name))} -> {present[name]}" for name in names
+        )
         warnings.warn(
             f"the run was begun elsewhere ({changes}): its {what} may differ by rounding from "
             "that of a run that never stopped",

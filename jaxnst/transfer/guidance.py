@@ -186,12 +186,12 @@ def make_guidance(
                 f"style {i} is transparent everywhere, or wherever its mask counts: give another "
                 "picture or mask"
             )
-    found = tuple(check_mask(f"mask {i}", mask, size) for i, mask in enumerate(masks, 1))
-    for i, mask in enumerate(found, 1):
+    regions = tuple(check_mask(f"mask {i}", mask, size) for i, mask in enumerate(masks, 1))
+    for i, mask in enumerate(regions, 1):
         if opacity is not None and (sized(mask, size) * opacity).max() < VISIBLE:
             raise ValueError(f"mask {i} covers nothing but what is transparent: nothing to paint")
     hidden = None if opacity is None else content.given
-    return parts, Guidance(check_mix(style_mix, len(parts)), found, opacity, hidden)
+    return parts, Guidance(check_mix(style_mix, len(parts)), regions, opacity, hidden)
 
 
 def check_mix(given: StyleMix | None, styles: int) -> dict[str, tuple[float, ...]]:

@@ -62,10 +62,10 @@ def scatter_colors(
     chosen, *keys = jax.random.split(key, 1 + len(styles))
     parts = jnp.ones(len(styles)) if shares is None else jnp.asarray(shares, jnp.float32)
     which = np.asarray(jax.random.choice(chosen, len(styles), size, p=parts / parts.sum()))
-    found = np.empty((*size, 3), np.float32)
+    image = np.empty((*size, 3), np.float32)
     for number, ((style, mask), own) in enumerate(zip(styles, keys, strict=True)):
         pixels, here = style.reshape(-1, 3), which == number
         if mask is not None:
             pixels = style[sized(mask, style.shape[:2]) >= mask.max() / 2]
-        found[here] = pixels[np.asarray(jax.random.randint(own, size, 0, len(pixels)))[here]]
-    return found
+        image[here] = pixels[np.asarray(jax.random.randint(own, size, 0, len(pixels)))[here]]
+    return image

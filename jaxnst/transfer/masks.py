@@ -88,10 +88,10 @@ def position_weights(mask: Mask, size: Size, *, shrink: bool = True) -> Mask:
     small = sized(mask, size)
     around = np.pad(small, 1, constant_values=1)
     shrunk = np.lib.stride_tricks.sliding_window_view(around, (3, 3)).min(axis=(2, 3))
-    for found in (shrunk if shrink else small, small, np.ones_like(small)):
-        total = found.sum(dtype=np.float64)
-        if total >= LEAST * found.size:
-            return (found / total).astype(np.float32)
+    for values in (shrunk if shrink else small, small, np.ones_like(small)):
+        total = values.sum(dtype=np.float64)
+        if total >= LEAST * values.size:
+            return (values / total).astype(np.float32)
     raise AssertionError("ones have a sum")
 
 

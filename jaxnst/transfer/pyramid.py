@@ -157,17 +157,17 @@ def _nearly_side(side: int, multiple: int) -> int:
 
 def _evaluations(scales: Scales, count: int) -> list[int]:
     """Share out evaluations over ``count`` scales, at least one each."""
-    given = list(scales.evaluations[:count])
-    given += [given[-1]] * (count - len(given))
+    counts = list(scales.evaluations[:count])
+    counts += [counts[-1]] * (count - len(counts))
     if scales.steps is None:
-        return given
+        return counts
     if scales.steps < count:
         raise ValueError(
             f"steps is {scales.steps}, expected at least {count}, one for each of {count} scales"
         )
-    total, spare = sum(given), scales.steps - count
-    shares = [1 + spare * g // total for g in given]
-    by_remainder = sorted(range(count), key=lambda i: -(spare * given[i] % total))
+    total, spare = sum(counts), scales.steps - count
+    shares = [1 + spare * g // total for g in counts]
+    by_remainder = sorted(range(count), key=lambda i: -(spare * counts[i] % total))
     for i in by_remainder[: scales.steps - sum(shares)]:
         shares[i] += 1
     return shares

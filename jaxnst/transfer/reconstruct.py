@@ -11,10 +11,9 @@ from dataclasses import replace
 from typing import Literal, NamedTuple
 
 import jax.numpy as jnp
-from numpy.typing import ArrayLike
 
-from jaxnst._checks import check_picture
 from jaxnst._numerics import default_numerics
+from jaxnst.image.exchange import ImageLike, as_image
 from jaxnst.networks.registry import LossNetwork, load_network
 from jaxnst.optim.sharding import default_device, mesh_of
 from jaxnst.recipes.schema import SHIPPED, Content, Noise, Recipe, Scales, Style, TotalVariation
@@ -70,7 +69,7 @@ class ReconstructProgress(NamedTuple):
 
 @default_numerics()
 def reconstruct_content(
-    image: ArrayLike,
+    image: "ImageLike",
     layers: str | Sequence[str],
     *,
     network: str | LossNetwork = SHIPPED,
@@ -83,7 +82,7 @@ def reconstruct_content(
     """Make pictures from what single layers keep of a picture's content.
 
     Args:
-      image: ``(H, W, 3)`` RGB in [0, 1].
+      image: A path, a Pillow image or an array, as for :func:`jaxnst.stylize`.
       layers: Layers of the network, one reconstruction for each; or one layer.
       network: A loss network or its name.
       recipe: Start, space, solver, evaluations and content normalisation.
@@ -105,7 +104,7 @@ def reconstruct_content(
 
 @default_numerics()
 def reconstruct_style(
-    image: ArrayLike,
+    image: "ImageLike",
     layers: str | Sequence[str | Sequence[str]],
     *,
     network: str | LossNetwork = SHIPPED,
@@ -118,7 +117,7 @@ def reconstruct_style(
     """Make textures from the Gram matrices of layers.
 
     Args:
-      image: ``(H, W, 3)`` RGB in [0, 1].
+      image: A path, a Pillow image or an array, as for :func:`jaxnst.stylize`.
       layers: Layers of the network, one texture for each; a tuple of several gives one texture. Or
         one layer.
       network: A loss network or its name.
@@ -141,7 +140,7 @@ def reconstruct_style(
 
 def _reconstruct(
     term: Literal["content", "style"],
-    image: ArrayLike,
+    image: "ImageLike",
     groups: Sequence[Layers],
     network: str | LossNetwork,
     recipe: Recipe,
@@ -154,7 +153,7 @@ def _reconstruct(
     """Make a picture from each group of layers."""
     if not groups or () in groups:
         raise ValueError("layers is empty, expected at least one layer for each picture")
-    picture = check_picture("picture", image)
+    picture = as_image("picture", image)
     network = load_network(network) if isinstance(network, str) else network
     layers = tuple(dict.fromkeys(layer for group in groups for layer in group))
     for layer in layers:

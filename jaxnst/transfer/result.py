@@ -6,6 +6,9 @@ from typing import Literal, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from jaxnst._files import AnyPath
+from jaxnst.image import save_image
+from jaxnst.image.exchange import png_bytes
 from jaxnst.transfer.checkpoint import Checkpoint
 
 Picture = NDArray[np.float32]
@@ -70,13 +73,14 @@ class ScaleTiming(NamedTuple):
 
 
 class StylizeResult(NamedTuple):
-    """A stylised picture and how it came about.
+    """A stylized image and how it was made. Notebooks show the image.
 
     Attributes:
       image: ``(H, W, 3)`` float32 RGB in [0, 1], of the size asked for; ``(H, W, 4)`` with its
         opacity where the content is transparent.
       losses: The loss (``total``) and its weighted terms at every step of every scale: after the
         step with L-BFGS, before it with Adam, whose last picture is not evaluated.
+        :func:`jaxnst.plot_losses` draws them.
       evaluations: Of the loss, in all scales.
       restarts: Steps that were taken back because the loss rose far or was not finite.
       compile_seconds: Spent waiting for programs to be compiled and targets to be computed.
@@ -91,3 +95,17 @@ class StylizeResult(NamedTuple):
     compile_seconds: float
     run_seconds: float
     timings: tuple[ScaleTiming, ...] = ()
+
+    def save(self, path: AnyPath, *, quality: int = 95, bits: int = 8) -> None:
+        """Write the image to a file, as :func:`jaxnst.save_image` does."""
+        save_image(path, self.image, quality=quality, bits=bits)
+
+    def __repr__(self) -> str:
+        height, width = self.image.shape[:2]
+        loss = "".join(f"loss {value:.4g}, " for value in self.losses.get("total", [])[-1:])
+        seconds = self.compile_seconds + self.run_seconds
+        work = f"{self.evaluations} evaluations, {seconds:.1f} s"
+        return f"StylizeResult({width}x{height}, {loss}{work})"
+
+    def _repr_png_(self) -> bytes:
+        return png_bytes(self.image)

@@ -67,10 +67,10 @@ class StyleImage:
 
     def masked(self, mask: Mask) -> "StyleImage":
         """Return the same picture with a mask, multiplied by its own if it has one."""
-        found, size = StyleImage(self.given), self.image.shape[:2]
-        found.image = self.image
-        found.mask = mask if self.mask is None else sized(mask, size) * self.mask
-        return found
+        style, size = StyleImage(self.given), self.image.shape[:2]
+        style.image = self.image
+        style.mask = mask if self.mask is None else sized(mask, size) * self.mask
+        return style
 
 
 class StyleCache:
@@ -135,13 +135,13 @@ class StyleCache:
     def _owner(self, params: Params) -> int:
         """Number a network's parameters without keeping them alive; forget those that are gone."""
         leaves = jax.tree.leaves(params)
-        there = {n: r for n, r in self._owners.items() if all(ref() is not None for ref in r)}
-        self._owners = there
-        for number, refs in there.items():
+        alive = {n: r for n, r in self._owners.items() if all(ref() is not None for ref in r)}
+        self._owners = alive
+        for number, refs in alive.items():
             if [id(ref()) for ref in refs] == [id(leaf) for leaf in leaves]:
                 return number
         number = next(self._numbers)
-        there[number] = [weakref.ref(leaf) for leaf in leaves]
+        alive[number] = [weakref.ref(leaf) for leaf in leaves]
         return number
 
     def _drop(self) -> None:

@@ -1,14 +1,18 @@
 """Style transfer from arrays to an array."""
 
+import os
 from collections.abc import Callable, Sequence
+from dataclasses import replace
+from typing import Any
 
 from numpy.typing import ArrayLike
 
-from jaxnst._checks import check_picture, style_pictures
+from jaxnst._checks import lookup, style_pictures
 from jaxnst._numerics import default_numerics
+from jaxnst.image.exchange import ImageLike, as_image
 from jaxnst.networks.registry import LossNetwork
-from jaxnst.recipes import get_recipe
-from jaxnst.recipes.schema import Precision, Recipe
+from jaxnst.recipes import get_recipe, recipe_on
+from jaxnst.recipes.schema import STARTS, Precision, Recipe, override
 from jaxnst.transfer.checkpoint import Checkpoint
 from jaxnst.transfer.guidance import StyleMix
 from jaxnst.transfer.result import Progress, ScaleTiming, StylizeResult
@@ -26,29 +30,32 @@ __all__ = [
 
 @default_numerics()
 def stylize(
-    content: ArrayLike,
-    styles: ArrayLike | Sequence[ArrayLike],
+    content: "ImageLike",
+    styles: "ImageLike | Sequence[ImageLike]",
     *,
     network: str | LossNetwork | None = None,
     recipe: str | Recipe = "default",
     size: int | None = None,
     style_size: int | None = None,
-    style_mix: StyleMix | None = None,
+    style_mix: "StyleMix | None" = None,
     masks: Sequence[ArrayLike] = (),
     style_masks: Sequence[ArrayLike] = (),
-    init: ArrayLike | None = None,
+    init: "ImageLike | None" = None,
     seed: int = 0,
     callback: Callable[[Progress], None] | None = None,
     every: int | None = None,
     precision: Precision | None = None,
     remat: bool = False,
     resume: Checkpoint | None = None,
+    **overrides: Any,
 ) -> StylizeResult:
     """Paint a content image in the manner of one or several style images.
 
     Args:
-      content: ``(H, W, 3)`` RGB in [0, 1]. With a fourth channel, its opacity: what is transparent
-        neither counts nor changes, and the result has that channel too (unless all is opaque).
+      content: The path of a file, a Pillow image, or an array of NumPy, JAX or PyTorch,
+        ``(H, W, 3)`` RGB: floating point in [0, 1], or uint8, which is divided by 255. With a
+        fourth channel, its opacity: what is transparent neither counts nor changes, and the result
+        has that channel too (unless all is opaque).
       styles: One such image or several, of any sizes; what is transparent does not count.
       network: A loss network or its name; None: the recipe's. For ``vgg16-lite`` in the place of
         another, the recipe is adapted (:func:`jaxnst.recipes.recipe_on`).
@@ -67,7 +74,8 @@ def stylize(
         style.
       style_masks: For each style which part of it counts; several for a single style make several
         styles of it.
-      init: Picture to start from, in place of the recipe's start.
+      init: Image to start from, in place of the recipe's start; or the name of a start, such as
+        ``noise``.
       seed: Decides the noise of a start from noise.
       callback: Called about once a second, after every round of L-BFGS, and whenever a scale
         begins. It may raise to stop.
@@ -79,27 +87,37 @@ def stylize(
       resume: Checkpoint of a run with the same arguments (``Progress.checkpoint``). The result is
         that of a run that never stopped: byte-identical on the same CPU with the same versions and
         number of threads.
+      **overrides: Fields of the recipe, set by the flags of the command line with underscores
+        (``style_weight=15``, ``steps=100``, ``colors="linear"``), by part and field
+        (``solver_memory=20``), or as a whole (``style=jaxnst.Style(...)``). They are set after the
+        recipe has been adapted to the network.
 
     Returns:
       The picture, its losses over time, and counts.
 
     Raises:
+      FileNotFoundError: If there is no such file.
+      TypeError: If there is no such option, or an image holds integers other than uint8.
       ValueError: If an image has the wrong shape or values, a side under 16 pixels, or the
         recipe asks for something that does not exist, or for what the network cannot do, or
         ``resume`` is of a run with other arguments; or if none of the run's losses is finite,
         since weights are too large.
       KeyError: If a recipe, network or layer does not exist.
+
+    Example:
+      ``jaxnst.stylize("photo.jpg", "painting.jpg", size=512, style_weight=15).save("out.png")``
     """
     if every is not None and every < 1:
         raise ValueError(f"every is {every}, expected at least 1 evaluation")
     recipe = get_recipe(recipe) if isinstance(recipe, str) else recipe
+    network = loss_network(network, recipe, precision=precision)
+    recipe = override(recipe_on(recipe, network.name), overrides)
+    if isinstance(init, str) and not os.path.splitext(init)[1]:  # the name of a start, not a file
+        recipe, init = replace(recipe, init=lookup("start", init, {s: s for s in STARTS})), None
     run = make_run(
-        StyleImage(check_picture("content", content, opacity=True)),
-        [
-            StyleImage(check_picture(name, style, opacity=True))
-            for name, style in style_pictures(styles)
-        ],
-        loss_network(network, recipe, precision=precision),
+        StyleImage(as_image("content", content, opacity=True)),
+        [StyleImage(as_image(name, style, opacity=True)) for name, style in style_pictures(styles)],
+        network,
         recipe,
         style_mix=style_mix,
         masks=masks,
@@ -108,6 +126,6 @@ def stylize(
         style_size=style_size,
         seed=seed,
         remat=remat,
-        init=None if init is None else check_picture("init", init),
+        init=None if init is None else as_image("init", init),
     )
     return optimize(run, callback=callback, every=every, resume=resume)
