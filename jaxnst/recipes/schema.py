@@ -613,7 +613,7 @@ def override(recipe: Recipe, values: Mapping[str, Any]) -> Recipe:
       ValueError: If a value is of the wrong type or out of range.
 
     Example:
-      >>> override(Recipe(), {"style_weight": 15, "colors": "linear"}).colors.mode
+      >>> override(Recipe(), {"style_weight": 15.0, "colors": "linear"}).colors.mode
       'linear'
     """
     paths: dict[str, tuple[str, ...]] = {}
