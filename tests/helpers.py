@@ -310,20 +310,26 @@ def total_loss(variable, network, recipe, content, styles):
     found, wanted = features(decode(variable, recipe.space)), features(content)
     painted = [features(style) for style in styles]
     c, s = recipe.content, recipe.style
-    terms = [
-        c.weight * sum(w * content_loss(found[n], wanted[n], c.normalization) for n, w in c.layers),
-        s.weight
-        * sum(
+
+    def style_term(maps):
+        return sum(
             w
             * style_loss(
-                style_statistic(found[n], s.statistic),
+                style_statistic(maps[n], s.statistic),
                 mixed_statistic([p[n] for p in painted], s.statistic),
                 s.distance,
-                found[n].shape[0] * found[n].shape[1],
+                maps[n].shape[0] * maps[n].shape[1],
                 variable.shape[0] * variable.shape[1],
             )
             for n, w in s.layers
-        ),
+        )
+
+    style = style_term(found)
+    if s.normalization == "content":
+        style *= sum(w for _, w in s.layers) / style_term(wanted)
+    terms = [
+        c.weight * sum(w * content_loss(found[n], wanted[n], c.normalization) for n, w in c.layers),
+        s.weight * style,
         recipe.tv.weight * total_variation(variable, recipe.tv.kind, recipe.tv.chroma),
     ]
     return np.array([sum(terms), *terms])

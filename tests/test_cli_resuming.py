@@ -139,7 +139,7 @@ def test_a_checkpoint_of_another_run_is_replaced_only_if_that_is_said(call, fold
     before = [(folder / name).read_bytes() for name in ("run.ck", "out.png")]
     ways = "; give the same settings again, or begin anew with another checkpoint, or replace this "
     for more, words in (
-        (("--style-weight", "7"), "its style.weight is 3.0, this one 7.0"),
+        (("--style-weight", "9"), "its style.weight is 7.0, this one 9.0"),
         (
             ("--steps", "10"),
             "its scale 1 is 12 evaluations at 48x32 with styles at 38x48, this one 10 evaluations "

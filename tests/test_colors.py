@@ -271,7 +271,7 @@ def test_what_is_transparent_keeps_its_own_colors(network):
 
 def test_colors_compile_nothing(painted, network):
     painted("style")
-    programs = optimize.advance, targets.content_of, targets.summaries_of, targets.mixed_styles
+    programs = optimize.advance, targets.targets_of, targets.summaries_of, targets.mixed_styles
     before = [program._cache_size() for program in programs]
     for mode in MODES:
         stylize(CONTENT, STYLE, network=network, recipe=colored(mode, "before"))

@@ -11,14 +11,14 @@ import pytest
 
 from jaxnst.losses.objective import (
     TERMS,
-    Targets,
-    content_targets,
     make_loss_weights,
     make_objective,
+    make_targets,
     style_summaries,
     style_targets,
 )
 from jaxnst.networks import PREPROCESSING
+from jaxnst.networks.color_space import encode
 from jaxnst.recipes.schema import Content, Space, Style, TotalVariation
 
 SKEWED = Space(order="bgr", scale=255.0, mean=(104.0, 117.0, 124.0), deviation=(1.0, 2.0, 3.0))
@@ -27,6 +27,15 @@ STYLE_PICTURES = [helpers.picture(16, 24, seed=2), helpers.picture(20, 31, seed=
 
 RECIPES = {
     "default": helpers.tiny_recipe(),
+    "style relative to the content's": helpers.tiny_recipe(
+        style=Style(
+            weight=7.0,
+            layers=(("relu1_1", 0.2), ("relu2_1", 0.6)),
+            statistic="gram",
+            distance="mean",
+            normalization="content",
+        ),
+    ),
     "gram sums": helpers.tiny_recipe(
         content=Content(
             weight=2.0, layers=(("relu2_1", 0.5), ("conv3_2", 2.0)), normalization="sum"
@@ -87,9 +96,9 @@ def network():
 
 
 @partial(jax.jit, static_argnums=0)
-def make_targets(objective, params, content, styles):
+def targets_of(objective, params, content, styles, numbers):
     several = [style_summaries(objective, params, style) for style in styles]
-    return Targets(content_targets(objective, params, content), style_targets(objective, several))
+    return make_targets(objective, params, content, style_targets(objective, several), numbers)
 
 
 @partial(jax.jit, static_argnums=0)
@@ -102,8 +111,9 @@ def prepare(recipe, network, content=CONTENT_PICTURE, styles=STYLE_PICTURES):
     """Objective and the arguments that follow the image."""
     objective = make_objective(recipe, network)
     pictures = jnp.asarray(content), [jnp.asarray(style) for style in styles]
-    targets = make_targets(objective, network.params, *pictures)
-    return objective, (network.params, targets, make_loss_weights(recipe))
+    numbers = make_loss_weights(recipe)
+    targets = targets_of(objective, network.params, *pictures, numbers)
+    return objective, (network.params, targets, numbers)
 
 
 def start(recipe, seed=4):
@@ -168,6 +178,27 @@ def test_second_derivatives_are_had_by_reverse_mode_alone(network, name):
     np.testing.assert_allclose(found, (ahead - 2 * here + behind) / step**2, rtol=1e-3)
     with pytest.raises(TypeError, match="forward-mode"):
         jax.jvp(gradient, (x,), (x,))
+
+
+@pytest.mark.parametrize("styles", [STYLE_PICTURES, [CONTENT_PICTURE]])
+def test_a_normalized_style_term_is_its_weight_at_the_content(network, styles):
+    recipe = RECIPES["style relative to the content's"]
+    objective, args = prepare(recipe, network, styles=styles)
+    content = encode(jnp.asarray(CONTENT_PICTURE), recipe.space)
+    (_, terms), grad = evaluate(objective, content, *args)
+    expected = 0 if styles[0] is CONTENT_PICTURE else 7.0 * 0.8
+    np.testing.assert_allclose(terms[TERMS.index("style")], expected, rtol=1e-4, atol=1e-6)
+    assert np.all(np.isfinite(grad))
+
+
+@pytest.mark.parametrize("weight", [0.0, 1e-12])
+def test_normalization_takes_any_weight(network, weight):
+    recipe = RECIPES["style relative to the content's"]
+    recipe = dataclasses.replace(recipe, style=dataclasses.replace(recipe.style, weight=weight))
+    objective, args = prepare(recipe, network)
+    content = encode(jnp.asarray(CONTENT_PICTURE), recipe.space)
+    (_, terms), _ = evaluate(objective, content, *args)
+    np.testing.assert_allclose(terms[TERMS.index("style")], 0.8 * weight, rtol=1e-4)
 
 
 @pytest.mark.parametrize("name", RECIPES)

@@ -60,7 +60,7 @@ def programs():
     """How many loops and targets there are compiled."""
     compiled = (
         optimize._advance_over,
-        targets.content_of,
+        targets.targets_of,
         targets.summaries_of,
         targets.mixed_styles,
     )

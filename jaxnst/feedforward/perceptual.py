@@ -27,10 +27,9 @@ from jaxnst.losses.objective import (
     TERMS,
     LossWeights,
     Objective,
-    Targets,
-    content_targets,
     make_loss_weights,
     make_objective,
+    make_targets,
 )
 from jaxnst.networks.color_space import encode
 from jaxnst.networks.registry import LossNetwork, Params
@@ -83,8 +82,9 @@ class PerceptualLoss:
         outputs: Array = self.module.apply({"params": params}, images)  # type: ignore[assignment]
 
         def one(content: Image, output: Image) -> Float[Array, " terms"]:
-            content_target = content_targets(self.objective, frozen.network, content)
-            targets = Targets(jax.lax.stop_gradient(content_target), frozen.style)
+            targets = jax.lax.stop_gradient(
+                make_targets(self.objective, frozen.network, content, frozen.style, frozen.numbers)
+            )
             variable = encode(output, self.objective.space)
             return self.objective(variable, frozen.network, targets, frozen.numbers)[1]
 

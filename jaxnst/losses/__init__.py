@@ -11,6 +11,7 @@ from jaxnst.losses.objective import (
     content_targets,
     make_loss_weights,
     make_objective,
+    make_targets,
     style_summaries,
     style_targets,
 )
@@ -27,6 +28,7 @@ __all__ = [
     "gram_matrix",
     "make_loss_weights",
     "make_objective",
+    "make_targets",
     "moments",
     "register_distance",
     "register_statistic",

@@ -19,11 +19,18 @@ from jaxnst._numerics import default_numerics
 from jaxnst._types import FeatureMap, Features, Image, PositionWeights, Scalar
 from jaxnst.losses.distances import Distance, Extent, get_distance
 from jaxnst.losses.statistics import Statistic, get_statistic, mix
-from jaxnst.losses.terms import content_loss, total_variation
+from jaxnst.losses.terms import EPSILON, content_loss, total_variation
 from jaxnst.networks.color_space import decode
 from jaxnst.networks.registry import LossNetwork, Params
 from jaxnst.networks.remat import map_with_remat
-from jaxnst.recipes.schema import LayerNames, Normalization, Recipe, Space, TotalVariationKind
+from jaxnst.recipes.schema import (
+    LayerNames,
+    Normalization,
+    Recipe,
+    Space,
+    StyleNormalization,
+    TotalVariationKind,
+)
 
 TERMS = ("total", "content", "style", "tv")
 """Names of the loss and its terms; the terms carry their weights, so they sum to the total."""
@@ -48,6 +55,7 @@ class Objective:
     content_layers: tuple[str, ...]
     content_normalization: Normalization
     style_layers: tuple[str, ...]
+    style_normalization: StyleNormalization
     statistics: tuple[Statistic, ...]
     distances: tuple[Distance, ...]
     tv_kind: TotalVariationKind
@@ -75,17 +83,8 @@ class Objective:
         where = targets.where
         if where.free is not None:
             variable = jnp.where(where.free[..., None] > 0, variable, where.still)
-        aims = {
-            name: LayerTarget(
-                targets.content.get(name),
-                where.content.get(name),
-                targets.style.get(name, ()),
-                where.style.get(name),
-                where.shares,
-            )
-            for name in self.layers
-        }
-        see = partial(self._compare, variable.shape[0] * variable.shape[1])
+        aims = {name: targets.of_layer(name) for name in self.layers}
+        see = partial(self.compare, variable.shape[0] * variable.shape[1])
         image = decode(variable, self.space)
         if self.remat:
             seen = map_with_remat(self.network, params, image, see, aims)
@@ -100,14 +99,14 @@ class Objective:
         terms = jnp.stack(
             [
                 _weighted(numbers.content, content),
-                _weighted(numbers.style, style),
+                _weighted(numbers.style, style) / targets.style_unit,
                 numbers.tv * tv,
             ]
         )
         total = terms.sum()
         return total, jnp.concatenate([total[None], terms])
 
-    def _compare(
+    def compare(
         self, pixels: int, layer: str, features: FeatureMap, aim: "LayerTarget"
     ) -> tuple[Scalar | None, Scalar | None]:
         """Compare a layer's feature map with the content's and with the styles, where it counts."""
@@ -181,11 +180,24 @@ class Targets(NamedTuple):
       content: Features by layer.
       style: Prepared statistics by layer, one for each region.
       where: The regions.
+      style_unit: What the style term is divided by.
     """
 
     content: Features
     style: Mapping[str, tuple[Any, ...]]
     where: SpatialGuidance = EVERYWHERE
+    style_unit: Any = 1.0
+
+    def of_layer(self, name: str) -> "LayerTarget":
+        """Return what one layer is compared with."""
+        where = self.where
+        return LayerTarget(
+            self.content.get(name),
+            where.content.get(name),
+            self.style.get(name, ()),
+            where.style.get(name),
+            where.shares,
+        )
 
 
 class LayerTarget(NamedTuple):
@@ -231,6 +243,7 @@ def make_objective(recipe: Recipe, network: LossNetwork, *, remat: bool = False)
         content_layers=content,
         content_normalization=recipe.content.normalization,
         style_layers=style,
+        style_normalization=recipe.style.normalization,
         statistics=tuple(map(get_statistic, statistics)),
         distances=tuple(map(get_distance, distances)),
         tv_kind=recipe.tv.kind,
@@ -268,6 +281,39 @@ def make_loss_weights(recipe: Recipe) -> LossWeights:
 def content_targets(objective: Objective, params: Params, content: Image) -> Features:
     """Compute the features that the content term aims at; ``content`` is RGB in [0, 1]."""
     return objective.network.features(params, content, objective.content_layers)
+
+
+def make_targets(
+    objective: Objective,
+    params: Params,
+    content: Image,
+    style: Mapping[str, tuple[Any, ...]],
+    numbers: LossWeights,
+    where: SpatialGuidance = EVERYWHERE,
+) -> Targets:
+    """Compute the content's targets, and join them with those of the styles.
+
+    Args:
+      objective: What the loss computes.
+      params: The network's parameters.
+      content: RGB in [0, 1].
+      style: From :func:`style_targets`.
+      numbers: Weights of the terms.
+      where: The regions.
+    """
+    if objective.style_normalization == "none":
+        features = content_targets(objective, params, content)
+        return Targets(features, style, where, jnp.ones(()))
+    features = objective.network.features(params, content, objective.layers)
+    targets = Targets({name: features[name] for name in objective.content_layers}, style, where)
+    pixels = content.shape[0] * content.shape[1]
+    distances: list[Any] = [
+        objective.compare(pixels, name, features[name], targets.of_layer(name))[1]
+        for name in objective.style_layers
+    ]
+    total = numbers.style.sum()
+    shares = numbers.style / jnp.where(total > 0, total, 1)
+    return targets._replace(style_unit=jnp.maximum(_weighted(shares, distances), EPSILON))
 
 
 def style_summaries(

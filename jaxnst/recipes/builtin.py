@@ -64,10 +64,11 @@ DEFAULT = Recipe(
     name="default",
     summary="covariances of five layers, coarse to fine, L-BFGS",
     padding="edge",
-    style=Style(weight=3.0),
+    style=Style(weight=7.0, normalization="content"),
 )
 """Ours: mean and covariance at relu1_1 ... relu5_1, each relative to the style's own, which weighs
-large forms and fine texture alike at every size; content at relu4_2; three scales from coarse to
+large forms and fine texture alike at every size, and over what they are for the photograph, so that
+a pair of pictures comes out as strong as any other; content at relu4_2; three scales from coarse to
 fine, which gives strokes as large as the painting's. How it was chosen: docs/experiments.md."""
 
 # --- posts ---------------------------------------------------------------------------------------

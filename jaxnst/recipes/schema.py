@@ -25,6 +25,7 @@ ColorTime = Literal["before", "after"]
 LayerWeights = tuple[tuple[str, float], ...]
 LayerNames = tuple[tuple[str, str], ...]
 Normalization = Literal["mean", "sum", "target"]
+StyleNormalization = Literal["none", "content"]
 TotalVariationKind = Literal["squared", "sum", "power", "diagonal"]
 Padding = Literal["zero", "edge", "reflect"]
 Pooling = Literal["max", "avg", "avg-scaled"]
@@ -266,6 +267,8 @@ class Style(_Part):
     Attributes:
       weight: Factor of the whole term.
       layers: Layer names with their weights, applied as they are; none if the weight is 0.
+      normalization: ``content``: the term is divided by its value for the content picture, so that
+        a weight has the same effect on every pair of pictures; ``none``: it is left as it is.
       statistic: Name in :data:`jaxnst.losses.statistics.STATISTICS`, such as ``gram``.
       statistics: Names of those that single layers have in its place.
       distance: Name in :data:`jaxnst.losses.distances.DISTANCES`, such as ``gatys``: how
@@ -281,6 +284,7 @@ class Style(_Part):
         "--style-layers",
         "layers of the style loss, with weights: relu1_1:0.5,relu3_1:2",
     )
+    normalization: StyleNormalization = "none"
     statistic: str = option(
         "covariance",
         "--style-statistic",

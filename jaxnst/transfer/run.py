@@ -31,8 +31,8 @@ from jaxnst.transfer.result import Picture
 from jaxnst.transfer.style_cache import (
     StyleCache,
     StyleImage,
-    content_of,
     mixed_styles,
+    targets_of,
 )
 
 
@@ -160,8 +160,8 @@ class Run:
           scale: Its sizes.
         """
         image = resample(self.content, scale.inner)
-        content = content_of(self.objective, params, jnp.asarray(image))
-        return Targets(content, self.style_targets(params, scale), self.where(image))
+        style, where = self.style_targets(params, scale), self.where(image)
+        return targets_of(self.objective, params, jnp.asarray(image), style, self.numbers, where)
 
     def where(self, content: Picture) -> SpatialGuidance:
         """Lay out the regions of a scale; ``content`` has its size."""

@@ -19,9 +19,9 @@ from jax.sharding import Mesh
 from numpy.typing import ArrayLike, NDArray
 
 from jaxnst._numerics import default_numerics
-from jaxnst._types import Features, Image
+from jaxnst._types import Image
 from jaxnst.image import resample
-from jaxnst.losses.objective import TERMS, Objective, Targets, content_targets
+from jaxnst.losses.objective import TERMS, Objective, Targets, make_targets
 from jaxnst.networks.color_space import decode, encode
 from jaxnst.networks.registry import Params
 from jaxnst.optim.sharding import apart, over_lanes, shared
@@ -102,10 +102,11 @@ class Programs:
         # Of each run's own scale: its styles have sizes of their own.
         pairs = [(run, run.schedule.scales[index]) for run in self.runs]
         contents = [resample(run.content, scale.inner) for run, scale in pairs]
-        content = self._each(_content, self.params, self._stack(contents))
         styles = [run.style_targets(self.params_of_one, scale) for run, scale in pairs]
         where = [run.where(image) for run, image in zip(self.runs, contents, strict=True)]
-        return Targets(content, self._stack(styles), self._stack(where))
+        lanes = self._stack(contents), self._stack(styles), self.numbers, self._stack(where)
+        targets: Targets = self._each(_targets, self.params, lanes)
+        return targets
 
     def begin(self, index: int, images: Picture, before: State | None) -> State:
         """Return the state in which a scale begins.
@@ -159,8 +160,8 @@ class Programs:
 # What happens in a lane, in the form of :func:`jaxnst.optim.sharding.over_lanes`.
 
 
-def _content(objective: Objective, _: SolverConfig, params: Params, image: Image) -> Features:
-    return content_targets(objective, params, image)
+def _targets(objective: Objective, _: SolverConfig, params: Params, lane: Any) -> Targets:
+    return make_targets(objective, params, *lane)
 
 
 def _begin(

@@ -19,15 +19,17 @@ import jax
 import jax.numpy as jnp
 
 from jaxnst._files import digest_of
-from jaxnst._types import Features, Image
+from jaxnst._types import Image
 from jaxnst.image import fill_hidden, resample
 from jaxnst.image.color import Pixels
 from jaxnst.losses.objective import (
     EVERYWHERE,
+    LossWeights,
     Objective,
     SpatialGuidance,
     Targets,
     content_targets,
+    make_targets,
     style_summaries,
     style_targets,
 )
@@ -166,9 +168,16 @@ def style_weights(objective: Objective, style: StyleImage, size: Size) -> dict[s
 
 
 @partial(jax.jit, static_argnums=0)
-def content_of(objective: Objective, params: Params, content: Image) -> Features:
-    """Compute the content's features, compiled."""
-    return content_targets(objective, params, content)
+def targets_of(
+    objective: Objective,
+    params: Params,
+    content: Image,
+    style: dict[str, tuple[Any, ...]],
+    numbers: LossWeights,
+    where: SpatialGuidance,
+) -> Targets:
+    """Compute the targets of a scale, compiled."""
+    return make_targets(objective, params, content, style, numbers, where)
 
 
 @partial(jax.jit, static_argnums=0)
@@ -205,7 +214,7 @@ def target_shapes(
         styles = style_targets(
             objective, [style_summaries(objective, params, image)], mixture=mixture
         )
-        return Targets(content_targets(objective, params, image), styles)
+        return Targets(content_targets(objective, params, image), styles, style_unit=jnp.ones(()))
 
     image = jax.ShapeDtypeStruct((*size, 3), jnp.float32)  # type: ignore[no-untyped-call]
     shapes: Targets = jax.eval_shape(targets, params, image)
