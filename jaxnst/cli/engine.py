@@ -10,7 +10,8 @@ from typing import NamedTuple, Protocol
 import jax
 
 from jaxnst.cli.device import clear_programs, devices_beside
-from jaxnst.cli.job import open_network, refuse_too_large, runs_side_by_side
+from jaxnst.cli.job import memory_of_each, open_network, runs_side_by_side
+from jaxnst.cli.messages import amount
 from jaxnst.cli.parser import RunFlags
 from jaxnst.image.color import Pixels
 from jaxnst.networks import LossNetwork
@@ -18,6 +19,7 @@ from jaxnst.optim.sharding import threads_of
 from jaxnst.recipes.schema import Recipe
 from jaxnst.transfer import batch
 from jaxnst.transfer.guidance import StyleMix
+from jaxnst.transfer.memory import make_plan
 from jaxnst.transfer.pyramid import Schedule
 from jaxnst.transfer.result import StylizeResult
 from jaxnst.transfer.style_cache import StyleCache
@@ -105,9 +107,18 @@ class LocalEngine:
         self, schedule: Schedule, recipe: Recipe, allowed: int | None, pictures: int
     ) -> int | None:
         """Return how many lanes fit into memory; None if unknown."""
-        kind = schedule, recipe, self.network, self.all_devices
-        refuse_too_large(*kind, allowed=allowed, pictures=2 * pictures)
-        return runs_side_by_side(*kind, allowed=allowed, pictures=pictures, shared=pictures)
+        memory = memory_of_each(self.all_devices, allowed)
+        kind, host = (schedule, recipe, self.network), self.threads is not None
+        needed = make_plan(*kind, pictures=2 * pictures, host=host).bytes_again
+        if memory is not None and needed > memory:
+            raise ValueError(
+                f"size {max(schedule.size)} takes about {amount(needed)} of memory and "
+                f"{amount(memory)} are available: take a smaller --size, or jaxnst run, which can "
+                "do with less"
+            )
+        return runs_side_by_side(
+            *kind, self.all_devices, memory, pictures=pictures, shared=pictures
+        )
 
     def paint(self, order: Order, report: Callable[[str], None]) -> Sequence[Outcome]:
         """Paint a batch."""

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from functools import partial
-from typing import NoReturn
+from typing import Any, NoReturn
 
 import jax
 
@@ -31,7 +31,7 @@ from jaxnst.cli.flags import style_mix_of
 from jaxnst.cli.inputs import Pictures
 from jaxnst.cli.interrupt import Stopped, finishing, stoppable
 from jaxnst.cli.loading import load_for
-from jaxnst.cli.messages import Messages, amount, length, shape
+from jaxnst.cli.messages import Messages, length, shape
 from jaxnst.cli.outputs import hand_over, is_taken, numbered, report_replacing
 from jaxnst.cli.parser import RunFlags
 from jaxnst.cli.watching import Watch, make_display, make_listeners, report_interval
@@ -112,7 +112,7 @@ class Job:
             self.recipe,
             self.network,
             self.devices,
-            allowed=self.flags.max_memory,
+            memory_of_each(self.devices, self.flags.max_memory),
             remat=self.remat,
             shared=self.pictures.bytes,
         )
@@ -132,16 +132,19 @@ class Job:
         return f"{self.network.name} on {describe(self.device)}, recipe {self.recipe_name}"
 
 
+def memory_of_each(devices: Sequence[jax.Device], allowed: int | None) -> int | None:
+    """Return the bytes that may be taken of each device: those allowed, or available; or None."""
+    limits = [allowed or available_memory(device) for device in devices]
+    return None if None in limits else min(n for n in limits if n is not None)
+
+
 def runs_side_by_side(
     schedule: Schedule,
     recipe: Recipe,
     network: LossNetwork,
     devices: Sequence[jax.Device],
-    *,
-    allowed: int | None = None,
-    remat: bool = False,
-    pictures: int = 0,
-    shared: int = 0,
+    memory: int | None,
+    **more: Any,
 ) -> int | None:
     """Return how many runs of one kind fit into the memory of devices; None if unknown.
 
@@ -150,62 +153,14 @@ def runs_side_by_side(
       recipe: Of each run.
       network: Of each run.
       devices: Of one kind.
-      allowed: Bytes of each device, or of all memory of a host; None: what is available.
-      remat: Whether feature maps are computed anew for the gradient.
-      pictures: Bytes of the pictures of each run.
-      shared: Bytes of the pictures that all runs have in common.
+      memory: Bytes of each device, or of all memory of a host.
+      more: ``remat``, ``pictures`` and ``shared`` of
+        :func:`jaxnst.transfer.memory.runs_that_fit`.
     """
     host = devices[0].platform == "cpu"
-    count = runs_that_fit(
-        schedule,
-        recipe,
-        network,
-        _least(devices, allowed),
-        host=host,
-        remat=remat,
-        pictures=pictures,
-        shared=shared,
-    )
+    count = runs_that_fit(schedule, recipe, network, memory, host=host, **more)
     # Virtual devices of a host share its memory.
     return count if count is None or host else count * len(devices)
-
-
-def refuse_too_large(
-    schedule: Schedule,
-    recipe: Recipe,
-    network: LossNetwork,
-    devices: Sequence[jax.Device],
-    *,
-    allowed: int | None = None,
-    pictures: int = 0,
-) -> None:
-    """Refuse a kind of run of which not even one fits into the memory of devices.
-
-    Args:
-      schedule: Of the run.
-      recipe: Of the run.
-      network: Of the run.
-      devices: Of one kind.
-      allowed: Bytes of each device, or of all memory of a host; None: what is available.
-      pictures: Bytes of its pictures.
-
-    Raises:
-      ValueError: It does not fit.
-    """
-    least = _least(devices, allowed)
-    host = devices[0].platform == "cpu"
-    needed = make_plan(schedule, recipe, network, pictures=pictures, host=host).bytes_again
-    if least is not None and needed > least:
-        raise ValueError(
-            f"size {max(schedule.size)} takes about {amount(needed)} of memory and {amount(least)} "
-            "are available: take a smaller --size, or jaxnst run, which can do with less"
-        )
-
-
-def _least(devices: Sequence[jax.Device], allowed: int | None) -> int | None:
-    """Return the memory that may be taken of each of the devices; None if unknown."""
-    limits = [allowed or available_memory(device) for device in devices]
-    return None if None in limits else min(n for n in limits if n is not None)
 
 
 def make_job(flags: RunFlags, recipe: Recipe, pictures: Pictures) -> Job:

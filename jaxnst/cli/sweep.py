@@ -13,9 +13,10 @@ from typing import TYPE_CHECKING
 
 from jaxnst.cli.errors import UsageError, guarded
 from jaxnst.cli.interrupt import exit_when_stopped, finishing, stoppable
-from jaxnst.cli.messages import Messages, length, print_path, quiet_xla, shape
+from jaxnst.cli.messages import Messages, length, print_path, shape
 from jaxnst.cli.outputs import report_replacing, save_options, save_picture
 from jaxnst.cli.parser import RunFlags, parse, refuse_single
+from jaxnst.cli.run import prepare
 from jaxnst.image.color import Pixels
 from jaxnst.recipes.schema import RANDOM_STARTS, STARTS, Recipe
 
@@ -132,8 +133,6 @@ def _values(flag: str, text: str) -> Iterator[str]:
 
 
 def _run(sweep: Sweep, prog: str) -> int:
-    from jaxnst.cli.inputs import check_flags, read_pictures, report_flags, report_sizes
-
     flags, recipe = sweep.cells[0].flags, sweep.cells[0].recipe
     refuse_single(flags)
     if flags.output == "-":
@@ -141,22 +140,17 @@ def _run(sweep: Sweep, prog: str) -> int:
     if recipe.init not in STARTS:
         raise UsageError(f"--init: a sweep starts from {', '.join(STARTS)}, not from a picture")
     _refuse_twins(sweep)
-    check_flags(flags, recipe)
     messages = Messages(prog, quiet=flags.quiet)
-    report_flags(flags, recipe, messages)
-    report_replacing(flags.output, flags, messages)
     with messages.warnings_as_notices():
-        pictures = read_pictures(flags, recipe)
-        report_sizes(flags, recipe, pictures, messages)
-
-        quiet_xla(debug=flags.debug)
+        job = prepare(flags, recipe, messages)
 
         from jaxnst.cli.fitting import settle
-        from jaxnst.cli.job import make_job, report_method
+        from jaxnst.cli.job import report_method
 
-        job, refusal = settle(make_job(flags, recipe, pictures), messages)
+        job, refusal = settle(job, messages)
         if refusal is not None:
             raise refusal
+        report_replacing(flags.output, flags, messages)
         report_method(job.recipe, job.network, messages)
         with exit_when_stopped(messages, ", nothing is saved"):
             sheet = stoppable(lambda: _paint(sweep, job, messages))
