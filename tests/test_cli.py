@@ -1,6 +1,7 @@
 """The command line: in this process with a stand-in for the transfer, and as a process."""
 
 import dataclasses
+import io
 import json
 import os
 import re
@@ -22,6 +23,7 @@ from jaxnst import cli
 from jaxnst.cli import device, errors, job, messages, outputs, parser, watching
 from jaxnst.cli import interrupt as stopping
 from jaxnst.cli import option_types as values
+from jaxnst.cli.progress import ProgressBar
 from jaxnst.image import ENDINGS, load_image, save_image
 from jaxnst.recipes import get_recipe
 from jaxnst.recipes.schema import LayerNames, LayerWeights, Scales, options
@@ -615,44 +617,78 @@ def test_dry_run_says_what_a_run_takes_and_paints_nothing(painted, folder, monke
 # Progress.
 
 
-def test_time_left_follows_from_pixels():
+def loud():
+    return messages.Messages("jaxnst-run", quiet=False)
+
+
+def test_time_left_follows_from_pixels(capsys):
     scales = Scales(least=128, evaluations=(100, 80))
     schedule = make_schedule((64, 64), [], scales, size=256)
     assert [s.inner for s in schedule.scales] == [(128, 128), (256, 256)]
-    display = watching.Display(schedule)
+    display = watching.Display(schedule, loud())
     # 100 and 80 evaluations, the latter of four times the pixels: 100 + 320 units.
     news = Progress("optimize", 0, 2, (128, 128), 10, 100, 10, 180, {}, lambda: None, 1.0)
     display(news)
-    assert display.left(news, display.done(news)) == ""
+    assert display.bar.left(display.done(news), 1.0) == ""
     news = news._replace(evaluations=52, total_done=52, seconds=43.0)
     assert display.done(news) == pytest.approx(52 / 420)
-    assert display.left(news, display.done(news)) == "6:08 left"
+    assert display.bar.left(display.done(news), 43.0) == "6:08 left"
+    assert display.bar.left(0.03, 100.0) == "3:43:51 left"
 
 
-def test_plain_lines_come_every_few_seconds(capsys):
+def test_plain_lines_come_every_few_seconds(capsys, monkeypatch):
     schedule = make_schedule((64, 64), [], Scales(evaluations=(100,)), size=128)
-    lines = watching.Lines(schedule, messages.Messages("jaxnst-run", quiet=False))
+    now = 0.0
+    monkeypatch.setattr("jaxnst.cli.progress.time.monotonic", lambda: now)
+    display = watching.Display(schedule, loud())
     news = Progress("compile", 0, 1, (128, 128), 0, 100, 0, 100, {}, lambda: None, 0.0)
-    lines(news)
+    display(news)
     for i in range(1, 101):
-        lines(news._replace(phase="optimize", evaluations=i, total_done=i, seconds=i / 10))
-    found = capsys.readouterr().err.splitlines()
-    assert len(found) == 1 + 2 and found[0].endswith("compiling")
-    assert "50/100 evaluations" in found[1] and "100/100" in found[2] and "left" not in found[2]
-    lines(news._replace(phase="optimize", evaluations=103, total_done=103, seconds=10.1))
+        now = i / 10
+        display(news._replace(phase="optimize", evaluations=i, total_done=i, seconds=now))
+    lines = capsys.readouterr().err.splitlines()
+    assert lines == [
+        "  0%  0/100 evaluations, compiling",
+        " 50%  50/100 evaluations  0:05 left",
+        "100%  100/100 evaluations",
+    ]
+    display(news._replace(phase="optimize", evaluations=103, total_done=103, seconds=10.1))
     assert "103/100" in capsys.readouterr().err  # the last line search went on
 
 
 def test_plain_lines_come_after_every_round(capsys):
     schedule = make_schedule((64, 64), [], Scales(evaluations=(63,)), size=128)
-    lines = watching.Lines(schedule, messages.Messages("jaxnst-run", quiet=False))
+    display = watching.Display(schedule, loud())
     losses = {"total": 3.0, "content": 1.0, "style": 2.0}
     news = Progress("optimize", 0, 1, (128, 128), 0, 63, 0, 63, losses, lambda: None, 0.0)
     for i in range(1, 64):
-        lines(news._replace(evaluations=i, total_done=i, seconds=i / 100, rounds=i // 21))
-    found = capsys.readouterr().err.splitlines()
-    rounds = [re.search(r"round (\d), (\d+)/63 evaluations, loss 3 = content 1", t) for t in found]
-    assert [match.groups() for match in rounds] == [("1", "21"), ("2", "42"), ("3", "63")]
+        display(news._replace(evaluations=i, total_done=i, seconds=i / 100, rounds=i // 21))
+    lines = capsys.readouterr().err.splitlines()
+    words = r"(\d+)/63 evaluations, round (\d).*  loss 3 = content 1"
+    assert [re.search(words, line).groups() for line in lines] == [
+        ("21", "1"),
+        ("42", "2"),
+        ("63", "3"),
+    ]
+
+
+@pytest.mark.parametrize("columns", [80, 160])
+def test_the_bar_fits_a_terminal(columns, monkeypatch):
+    """What does not fit beside the bar is left out: first the terms of the loss."""
+    stream = io.StringIO()
+    stream.isatty = lambda: True
+    monkeypatch.setattr(sys, "stderr", stream)
+    monkeypatch.setenv("COLUMNS", str(columns))
+    monkeypatch.setenv("TERM", "xterm")
+    bar = ProgressBar(loud())
+    more = "loss 3.21e+03 = content 1.2e+02 + style 3.1e+03 + tv 0.12", "loss 3.21e+03"
+    bar.update(0, "0/300 evaluations", more, seconds=0)
+    bar.update(0.25, "75/300 evaluations", more, seconds=60)
+    bar.close()
+    lines = re.sub(r"\x1b\[[?0-9;]*[A-Za-z]", "", stream.getvalue()).replace("\r", "\n").split("\n")
+    line = next(text for text in reversed(lines) if "75/300" in text)
+    assert len(line) <= columns and line.startswith(" 25%") and "3:00 left" in line
+    assert more[columns < 100] in line and ("style" in line) == (columns > 100)
 
 
 def test_what_is_said_does_not_steer_a_terminal(capsys):

@@ -3,9 +3,7 @@
 What is to be painted is worked out before JAX is imported.
 """
 
-import hashlib
 import os
-import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
@@ -29,20 +27,21 @@ from jaxnst.cli.flags import (
 from jaxnst.cli.manifest import (
     Row,
     is_several,
-    name_after,
     pictures,
-    refuse_one_name,
+    refuse_own_folder,
     report_skipped_files,
+    rows_of,
 )
-from jaxnst.cli.messages import Messages, length, quiet_xla, shape
+from jaxnst.cli.messages import Messages, quiet_xla, shape
 from jaxnst.cli.option_types import SIZES, integer
 from jaxnst.cli.outputs import (
     check_format,
     refuse_meeting,
-    same_file,
+    report_transparency,
     save_options,
     save_picture,
 )
+from jaxnst.cli.results_log import digest_of_settings
 from jaxnst.cli.series import Series
 from jaxnst.image import (
     ENDINGS,
@@ -51,7 +50,6 @@ from jaxnst.image import (
     check_side,
     fill_hidden,
     fit,
-    holds_alpha,
     load_image,
     resize,
     resize_rgba,
@@ -148,17 +146,14 @@ def _run(flags: ApplyFlags, prog: str) -> int:
         else:
             check_output(flags.output)
     else:
-        # Or the next time the command would paint its own results.
         if len(sources) > 1 or is_several(flags.inputs[0]):
-            folders = {os.path.dirname(source) or os.curdir for source in sources}
-            if any(same_file(place, folder) for place in folders):
-                raise UsageError(f"-o {name_of(folder)} is a folder of inputs: name another")
-        endings = [film.ENDING if is_film(source) else flags.ending for source in sources]
-        rows = [
-            Row(source, (model,), os.path.join(folder, name_after((source, model), ending)))
-            for source, ending in zip(sources, endings, strict=True)
-        ]
-        refuse_one_name(rows, "give them in two commands, with two folders")
+            refuse_own_folder(folder, sources)
+        rows = rows_of(
+            ((source, model) for source in sources),
+            folder,
+            lambda source: film.ENDING if is_film(source) else flags.ending,
+            "give them in two commands, with two folders",
+        )
     for row in rows:
         if not is_film(row.content):
             check_format(row.output, flags)
@@ -166,7 +161,7 @@ def _run(flags: ApplyFlags, prog: str) -> int:
     quiet_xla(debug=flags.debug)
     # All that decides a result but its input and the model.
     decisive = flags.size, flags.precision, sorted(save_options(flags).items())
-    settings = hashlib.sha256(repr(decisive).encode()).hexdigest()[:16]
+    settings = digest_of_settings(decisive)
     series = Series(rows, folder, flags, messages)
     work = Work(series, flags, messages)
     return series.run(lambda: series.paint(settings, work.read, work.prepare))
@@ -276,11 +271,7 @@ class Work:
         painted = np.asarray(apply_model(self.model, opaque))
         if transparent:
             painted = np.concatenate([painted, picture[..., 3:]], axis=-1)
-            if not holds_alpha(row.output):
-                self.messages.notice(
-                    f"{name_of(row.content)} is transparent, which {name_of(row.output)} cannot "
-                    "be: the result is laid on white; .png, .webp and .tif keep it"
-                )
+            report_transparency(picture, row.content, row.output, self.messages)
         save_picture(row.output, painted, **save_options(self.flags))
 
     def _paint_film(self, row: Row, facts: film.Film) -> None:
@@ -300,27 +291,17 @@ class Work:
             film=facts,
             size=size,
             batch=batch,
-            on_progress=self.film_progress(row, facts, size),
+            on_progress=self.film_progress(facts, size),
         ):
             self.messages.notice(notice)
 
-    def film_progress(
-        self, row: Row, facts: film.Film, size: tuple[int, int]
-    ) -> Callable[[int], None]:
+    def film_progress(self, facts: film.Film, size: tuple[int, int]) -> Callable[[int], None]:
         """Return what reports, given how many frames are done, and ends the work if stopped."""
-        first: tuple[int, float] | None = None
 
         def report(done: int) -> None:
-            nonlocal first
             if self.series.stopped.is_set():
                 raise InterruptedError("the command was stopped")
-            now = time.monotonic()
-            first = first or (done, now)  # before that, it was compiled
-            of = "" if facts.count is None else f"/{facts.count}"
-            text = f"{name_of(row.content)}: {done}{of} pictures of {shape(size)}"
-            if facts.count and done > first[0]:
-                left = max(0, facts.count - done) * (now - first[1]) / (done - first[0])
-                text += f", {length(left)} left"
-            self.messages.now_and_then(text)
+            of, share = ("", 0.0) if not facts.count else (f"/{facts.count}", done / facts.count)
+            self.series.report(min(1.0, share), f"{done}{of} frames of {shape(size)}")
 
         return report

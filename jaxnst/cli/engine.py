@@ -42,6 +42,10 @@ Outcome = StylizeResult | ValueError
 """The result of one picture, or what is wrong with it alone."""
 
 
+Report = Callable[[float, str], None]
+"""Receives the share of a batch that is done, 0 to 1, and a text on it."""
+
+
 class EngineError(OSError):
     """Nothing can be painted any more, whatever the batch."""
 
@@ -76,7 +80,7 @@ class Engine(Protocol):
           ValueError: Not even one does.
         """
 
-    def paint(self, order: Order, report: Callable[[str], None]) -> Sequence[Outcome]:
+    def paint(self, order: Order, report: Report) -> Sequence[Outcome]:
         """Paint a batch; ``report`` is called now and then with the progress.
 
         Raises:
@@ -120,7 +124,7 @@ class LocalEngine:
             *kind, self.all_devices, memory, pictures=pictures, shared=pictures
         )
 
-    def paint(self, order: Order, report: Callable[[str], None]) -> Sequence[Outcome]:
+    def paint(self, order: Order, report: Report) -> Sequence[Outcome]:
         """Paint a batch."""
         clear_programs()
         try:
@@ -129,7 +133,9 @@ class LocalEngine:
                 network=self.network,
                 devices=self.all_devices,
                 store=self.store,
-                callback=lambda progress: report(f"{progress.done}/{progress.total} evaluations"),
+                callback=lambda now: report(
+                    now.done / now.total, f"{now.done}/{now.total} evaluations"
+                ),
             )
         except batch.PairsError as failed:
             return [failed.results.get(i) or failed.errors[i] for i in order.only]

@@ -13,11 +13,10 @@ from jaxnst.cli.fetching import STREAM, as_files, blaming, check_sources, is_add
 from jaxnst.cli.flags import SIZE, check_styles, report_styles, report_unused_seed
 from jaxnst.cli.host import available_on_host
 from jaxnst.cli.messages import Messages, amount, quiet_xla, shape
-from jaxnst.cli.outputs import check_outputs, result_name
+from jaxnst.cli.outputs import check_outputs, report_transparency, result_name
 from jaxnst.cli.parser import RunFlags
 from jaxnst.image import (
     check_side,
-    holds_alpha,
     keeping_bytes,
     load_with_notices,
     reading_bytes,
@@ -215,11 +214,7 @@ def _file_name(source: str) -> str:
 def report_sizes(flags: RunFlags, recipe: Recipe, pictures: Pictures, messages: Messages) -> None:
     """Give notice of pictures that are smaller than asked for, stretched, or lose transparency."""
     content, output = pictures.content, result_name(flags.output, flags.format)
-    if content.shape[2] == 4 and output and not holds_alpha(output):
-        messages.notice(
-            f"{shown(flags.content)} is transparent, which {shown(output)} cannot be: the result "
-            "is laid on white; .png, .webp and .tif keep it"
-        )
+    report_transparency(content, flags.content, output, messages)
     result = pictures.schedule(recipe, flags.size, flags.style_size).size
     size, scales = max(result), recipe.scales
     if max(content.shape[:2]) < size:

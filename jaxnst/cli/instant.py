@@ -1,6 +1,5 @@
 """``jaxnst instant``: pictures in the manner of any painting, in one pass each."""
 
-import hashlib
 import os
 import time
 from collections.abc import Callable, Sequence
@@ -28,22 +27,15 @@ from jaxnst.cli.inputs import load_input
 from jaxnst.cli.manifest import (
     Row,
     is_several,
-    name_after,
     pictures,
-    refuse_one_name,
+    refuse_own_folder,
     report_skipped_files,
+    rows_of,
 )
 from jaxnst.cli.messages import Messages, length, quiet_xla, shape
 from jaxnst.cli.option_types import SIZES, integer, integers
-from jaxnst.cli.outputs import (
-    OTHER,
-    check_format,
-    refuse_meeting,
-    same_file,
-    save_options,
-    save_picture,
-)
-from jaxnst.cli.results_log import digest_of_file
+from jaxnst.cli.outputs import check_format, refuse_meeting, save_options, save_picture
+from jaxnst.cli.results_log import digest_of_file, digest_of_settings
 from jaxnst.cli.series import Series
 from jaxnst.feedforward.settings import Instant, Transform
 from jaxnst.image import check_output, fit
@@ -170,14 +162,9 @@ def _rows(flags: InstantFlags, beside: list[str]) -> tuple[list[Row], bool]:
         return [Row(content, (), flags.output)], False
     if os.path.exists(flags.output) and not os.path.isdir(flags.output):
         raise UsageError(f"-o {name_of(flags.output)} is a file, expected a folder for the results")
-    rows = [
-        Row(path, (), os.path.join(flags.output, name_after([path], flags.ending)))
-        for path in pictures("CONTENT", content)
-    ]
-    refuse_one_name(rows, "rename one of them")
-    # Or the next time the command would paint its own results.
-    if any(same_file(os.path.dirname(row.content) or os.curdir, flags.output) for row in rows):
-        raise UsageError(f"-o {name_of(flags.output)} is a folder of CONTENT: {OTHER}")
+    contents = pictures("CONTENT", content)
+    rows = rows_of(zip(contents), flags.output, flags.ending, "rename one of them")
+    refuse_own_folder(flags.output, contents)
     for row in rows:
         refuse_meeting([("-o", row.output)], beside)
     return rows, True
@@ -185,13 +172,13 @@ def _rows(flags: InstantFlags, beside: list[str]) -> tuple[list[Row], bool]:
 
 def _settings(flags: InstantFlags, files: dict[str, str]) -> str:
     """Digest all that decides a result but its content."""
-    said = {name: value for name, value in vars(flags).items() if name not in NO_MATTER}
+    settings = {name: value for name, value in vars(flags).items() if name not in NO_MATTER}
     for role in ("styles", "style_mask"):
-        said[role] = [digest_of_file(files[source]) for source in getattr(flags, role)]
+        settings[role] = [digest_of_file(files[source]) for source in getattr(flags, role)]
     for role in FILES:
         path = getattr(flags, role)
-        said[role] = path and digest_of_file(path)
-    return hashlib.sha256(repr(sorted(said.items())).encode()).hexdigest()[:16]
+        settings[role] = path and digest_of_file(path)
+    return digest_of_settings(sorted(settings.items()))
 
 
 def _read(files: dict[str, str], source: str, *, least: int = 16) -> Pixels:

@@ -34,7 +34,7 @@ from jaxnst.cli.loading import load_for
 from jaxnst.cli.messages import Messages, length, shape
 from jaxnst.cli.outputs import hand_over, is_taken, numbered, report_replacing
 from jaxnst.cli.parser import RunFlags
-from jaxnst.cli.watching import Watch, make_display, make_listeners, report_interval
+from jaxnst.cli.watching import Display, Watch, make_listeners, report_interval
 from jaxnst.image.record import Record
 from jaxnst.losses.objective import make_objective
 from jaxnst.networks import LossNetwork
@@ -279,7 +279,7 @@ def _paint(
     total = sum(scale.evaluations for scale in schedule.scales)
     done = 0 if resume is None else resume.done
     listeners = make_listeners(flags, pictures, messages, total, done=done)
-    with closing(make_display(schedule, messages)) as display:
+    with closing(Display(schedule, messages)) as display:
         watch = Watch([display, *listeners])
         work = partial(
             stylize,

@@ -15,11 +15,11 @@ from typing import Any, NoReturn
 from jaxnst import _files
 from jaxnst._files import name_of
 from jaxnst.cli.errors import UsageError, explain, silence
-from jaxnst.cli.fetching import STREAM
+from jaxnst.cli.fetching import STREAM, shown
 from jaxnst.cli.flags import FileFlags
 from jaxnst.cli.messages import Messages, print_path
 from jaxnst.cli.parser import RunFlags
-from jaxnst.image import check_deep, check_output, holds_quality, save_image
+from jaxnst.image import check_deep, check_output, holds_alpha, holds_quality, save_image
 from jaxnst.image.color import Pixels
 from jaxnst.image.record import Record
 from jaxnst.report.animation import check_animation
@@ -179,6 +179,15 @@ def report_replacing(path: str, flags: object, messages: Messages) -> None:
     """
     if path != STREAM and is_taken(path) and not getattr(flags, "overwrite", False):
         messages.notice(f"{name_of(path)} is there already, and is replaced at the end")
+
+
+def report_transparency(picture: Pixels, source: str, output: str, messages: Messages) -> None:
+    """Give notice of a transparent picture whose result, if it has a name, cannot be that."""
+    if picture.shape[2] == 4 and output and not holds_alpha(output):
+        messages.notice(
+            f"{shown(source)} is transparent, which {shown(output)} cannot be: the result "
+            "is laid on white; .png, .webp and .tif keep it"
+        )
 
 
 def numbered(path: str, count: int) -> str:

@@ -19,6 +19,7 @@ from jaxnst.cli.interrupt import GOES_ON, Stopped, exit_when_stopped, stoppable
 from jaxnst.cli.manifest import Row
 from jaxnst.cli.messages import Messages, length, print_path
 from jaxnst.cli.outputs import report_replacing
+from jaxnst.cli.progress import ProgressBar
 from jaxnst.cli.results_log import ResultsLog, inputs, lock_folder
 
 PATIENCE = 30.0
@@ -46,6 +47,7 @@ class Series:
         self.rows, self.folder, self.flags, self.messages = rows, folder, flags, messages
         self.stopped, self.idle = threading.Event(), threading.Event()
         self.idle.set()
+        self.bar, self.done, self.count = ProgressBar(messages), 0, len(rows)
 
     def run(self, work: Callable[[], int]) -> int:
         """Call ``work``, which returns how many inputs failed; return the exit status."""
@@ -62,6 +64,18 @@ class Series:
                 self.stopped.set()
                 self.idle.wait(PATIENCE)
                 raise
+
+    def report(self, share: float = 0, text: str = "") -> None:
+        """Show how far the series is.
+
+        Args:
+          share: Of the input that is being painted, 0 to 1.
+          text: More on that input.
+        """
+        done = f"{self.done}/{self.count} inputs" if self.folder is not None else ""
+        text = ", ".join(filter(None, (done, text)))
+        if text:
+            self.bar.update((self.done + share) / self.count, text)
 
     def paint(
         self,
@@ -94,7 +108,7 @@ class Series:
             return read(row), [] if ledger is None else inputs(row)
 
         begin, failed = time.monotonic(), 0
-        with ThreadPoolExecutor(1, "jaxnst-read") as reader:
+        with contextlib.closing(self.bar), ThreadPoolExecutor(1, "jaxnst-read") as reader:
             following = reader.submit(read_input, left[0])
             if ledger is None:
                 following.result()  # if it cannot be read, nothing slow is imported
@@ -107,7 +121,8 @@ class Series:
                     following = reader.submit(read_input, left[i + 1])
                 if self.stopped.is_set():
                     break
-                messages.now_and_then(f"{i}/{len(left)} inputs")
+                self.done, self.count = i, len(left)
+                self.report()
                 try:
                     source, digests = reading.result()
                     paint(row, source)

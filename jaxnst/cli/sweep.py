@@ -8,6 +8,7 @@ import itertools
 import shlex
 import time
 from collections.abc import Iterator, Sequence
+from contextlib import closing
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
@@ -16,6 +17,7 @@ from jaxnst.cli.interrupt import exit_when_stopped, finishing, stoppable
 from jaxnst.cli.messages import Messages, length, print_path, shape
 from jaxnst.cli.outputs import report_replacing, save_options, save_picture
 from jaxnst.cli.parser import RunFlags, parse, refuse_single
+from jaxnst.cli.progress import ProgressBar
 from jaxnst.cli.run import prepare
 from jaxnst.image.color import Pixels
 from jaxnst.recipes.schema import RANDOM_STARTS, STARTS, Recipe
@@ -185,11 +187,10 @@ def _paint(sweep: Sweep, job: "Job", messages: Messages) -> Pixels:
     from jaxnst.report.contact_sheet import LONGEST, contact_sheet
     from jaxnst.transfer.batch import stylize_batch
 
-    def report(progress: "BatchProgress") -> None:
-        messages.now_and_then(
-            f"{len(progress.pairs)} at once, scale {progress.scale + 1}/{progress.scales}: "
-            f"{progress.done}/{progress.total} evaluations"
-        )
+    bar = ProgressBar(messages)
+
+    def report(now: "BatchProgress") -> None:
+        bar.update(now.done / now.total, f"{now.done}/{now.total} evaluations")
 
     count, pictures, (height, width) = len(sweep.cells), job.pictures, job.plan().schedule.size
     sides = width * sweep.columns, height * -(-count // sweep.columns)
@@ -200,22 +201,23 @@ def _paint(sweep: Sweep, job: "Job", messages: Messages) -> Pixels:
         )
     messages.info(f"{count} variations at {shape((height, width))}: {job}")
     begin = time.perf_counter()
-    results = stylize_batch(
-        [pictures.content] * count,
-        [pictures.styles] * count,
-        network=job.network,
-        recipe=[replace(cell.recipe, scales=job.recipe.scales) for cell in sweep.cells],
-        size=job.flags.size,
-        style_size=job.flags.style_size,
-        style_mix=job.style_mix,
-        masks=[pictures.masks] * count,
-        style_masks=[pictures.style_masks] * count,
-        seed=[cell.flags.seed for cell in sweep.cells],
-        at_once=job.at_once(),
-        devices=job.devices,
-        callback=report,
-        remat=job.remat,
-    )
+    with closing(bar):
+        results = stylize_batch(
+            [pictures.content] * count,
+            [pictures.styles] * count,
+            network=job.network,
+            recipe=[replace(cell.recipe, scales=job.recipe.scales) for cell in sweep.cells],
+            size=job.flags.size,
+            style_size=job.flags.style_size,
+            style_mix=job.style_mix,
+            masks=[pictures.masks] * count,
+            style_masks=[pictures.style_masks] * count,
+            seed=[cell.flags.seed for cell in sweep.cells],
+            at_once=job.at_once(),
+            devices=job.devices,
+            callback=report,
+            remat=job.remat,
+        )
     messages.info(f"{count} variations in {length(time.perf_counter() - begin)}")
     labelled = [
         (str(cell).replace(", ", "\n"), result.image)

@@ -21,9 +21,10 @@ from jaxnst._files import name_of
 from jaxnst.cli.errors import explain
 from jaxnst.cli.flags import style_mix_of
 from jaxnst.cli.manifest import Row
-from jaxnst.cli.messages import Messages, length, print_path, shape
+from jaxnst.cli.messages import Messages, length, print_path
 from jaxnst.cli.outputs import save_options, save_picture
 from jaxnst.cli.parser import RunFlags
+from jaxnst.cli.progress import ProgressBar
 from jaxnst.cli.results_log import ResultsLog, inputs
 from jaxnst.image import check_side, image_size, keeping_bytes, load_image, same_shape
 from jaxnst.image.color import Pixels
@@ -135,6 +136,7 @@ class Work:
         self.counting = threading.Lock()  # rows end in three threads
         self.writer = ThreadPoolExecutor(1, "jaxnst-write")
         self.engine: Engine | None = None
+        self.bar = ProgressBar(self.messages)
 
     def all(self) -> int:
         """Paint everything; return how many rows failed."""
@@ -170,6 +172,7 @@ class Work:
     def end(self) -> None:
         """Wait for what has been painted to be saved; nothing more is."""
         self.writer.shutdown()
+        self.bar.close()
         if self.engine is not None:
             self.engine.close()
 
@@ -362,10 +365,9 @@ class Work:
             seed=[tasks[i].flags.seed for i in lanes],
             only=[i % batch.lanes for i in rows],
         )
-        what = f"{len(rows)} at once of {shape(batch.bucket.schedule.size)}"
         outcomes: Sequence[StylizeResult | Exception]
         try:
-            outcomes = self.engine.paint(order, partial(self.report, what))
+            outcomes = self.engine.paint(order, partial(self.report, len(rows)))
             failures.clear()
         except EngineError:
             raise
@@ -423,7 +425,14 @@ class Work:
             self.log.write(task.row, task.settings, error=text)
         self.messages.info(f"{self.messages.prog}: {name_of(task.row.output)} failed: {text}")
 
-    def report(self, what: str, progress: str) -> None:
-        """Print every few seconds how far it is."""
+    def report(self, rows: int, share: float, text: str) -> None:
+        """Show how far it is.
+
+        Args:
+          rows: Painted at once.
+          share: Of them that is done.
+          text: What is done.
+        """
         ended = self.finished + self.failed
-        self.messages.now_and_then(f"{ended}/{self.left} pictures; {what}: {progress}")
+        done = f"{ended}/{self.left} pictures"
+        self.bar.update((ended + rows * share) / max(1, self.left), done, [text])
