@@ -5,6 +5,7 @@ import io
 import json
 import os
 import re
+import shlex
 import signal
 import subprocess
 import sys
@@ -24,7 +25,7 @@ from jaxnst.cli import device, errors, job, messages, outputs, parser, watching
 from jaxnst.cli import interrupt as stopping
 from jaxnst.cli import option_types as values
 from jaxnst.cli.progress import ProgressBar
-from jaxnst.image import ENDINGS, load_image, save_image
+from jaxnst.image import ENDINGS, load_image, read_record, save_image
 from jaxnst.recipes import get_recipe
 from jaxnst.recipes.schema import LayerNames, LayerWeights, Scales, options
 from jaxnst.transfer.pyramid import LEAST, make_schedule
@@ -428,11 +429,51 @@ def test_a_run_ends_with_the_path_and_reports_on_stderr(painted, folder):
     assert asked["recipe"].style.weight == 20 and asked["seed"] == 4
     assert asked["network"].name == "vgg16-lite" and asked["size"] == 64
     assert len(asked["styles"]) == 1 and asked["init"] is None
-    first, second, *rest = err.splitlines()
-    assert "vgg16-lite on " in first and jax.devices()[0].platform in first
-    assert "64x48" in second and "16 evaluations" in second and "compiling takes" in second
-    assert "scale 1/2, 32x24: compiling" in rest
-    assert "1 steps taken back" in rest[-1]
+    first, second, *rest, saved, stronger, larger = err.splitlines()
+    assert first.startswith(
+        "Painting content.png in the manner of style.png, 64x48, vgg16-lite on "
+        f"{jax.devices()[0].platform}"
+    )
+    assert "recipe two, 16 evaluations; compiling takes" in second
+    assert rest[0] == "  0%  0/16 evaluations, compiling"
+    assert rest[-1] == "100%  16/16 evaluations  loss 3 = content 2 + style 1"
+    words = r"saved out\.png after .*, of which compiling 2 s; 16 evaluations, 1 steps taken back"
+    assert re.fullmatch(words, saved)
+    again = "jaxnst-run --from out.png content.png style.png"
+    assert stronger == f"stronger style: {again} --style-weight 60 -o out-stronger.png"
+    assert larger == f"larger: {again} --size 80 -o out-80.png"
+
+
+def test_what_the_last_lines_suggest_can_be_run(painted, run):
+    """Also with what a record does not name: weights and the device."""
+    given = ("--device", "cpu", "--mask", "other.png", "--init", "other.png")
+    err = painted("-o", "my out.png", *given)[2]
+    stronger, larger = (shlex.split(line.partition(": ")[2]) for line in err.splitlines()[-2:])
+    assert painted("-o", "second.jpg")[2].splitlines()[-1].startswith("larger: ")
+    for command, name in ((stronger, "my out-stronger.png"), (larger, "my out-80.png")):
+        assert run(*command[1:], "--no-cache", "--quiet")[:2] == (0, f"{name}\n")
+    record = read_record("my out-stronger.png")
+    assert (record.recipe.style.weight, record.size) == (9, 64)
+    assert read_record("my out-80.png").size == 80
+    # Where nothing can be repeated, nothing is suggested.
+    for more in (("--no-metadata", "-o", "a.png"), ("-o", "a.bmp")):
+        assert painted(*more)[2].splitlines()[-1].startswith("saved a.")
+
+
+@pytest.mark.parametrize(
+    ("flags", "words"),
+    [
+        (("--style-weight", "1e6"), "--style-weight 1e+06 is 3.333e+05 times the recipe's 3"),
+        (("--tv-weight", "0.0001"), "--tv-weight 0.0001 is 6.667e-05 times the recipe's 1.5"),
+        (("--style-weight", "2900"), None),
+        (("--style-weight", "0"), None),
+    ],
+)
+def test_odd_weights_are_pointed_out_and_used(painted, flags, words):
+    status, _, err, asked = painted("-o", "out.png", *flags)
+    notices = [line for line in err.splitlines() if "times the recipe" in line]
+    assert status == 0 and len(notices) == (words is not None)
+    assert words is None or f"notice: {words}" in notices[0]
 
 
 def test_precision_is_that_of_the_network(painted, run):
@@ -598,8 +639,6 @@ def test_dry_run_says_what_a_run_takes_and_paints_nothing(painted, folder, monke
     pace = "jaxnst.cli.fitting.measure_pace"
     monkeypatch.setattr(pace, lambda *_: jaxnst.transfer.memory.Pace(2e9, 10.0))
     monkeypatch.setattr("jaxnst.cli.fitting.loop_footprint", lambda *_, **__: 10**8)
-    # The module was imported long ago when other tests ran before this one.
-    monkeypatch.setattr("jaxnst.cli.run.BEGIN", time.perf_counter())
     status, out, _, asked = painted("--dry-run", "--size", "128", "--steps", "44")
     assert status == 0 and not asked
     facts = dict(line.split(None, 1) for line in out.splitlines() if "scale" not in line)

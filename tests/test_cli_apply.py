@@ -21,7 +21,7 @@ from jaxnst import weights
 from jaxnst.cli import apply, device
 from jaxnst.cli.messages import Messages
 from jaxnst.feedforward import apply_model, load_model, save_model
-from jaxnst.image import load_image, save_image
+from jaxnst.image import load_image, read_record, save_image
 
 
 def needs_av():
@@ -61,6 +61,11 @@ def test_one_picture_becomes_one_file(applied):
     assert applied("photos/a.png", "-o", "out.png", "--no-cache") == (0, "out.png\n", "")
     assert np.abs(load_image("out.png") - expected("photos/a.png")).max() < 0.51 / 255
     assert not Path("results.jsonl").exists()
+    record = read_record("out.png")
+    assert (record.recipe, record.network, record.size) == (None, "waves", None)
+    assert [s.role for s in record.sources] == ["content", "model"]
+    assert applied("photos/a.png", "-o", "b.png", "--no-cache", "--no-metadata")[0] == 0
+    assert read_record("b.png") is None
 
 
 def test_a_folder_is_painted_once_and_what_has_changed_again(applied):

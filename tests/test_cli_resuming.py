@@ -121,7 +121,7 @@ def test_the_same_command_goes_on_and_its_picture_has_the_same_bytes(
     # Pictures on the way go on too: of 10 and 12 evaluations, not of where it begins again.
     status, out, err = call("run", *GIVEN, *kept, "--save-every", "2")
     assert (status, out) == (0, "part.png\n") and "after 9 evaluations" in err
-    assert "12 evaluations, 9 of them earlier, in " in err
+    assert "; 12 evaluations, 9 of them earlier" in err
     assert (folder / "part.png").read_bytes() == (folder / "whole.png").read_bytes()
     assert sorted(p.name for p in folder.glob("part-*")) == ["part-0010.png", "part-0012.png"]
     # What is finished is there at once.
@@ -130,7 +130,7 @@ def test_the_same_command_goes_on_and_its_picture_has_the_same_bytes(
     assert (folder / "again.png").read_bytes() == (folder / "whole.png").read_bytes()
     err = call("run", *GIVEN, *kept)[2]
     assert "the checkpoint is finished, after 12 evaluations: nothing was left to do\n" in err
-    assert "going on" not in err and " in 0 s" not in err and "waited" not in err
+    assert "going on" not in err and "saved" not in err
 
 
 def test_a_checkpoint_of_another_run_is_replaced_only_if_that_is_said(call, folder):

@@ -41,6 +41,7 @@ from jaxnst.cli.outputs import (
     save_options,
     save_picture,
 )
+from jaxnst.cli.recording import record_of, record_to_write
 from jaxnst.cli.results_log import digest_of_settings
 from jaxnst.cli.series import Series
 from jaxnst.image import (
@@ -55,6 +56,7 @@ from jaxnst.image import (
     resize_rgba,
 )
 from jaxnst.image.color import Pixels
+from jaxnst.image.record import Record, parameters_sha256, source_of
 from jaxnst.weights import bundled_styles
 
 KNOWN = (*ENDINGS, *film.ENDINGS)
@@ -160,8 +162,9 @@ def _run(flags: ApplyFlags, prog: str) -> int:
     report_skipped_files(flags.inputs, messages, endings=KNOWN)
     quiet_xla(debug=flags.debug)
     # All that decides a result but its input and the model.
-    decisive = flags.size, flags.precision, sorted(save_options(flags).items())
-    settings = digest_of_settings(decisive)
+    decisive: list[object] = [flags.size, flags.precision, sorted(save_options(flags).items())]
+    decisive += ["no metadata"] if flags.no_metadata else []
+    settings = digest_of_settings(tuple(decisive))
     series = Series(rows, folder, flags, messages)
     work = Work(series, flags, messages)
     return series.run(lambda: series.paint(settings, work.read, work.prepare))
@@ -224,6 +227,7 @@ class Work:
         if not self.flags.no_cache:
             keep_programs(self.messages.notice)
         model = load_model(self.series.rows[0].styles[0])
+        self.model_sha256 = parameters_sha256(model.params)
         self.model = replace(model, module=model.module.clone(precision=self.flags.precision))
         return self.paint
 
@@ -272,7 +276,23 @@ class Work:
         if transparent:
             painted = np.concatenate([painted, picture[..., 3:]], axis=-1)
             report_transparency(picture, row.content, row.output, self.messages)
-        save_picture(row.output, painted, **save_options(self.flags))
+        record = record_to_write(self.flags, row.output, partial(self._record, row), self.messages)
+        save_picture(row.output, painted, record=record, **save_options(self.flags))
+
+    def _record(self, row: Row) -> Record:
+        """Describe how a picture is made."""
+        from jaxnst.optim.sharding import threads_of
+
+        named = ("content", row.content), ("model", row.styles[0])
+        return record_of(
+            self.flags,
+            self.model.name,
+            self.model_sha256,
+            tuple(source_of(role, path) for role, path in named),
+            {"command": "apply"},
+            platform=self.device.platform,
+            threads=threads_of(self.device),
+        )
 
     def _paint_film(self, row: Row, facts: film.Film) -> None:
         """Paint and save a film."""

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Literal
 from jaxnst._files import name_of
 from jaxnst.cli.errors import UsageError, guarded
 from jaxnst.cli.flags import FolderFlags, Parser, add_flags, flag, read_fields, report_unused_seed
+from jaxnst.cli.inputs import report_odd_values
 from jaxnst.cli.interrupt import GOES_ON, Stopped, exit_when_stopped, stoppable
 from jaxnst.cli.manifest import Row, pictures, read_manifest, report_skipped_files, rows_of
 from jaxnst.cli.messages import Messages, quiet_xla
@@ -112,6 +113,8 @@ def _run(options: BatchFlags, rest: list[str], prog: str) -> int:
         if task.flags.seed_given and task.recipe.init not in RANDOM_STARTS:
             report_unused_seed(task.flags, task.recipe, messages)
             break  # once is enough
+    for task in tasks[:1]:  # once is enough here too
+        report_odd_values(task.flags, task.recipe, messages)
     report_skipped_files(filter(None, [options.contents, options.styles]), messages)
     os.makedirs(options.out, exist_ok=True)
     with (
@@ -183,6 +186,8 @@ def _settings(flags: RunFlags, recipe: Recipe) -> str:
         settings.append(tuple(flags.style_mix))
     if flags.deterministic:  # on a GPU another picture than without
         settings.append("deterministic")
+    if flags.no_metadata:
+        settings.append("no metadata")
     saving = save_options(flags).items()
     if changed := {name: value for name, value in saving if value != PLAIN_FILE[name]}:
         settings.append(changed)

@@ -58,9 +58,11 @@ class Engine(Protocol):
       workers: Batches that it paints at a time, each in a thread that calls ``paint``.
       devices: Between which one batch is divided.
       threads: Of a CPU that each batch is painted on; None if it is not a CPU.
+      platform: ``cpu``, ``gpu`` or ``tpu``.
     """
 
     network: LossNetwork
+    platform: str
     workers: int
     devices: int
     threads: int | None
@@ -104,7 +106,7 @@ class LocalEngine:
 
     def __init__(self, network: LossNetwork, devices: list[jax.Device]) -> None:
         self.network, self.all_devices, self.devices = network, devices, len(devices)
-        self.threads = threads_of(devices[0])
+        self.threads, self.platform = threads_of(devices[0]), devices[0].platform
         self.store = StyleCache()
 
     def most(

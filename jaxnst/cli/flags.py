@@ -223,6 +223,7 @@ class FileFlags:
     quality: int | None = flag(
         "--quality N", "of JPEG and WebP (default: 95)", read=integer(1, 100)
     )
+    no_metadata: bool = flag("--no-metadata", "leave out of the file how it was made", False)
 
 
 @dataclass(frozen=True, kw_only=True)

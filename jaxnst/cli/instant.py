@@ -4,6 +4,7 @@ import os
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, ClassVar
 
 from jaxnst._files import name_of
@@ -23,7 +24,7 @@ from jaxnst.cli.flags import (
     report_styles,
     style_mix_of,
 )
-from jaxnst.cli.inputs import load_input
+from jaxnst.cli.inputs import file_name, load_input
 from jaxnst.cli.manifest import (
     Row,
     is_several,
@@ -35,23 +36,26 @@ from jaxnst.cli.manifest import (
 from jaxnst.cli.messages import Messages, length, quiet_xla, shape
 from jaxnst.cli.option_types import SIZES, integer, integers
 from jaxnst.cli.outputs import check_format, refuse_meeting, save_options, save_picture
+from jaxnst.cli.recording import record_of, record_to_write
 from jaxnst.cli.results_log import digest_of_file, digest_of_settings
 from jaxnst.cli.series import Series
 from jaxnst.feedforward.settings import Instant, Transform
 from jaxnst.image import check_output, fit
 from jaxnst.image.color import Pixels
+from jaxnst.image.record import Record, parameters_sha256, source_of
 from jaxnst.recipes.schema import ONE_PASS
 
 if TYPE_CHECKING:
     import jax
 
     from jaxnst.feedforward.instant import OnePass
+    from jaxnst.networks import LossNetwork
 
 FILES = ("weights", "decoders")
 """Flags that name a file which decides the result by what it holds."""
 
 NO_MATTER = {"content", "styles", "output", "mask", "style_mask", *FILES}
-NO_MATTER |= {"yes", "overwrite", "device", "no_cache", "quiet", "debug"}
+NO_MATTER |= {"no_metadata", "yes", "overwrite", "device", "no_cache", "quiet", "debug"}
 """Flags that do not affect whether an existing result is up to date."""
 
 
@@ -173,6 +177,8 @@ def _rows(flags: InstantFlags, beside: list[str]) -> tuple[list[Row], bool]:
 def _settings(flags: InstantFlags, files: dict[str, str]) -> str:
     """Digest all that decides a result but its content."""
     settings = {name: value for name, value in vars(flags).items() if name not in NO_MATTER}
+    if flags.no_metadata:
+        settings["no_metadata"] = True
     for role in ("styles", "style_mask"):
         settings[role] = [digest_of_file(files[source]) for source in getattr(flags, role)]
     for role in FILES:
@@ -193,8 +199,34 @@ def _painter(
     styles = [_read(files, source) for source in flags.styles]
     masks = [_read(files, source, least=1) for source in flags.mask]
     style_masks = [_read(files, source, least=1) for source in flags.style_mask]
-    one_pass, device = _prepare(flags, styles, style_masks, messages)
+    one_pass, network, device = _prepare(flags, styles, style_masks, messages)
     from jaxnst.cli.device import clear_programs, refuse_too_large
+    from jaxnst.optim.sharding import threads_of
+
+    network_sha256 = parameters_sha256(network.params)
+
+    def record(row: Row) -> Record:
+        named = [("style", flags.styles), ("mask", flags.mask), ("style-mask", flags.style_mask)]
+        named = [("content", [row.content]), *named]
+        named.append(("decoders", [flags.decoders] if flags.decoders else []))
+        return record_of(
+            flags,
+            network.name,
+            network_sha256,
+            tuple(
+                source_of(role, files.get(path, path), name=file_name(path))
+                for role, paths in named
+                for path in paths
+            ),
+            {
+                "command": "instant",
+                "alpha": flags.alpha,
+                "levels": ",".join(map(str, flags.levels)),
+                "transform": flags.transform,
+            },
+            platform=device.platform,
+            threads=threads_of(device),
+        )
 
     def paint(row: Row, picture: Pixels) -> None:
         begin = time.perf_counter()
@@ -206,7 +238,8 @@ def _painter(
             size = fit(style.shape[:2], longest)
             refuse_too_large(size, one_pass.width, device, way="--style-size")
         painted = one_pass.paint(picture, masks=masks)
-        save_picture(row.output, painted, **save_options(flags))
+        made = record_to_write(flags, row.output, partial(record, row), messages)
+        save_picture(row.output, painted, record=made, **save_options(flags))
         took = length(time.perf_counter() - begin)
         messages.info(f"{name_of(row.content)}: {shape(painted.shape[:2])} in {took}")
 
@@ -218,7 +251,7 @@ def _prepare(
     styles: list[Pixels],
     style_masks: list[Pixels],
     messages: Messages,
-) -> "tuple[OnePass, jax.Device]":
+) -> "tuple[OnePass, LossNetwork, jax.Device]":
     from jaxnst.cli.device import keep_programs, use_device
     from jaxnst.cli.loading import load_for
     from jaxnst.feedforward.decoders import BUNDLED, check_decodable, load_autoencoders
@@ -250,4 +283,4 @@ def _prepare(
             style_mix=style_mix_of(flags),
             style_masks=style_masks,
         )
-    return one_pass, device
+    return one_pass, network, device

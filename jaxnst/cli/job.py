@@ -6,9 +6,10 @@ transfer and saves what comes out, also if the run is cut short.
 
 import os
 import sys
+import time
 from collections.abc import Sequence
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any, NoReturn
 
@@ -28,14 +29,15 @@ from jaxnst.cli.errors import (
 )
 from jaxnst.cli.fetching import STREAM
 from jaxnst.cli.flags import style_mix_of
-from jaxnst.cli.inputs import Pictures
+from jaxnst.cli.inputs import Pictures, file_name
 from jaxnst.cli.interrupt import Stopped, finishing, stoppable
 from jaxnst.cli.loading import load_for
 from jaxnst.cli.messages import Messages, length, shape
-from jaxnst.cli.outputs import hand_over, is_taken, numbered, report_replacing
+from jaxnst.cli.outputs import hand_over, is_taken, numbered, report_replacing, result_name
 from jaxnst.cli.parser import RunFlags
+from jaxnst.cli.recording import record_of, record_to_write, suggestions
 from jaxnst.cli.watching import Display, Watch, make_listeners, report_interval
-from jaxnst.image.record import Record
+from jaxnst.image.record import Record, parameters_sha256
 from jaxnst.losses.objective import make_objective
 from jaxnst.networks import LossNetwork
 from jaxnst.optim import lbfgs
@@ -128,8 +130,31 @@ class Job:
         """Its recipe's name, and whether it is only an approximation of that."""
         return self.recipe.name + " (an approximation)" * is_approximation(self.recipe)
 
-    def __str__(self) -> str:
-        return f"{self.network.name} on {describe(self.device)}, recipe {self.recipe_name}"
+    def record(self) -> Record:
+        """Describe how its picture is made."""
+        recipe, sources = self.recipe, self.pictures.sources
+        start = [source.name for source in sources if source.role == "init"]
+        return record_of(
+            self.flags,
+            self.network.name,
+            parameters_sha256(self.network.params),
+            sources,
+            recipe=replace(recipe, init=start[0]) if start else recipe,
+            seed=self.flags.seed,
+            remat=self.remat,
+            platform=self.device.platform,
+            threads=self.threads,
+        )
+
+    def headline(self, detail: str = "") -> str:
+        """Say what is painted, and on what."""
+        styles = [file_name(style) for style in self.flags.styles]
+        manner = " and ".join(filter(None, (", ".join(styles[:-1]), styles[-1])))
+        return (
+            f"Painting {file_name(self.flags.content)} in the manner of {manner}, "
+            f"{shape(self.plan().schedule.size)}, {detail}{self.network.name} on "
+            f"{describe(self.device)}"
+        )
 
 
 def memory_of_each(devices: Sequence[jax.Device], allowed: int | None) -> int | None:
@@ -233,34 +258,36 @@ def report_method(recipe: Recipe, network: LossNetwork, messages: Messages) -> N
         )
 
 
-def paint(job: Job, messages: Messages, record: Record | None) -> int:
+def paint(job: Job, messages: Messages, begin: float) -> int:
     """Run a job, save its picture, then write what else was asked for; return the exit status.
 
     Args:
       job: The run.
       messages: Where to report.
-      record: How the picture is made, for its file; None: to be left out.
+      begin: When the command began, by :func:`time.perf_counter`.
     """
     flags, schedule = job.flags, job.plan().schedule
     resume = None
     if flags.checkpoint and os.path.exists(flags.checkpoint):
         resume = load_checkpoint(flags.checkpoint)
+    name = result_name(flags.output, flags.format)
+    record = record_to_write(flags, name, job.record, messages)
     report_replacing(flags.output, flags, messages)
-    messages.info(f"jaxnst {__version__}: {job}")
+    messages.info(job.headline())
     report_method(job.recipe, job.network, messages)
-    sizes = ", ".join(shape(scale.inner) for scale in schedule.scales)
     messages.info(
-        f"{shape(schedule.size)} pixels, {sum(scale.evaluations for scale in schedule.scales)} "
-        f"evaluations at {sizes}; compiling takes a moment, most of all the first time"
+        f"jaxnst {__version__}, recipe {job.recipe_name}, "
+        f"{sum(scale.evaluations for scale in schedule.scales)} evaluations; compiling takes a "
+        "moment, most of all the first time"
     )
     try:
-        return _paint(job, schedule, messages, record, resume)
+        return _paint(job, schedule, messages, record, resume, begin)
     except OtherSettings as error:
         if not flags.overwrite:
             raise ValueError(f"{error}, or replace this one by --overwrite") from error
     name = name_of(flags.checkpoint or "")
     messages.notice(f"{name} is of a run with other settings: it is replaced")
-    return _paint(job, schedule, messages, record, None)
+    return _paint(job, schedule, messages, record, None, begin)
 
 
 def _paint(
@@ -269,6 +296,7 @@ def _paint(
     messages: Messages,
     record: Record | None,
     resume: Checkpoint | None,
+    begin: float,
 ) -> int:
     """Run a job from its beginning, or from a checkpoint.
 
@@ -303,14 +331,17 @@ def _paint(
             result = stoppable(work)
         except Stopped as stop:
             display.close()
-            _end_early(stop, watch, flags, messages)
+            _end_early(stop, watch, flags, messages, record)
         except Exception:
             watch.close(None, messages.prog)
             raise
     with finishing():
         try:
             hand_over(flags, result.image, record=record)
-            messages.info(_summary(result, done))
+            messages.info(_summary(flags, result, done, time.perf_counter() - begin))
+            size = result.image.shape[0], result.image.shape[1]
+            for text in suggestions(job, record, size, messages.prog) if record else ():
+                messages.info(text)
             if flags.timings and done < result.evaluations:
                 print(_timings(result), file=sys.stderr)
         finally:
@@ -318,15 +349,23 @@ def _paint(
     return FAILED if failed else 0
 
 
-def _summary(result: StylizeResult, done: int) -> str:
-    """Write how long a run took, of which some evaluations may be of an earlier process."""
+def _summary(flags: RunFlags, result: StylizeResult, done: int, seconds: float) -> str:
+    """Write where the result is and how long it took, from the command's first second.
+
+    Args:
+      flags: Of the command.
+      result: Of the run.
+      done: Evaluations of an earlier process.
+      seconds: Since the command began.
+    """
     if done == result.evaluations:
         return f"the checkpoint is finished, after {done} evaluations: nothing was left to do"
-    earlier = f", {done} of them earlier," if done else ""
+    where = "wrote the picture" if flags.output == STREAM else f"saved {name_of(flags.output)}"
     text = (
-        f"{result.evaluations} evaluations{earlier} in {length(result.run_seconds)}, waited "
-        f"{length(result.compile_seconds)} for programs"
+        f"{where} after {length(seconds)}, of which compiling {length(result.compile_seconds)}; "
+        f"{result.evaluations} evaluations"
     )
+    text += f", {done} of them earlier" if done else ""
     return text + (f", {result.restarts} steps taken back" if result.restarts else "")
 
 
@@ -345,13 +384,15 @@ def _timings(result: StylizeResult) -> str:
     )
 
 
-def _end_early(stop: Stopped, watch: Watch, flags: RunFlags, messages: Messages) -> NoReturn:
+def _end_early(
+    stop: Stopped, watch: Watch, flags: RunFlags, messages: Messages, record: Record | None
+) -> NoReturn:
     """Save the picture so far, and what else was asked for, and end the process."""
     left = "the picture so far is not saved"
     try:
         watch.end()
         try:
-            _save_so_far(watch, flags, messages)
+            _save_so_far(watch, flags, messages, record)
         except Exception:
             watch.close(None, messages.prog)
             raise
@@ -364,7 +405,7 @@ def _end_early(stop: Stopped, watch: Watch, flags: RunFlags, messages: Messages)
         leave(print_error(messages.prog, explain(error), FAILED))
 
 
-def _save_so_far(watch: Watch, flags: RunFlags, messages: Messages) -> None:
+def _save_so_far(watch: Watch, flags: RunFlags, messages: Messages, record: Record | None) -> None:
     """Save the picture of the last report; it does not replace an older, finished one."""
     last, output, where = watch.last, flags.output, ""
     if last is None or last.total_done == 0:
@@ -378,4 +419,7 @@ def _save_so_far(watch: Watch, flags: RunFlags, messages: Messages) -> None:
         f"{messages.prog}: stopped after {last.total_done} of {last.total} evaluations, "
         f"saving the picture so far{where}"
     )
-    hand_over(flags, last.image(), output=output)
+    if record is not None:
+        arguments = {**record.arguments, "stopped-after": last.total_done}
+        record = replace(record, arguments=arguments)
+    hand_over(flags, last.image(), record=record, output=output)

@@ -50,7 +50,6 @@ class RecordFlags:
         "of a picture that goes to standard output (default: png)",
         choices=[ending[1:] for ending in ENDINGS],
     )
-    no_metadata: bool = flag("--no-metadata", "leave out of the file how it was made", False)
     origin: str | None = flag(
         "--from PICTURE",
         "paint as this picture of jaxnst-run was painted, but for the flags given",

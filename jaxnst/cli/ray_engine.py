@@ -108,6 +108,7 @@ class RayEngine:
     ) -> None:
         self.ray, self.network, self.painters = ray, network, painters
         self.sharing, self.threads = sharing, threads
+        self.platform = "gpu" if threads is None else "cpu"
         self.workers = self.alive = len(painters)
         self.idle: queue.SimpleQueue[Any] = queue.SimpleQueue()
         self.counting, self.closed = threading.Lock(), False

@@ -16,15 +16,14 @@ from jaxnst.recipes.schema import Recipe
 if TYPE_CHECKING:
     from jaxnst.cli.job import Job
 
-BEGIN = time.perf_counter()
-
 
 def main(arguments: Sequence[str], prog: str) -> int:
     """Run the command and return its exit status."""
+    begin = time.perf_counter()
     flags, recipe = parse(arguments, prog)
     messages = Messages(prog, quiet=flags.quiet)
     with messages.warnings_as_notices():
-        return guarded(prog, lambda: _run(flags, recipe, messages), debug=flags.debug)
+        return guarded(prog, lambda: _run(flags, recipe, messages, begin), debug=flags.debug)
 
 
 def prepare(flags: RunFlags, recipe: Recipe, messages: Messages) -> "Job":
@@ -51,13 +50,13 @@ def prepare(flags: RunFlags, recipe: Recipe, messages: Messages) -> "Job":
     return make_job(flags, recipe, pictures)
 
 
-def _run(flags: RunFlags, recipe: Recipe, messages: Messages) -> int:
+def _run(flags: RunFlags, recipe: Recipe, messages: Messages, begin: float) -> int:
     job = prepare(flags, recipe, messages)
-    ready = time.perf_counter() - BEGIN
+    ready = time.perf_counter() - begin
 
     from jaxnst.cli.fitting import report, settle
     from jaxnst.cli.job import paint
-    from jaxnst.cli.recording import as_recorded, record_to_write
+    from jaxnst.cli.recording import as_recorded
 
     job, refusal = settle(job, messages)
     if flags.record is not None and refusal is None:
@@ -66,4 +65,4 @@ def _run(flags: RunFlags, recipe: Recipe, messages: Messages) -> int:
         print(report(job, startup=ready))
     if refusal is not None:
         raise refusal
-    return 0 if flags.dry_run else paint(job, messages, record_to_write(job, messages))
+    return 0 if flags.dry_run else paint(job, messages, begin)

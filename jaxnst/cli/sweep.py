@@ -14,12 +14,13 @@ from typing import TYPE_CHECKING
 
 from jaxnst.cli.errors import UsageError, guarded
 from jaxnst.cli.interrupt import exit_when_stopped, finishing, stoppable
-from jaxnst.cli.messages import Messages, length, print_path, shape
+from jaxnst.cli.messages import Messages, length, print_path
 from jaxnst.cli.outputs import report_replacing, save_options, save_picture
 from jaxnst.cli.parser import RunFlags, parse, refuse_single
 from jaxnst.cli.progress import ProgressBar
 from jaxnst.cli.run import prepare
 from jaxnst.image.color import Pixels
+from jaxnst.image.record import Record
 from jaxnst.recipes.schema import RANDOM_STARTS, STARTS, Recipe
 
 if TYPE_CHECKING:
@@ -157,7 +158,10 @@ def _run(sweep: Sweep, prog: str) -> int:
         with exit_when_stopped(messages, ", nothing is saved"):
             sheet = stoppable(lambda: _paint(sweep, job, messages))
     with finishing():
-        save_picture(flags.output, sheet, **save_options(flags))
+        from jaxnst.cli.recording import record_to_write
+
+        record = record_to_write(flags, flags.output, lambda: _record(sweep, job), messages)
+        save_picture(flags.output, sheet, record=record, **save_options(flags))
     for cell in sweep.cells:
         messages.info(f"{cell}: {_command(sweep, cell)}")
     print_path(flags.output)
@@ -199,7 +203,7 @@ def _paint(sweep: Sweep, job: "Job", messages: Messages) -> Pixels:
             f"the sheet would have {sides[0]}x{sides[1]} pixels, at most {LONGEST} are made: "
             "give a smaller --size, or fewer values"
         )
-    messages.info(f"{count} variations at {shape((height, width))}: {job}")
+    messages.info(job.headline(f"{count} variations, "))
     begin = time.perf_counter()
     with closing(bar):
         results = stylize_batch(
@@ -225,6 +229,13 @@ def _paint(sweep: Sweep, job: "Job", messages: Messages) -> Pixels:
     ]
     rows = [labelled[i : i + sweep.columns] for i in range(0, count, sweep.columns)]
     return contact_sheet(rows, height=results[0].image.shape[0])
+
+
+def _record(sweep: Sweep, job: "Job") -> Record:
+    """Describe how the sheet is made: its first cell, and the values of all."""
+    record = job.record()
+    cells = tuple(map(str, sweep.cells))
+    return replace(record, arguments={**record.arguments, "command": "sweep", "cells": cells})
 
 
 def _command(sweep: Sweep, cell: Cell) -> str:

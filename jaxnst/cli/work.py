@@ -8,13 +8,14 @@ everything.
 """
 
 import itertools
+import os
 import threading
 import time
 from collections import deque
 from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass, field
-from functools import cache, partial
+from functools import cache, cached_property, partial
 from typing import TYPE_CHECKING, NamedTuple
 
 from jaxnst._files import name_of
@@ -25,9 +26,11 @@ from jaxnst.cli.messages import Messages, length, print_path
 from jaxnst.cli.outputs import save_options, save_picture
 from jaxnst.cli.parser import RunFlags
 from jaxnst.cli.progress import ProgressBar
+from jaxnst.cli.recording import record_of, record_to_write
 from jaxnst.cli.results_log import ResultsLog, inputs
 from jaxnst.image import check_side, image_size, keeping_bytes, load_image, same_shape
 from jaxnst.image.color import Pixels
+from jaxnst.image.record import Record, Source, parameters_sha256
 from jaxnst.recipes.schema import Recipe
 from jaxnst.transfer.pyramid import Schedule, make_schedule
 
@@ -395,7 +398,10 @@ class Work:
     def write(self, task: Task, result: "StylizeResult", batch: Batch) -> None:
         """Save a picture, and only then add it to the log."""
         try:
-            save_picture(task.row.output, result.image, **save_options(task.flags))
+            record = record_to_write(
+                task.flags, task.row.output, partial(self.record, task), self.messages
+            )
+            save_picture(task.row.output, result.image, record=record, **save_options(task.flags))
             facts = {
                 "inputs": self.inputs[task.row.output],
                 "recipe": task.recipe.name,
@@ -415,6 +421,29 @@ class Work:
             self.finished += 1
             self.log.write(task.row, task.settings, **facts, error=None)
         print_path(task.row.output)
+
+    def record(self, task: Task) -> Record:
+        """Describe how a row's picture is made."""
+        assert self.engine is not None
+        row = task.row
+        roles, digests = ["content", *["style"] * len(row.styles)], self.inputs[row.output]
+        files = zip(roles, (row.content, *row.styles), digests, strict=True)
+        return record_of(
+            task.flags,
+            self.engine.network.name,
+            self.network_sha256,
+            tuple(Source(role=r, name=os.path.basename(p), sha256=d) for r, p, d in files),
+            recipe=task.recipe,
+            seed=task.flags.seed,
+            platform=self.engine.platform,
+            threads=self.engine.threads,
+        )
+
+    @cached_property
+    def network_sha256(self) -> str:
+        """Digest of the network's parameters."""
+        assert self.engine is not None
+        return parameters_sha256(self.engine.network.params)
 
     def fail(self, task: Task, error: Exception) -> None:
         """Record that a row has failed."""
