@@ -470,7 +470,7 @@ def test_what_the_last_lines_suggest_can_be_run(painted, run):
     ],
 )
 def test_odd_weights_are_pointed_out_and_used(painted, flags, words):
-    status, _, err, asked = painted("-o", "out.png", *flags)
+    status, _, err, _ = painted("-o", "out.png", *flags)
     notices = [line for line in err.splitlines() if "times the recipe" in line]
     assert status == 0 and len(notices) == (words is not None)
     assert words is None or f"notice: {words}" in notices[0]
