@@ -186,7 +186,7 @@ def test_how_long_a_film_still_takes_is_told(monkeypatch, capsys):
     now = iter([0.0, 10.0, 10.0, 10.0, 20.0, 20.0, 20.0])
     monkeypatch.setattr("jaxnst.cli.progress.time.monotonic", lambda: next(now))
     messages = Messages("jaxnst apply", quiet=False)
-    work = apply.Work(apply.Series([row], None, flags, messages), flags, messages)
+    work = apply.Work([row], None, flags, messages)
     report = work.film_progress(facts, (32, 40))
     report(4)
     report(24)

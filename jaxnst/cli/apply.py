@@ -15,8 +15,6 @@ from jaxnst import video as film
 from jaxnst._files import name_of
 from jaxnst.cli.errors import UsageError, guarded
 from jaxnst.cli.flags import (
-    FileFlags,
-    FolderFlags,
     MachineFlags,
     Parser,
     PrintAndExit,
@@ -39,11 +37,9 @@ from jaxnst.cli.outputs import (
     refuse_meeting,
     report_transparency,
     save_options,
-    save_picture,
 )
-from jaxnst.cli.recording import record_of, record_to_write
 from jaxnst.cli.results_log import digest_of_settings
-from jaxnst.cli.series import Series
+from jaxnst.cli.series import Series, SeriesFlags
 from jaxnst.image import (
     ENDINGS,
     NoPictureError,
@@ -56,7 +52,7 @@ from jaxnst.image import (
     resize_rgba,
 )
 from jaxnst.image.color import Pixels
-from jaxnst.image.record import Record, parameters_sha256, source_of
+from jaxnst.image.record import parameters_sha256, source_of
 from jaxnst.weights import bundled_styles
 
 KNOWN = (*ENDINGS, *film.ENDINGS)
@@ -75,7 +71,7 @@ def main(arguments: Sequence[str], prog: str) -> int:
 
 
 @dataclass(frozen=True, kw_only=True)
-class ApplyFlags(FileFlags, FolderFlags, MachineFlags):
+class ApplyFlags(SeriesFlags, MachineFlags):
     """All flags of ``jaxnst apply``."""
 
     model: str = flag(
@@ -161,13 +157,7 @@ def _run(flags: ApplyFlags, prog: str) -> int:
             check_format(row.output, flags)
     report_skipped_files(flags.inputs, messages, endings=KNOWN)
     quiet_xla(debug=flags.debug)
-    # All that decides a result but its input and the model.
-    decisive: list[object] = [flags.size, flags.precision, sorted(save_options(flags).items())]
-    decisive += ["no metadata"] if flags.no_metadata else []
-    settings = digest_of_settings(tuple(decisive))
-    series = Series(rows, folder, flags, messages)
-    work = Work(series, flags, messages)
-    return series.run(lambda: series.paint(settings, work.read, work.prepare))
+    return Work(rows, folder, flags, messages).run()
 
 
 def _sources(places: Sequence[str]) -> list[str]:
@@ -212,24 +202,28 @@ def is_film(path: str) -> bool:
     return Path(path).suffix.lower() in film.ENDINGS
 
 
-class Work:
-    """What reads and paints the inputs of a series."""
+class Work(Series):
+    """What reads and paints pictures and films."""
 
-    def __init__(self, series: Series, flags: ApplyFlags, messages: Messages) -> None:
-        self.series, self.flags, self.messages = series, flags, messages
+    flags: ApplyFlags
 
-    def prepare(self) -> Callable[[Row, Pixels | film.Film], None]:
-        """Choose the device, load the model, and return what paints an input."""
+    def settings(self) -> str:
+        """Digest all that decides a result but its input and the model."""
+        flags = self.flags
+        decisive = flags.size, flags.precision, sorted(save_options(flags).items())
+        return digest_of_settings(decisive + ("no metadata",) * flags.no_metadata)
+
+    def prepare(self) -> None:
+        """Choose the device and load the model."""
         from jaxnst.cli.device import keep_programs, use_device
         from jaxnst.feedforward import load_model
 
         self.device = use_device(self.flags.device)
         if not self.flags.no_cache:
             keep_programs(self.messages.notice)
-        model = load_model(self.series.rows[0].styles[0])
+        model = load_model(self.rows[0].styles[0])
         self.model_sha256 = parameters_sha256(model.params)
         self.model = replace(model, module=model.module.clone(precision=self.flags.precision))
-        return self.paint
 
     def read(self, row: Row) -> Pixels | film.Film:
         """Read a picture, reduced to ``--size``, or what there is to know of a film."""
@@ -259,7 +253,7 @@ class Work:
         if not isinstance(source, film.Film):
             self._paint_picture(row, source)
             return
-        self.series.idle.clear()
+        self.idle.clear()
         self._paint_film(row, source)
 
     def _paint_picture(self, row: Row, picture: Pixels) -> None:
@@ -276,22 +270,15 @@ class Work:
         if transparent:
             painted = np.concatenate([painted, picture[..., 3:]], axis=-1)
             report_transparency(picture, row.content, row.output, self.messages)
-        record = record_to_write(self.flags, row.output, partial(self._record, row), self.messages)
-        save_picture(row.output, painted, record=record, **save_options(self.flags))
-
-    def _record(self, row: Row) -> Record:
-        """Describe how a picture is made."""
-        from jaxnst.optim.sharding import threads_of
-
-        named = ("content", row.content), ("model", row.styles[0])
-        return record_of(
-            self.flags,
+        files = ("content", row.content), ("model", row.styles[0])
+        self.save(
+            row,
+            painted,
             self.model.name,
             self.model_sha256,
-            tuple(source_of(role, path) for role, path in named),
-            {"command": "apply"},
-            platform=self.device.platform,
-            threads=threads_of(self.device),
+            lambda: [source_of(role, path) for role, path in files],
+            self.device,
+            command="apply",
         )
 
     def _paint_film(self, row: Row, facts: film.Film) -> None:
@@ -319,9 +306,9 @@ class Work:
         """Return what reports, given how many frames are done, and ends the work if stopped."""
 
         def report(done: int) -> None:
-            if self.series.stopped.is_set():
+            if self.stopped.is_set():
                 raise InterruptedError("the command was stopped")
             of, share = ("", 0.0) if not facts.count else (f"/{facts.count}", done / facts.count)
-            self.series.report(min(1.0, share), f"{done}{of} frames of {shape(size)}")
+            self.report(min(1.0, share), f"{done}{of} frames of {shape(size)}")
 
         return report

@@ -39,10 +39,23 @@ MOST_FRAMES = 300
 
 
 class Listener:
-    """Receives the reports of a run; this one ignores them."""
+    """Receives the reports of a run; this one keeps the last with a picture of its own.
+
+    Until a scale has a loss, its picture is the one that it began with.
+    """
+
+    last: Progress | None = None
 
     def __call__(self, progress: Progress) -> None:
         """Receive a report."""
+        if progress.phase == "optimize" and math.isfinite(progress.losses.get("total", 0.0)):
+            self.last = progress
+
+    def picture(self, result: StylizeResult | None) -> Pixels | None:
+        """Return the result's picture, or that of the last report; None if there is none yet."""
+        if result is not None:
+            return result.image
+        return None if self.last is None else self.last.image()
 
     def close(self, result: StylizeResult | None = None) -> None:
         """Receive the end; there is no result if the run was stopped or failed."""
@@ -261,13 +274,12 @@ class Animate(Listener):
     def __init__(self, path: str, every: int) -> None:
         self.path, self.interval = path, Interval(every)
         self.frames: list[NDArray[np.uint8]] = []
-        self.last: Progress | None = None
 
     def __call__(self, progress: Progress) -> None:
         """Keep a frame, if it is time."""
-        if not _stepped(progress):
+        super().__call__(progress)
+        if self.last is not progress:
             return
-        self.last = progress
         # The first evaluation is that of the start.
         if self.interval.passed(progress.total_done) or not self.frames:
             self.frames.append(as_frame(progress.image()))
@@ -276,7 +288,7 @@ class Animate(Listener):
 
     def close(self, result: StylizeResult | None = None) -> None:
         """Add the last picture and write the animation."""
-        picture = _last_picture(result, self.last)
+        picture = self.picture(result)
         if picture is not None:
             save_animation(self.path, [*self.frames, as_frame(picture)])
 
@@ -286,16 +298,10 @@ class Figure(Listener):
 
     def __init__(self, path: str, content: Pixels, styles: Sequence[Pixels]) -> None:
         self.path, self.content, self.styles = path, content, list(styles)
-        self.last: Progress | None = None
-
-    def __call__(self, progress: Progress) -> None:
-        """Remember the picture so far."""
-        if _stepped(progress):
-            self.last = progress
 
     def close(self, result: StylizeResult | None = None) -> None:
         """Make the figure."""
-        picture = _last_picture(result, self.last)
+        picture = self.picture(result)
         if picture is None:
             return
         several = len(self.styles) > 1
@@ -305,18 +311,6 @@ class Figure(Listener):
         per_row = sum(p.shape[1] / p.shape[0] for _, p in named)
         height = min(picture.shape[0], int(LONGEST / per_row))
         save_image(self.path, contact_sheet([named], height=max(1, height)))
-
-
-def _stepped(progress: Progress) -> bool:
-    """Return whether a scale has a loss: until then its picture is the one it began with."""
-    return progress.phase == "optimize" and math.isfinite(progress.losses.get("total", 0.0))
-
-
-def _last_picture(result: StylizeResult | None, last: Progress | None) -> Pixels | None:
-    """Return the result's picture, or that of the last report; None if there is none yet."""
-    if result is not None:
-        return result.image
-    return None if last is None else last.image()
 
 
 class Keeper(Listener):
@@ -335,7 +329,6 @@ class Keeper(Listener):
         self.path, self.messages, self.done = path, messages, done
         self.seconds = CHECKPOINT_SECONDS if seconds is None else seconds
         self.next = time.monotonic() + self.seconds
-        self.last: Progress | None = None
 
     def __call__(self, progress: Progress) -> None:
         """Write a checkpoint, if it is time; if that fails, the run continues."""
