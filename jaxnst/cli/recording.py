@@ -295,7 +295,9 @@ def suggestions(job: "Job", record: Record, size: tuple[int, int], prog: str) ->
         files += ["--device", kind if index is None else f"{kind}:{index}"]
     stem, ending = os.path.splitext(flags.output)
     longest, weight = max(job.pictures.content.shape[:2]), recipe.style.weight
-    changes = [("stronger style", "stronger", "--style-weight", f"{STRONGER * weight:g}")]
+    changes = []
+    if weight > 0:
+        changes.append(("stronger style", "stronger", "--style-weight", f"{STRONGER * weight:g}"))
     if (larger := min(SIZES[1], longest, 2 * max(size))) > max(size):
         changes.append(("larger", str(larger), "--size", str(larger)))
     for what, word, *change in changes:
