@@ -3,12 +3,11 @@
 A result that cannot be saved where it should is saved elsewhere, rather than lost.
 """
 
-import argparse
 import contextlib
 import os
 import sys
 import tempfile
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -73,7 +72,16 @@ def check_outputs(flags: RunFlags, sources: Sequence[str], evaluations: int) -> 
         check_format(name, flags)
     if flags.checkpoint_every is not None and not flags.checkpoint:
         raise UsageError("--checkpoint-every is for a checkpoint: --checkpoint FILE")
-    named = check_beside(flags)
+    named = []
+    for name, check in BESIDE.items():
+        if path := getattr(flags, name):
+            flag = f"--{name.replace('_', '-')}"
+            refuse_stream(flag, path)
+            named.append((flag, path))
+            try:
+                check(path)
+            except ModuleNotFoundError as error:
+                raise UsageError(f"{flag}: {error}") from error
     if flags.output not in ("", STREAM):
         check_output(flags.output)
         named.insert(0, ("-o", flags.output))
@@ -89,36 +97,6 @@ def check_outputs(flags: RunFlags, sources: Sequence[str], evaluations: int) -> 
                     f"--save-every could overwrite {name_of(path)}, {what}, since it names "
                     f"pictures {first} and so on: {OTHER}"
                 )
-
-
-def check_beside(
-    flags: RunFlags | argparse.Namespace, names: Collection[str] = tuple(BESIDE)
-) -> list[tuple[str, str]]:
-    """Refuse files beside the result that cannot be written.
-
-    Args:
-      flags: Of the command.
-      names: Those of :data:`BESIDE` that it has.
-
-    Returns:
-      The flags that were given, with the file of each.
-
-    Raises:
-      UsageError: A library is missing, or a file is to be standard output.
-      OSError: A file cannot be written.
-      ValueError: A file has an unknown ending.
-    """
-    named = []
-    for name in names:
-        if path := getattr(flags, name):
-            flag = f"--{name.replace('_', '-')}"
-            refuse_stream(flag, path)
-            named.append((flag, path))
-            try:
-                BESIDE[name](path)
-            except ModuleNotFoundError as error:
-                raise UsageError(f"{flag}: {error}") from error
-    return named
 
 
 def check_format(path: str, flags: FileFlags) -> None:
