@@ -259,14 +259,14 @@ def record_to_write(
       flags: Of the command.
       output: Name of the file.
       record: Makes the record.
-      messages: Where to report that it is too long.
+      messages: Where to report that it cannot be made, or is too long.
     """
     if flags.no_metadata or not output or not holds_record(output):
         return None
     try:
         made = record()
         format_record(made)
-    except ValueError as error:
+    except (OSError, ValueError) as error:
         messages.notice(f"the picture will not say how it was made: {error}")
         return None
     return made
