@@ -36,7 +36,7 @@ def _show(path: str) -> int:
 
     record = read_origin(path)
     facts = *_facts(record), ("again", _again(record, path))
-    lines = [f"# {name:<10}{text}" for name, text in facts]
+    lines = [f"# {name:<9} {text}" for name, text in facts]
     if record.recipe is not None:
         lines += ["", *format_recipe(record.recipe).rstrip("\n").split("\n")]
     print(*map(_printable, lines), sep="\n")
