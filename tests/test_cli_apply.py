@@ -57,13 +57,15 @@ def expected(path):
 # Pictures.
 
 
-def test_one_picture_becomes_one_file(applied):
+def test_one_picture_becomes_one_file(applied, call):
     assert applied("photos/a.png", "-o", "out.png", "--no-cache") == (0, "out.png\n", "")
     assert np.abs(load_image("out.png") - expected("photos/a.png")).max() < 0.51 / 255
     assert not Path("results.jsonl").exists()
     record = read_record("out.png")
     assert (record.recipe, record.network, record.size) == (None, "waves", None)
     assert [s.role for s in record.sources] == ["content", "model"]
+    again = "jaxnst apply waves.safetensors a.png -o NEW.png --bits=8"
+    assert again in call("show", "out.png")[1]
     assert applied("photos/a.png", "-o", "b.png", "--no-cache", "--no-metadata")[0] == 0
     assert read_record("b.png") is None
 

@@ -11,6 +11,7 @@ from jaxnst._files import name_of
 from jaxnst.cli.errors import guarded
 from jaxnst.cli.flags import Parser
 from jaxnst.image.record import Argument, Record
+from jaxnst.weights import bundled_styles
 
 DESCRIPTION = (
     "Print how a picture of jaxnst was made: facts as comments, and its recipe as a TOML file, "
@@ -92,7 +93,8 @@ def _facts(record: Record) -> Iterator[tuple[str, str]]:
     for source in record.sources:
         yield source.role, f"{name_of(source.name)} (SHA-256 {source.sha256})"
     yield "network", f"{record.network} (parameters' SHA-256 {record.network_sha256})"
-    yield "size", "the recipe's own" if record.size is None else f"{record.size} pixels"
+    unset = "that of the content" if record.recipe is None else "the recipe's own"
+    yield "size", unset if record.size is None else f"{record.size} pixels"
     if record.style_size is not None:
         yield "styles at", f"{record.style_size} pixels"
     yield "seed", str(record.seed)
@@ -111,19 +113,21 @@ def _again(record: Record, path: str) -> str:
     names = [s.name for s in record.sources if s.role in ("content", "style")]
     others = [(f"--{s.role}", s.name) for s in record.sources if s.role not in ("content", "style")]
     names += [word for pair in others for word in pair]
-    if command == "sweep":
-        return "each cell by the command that jaxnst sweep printed for it"
-    if command:
+    if command in ("instant", "apply"):
         values: dict[str, Argument | None] = {
             "network": record.network,
             "size": record.size,
             "style-size": record.style_size,
         }
         if command == "apply":
-            names, values["network"] = [record.network, names[0]], None
+            files = [source.name for source in record.sources if source.role == "model"]
+            model = [record.network] if record.network in bundled_styles() else files[:1]
+            names, values["network"] = [*model, *names[:1]], None
         values |= {name: value for name, value in record.arguments.items() if name != "command"}
         flags = [flag for name, value in values.items() for flag in as_flags(f"--{name}", value)]
         return shlex.join(["jaxnst", command, *names, "-o", "NEW.png", *flags])
+    if command:
+        return f"by jaxnst {command}, which printed the command of each cell"
     return shlex.join(["jaxnst-run", "--from", path, *names, "-o", "NEW.png"])
 
 
