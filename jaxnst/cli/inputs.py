@@ -117,9 +117,10 @@ def report_odd_values(flags: RunFlags, recipe: Recipe, messages: Messages) -> No
             continue
         times = value / before if value > 0 and before > 0 else 1.0
         if not 1 / ODD < times < ODD:
+            ratio = f"{times:,.0f} times" if times > 1 else f"1/{1 / times:,.0f} of"
             messages.notice(
-                f"{flag} {value:g} is {times:,.4g} times the recipe's {before:g}: if that is meant "
-                "for another program, leave it out"
+                f"{flag} {value:g} is {ratio} the recipe's {before:g}: values for other programs "
+                "do not fit here"
             )
 
 
