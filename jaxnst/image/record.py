@@ -206,10 +206,10 @@ def parse_record(text: str) -> Record:
 
 def _record(table: dict[str, Any]) -> Record:
     _check_keys("", table, Record)
-    for key in ("network", "network_sha256", "jaxnst", "jax"):
-        if key not in table:
-            raise ValueError(f"{key} is missing")
     table = {"size": None, "sources": [], "arguments": {}, **table}
+    for key in ("recipe", "network", "network_sha256", "jaxnst", "jax"):
+        if key not in table and (key != "recipe" or "command" not in table["arguments"]):
+            raise ValueError(f"{key} is missing")
     for key, kind in (("recipe", dict), ("sources", list), ("arguments", dict)):
         if key in table:
             check(key, _short(table[key]), isinstance(table[key], kind), f"a {kind.__name__}")
