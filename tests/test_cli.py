@@ -672,7 +672,7 @@ def test_time_left_follows_from_pixels(capsys):
     news = news._replace(evaluations=52, total_done=52, seconds=43.0)
     assert display.done(news) == pytest.approx(52 / 420)
     assert display.bar.left(display.done(news), 43.0) == "6:08 left"
-    assert display.bar.left(0.03, 100.0) == "3:43:51 left"
+    assert display.bar.left(0.03, 100.0) == "4:18:33 left"
 
 
 def test_plain_lines_come_every_few_seconds(capsys, monkeypatch):

@@ -185,12 +185,14 @@ def test_how_long_a_film_still_takes_is_told(monkeypatch, capsys):
     flags = apply.read_fields(apply.ApplyFlags, parsed)
     row = apply.Row("clip.mp4", ("m",), "out.mp4")
     facts = apply.film.Film((32, 40), Fraction(10), 100)
-    now = iter([0.0, 10.0, 10.0, 10.0, 20.0, 20.0, 20.0])
-    monkeypatch.setattr("jaxnst.cli.progress.time.monotonic", lambda: next(now))
+    now = 0.0
+    monkeypatch.setattr("jaxnst.cli.progress.time.monotonic", lambda: now)
     messages = Messages("jaxnst apply", quiet=False)
     work = apply.Work([row], None, flags, messages)
     report = work.film_progress(facts, (32, 40))
+    now = 10.0
     report(4)
+    now = 20.0
     report(24)
     assert capsys.readouterr().err.splitlines() == [
         "  4%  4/100 frames of 40x32",
