@@ -51,11 +51,11 @@ class ProgressBar:
 
     def update(
         self,
-        share: float,
+        share: int | float,
         text: str,
         more: Sequence[str] = (),
         *,
-        seconds: float | None = None,
+        seconds: int | float | None = None,
         timed: bool = True,
         line: bool = False,
     ) -> None:
@@ -85,7 +85,7 @@ class ProgressBar:
             self.printed = time.monotonic()
             self.messages.info("  ".join([f"{share:4.0%}", text, *more[:1]]))
 
-    def left(self, share: float, seconds: float) -> str:
+    def left(self, share: int | float, seconds: int | float) -> str:
         """Write the time left, "" while it is unknown."""
         if self.first is None or share <= self.first[0] or share >= 1:
             return ""

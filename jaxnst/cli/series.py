@@ -99,7 +99,7 @@ class Series:
                 self.idle.wait(PATIENCE)
                 raise
 
-    def report(self, share: float = 0, text: str = "") -> None:
+    def report(self, share: int | float = 0, text: str = "") -> None:
         """Show how far the series is.
 
         Args:

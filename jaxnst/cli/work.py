@@ -454,7 +454,7 @@ class Work:
             self.log.write(task.row, task.settings, error=text)
         self.messages.info(f"{self.messages.prog}: {name_of(task.row.output)} failed: {text}")
 
-    def report(self, rows: int, share: float, text: str) -> None:
+    def report(self, rows: int, share: int | float, text: str) -> None:
         """Show how far it is.
 
         Args:
