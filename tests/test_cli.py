@@ -1,9 +1,11 @@
 """The command line: in this process with a stand-in for the transfer, and as a process."""
 
 import dataclasses
+import io
 import json
 import os
 import re
+import shlex
 import signal
 import subprocess
 import sys
@@ -23,7 +25,8 @@ from jaxnst import cli
 from jaxnst.cli import device, errors, help, inputs, job, messages, outputs, parser, watching
 from jaxnst.cli import interrupt as stopping
 from jaxnst.cli import option_types as values
-from jaxnst.image import ENDINGS, load_image, save_image
+from jaxnst.cli.progress import ProgressBar
+from jaxnst.image import ENDINGS, load_image, read_record, save_image
 from jaxnst.networks import NETWORKS
 from jaxnst.recipes import RECIPES, get_recipe
 from jaxnst.recipes.schema import LayerNames, LayerWeights, Scales, options
@@ -366,7 +369,7 @@ def test_a_style_weight_of_another_program_is_pointed_out(capsys, weight, count)
     flags, recipe = parser.parse(["a", "b", "--style-weight", str(weight)], "jaxnst-run")
     inputs.report_flags(flags, recipe, messages.Messages("jaxnst-run", quiet=False))
     err = capsys.readouterr().err
-    assert err.count("weights of other programs are on other scales") == count
+    assert err.count("numbers of other programs are on other scales") == count
 
 
 def test_a_result_without_a_name_is_named_after_its_pictures(painted, folder):
@@ -581,11 +584,51 @@ def test_a_run_ends_with_the_path_and_reports_on_stderr(painted, folder):
     assert asked["recipe"].style.weight == 20 and asked["seed"] == 4
     assert asked["network"].name == "vgg16-lite" and asked["size"] == 64
     assert len(asked["styles"]) == 1 and asked["init"] is None
-    first, second, *rest = err.splitlines()
-    assert "vgg16-lite on " in first and jax.devices()[0].platform in first
-    assert "64x48" in second and "16 evaluations" in second and "compiling takes" in second
-    assert "scale 1/2, 32x24: compiling" in rest
-    assert "1 steps taken back" in rest[-1]
+    first, second, *rest, saved, stronger, larger = err.splitlines()
+    assert first.startswith(
+        "Painting content.png in the manner of style.png, 64x48, vgg16-lite on "
+        f"{jax.devices()[0].platform}"
+    )
+    assert "recipe two, 16 evaluations; compiling takes" in second
+    assert rest[0] == "  0%  0/16 evaluations, compiling"
+    assert rest[-1] == "100%  16/16 evaluations  loss 3 = content 2 + style 1"
+    words = r"saved out\.png after .*, of which compiling 2 s; 16 evaluations, 1 steps taken back"
+    assert re.fullmatch(words, saved)
+    again = "jaxnst-run --from out.png content.png style.png"
+    assert stronger == f"stronger style: {again} --style-weight 60 -o out-stronger.png"
+    assert larger == f"larger: {again} --size 80 -o out-80.png"
+
+
+def test_what_the_last_lines_suggest_can_be_run(painted, run):
+    """Also with what a record does not name: weights and the device."""
+    given = ("--device", "cpu", "--mask", "content.png", "--init", "other.png")
+    err = painted("-o", "my out.png", *given)[2]
+    stronger, larger = (shlex.split(line.partition(": ")[2]) for line in err.splitlines()[-2:])
+    assert painted("-o", "second.jpg")[2].splitlines()[-1].startswith("larger: ")
+    for command, name in ((stronger, "my out-stronger.png"), (larger, "my out-80.png")):
+        assert run(*command[1:], "--no-cache", "--quiet")[:2] == (0, f"{name}\n")
+    record = read_record("my out-stronger.png")
+    assert (record.recipe.style.weight, record.size) == (9, 64)
+    assert read_record("my out-80.png").size == 80
+    # Where nothing can be repeated, nothing is suggested.
+    for more in (("--no-metadata", "-o", "a.png"), ("-o", "a.bmp")):
+        assert painted(*more)[2].splitlines()[-1].startswith("saved a.")
+
+
+@pytest.mark.parametrize(
+    ("flags", "words"),
+    [
+        (("--style-weight", "1e6"), "--style-weight 1e+06 is 200,000 times the recipe's 5"),
+        (("--tv-weight", "0.0001"), "--tv-weight 0.0001 is 1/15,000 of the recipe's 1.5"),
+        (("--style-weight", "1400"), None),
+        (("--style-weight", "0"), None),
+    ],
+)
+def test_odd_weights_are_pointed_out_and_used(painted, flags, words):
+    status, _, err, _ = painted("-o", "out.png", *flags)
+    notices = [line for line in err.splitlines() if "of other programs are" in line]
+    assert status == 0 and len(notices) == (words is not None)
+    assert words is None or f"notice: {words}" in notices[0]
 
 
 def test_precision_is_that_of_the_network(painted, run):
@@ -751,8 +794,6 @@ def test_dry_run_says_what_a_run_takes_and_paints_nothing(painted, folder, monke
     pace = "jaxnst.cli.fitting.measure_pace"
     monkeypatch.setattr(pace, lambda *_: jaxnst.transfer.memory.Pace(2e9, 10.0))
     monkeypatch.setattr("jaxnst.cli.fitting.loop_footprint", lambda *_, **__: 10**8)
-    # The module was imported long ago when other tests ran before this one.
-    monkeypatch.setattr("jaxnst.cli.run.BEGIN", time.perf_counter())
     status, out, _, asked = painted("--dry-run", "--size", "128", "--steps", "44")
     assert status == 0 and not asked
     facts = dict(line.split(None, 1) for line in out.splitlines() if "scale" not in line)
@@ -770,44 +811,78 @@ def test_dry_run_says_what_a_run_takes_and_paints_nothing(painted, folder, monke
 # Progress.
 
 
-def test_time_left_follows_from_pixels():
+def loud():
+    return messages.Messages("jaxnst-run", quiet=False)
+
+
+def test_time_left_follows_from_pixels(capsys):
     scales = Scales(least=128, evaluations=(100, 80))
     schedule = make_schedule((64, 64), [], scales, size=256)
     assert [s.inner for s in schedule.scales] == [(128, 128), (256, 256)]
-    display = watching.Display(schedule)
+    display = watching.Display(schedule, loud())
     # 100 and 80 evaluations, the latter of four times the pixels: 100 + 320 units.
     news = Progress("optimize", 0, 2, (128, 128), 10, 100, 10, 180, {}, lambda: None, 1.0)
     display(news)
-    assert display.left(news, display.done(news)) == ""
+    assert display.bar.left(display.done(news), 1.0) == ""
     news = news._replace(evaluations=52, total_done=52, seconds=43.0)
     assert display.done(news) == pytest.approx(52 / 420)
-    assert display.left(news, display.done(news)) == "6:08 left"
+    assert display.bar.left(display.done(news), 43.0) == "6:08 left"
+    assert display.bar.left(0.03, 100.0) == "4:18:33 left"
 
 
-def test_plain_lines_come_every_few_seconds(capsys):
+def test_plain_lines_come_every_few_seconds(capsys, monkeypatch):
     schedule = make_schedule((64, 64), [], Scales(evaluations=(100,)), size=128)
-    lines = watching.Lines(schedule, messages.Messages("jaxnst-run", quiet=False))
+    now = 0.0
+    monkeypatch.setattr("jaxnst.cli.progress.time.monotonic", lambda: now)
+    display = watching.Display(schedule, loud())
     news = Progress("compile", 0, 1, (128, 128), 0, 100, 0, 100, {}, lambda: None, 0.0)
-    lines(news)
+    display(news)
     for i in range(1, 101):
-        lines(news._replace(phase="optimize", evaluations=i, total_done=i, seconds=i / 10))
-    found = capsys.readouterr().err.splitlines()
-    assert len(found) == 1 + 2 and found[0].endswith("compiling")
-    assert "50/100 evaluations" in found[1] and "100/100" in found[2] and "left" not in found[2]
-    lines(news._replace(phase="optimize", evaluations=103, total_done=103, seconds=10.1))
+        now = i / 10
+        display(news._replace(phase="optimize", evaluations=i, total_done=i, seconds=now))
+    lines = capsys.readouterr().err.splitlines()
+    assert lines == [
+        "  0%  0/100 evaluations, compiling",
+        " 50%  50/100 evaluations  0:05 left",
+        "100%  100/100 evaluations",
+    ]
+    display(news._replace(phase="optimize", evaluations=103, total_done=103, seconds=10.1))
     assert "103/100" in capsys.readouterr().err  # the last line search went on
 
 
 def test_plain_lines_come_after_every_round(capsys):
     schedule = make_schedule((64, 64), [], Scales(evaluations=(63,)), size=128)
-    lines = watching.Lines(schedule, messages.Messages("jaxnst-run", quiet=False))
+    display = watching.Display(schedule, loud())
     losses = {"total": 3.0, "content": 1.0, "style": 2.0}
     news = Progress("optimize", 0, 1, (128, 128), 0, 63, 0, 63, losses, lambda: None, 0.0)
     for i in range(1, 64):
-        lines(news._replace(evaluations=i, total_done=i, seconds=i / 100, rounds=i // 21))
-    found = capsys.readouterr().err.splitlines()
-    rounds = [re.search(r"round (\d), (\d+)/63 evaluations, loss 3 = content 1", t) for t in found]
-    assert [match.groups() for match in rounds] == [("1", "21"), ("2", "42"), ("3", "63")]
+        display(news._replace(evaluations=i, total_done=i, seconds=i / 100, rounds=i // 21))
+    lines = capsys.readouterr().err.splitlines()
+    words = r"(\d+)/63 evaluations, round (\d).*  loss 3 = content 1"
+    assert [re.search(words, line).groups() for line in lines] == [
+        ("21", "1"),
+        ("42", "2"),
+        ("63", "3"),
+    ]
+
+
+@pytest.mark.parametrize("columns", [80, 160])
+def test_the_bar_fits_a_terminal(columns, monkeypatch):
+    """What does not fit beside the bar is left out: first the terms of the loss."""
+    stream = io.StringIO()
+    stream.isatty = lambda: True
+    monkeypatch.setattr(sys, "stderr", stream)
+    monkeypatch.setenv("COLUMNS", str(columns))
+    monkeypatch.setenv("TERM", "xterm")
+    bar = ProgressBar(loud())
+    more = "loss 3.21e+03 = content 1.2e+02 + style 3.1e+03 + tv 0.12", "loss 3.21e+03"
+    bar.update(0, "0/300 evaluations", more, seconds=0)
+    bar.update(0.25, "75/300 evaluations", more, seconds=60)
+    bar.close()
+    lines = re.sub(r"\x1b\[[?0-9;]*[A-Za-z]", "", stream.getvalue()).replace("\r", "\n").split("\n")
+    line = next(text for text in reversed(lines) if "75/300" in text)
+    assert len(line) <= columns and line.startswith(" 25%") and "3:00 left" in line
+    assert more[columns < 100] in line and ("style" in line) == (columns > 100)
 
 
 def test_what_is_said_does_not_steer_a_terminal(capsys):

@@ -21,7 +21,7 @@ from jaxnst import weights
 from jaxnst.cli import apply, device
 from jaxnst.cli.messages import Messages
 from jaxnst.feedforward import apply_model, load_model, save_model
-from jaxnst.image import load_image, save_image
+from jaxnst.image import load_image, read_record, save_image
 
 
 def needs_av():
@@ -57,11 +57,18 @@ def expected(path):
 # Pictures.
 
 
-def test_one_picture_becomes_one_file(applied):
+def test_one_picture_becomes_one_file(applied, call):
     assert applied("photos/a.png", "-o", "out.png", "--no-cache") == (0, "out.png\n", "")
     assert applied("photos/a.png", "--no-cache") == (0, "a-waves.png\n", "")
     assert np.abs(load_image("out.png") - expected("photos/a.png")).max() < 0.51 / 255
     assert not Path("results.jsonl").exists()
+    record = read_record("out.png")
+    assert (record.recipe, record.network, record.size) == (None, "waves", None)
+    assert [s.role for s in record.sources] == ["content", "model"]
+    again = "jaxnst apply waves.safetensors a.png -o NEW.png --bits=8"
+    assert again in call("show", "out.png")[1]
+    assert applied("photos/a.png", "-o", "b.png", "--no-cache", "--no-metadata")[0] == 0
+    assert read_record("b.png") is None
 
 
 def test_a_folder_is_painted_once_and_what_has_changed_again(applied):
@@ -174,22 +181,23 @@ def test_without_pyav_films_fail_and_pictures_are_painted(applied, monkeypatch):
     assert "failed: films need PyAV: pip install 'jaxnst[watch]'" in err
 
 
-def test_how_long_a_film_still_takes_is_told(monkeypatch):
+def test_how_long_a_film_still_takes_is_told(monkeypatch, capsys):
     parsed = apply._parser("jaxnst apply").read(["m", "clip.mp4", "-o", "out.mp4"])
     flags = apply.read_fields(apply.ApplyFlags, parsed)
     row = apply.Row("clip.mp4", ("m",), "out.mp4")
     facts = apply.film.Film((32, 40), Fraction(10), 100)
-    said, now = [], iter([0.0, 10.0, 20.0])
-    monkeypatch.setattr(Messages, "now_and_then", lambda _, text: said.append(text))
-    monkeypatch.setattr(apply.time, "monotonic", lambda: next(now))
+    now = 0.0
+    monkeypatch.setattr("jaxnst.cli.progress.time.monotonic", lambda: now)
     messages = Messages("jaxnst apply", quiet=False)
-    work = apply.Work(apply.Series([row], None, flags, messages), flags, messages)
-    clock = work.film_progress(row, facts, (32, 40))
-    clock(4)
-    clock(24)
-    assert said == [
-        "clip.mp4: 4/100 pictures of 40x32",
-        "clip.mp4: 24/100 pictures of 40x32, 38 s left",
+    work = apply.Work([row], None, flags, messages)
+    report = work.film_progress(facts, (32, 40))
+    now = 10.0
+    report(4)
+    now = 20.0
+    report(24)
+    assert capsys.readouterr().err.splitlines() == [
+        "  4%  4/100 frames of 40x32",
+        " 24%  24/100 frames of 40x32  0:38 left",
     ]
 
 
@@ -245,8 +253,8 @@ def test_a_loss_network_is_refused_in_one_line(call):
         (("photos", "-o", "waves.safetensors"), "is a file, but there are 2 inputs: name a folder"),
         (("photos/a.png", "-o", "photos/a.png"), "would overwrite a file given: use another name"),
         (("photos/a.png", "-o", "-"), "-o - is no folder or file"),
-        (("photos", "-o", "photos/"), "-o photos/ is a folder of inputs: name another"),
-        (("photos/*.png", "-o", "photos"), "-o photos is a folder of inputs: name another"),
+        (("photos", "-o", "photos/"), "-o photos/ is a folder of inputs: use another name"),
+        (("photos/*.png", "-o", "photos"), "-o photos is a folder of inputs: use another name"),
         (("photos/a.png", "photos/b.jpg", "-o", "photos"), "-o photos is a folder of inputs"),
         (("photos/a.png", "-o", "out.heic"), "has the ending .heic, expected one of .jpg"),
         (("photos/q*.png", "-o", "out"), "there is no picture or film in photos/q*.png"),

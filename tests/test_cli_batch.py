@@ -17,7 +17,7 @@ from jaxnst.cli import batch, engine, job, outputs, work
 from jaxnst.cli import manifest as rows
 from jaxnst.cli.errors import UsageError
 from jaxnst.cli.parser import parse
-from jaxnst.image import image_size, load_image, save_image
+from jaxnst.image import image_size, load_image, read_record, save_image
 from jaxnst.optim.sharding import threads_of
 
 SMALL = ("--size", "32", "--steps", "3", "--no-cache", *helpers.SHALLOW)
@@ -69,6 +69,10 @@ def test_every_content_with_every_style_and_then_nothing_is_left(batched):
     assert one["content"] == "tall.png" and one["styles"] == ["y.jpg"] and one["error"] is None
     assert one["evaluations"] == 3 and set(one["losses"]) == {"total", "content", "style", "tv"}
     assert all(re.fullmatch("[0-9a-f]{64}", digest) for digest in one["inputs"])
+    made_of = read_record("out/tall-y.png")
+    assert [s.sha256 for s in made_of.sources] == one["inputs"] and made_of.size == 32
+    assert [s.name for s in made_of.sources] == ["tall.png", "y.jpg"]
+    assert made_of.recipe.scales.steps == 3 and made_of.network == "vgg16-lite"
     before = {name: os.stat(f"out/{name}").st_mtime_ns for name in names}
     status, out, err = batched(*FOLDERS, *SMALL)
     assert (status, out) == (0, "") and "6 of them there already" in err

@@ -7,7 +7,7 @@ import pytest
 
 from jaxnst.cli import device
 from jaxnst.feedforward.decoders import Decoder
-from jaxnst.image import load_image, save_image
+from jaxnst.image import load_image, read_record, save_image
 from jaxnst.networks.vgg import VGG19_LITE
 from jaxnst.weights import write_parameters
 
@@ -53,10 +53,20 @@ def refused(outcome, status, *words):
         assert word in err
 
 
-def test_a_picture(folder, instant):
+def test_a_picture(folder, instant, call):
     status, out, err = instant("photos/a.png", "style.png", "-o", "out.png")
     assert (status, out) == (0, "out.png\n")
     assert "photos/a.png: 32x27" in err
+    record = read_record("out.png")
+    assert (record.recipe, record.network, record.size) == (None, "vgg19-lite", 32)
+    roles = [(s.role, s.name) for s in record.sources]
+    assert roles[:2] == [("content", "a.png"), ("style", "style.png")] and len(roles) == 3
+    assert record.arguments["levels"] == "2,1" and record.arguments["command"] == "instant"
+    again = "jaxnst instant a.png style.png --decoders decoders.safetensors -o NEW.png"
+    shown = call("show", "out.png")[1]
+    assert again in shown and "--size=32" in shown and "--alpha=0.6" in shown
+    assert instant("photos/a.png", "style.png", "-o", "b.png", "--no-metadata")[0] == 0
+    assert read_record("b.png") is None
     assert load_image("out.png").shape == (27, 32, 3)
 
 
@@ -204,8 +214,8 @@ def test_several_styles_with_masks(folder, instant):
         (["photos/a.png", "style.png", "-o", "photos/a.png"], 2, "would overwrite"),
         (["photos/a.png", "style.png", "-o", "none/out.png"], 1, "none"),
         (["photos/z.png", "style.png", "-o", "out.png"], 1, "photos/z.png"),
-        (["photos", "style.png", "-o", "photos"], 2, "is a folder of CONTENT"),
-        (["photos/*.png", "style.png", "-o", "photos"], 2, "is a folder of CONTENT"),
+        (["photos", "style.png", "-o", "photos"], 2, "is a folder of inputs"),
+        (["photos/*.png", "style.png", "-o", "photos"], 2, "is a folder of inputs"),
         (["photos", "style.png", "-o", "style.png"], 2, "is a file, expected a folder"),
         (["*.png", "photos/style.png", "-o", "photos"], 2, "photos/style.png would overwrite"),
         (["none/*.png", "style.png", "-o", "out"], 2, "there is no picture in"),

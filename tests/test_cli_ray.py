@@ -107,7 +107,7 @@ def test_a_worker_paints_what_this_process_would(folder, environment, address):
     )
     assert status == 0, err
     assert sorted(out.split()) == [os.path.join("there", name) for name in NAMES]
-    lines = [line for line in err.splitlines() if not line.startswith("0/4 pictures; 2 at once of")]
+    lines = [line for line in err.splitlines() if not line.startswith("  0%  0/4 pictures")]
     assert lines[0] == "4 pictures, 0 of them there already" and len(lines) == 2, err
     for name in NAMES:  # with all the cores there are, to the byte
         assert (folder / "here" / name).read_bytes() == (folder / "there" / name).read_bytes()
@@ -147,7 +147,7 @@ def test_ctrl_c_ends_ray_too_if_it_was_started_here(folder, environment):
     assert process.returncode == 130
     assert err.splitlines()[-1].startswith("jaxnst batch: stopped; what is finished is saved")
     waited_for(lambda: not processes(f"{folder}-own", b""), 60)
-    lines = [line for line in err.splitlines() if not line.startswith("0/4 pictures; 1 at once of")]
+    lines = [line for line in err.splitlines() if not line.startswith("  0%  0/4 pictures")]
     assert len(lines) == 2 and not list((folder / "cut").glob("*.png")), err
 
 

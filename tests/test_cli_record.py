@@ -505,11 +505,52 @@ def test_show_of_what_says_nothing_is_one_line(folder, call, name):
     assert (status, out) == (1, "") and re.fullmatch(r"jaxnst show: error: .+\n", err)
 
 
+def test_what_differs_between_two_pictures(folder, call):
+    assert call("show", "out.png", "out.png")[1] == (
+        "out.png and out.png were made in the same way\n"
+    )
+    record = read_record("out.png")
+    style = dataclasses.replace(record.recipe.style, weight=9.0)
+    recipe = dataclasses.replace(record.recipe, style=style)
+    picture = load_image("out.png")
+    changed = dataclasses.replace(record, recipe=recipe, seed=6, arguments={"dpi": 300})
+    save_image("b.png", picture, record=changed)
+    assert call("show", "out.png", "b.png")[1].splitlines() == [
+        "seed: 5 -> 6",
+        f"bits: {record.arguments['bits']} -> none",
+        "style.weight: 7.0 -> 9.0",
+        "dpi: none -> 300",
+    ]
+    other = dataclasses.replace(changed, recipe=None, arguments={"command": "instant"})
+    save_image("c.png", picture, record=other)
+    assert f"recipe: {record.recipe.name} -> none" in call("show", "out.png", "c.png")[1]
+    assert call("show", "out.png", "content.png")[0] == 1
+
+
+# Other commands.
+
+
+@pytest.mark.parametrize("command", ["instant", "apply", "sweep"])
+def test_from_repeats_no_picture_of_another_command(folder, run, command):
+    record = read_record("out.png")
+    recipe = record.recipe if command == "sweep" else None
+    rewritten("out.png", recipe=recipe, arguments={"command": command})
+    words = f"--from: the picture is of jaxnst {command}, and --from repeats those of jaxnst run"
+    refused(run("--from", "out.png", *GIVEN, "-o", "x.png"), 2, words)
+
+
+def test_a_picture_that_was_stopped_is_repeated_to_its_end(folder, run, unpainted):
+    rewritten("out.png", arguments={"stopped-after": 2})
+    assert run("--from", "out.png", *GIVEN, "-o", "x.png")[0] == 0
+    assert unpainted["recipe"].scales.steps == 3
+    assert "stopped-after" not in read_record("x.png").arguments
+
+
 # Batches.
 
 
-@pytest.mark.parametrize("flag", ["--no-metadata", "--from=out.png", "--other-inputs"])
-def test_a_batch_has_no_record(folder, call, flag):
+@pytest.mark.parametrize("flag", ["--from=out.png", "--other-inputs"])
+def test_a_batch_repeats_no_record(folder, call, flag):
     status, _, err = call(
         "batch", "--contents", "content.png", "--styles", "style.png", "--out", "x", flag
     )

@@ -121,7 +121,7 @@ def test_the_same_command_goes_on_and_its_picture_has_the_same_bytes(
     # Pictures on the way go on too: of 10 and 12 evaluations, not of where it begins again.
     status, out, err = call("run", *GIVEN, *kept, "--save-every", "2")
     assert (status, out) == (0, "part.png\n") and "after 9 evaluations" in err
-    assert "12 evaluations, 9 of them earlier, in " in err
+    assert "; 12 evaluations, 9 of them earlier" in err
     assert (folder / "part.png").read_bytes() == (folder / "whole.png").read_bytes()
     assert sorted(p.name for p in folder.glob("part-*")) == ["part-0010.png", "part-0012.png"]
     # What is finished is there at once.
@@ -130,7 +130,7 @@ def test_the_same_command_goes_on_and_its_picture_has_the_same_bytes(
     assert (folder / "again.png").read_bytes() == (folder / "whole.png").read_bytes()
     err = call("run", *GIVEN, *kept)[2]
     assert "the checkpoint is finished, after 12 evaluations: nothing was left to do\n" in err
-    assert "going on" not in err and " in 0 s" not in err and "waited" not in err
+    assert "going on" not in err and "saved" not in err
 
 
 def test_a_checkpoint_of_another_run_is_replaced_only_if_that_is_said(call, folder):
@@ -139,7 +139,7 @@ def test_a_checkpoint_of_another_run_is_replaced_only_if_that_is_said(call, fold
     before = [(folder / name).read_bytes() for name in ("run.ck", "out.png")]
     ways = "; give the same settings again, or begin anew with another checkpoint, or replace this "
     for more, words in (
-        (("--style-weight", "9"), "its style.weight is 7.0, this one 9.0"),
+        (("--style-weight", "9"), "its style.weight is 5.0, this one 9.0"),
         (
             ("--steps", "10"),
             "its scale 1 is 12 evaluations at 48x32 with styles at 38x48, this one 10 evaluations "

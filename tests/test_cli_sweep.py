@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from jaxnst.cli import sweep
-from jaxnst.image import load_image, save_image
+from jaxnst.image import load_image, read_record, save_image
 from jaxnst.report.contact_sheet import GAP
 from jaxnst.transfer.pyramid import make_schedule
 from jaxnst.transfer.stylize import StylizeResult
@@ -40,6 +40,7 @@ def test_cells_are_all_combinations_on_a_sheet_with_their_commands(call, folder)
         for r in range(2)
         for c in range(3)
     ]
+    assert read_record("sheet.png").arguments["cells"][4] == "style-weight 30, seed 1"
     commands = [line for line in err.splitlines() if ": jaxnst-run " in line]
     assert len(commands) == 6
     assert commands[4].startswith("style-weight 30, seed 1: jaxnst-run --style-weight 30 ")

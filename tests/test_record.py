@@ -270,6 +270,12 @@ def test_what_is_missing_is_named(key):
         parse_record(json.dumps({k: v for k, v in GOOD.items() if k != key}))
 
 
+def test_only_another_command_has_no_recipe():
+    table = {key: value for key, value in GOOD.items() if key != "recipe"}
+    record = parse_record(json.dumps({**table, "arguments": {"command": "instant"}}))
+    assert record.recipe is None and parse_record(format_record(record)) == record
+
+
 json_values = st.recursive(
     st.none() | st.booleans() | st.floats() | st.integers() | st.text(max_size=5),
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5), inner),

@@ -15,7 +15,7 @@ from jaxnst import cli
 from jaxnst.cli import job, parser, watching
 from jaxnst.cli.interrupt import Stopped
 from jaxnst.cli.watching import Animate, Figure, Interval, Log, Over, Plot, Watch
-from jaxnst.image import load_image, save_image
+from jaxnst.image import load_image, read_record, save_image
 from jaxnst.recipes import get_recipe
 from jaxnst.recipes.schema import Scales
 from jaxnst.report.contact_sheet import GAP
@@ -379,6 +379,7 @@ def test_a_picture_so_far_does_not_replace_a_finished_one(run, folder, monkeypat
     assert "saving the picture so far as out-0010.png, since out.png was there before\n" in err
     assert (folder / "out.png").read_bytes() == before
     assert load_image("out-0010.png")[0, 0, 0] == pytest.approx(0.5, abs=0.01)
+    assert read_record("out-0010.png").arguments["stopped-after"] == 10
     assert run("-o", "out.png")[1] == b"out-0010-0010.png\n"
     # Nor where the run resumes from a checkpoint.
     (folder / "run.ck").touch()

@@ -3,9 +3,7 @@
 What is to be painted is worked out before JAX is imported.
 """
 
-import hashlib
 import os
-import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
@@ -17,8 +15,6 @@ from jaxnst import video as film
 from jaxnst._files import name_of
 from jaxnst.cli.errors import UsageError, guarded
 from jaxnst.cli.flags import (
-    FileFlags,
-    FolderFlags,
     MachineFlags,
     Parser,
     PrintAndExit,
@@ -31,19 +27,20 @@ from jaxnst.cli.manifest import (
     is_several,
     name_after,
     pictures,
-    refuse_one_name,
+    refuse_own_folder,
     report_skipped_files,
+    rows_of,
 )
-from jaxnst.cli.messages import Messages, length, quiet_xla, shape
+from jaxnst.cli.messages import Messages, quiet_xla, shape
 from jaxnst.cli.option_types import SIZES, integer
 from jaxnst.cli.outputs import (
     check_format,
     refuse_meeting,
-    same_file,
+    report_transparency,
     save_options,
-    save_picture,
 )
-from jaxnst.cli.series import Series
+from jaxnst.cli.results_log import digest_of_settings
+from jaxnst.cli.series import Series, SeriesFlags
 from jaxnst.image import (
     ENDINGS,
     NoPictureError,
@@ -51,12 +48,12 @@ from jaxnst.image import (
     check_side,
     fill_hidden,
     fit,
-    holds_alpha,
     load_image,
     resize,
     resize_rgba,
 )
 from jaxnst.image.color import Pixels
+from jaxnst.image.record import parameters_sha256, source_of
 from jaxnst.weights import bundled_styles
 
 KNOWN = (*ENDINGS, *film.ENDINGS)
@@ -75,7 +72,7 @@ def main(arguments: Sequence[str], prog: str) -> int:
 
 
 @dataclass(frozen=True, kw_only=True)
-class ApplyFlags(FileFlags, FolderFlags, MachineFlags):
+class ApplyFlags(SeriesFlags, MachineFlags):
     """All flags of ``jaxnst apply``."""
 
     model: str = flag(
@@ -160,28 +157,20 @@ def _run(flags: ApplyFlags, prog: str) -> int:
         else:
             check_output(output)
     else:
-        # Or the next time the command would paint its own results.
         if len(sources) > 1 or is_several(flags.inputs[0]):
-            folders = {os.path.dirname(source) or os.curdir for source in sources}
-            if any(same_file(place, folder) for place in folders):
-                raise UsageError(f"-o {name_of(folder)} is a folder of inputs: name another")
-        endings = [film.ENDING if is_film(source) else flags.ending for source in sources]
-        rows = [
-            Row(source, (model,), os.path.join(folder, name_after((source, model), ending)))
-            for source, ending in zip(sources, endings, strict=True)
-        ]
-        refuse_one_name(rows, "give them in two commands, with two folders")
+            refuse_own_folder(folder, sources)
+        rows = rows_of(
+            ((source, model) for source in sources),
+            folder,
+            lambda source: film.ENDING if is_film(source) else flags.ending,
+            "give them in two commands, with two folders",
+        )
     for row in rows:
         if not is_film(row.content):
             check_format(row.output, flags)
     report_skipped_files(flags.inputs, messages, endings=KNOWN)
     quiet_xla(debug=flags.debug)
-    # All that decides a result but its input and the model.
-    decisive = flags.size, flags.precision, sorted(save_options(flags).items())
-    settings = hashlib.sha256(repr(decisive).encode()).hexdigest()[:16]
-    series = Series(rows, folder, flags, messages)
-    work = Work(series, flags, messages)
-    return series.run(lambda: series.paint(settings, work.read, work.prepare))
+    return Work(rows, folder, flags, messages).run()
 
 
 def _sources(places: Sequence[str]) -> list[str]:
@@ -226,23 +215,28 @@ def is_film(path: str) -> bool:
     return Path(path).suffix.lower() in film.ENDINGS
 
 
-class Work:
-    """What reads and paints the inputs of a series."""
+class Work(Series):
+    """What reads and paints pictures and films."""
 
-    def __init__(self, series: Series, flags: ApplyFlags, messages: Messages) -> None:
-        self.series, self.flags, self.messages = series, flags, messages
+    flags: ApplyFlags
 
-    def prepare(self) -> Callable[[Row, Pixels | film.Film], None]:
-        """Choose the device, load the model, and return what paints an input."""
+    def settings(self) -> str:
+        """Digest all that decides a result but its input and the model."""
+        flags = self.flags
+        decisive = flags.size, flags.precision, sorted(save_options(flags).items())
+        return digest_of_settings(decisive + ("no metadata",) * flags.no_metadata)
+
+    def prepare(self) -> None:
+        """Choose the device and load the model."""
         from jaxnst.cli.device import keep_programs, use_device
         from jaxnst.feedforward import load_model
 
         self.device = use_device(self.flags.device)
         if not self.flags.no_cache:
             keep_programs(self.messages.notice)
-        model = load_model(self.series.rows[0].styles[0])
+        model = load_model(self.rows[0].styles[0])
+        self.model_sha256 = parameters_sha256(model.params)
         self.model = replace(model, module=model.module.clone(precision=self.flags.precision))
-        return self.paint
 
     def read(self, row: Row) -> Pixels | film.Film:
         """Read a picture, reduced to ``--size``, or what there is to know of a film."""
@@ -272,7 +266,7 @@ class Work:
         if not isinstance(source, film.Film):
             self._paint_picture(row, source)
             return
-        self.series.idle.clear()
+        self.idle.clear()
         self._paint_film(row, source)
 
     def _paint_picture(self, row: Row, picture: Pixels) -> None:
@@ -288,12 +282,17 @@ class Work:
         painted = np.asarray(apply_model(self.model, opaque))
         if transparent:
             painted = np.concatenate([painted, picture[..., 3:]], axis=-1)
-            if not holds_alpha(row.output):
-                self.messages.notice(
-                    f"{name_of(row.content)} is transparent, which {name_of(row.output)} cannot "
-                    "be: the result is laid on white; .png, .webp and .tif keep it"
-                )
-        save_picture(row.output, painted, **save_options(self.flags))
+            report_transparency(picture, row.content, row.output, self.messages)
+        files = ("content", row.content), ("model", row.styles[0])
+        self.save(
+            row,
+            painted,
+            self.model.name,
+            self.model_sha256,
+            lambda: [source_of(role, path) for role, path in files],
+            self.device,
+            command="apply",
+        )
 
     def _paint_film(self, row: Row, facts: film.Film) -> None:
         """Paint and save a film."""
@@ -312,27 +311,17 @@ class Work:
             film=facts,
             size=size,
             batch=batch,
-            on_progress=self.film_progress(row, facts, size),
+            on_progress=self.film_progress(facts, size),
         ):
             self.messages.notice(notice)
 
-    def film_progress(
-        self, row: Row, facts: film.Film, size: tuple[int, int]
-    ) -> Callable[[int], None]:
+    def film_progress(self, facts: film.Film, size: tuple[int, int]) -> Callable[[int], None]:
         """Return what reports, given how many frames are done, and ends the work if stopped."""
-        first: tuple[int, float] | None = None
 
         def report(done: int) -> None:
-            nonlocal first
-            if self.series.stopped.is_set():
+            if self.stopped.is_set():
                 raise InterruptedError("the command was stopped")
-            now = time.monotonic()
-            first = first or (done, now)  # before that, it was compiled
-            of = "" if facts.count is None else f"/{facts.count}"
-            text = f"{name_of(row.content)}: {done}{of} pictures of {shape(size)}"
-            if facts.count and done > first[0]:
-                left = max(0, facts.count - done) * (now - first[1]) / (done - first[0])
-                text += f", {length(left)} left"
-            self.messages.now_and_then(text)
+            of, share = ("", 0.0) if not facts.count else (f"/{facts.count}", done / facts.count)
+            self.report(min(1.0, share), f"{done}{of} frames of {shape(size)}")
 
         return report

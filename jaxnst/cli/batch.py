@@ -4,7 +4,7 @@ The rows, and the flags of each, are read before anything slow is imported.
 """
 
 import argparse
-import hashlib
+import itertools
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -13,13 +13,14 @@ from typing import TYPE_CHECKING, Literal
 from jaxnst._files import name_of
 from jaxnst.cli.errors import UsageError, guarded
 from jaxnst.cli.flags import FolderFlags, Parser, add_flags, flag, read_fields, report_unused_seed
+from jaxnst.cli.inputs import report_odd_values
 from jaxnst.cli.interrupt import GOES_ON, Stopped, exit_when_stopped, stoppable
-from jaxnst.cli.manifest import Row, product, read_manifest, report_skipped_files
+from jaxnst.cli.manifest import Row, pictures, read_manifest, report_skipped_files, rows_of
 from jaxnst.cli.messages import Messages, quiet_xla
 from jaxnst.cli.option_types import integer
 from jaxnst.cli.outputs import QUALITY, check_format, save_options
 from jaxnst.cli.parser import RunFlags, parse
-from jaxnst.cli.results_log import ResultsLog, digest_of_file, lock_folder
+from jaxnst.cli.results_log import ResultsLog, digest_of_file, digest_of_settings, lock_folder
 from jaxnst.cli.work import LANES, Task, Work
 from jaxnst.recipes import format_recipe
 from jaxnst.recipes.schema import RANDOM_STARTS, STARTS, Recipe
@@ -123,6 +124,8 @@ def _run(options: BatchFlags, rest: list[str], prog: str) -> int:
         if task.flags.seed_given and task.recipe.init not in RANDOM_STARTS:
             report_unused_seed(task.flags, task.recipe, messages)
             break  # once is enough
+    for task in tasks[:1]:  # once is enough here too
+        report_odd_values(task.flags, task.recipe, messages)
     report_skipped_files(filter(None, [options.contents, options.styles]), messages)
     os.makedirs(options.out, exist_ok=True)
     with (
@@ -138,7 +141,11 @@ def _rows(options: BatchFlags) -> list[Row]:
         return read_manifest(options.manifest, options.out, options.ending)
     if options.manifest is not None or options.contents is None or options.styles is None:
         raise UsageError("give --contents and --styles, or a --manifest")
-    return product(options.contents, options.styles, options.out, options.ending)
+    contents, styles = (
+        pictures("--contents", options.contents),
+        pictures("--styles", options.styles),
+    )
+    return rows_of(itertools.product(contents, styles), options.out, options.ending)
 
 
 def _tasks(rows: list[Row], rest: list[str], prog: str) -> list[Task]:
@@ -188,10 +195,12 @@ def _settings(flags: RunFlags, recipe: Recipe) -> str:
         settings.append(tuple(flags.style_mix))
     if flags.deterministic:  # on a GPU another picture than without
         settings.append("deterministic")
+    if flags.no_metadata:
+        settings.append("no metadata")
     saving = save_options(flags).items()
     if changed := {name: value for name, value in saving if value != PLAIN_FILE[name]}:
         settings.append(changed)
-    return hashlib.sha256(repr(tuple(settings)).encode()).hexdigest()[:16]
+    return digest_of_settings(tuple(settings))
 
 
 def _work(tasks: list[Task], options: BatchFlags, messages: Messages, *, debug: bool) -> int:

@@ -10,7 +10,8 @@ from typing import NamedTuple, Protocol
 import jax
 
 from jaxnst.cli.device import clear_programs, devices_beside
-from jaxnst.cli.job import open_network, refuse_too_large, runs_side_by_side
+from jaxnst.cli.job import memory_of_each, open_network, runs_side_by_side
+from jaxnst.cli.messages import amount
 from jaxnst.cli.parser import RunFlags
 from jaxnst.image.color import Pixels
 from jaxnst.networks import LossNetwork
@@ -18,6 +19,7 @@ from jaxnst.optim.sharding import threads_of
 from jaxnst.recipes.schema import Recipe
 from jaxnst.transfer import batch
 from jaxnst.transfer.guidance import StyleMix
+from jaxnst.transfer.memory import make_plan
 from jaxnst.transfer.pyramid import Schedule
 from jaxnst.transfer.result import StylizeResult
 from jaxnst.transfer.style_cache import StyleCache
@@ -40,6 +42,10 @@ Outcome = StylizeResult | ValueError
 """The result of one picture, or what is wrong with it alone."""
 
 
+Report = Callable[[float, str], None]
+"""Receives the share of a batch that is done, 0 to 1, and a text on it."""
+
+
 class EngineError(OSError):
     """Nothing can be painted any more, whatever the batch."""
 
@@ -52,9 +58,11 @@ class Engine(Protocol):
       workers: Batches that it paints at a time, each in a thread that calls ``paint``.
       devices: Between which one batch is divided.
       threads: Of a CPU that each batch is painted on; None if it is not a CPU.
+      platform: ``cpu``, ``gpu`` or ``tpu``.
     """
 
     network: LossNetwork
+    platform: str
     workers: int
     devices: int
     threads: int | None
@@ -74,7 +82,7 @@ class Engine(Protocol):
           ValueError: Not even one does.
         """
 
-    def paint(self, order: Order, report: Callable[[str], None]) -> Sequence[Outcome]:
+    def paint(self, order: Order, report: Report) -> Sequence[Outcome]:
         """Paint a batch; ``report`` is called now and then with the progress.
 
         Raises:
@@ -98,18 +106,27 @@ class LocalEngine:
 
     def __init__(self, network: LossNetwork, devices: list[jax.Device]) -> None:
         self.network, self.all_devices, self.devices = network, devices, len(devices)
-        self.threads = threads_of(devices[0])
+        self.threads, self.platform = threads_of(devices[0]), devices[0].platform
         self.store = StyleCache()
 
     def most(
         self, schedule: Schedule, recipe: Recipe, allowed: int | None, pictures: int
     ) -> int | None:
         """Return how many lanes fit into memory; None if unknown."""
-        kind = schedule, recipe, self.network, self.all_devices
-        refuse_too_large(*kind, allowed=allowed, pictures=2 * pictures)
-        return runs_side_by_side(*kind, allowed=allowed, pictures=pictures, shared=pictures)
+        memory = memory_of_each(self.all_devices, allowed)
+        kind, host = (schedule, recipe, self.network), self.threads is not None
+        needed = make_plan(*kind, pictures=2 * pictures, host=host).bytes_again
+        if memory is not None and needed > memory:
+            raise ValueError(
+                f"size {max(schedule.size)} takes about {amount(needed)} of memory and "
+                f"{amount(memory)} are available: take a smaller --size, or jaxnst run, which can "
+                "do with less"
+            )
+        return runs_side_by_side(
+            *kind, self.all_devices, memory, pictures=pictures, shared=pictures
+        )
 
-    def paint(self, order: Order, report: Callable[[str], None]) -> Sequence[Outcome]:
+    def paint(self, order: Order, report: Report) -> Sequence[Outcome]:
         """Paint a batch."""
         clear_programs()
         try:
@@ -118,7 +135,9 @@ class LocalEngine:
                 network=self.network,
                 devices=self.all_devices,
                 store=self.store,
-                callback=lambda progress: report(f"{progress.done}/{progress.total} evaluations"),
+                callback=lambda now: report(
+                    now.done / now.total, f"{now.done}/{now.total} evaluations"
+                ),
             )
         except batch.PairsError as failed:
             return [failed.results.get(i) or failed.errors[i] for i in order.only]

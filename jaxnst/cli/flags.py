@@ -34,7 +34,6 @@ from jaxnst.cli.option_types import (
     sides,
 )
 from jaxnst.image import ENDINGS
-from jaxnst.recipes import RECIPES
 from jaxnst.recipes.schema import RANDOM_STARTS, LayerNames, LayerWeights, Precision, Recipe
 
 SIZE = 512
@@ -46,9 +45,6 @@ DPI = (1, 30_000)
 
 MOST_STYLES = 3
 """More of them are mixed only where a flag says how."""
-
-ODD = 300
-"""A style weight that is so many times the recipe's, or such a part of it, is pointed out."""
 
 CHECKPOINT_SECONDS = 60
 """Between two checkpoints by default."""
@@ -303,6 +299,7 @@ class FileFlags:
     quality: int | None = flag(
         "--quality N", "quality of JPEG and WebP, 1 to 100 (default: 95)", read=integer(1, 100)
     )
+    no_metadata: bool = flag("--no-metadata", "leave out of the file how it was made", False)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -451,17 +448,6 @@ def report_styles(flags: StyleFlags, messages: Messages) -> None:
         messages.notice(
             f"{shown(flags.content)} is painted in the manner of all the others together, "
             f"{', '.join(map(shown, flags.styles))}; to paint several photographs use {BATCH}"
-        )
-
-
-def report_odd_weight(recipe: Recipe, messages: Messages) -> None:
-    """Give notice of a style weight that is far from that of the recipe."""
-    usual, weight = RECIPES.get(recipe.name, recipe).style.weight, recipe.style.weight
-    if usual and weight and not 1 / ODD < weight / usual < ODD:
-        messages.notice(
-            f"--style-weight {weight:g} is {weight / usual:.1g} times the {usual:g} of the recipe "
-            f"{recipe.name}: weights of other programs are on other scales; try {usual / 4:g} to "
-            f"{usual * 10:g}"
         )
 
 

@@ -13,17 +13,15 @@ from jaxnst.cli.fetching import STREAM, as_files, blaming, check_sources, is_add
 from jaxnst.cli.flags import (
     SIZE,
     check_styles,
-    report_odd_weight,
     report_styles,
     report_unused_seed,
 )
 from jaxnst.cli.host import available_on_host
 from jaxnst.cli.messages import Messages, amount, quiet_xla, shape
-from jaxnst.cli.outputs import check_outputs, result_name
-from jaxnst.cli.parser import RunFlags
+from jaxnst.cli.outputs import check_outputs, report_transparency, result_name
+from jaxnst.cli.parser import RunFlags, find_recipe
 from jaxnst.image import (
     check_side,
-    holds_alpha,
     keeping_bytes,
     load_with_notices,
     reading_bytes,
@@ -31,11 +29,15 @@ from jaxnst.image import (
 )
 from jaxnst.image.color import Pixels
 from jaxnst.image.record import Source, source_of
-from jaxnst.recipes.schema import STARTS, Recipe
+from jaxnst.recipes import recipe_on
+from jaxnst.recipes.schema import STARTS, Recipe, options
 from jaxnst.transfer.pyramid import Schedule, make_schedule
 
 BEFORE_BYTES = 64 * 2**20
 """Of the process while pictures are read: Python, NumPy and Pillow, not yet JAX."""
+
+ODD = 300
+"""Times the recipe's value, or a share of it, from which on a number is pointed out."""
 
 LEAST_BYTES = 256 * 2**20
 """Less than any run takes. Where less is allowed, small pictures are read nevertheless, so that the
@@ -102,10 +104,29 @@ def check_flags(flags: RunFlags, recipe: Recipe) -> None:
 
 
 def report_flags(flags: RunFlags, recipe: Recipe, messages: Messages) -> None:
-    """Give notice of flags that have no effect, and of which picture is the content."""
+    """Give notice of flags without effect, of odd values, and of which picture is the content."""
     report_styles(flags, messages)
     report_unused_seed(flags, recipe, messages)
-    report_odd_weight(recipe, messages)
+    report_odd_values(flags, recipe, messages)
+
+
+def report_odd_values(flags: RunFlags, recipe: Recipe, messages: Messages) -> None:
+    """Give notice of numbers that are far from those of the recipe named."""
+    base = recipe_on(find_recipe(flags.recipe), flags.network or "") if flags.recipe else None
+    if flags.record is not None and base is None:
+        base = flags.record.recipe
+    usual = options(base or recipe)
+    for flag, (_, _, value) in options(recipe).items():
+        before = usual[flag][2]
+        if not isinstance(value, float) or not isinstance(before, float):
+            continue
+        times = value / before if value > 0 and before > 0 else 1.0
+        if not 1 / ODD < times < ODD:
+            ratio = f"{times:,.0f} times" if times > 1 else f"1/{1 / times:,.0f} of"
+            messages.notice(
+                f"{flag} {value:g} is {ratio} the recipe's {before:g}: numbers of other programs "
+                "are on other scales"
+            )
 
 
 def sources_of(flags: RunFlags, recipe: Recipe) -> list[str]:
@@ -134,7 +155,7 @@ def read_pictures(flags: RunFlags, recipe: Recipe) -> Pictures:
                 _refuse_too_large(source, needed, kept, flags)
             picture = load_input(source, path, least=least, alpha=alpha)
             with blaming(source, path):
-                sources.append(source_of(role, path, name=_file_name(source)))
+                sources.append(source_of(role, path, name=file_name(source)))
             kept, peak = kept + picture.nbytes, max(peak, kept + needed)
             return picture
 
@@ -205,11 +226,11 @@ def load_input(source: str, path: str, *, least: int = 16, alpha: bool = True) -
     return picture
 
 
-def _file_name(source: str) -> str:
+def file_name(source: str) -> str:
     """Name an input without where it is.
 
     Example:
-      >>> _file_name("photos/a.jpg"), _file_name("https://example.org/b.jpg?key=5"), _file_name("-")
+      >>> file_name("photos/a.jpg"), file_name("https://example.org/b.jpg?key=5"), file_name("-")
       ('a.jpg', 'b.jpg', 'standard input')
     """
     if source == STREAM:
@@ -222,11 +243,7 @@ def _file_name(source: str) -> str:
 def report_sizes(flags: RunFlags, recipe: Recipe, pictures: Pictures, messages: Messages) -> None:
     """Give notice of pictures that are smaller than asked for, stretched, or lose transparency."""
     content, output = pictures.content, result_name(flags.output, flags.format)
-    if content.shape[2] == 4 and output and not holds_alpha(output):
-        messages.notice(
-            f"{shown(flags.content)} is transparent, which {shown(output)} cannot be: the result "
-            "is laid on white; .png, .webp and .tif keep it"
-        )
+    report_transparency(content, flags.content, output, messages)
     result = pictures.schedule(recipe, flags.size, flags.style_size).size
     size, scales = max(result), recipe.scales
     if max(content.shape[:2]) < size:

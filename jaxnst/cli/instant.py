@@ -1,19 +1,17 @@
 """``jaxnst instant``: pictures in the manner of any painting, in one pass each."""
 
-import hashlib
 import os
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, ClassVar
+from functools import partial
+from typing import Any, ClassVar
 
 from jaxnst._files import name_of
 from jaxnst.cli.errors import UsageError, blaming_flags, guarded
 from jaxnst.cli.fetching import STREAM, as_files, check_sources, is_address, shown
 from jaxnst.cli.flags import (
     SIZE,
-    FileFlags,
-    FolderFlags,
     LoadFlags,
     Parser,
     StyleFlags,
@@ -24,43 +22,32 @@ from jaxnst.cli.flags import (
     report_styles,
     style_mix_of,
 )
-from jaxnst.cli.inputs import load_input
+from jaxnst.cli.inputs import file_name, load_input
 from jaxnst.cli.manifest import (
     Row,
     is_several,
-    name_after,
     pictures,
-    refuse_one_name,
+    refuse_own_folder,
     report_skipped_files,
+    rows_of,
 )
 from jaxnst.cli.messages import Messages, length, quiet_xla, shape
 from jaxnst.cli.option_types import SIZES, integer, integers
-from jaxnst.cli.outputs import (
-    OTHER,
-    check_format,
-    refuse_meeting,
-    same_file,
-    save_options,
-    save_picture,
-)
+from jaxnst.cli.outputs import check_format, refuse_meeting
 from jaxnst.cli.parser import default_output
-from jaxnst.cli.results_log import digest_of_file
-from jaxnst.cli.series import Series
+from jaxnst.cli.results_log import digest_of_file, digest_of_settings
+from jaxnst.cli.series import Series, SeriesFlags
 from jaxnst.feedforward.settings import Instant, Transform
 from jaxnst.image import check_output, fit
 from jaxnst.image.color import Pixels
+from jaxnst.image.record import Source, parameters_sha256, source_of
 from jaxnst.recipes.schema import ONE_PASS
-
-if TYPE_CHECKING:
-    import jax
-
-    from jaxnst.feedforward.instant import OnePass
 
 FILES = ("weights", "decoders")
 """Flags that name a file which decides the result by what it holds."""
 
 NO_MATTER = {"content", "styles", "output", "mask", "style_mask", *FILES}
-NO_MATTER |= {"yes", "overwrite", "device", "no_cache", "quiet", "debug"}
+NO_MATTER |= {"no_metadata", "yes", "overwrite", "device", "no_cache", "quiet", "debug"}
 """Flags that do not affect whether an existing result is up to date."""
 
 
@@ -90,7 +77,7 @@ class MethodFlags:
 
 
 @dataclass(frozen=True, kw_only=True)
-class InstantFlags(StyleFlags, MethodFlags, FileFlags, FolderFlags, LoadFlags):
+class InstantFlags(StyleFlags, MethodFlags, SeriesFlags, LoadFlags):
     """All flags of ``jaxnst instant``."""
 
     output: str = flag(
@@ -147,19 +134,7 @@ def _run(flags: InstantFlags, prog: str) -> int:
     if in_folder:
         report_skipped_files([flags.content], messages)
     quiet_xla(debug=flags.debug)
-    series = Series(rows, flags.output if in_folder else None, flags, messages)
-
-    def work() -> int:
-        sources = beside if in_folder else [flags.content, *beside]
-        with as_files(sources) as files:
-            return series.paint(
-                _settings(flags, files) if in_folder else "",
-                lambda row: _read(files, row.content),
-                lambda: _painter(flags, files, messages),
-                styles=[os.path.basename(shown(style)) for style in flags.styles],
-            )
-
-    return series.run(work)
+    return Work(rows, flags.output if in_folder else None, flags, messages).run()
 
 
 def _rows(flags: InstantFlags, beside: list[str]) -> tuple[list[Row], bool]:
@@ -177,97 +152,125 @@ def _rows(flags: InstantFlags, beside: list[str]) -> tuple[list[Row], bool]:
         raise UsageError("say where the results are to be written: -o FOLDER")
     if os.path.exists(flags.output) and not os.path.isdir(flags.output):
         raise UsageError(f"-o {name_of(flags.output)} is a file, expected a folder for the results")
-    rows = [
-        Row(path, (), os.path.join(flags.output, name_after([path], flags.ending)))
-        for path in pictures("CONTENT", content)
-    ]
-    refuse_one_name(rows, "rename one of them")
-    # Or the next time the command would paint its own results.
-    if any(same_file(os.path.dirname(row.content) or os.curdir, flags.output) for row in rows):
-        raise UsageError(f"-o {name_of(flags.output)} is a folder of CONTENT: {OTHER}")
+    contents = pictures("CONTENT", content)
+    rows = rows_of(zip(contents), flags.output, flags.ending, "rename one of them")
+    refuse_own_folder(flags.output, contents)
     for row in rows:
         refuse_meeting([("-o", row.output)], beside)
     return rows, True
 
 
-def _settings(flags: InstantFlags, files: dict[str, str]) -> str:
-    """Digest all that decides a result but its content."""
-    said = {name: value for name, value in vars(flags).items() if name not in NO_MATTER}
-    for role in ("styles", "style_mask"):
-        said[role] = [digest_of_file(files[source]) for source in getattr(flags, role)]
-    for role in FILES:
-        path = getattr(flags, role)
-        said[role] = path and digest_of_file(path)
-    return hashlib.sha256(repr(sorted(said.items())).encode()).hexdigest()[:16]
+class Work(Series):
+    """What reads and paints pictures; the styles are those of all of them."""
 
+    flags: InstantFlags
 
-def _read(files: dict[str, str], source: str, *, least: int = 16) -> Pixels:
-    return load_input(source, files.get(source, source), least=least)
+    def paint_all(self) -> int:
+        """Paint what is left; return how many inputs failed."""
+        flags = self.flags
+        self.beside = (
+            [("style", path, 16) for path in flags.styles]
+            + [("mask", path, 1) for path in flags.mask]
+            + [("style-mask", path, 1) for path in flags.style_mask]
+        )
+        several = [row.content for row in self.rows if self.folder is None]
+        with as_files(several + [path for _, path, _ in self.beside]) as self.files:
+            return super().paint_all()
 
+    def settings(self) -> str:
+        """Digest all that decides a result but its content."""
+        flags = self.flags
+        settings = {name: value for name, value in vars(flags).items() if name not in NO_MATTER}
+        if flags.no_metadata:
+            settings["no_metadata"] = True
+        for role in ("styles", "style_mask"):
+            settings[role] = [digest_of_file(self.files[path]) for path in getattr(flags, role)]
+        for role in FILES:
+            path = getattr(flags, role)
+            settings[role] = path and digest_of_file(path)
+        return digest_of_settings(sorted(settings.items()))
 
-def _painter(
-    flags: InstantFlags, files: dict[str, str], messages: Messages
-) -> Callable[[Row, Pixels], None]:
-    """Read what all pictures have in common, and return what paints one."""
-    # What is wrong with pictures is found before anything slow is imported.
-    styles = [_read(files, source) for source in flags.styles]
-    masks = [_read(files, source, least=1) for source in flags.mask]
-    style_masks = [_read(files, source, least=1) for source in flags.style_mask]
-    one_pass, device = _prepare(flags, styles, style_masks, messages)
-    from jaxnst.cli.device import clear_programs, refuse_too_large
+    def facts(self) -> dict[str, Any]:
+        """Name the styles, which are in no row."""
+        return {"styles": [os.path.basename(shown(style)) for style in self.flags.styles]}
 
-    def paint(row: Row, picture: Pixels) -> None:
-        begin = time.perf_counter()
+    def read(self, row: Row) -> Pixels:
+        """Read a content."""
+        return load_input(row.content, self.files.get(row.content, row.content))
+
+    def prepare(self) -> None:
+        """Read what all pictures have in common, choose the device and load the network."""
+        flags = self.flags
+        # What is wrong with pictures is found before anything slow is imported.
+        pictures: dict[str, list[Pixels]] = {"style": [], "mask": [], "style-mask": []}
+        for role, path, least in self.beside:
+            pictures[role].append(load_input(path, self.files[path], least=least))
+        self.styles, self.masks = pictures["style"], pictures["mask"]
+
+        from jaxnst.cli.device import keep_programs, use_device
+        from jaxnst.cli.loading import load_for
+        from jaxnst.feedforward.decoders import BUNDLED, check_decodable, load_autoencoders
+        from jaxnst.feedforward.instant import OnePass, style_images
+
+        name = flags.network or ONE_PASS
+        with blaming_flags():
+            method = Instant(alpha=flags.alpha, levels=flags.levels, transform=flags.transform)
+            check_decodable(name)
+        if name not in BUNDLED and flags.decoders is None:
+            raise UsageError(
+                f"no decoders for {name} ship with jaxnst, only for {', '.join(BUNDLED)}: give a "
+                "file of scripts/train_decoders.py (--decoders)"
+            )
+        self.device = use_device(flags.device)
+        wanted = [f"relu{level}_1" for level in flags.levels]
+        why = f", so there is no level {max(flags.levels)}"
+        self.network = load_for(name, wanted, flags, why=why)
+        self.network_sha256 = parameters_sha256(self.network.params)
+        autoencoders = load_autoencoders(self.network, decoders=flags.decoders)
+        if not flags.no_cache:
+            keep_programs(self.messages.notice)
+        with blaming_flags():
+            self.one_pass = OnePass(
+                autoencoders,
+                style_images(self.styles),
+                method,
+                size=flags.size,
+                style_size=flags.style_size,
+                style_mix=style_mix_of(flags),
+                style_masks=pictures["style-mask"],
+            )
+
+    def paint(self, row: Row, source: Pixels) -> None:
+        """Paint and save a picture."""
+        from jaxnst.cli.device import clear_programs, refuse_too_large
+
+        begin, flags, width = time.perf_counter(), self.flags, self.one_pass.width
         clear_programs()
         # In whatever precision: maps are transformed in float32, those of the first level as well.
-        refuse_too_large(fit(picture.shape[:2], flags.size), one_pass.width, device)
-        for style in styles:
-            longest = min(max(style.shape[:2]), flags.style_size or flags.size)
-            size = fit(style.shape[:2], longest)
-            refuse_too_large(size, one_pass.width, device, way="--style-size")
-        painted = one_pass.paint(picture, masks=masks)
-        save_picture(row.output, painted, **save_options(flags))
+        refuse_too_large(fit(source.shape[:2], flags.size), width, self.device)
+        for style in self.styles:
+            size = min(max(style.shape[:2]), flags.style_size or flags.size)
+            way = "--style-size"
+            refuse_too_large(fit(style.shape[:2], size), width, self.device, way=way)
+        painted = self.one_pass.paint(source, masks=self.masks)
+        self.save(
+            row,
+            painted,
+            self.network.name,
+            self.network_sha256,
+            partial(self.sources, row),
+            self.device,
+            command="instant",
+            alpha=flags.alpha,
+            levels=",".join(map(str, flags.levels)),
+            transform=flags.transform,
+        )
         took = length(time.perf_counter() - begin)
-        messages.info(f"{name_of(row.content)}: {shape(painted.shape[:2])} in {took}")
+        self.messages.info(f"{name_of(row.content)}: {shape(painted.shape[:2])} in {took}")
 
-    return paint
-
-
-def _prepare(
-    flags: InstantFlags,
-    styles: list[Pixels],
-    style_masks: list[Pixels],
-    messages: Messages,
-) -> "tuple[OnePass, jax.Device]":
-    from jaxnst.cli.device import keep_programs, use_device
-    from jaxnst.cli.loading import load_for
-    from jaxnst.feedforward.decoders import BUNDLED, check_decodable, load_autoencoders
-    from jaxnst.feedforward.instant import OnePass, style_images
-
-    with blaming_flags():
-        method = Instant(alpha=flags.alpha, levels=flags.levels, transform=flags.transform)
-    device = use_device(flags.device)
-    wanted = [f"relu{level}_1" for level in flags.levels]
-    name = flags.network or ONE_PASS
-    with blaming_flags():
-        check_decodable(name)
-    if name not in BUNDLED and flags.decoders is None:
-        raise UsageError(
-            f"no decoders for {name} ship with jaxnst, only for {', '.join(BUNDLED)}: give a file "
-            "of scripts/train_decoders.py (--decoders)"
-        )
-    network = load_for(name, wanted, flags, why=f", so there is no level {max(flags.levels)}")
-    autoencoders = load_autoencoders(network, decoders=flags.decoders)
-    if not flags.no_cache:
-        keep_programs(messages.notice)
-    with blaming_flags():
-        one_pass = OnePass(
-            autoencoders,
-            style_images(styles),
-            method,
-            size=flags.size,
-            style_size=flags.style_size,
-            style_mix=style_mix_of(flags),
-            style_masks=style_masks,
-        )
-    return one_pass, device
+    def sources(self, row: Row) -> Iterator[Source]:
+        """Describe the files that a picture is made of."""
+        decoders = [("decoders", self.flags.decoders)] if self.flags.decoders else []
+        beside = [(role, path) for role, path, _ in self.beside]
+        for role, path in [("content", row.content), *beside, *decoders]:
+            yield source_of(role, self.files.get(path, path), name=file_name(path))

@@ -16,6 +16,7 @@ from typing import NoReturn, TypeVar
 
 from jaxnst.cli.errors import STOPPED, leave
 from jaxnst.cli.messages import Messages
+from jaxnst.cli.progress import close_bar
 
 T = TypeVar("T")
 
@@ -83,6 +84,7 @@ def exit_when_stopped(messages: Messages, saved: str = "") -> Iterator[None]:
     try:
         yield
     except Stopped as stop:
+        close_bar()
         messages.info(f"{messages.prog}: stopped{saved}")
         leave(stop.status)
 

@@ -6,11 +6,12 @@ transfer and saves what comes out, also if the run is cut short.
 
 import os
 import sys
+import time
 from collections.abc import Sequence
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
-from typing import NoReturn
+from typing import Any, NoReturn
 
 import jax
 
@@ -28,14 +29,15 @@ from jaxnst.cli.errors import (
 )
 from jaxnst.cli.fetching import STREAM
 from jaxnst.cli.flags import style_mix_of
-from jaxnst.cli.inputs import Pictures
+from jaxnst.cli.inputs import Pictures, file_name
 from jaxnst.cli.interrupt import Stopped, finishing, stoppable
 from jaxnst.cli.loading import load_for
-from jaxnst.cli.messages import Messages, amount, length, shape
-from jaxnst.cli.outputs import hand_over, is_taken, numbered, report_replacing
+from jaxnst.cli.messages import Messages, length, shape
+from jaxnst.cli.outputs import hand_over, is_taken, numbered, report_replacing, result_name
 from jaxnst.cli.parser import RunFlags
-from jaxnst.cli.watching import Watch, make_display, make_listeners, report_interval
-from jaxnst.image.record import Record
+from jaxnst.cli.recording import record_of, record_to_write, suggestions
+from jaxnst.cli.watching import Display, Watch, make_listeners, report_interval
+from jaxnst.image.record import Record, parameters_sha256
 from jaxnst.losses.objective import make_objective
 from jaxnst.networks import LossNetwork
 from jaxnst.optim import lbfgs
@@ -112,7 +114,7 @@ class Job:
             self.recipe,
             self.network,
             self.devices,
-            allowed=self.flags.max_memory,
+            memory_of_each(self.devices, self.flags.max_memory),
             remat=self.remat,
             shared=self.pictures.bytes,
         )
@@ -128,8 +130,37 @@ class Job:
         """Its recipe's name, and whether it is only an approximation of that."""
         return self.recipe.name + " (an approximation)" * is_approximation(self.recipe)
 
-    def __str__(self) -> str:
-        return f"{self.network.name} on {describe(self.device)}, recipe {self.recipe_name}"
+    def record(self) -> Record:
+        """Describe how its picture is made."""
+        recipe, sources = self.recipe, self.pictures.sources
+        start = [source.name for source in sources if source.role == "init"]
+        return record_of(
+            self.flags,
+            self.network.name,
+            parameters_sha256(self.network.params),
+            sources,
+            recipe=replace(recipe, init=start[0]) if start else recipe,
+            seed=self.flags.seed,
+            remat=self.remat,
+            platform=self.device.platform,
+            threads=self.threads,
+        )
+
+    def headline(self, detail: str = "") -> str:
+        """Say what is painted, and on what."""
+        styles = [file_name(style) for style in self.flags.styles]
+        manner = " and ".join(filter(None, (", ".join(styles[:-1]), styles[-1])))
+        return (
+            f"Painting {file_name(self.flags.content)} in the manner of {manner}, "
+            f"{shape(self.plan().schedule.size)}, {detail}{self.network.name} on "
+            f"{describe(self.device)}"
+        )
+
+
+def memory_of_each(devices: Sequence[jax.Device], allowed: int | None) -> int | None:
+    """Return the bytes that may be taken of each device: those allowed, or available; or None."""
+    limits = [allowed or available_memory(device) for device in devices]
+    return None if None in limits else min(n for n in limits if n is not None)
 
 
 def runs_side_by_side(
@@ -137,11 +168,8 @@ def runs_side_by_side(
     recipe: Recipe,
     network: LossNetwork,
     devices: Sequence[jax.Device],
-    *,
-    allowed: int | None = None,
-    remat: bool = False,
-    pictures: int = 0,
-    shared: int = 0,
+    memory: int | None,
+    **more: Any,
 ) -> int | None:
     """Return how many runs of one kind fit into the memory of devices; None if unknown.
 
@@ -150,62 +178,14 @@ def runs_side_by_side(
       recipe: Of each run.
       network: Of each run.
       devices: Of one kind.
-      allowed: Bytes of each device, or of all memory of a host; None: what is available.
-      remat: Whether feature maps are computed anew for the gradient.
-      pictures: Bytes of the pictures of each run.
-      shared: Bytes of the pictures that all runs have in common.
+      memory: Bytes of each device, or of all memory of a host.
+      more: ``remat``, ``pictures`` and ``shared`` of
+        :func:`jaxnst.transfer.memory.runs_that_fit`.
     """
     host = devices[0].platform == "cpu"
-    count = runs_that_fit(
-        schedule,
-        recipe,
-        network,
-        _least(devices, allowed),
-        host=host,
-        remat=remat,
-        pictures=pictures,
-        shared=shared,
-    )
+    count = runs_that_fit(schedule, recipe, network, memory, host=host, **more)
     # Virtual devices of a host share its memory.
     return count if count is None or host else count * len(devices)
-
-
-def refuse_too_large(
-    schedule: Schedule,
-    recipe: Recipe,
-    network: LossNetwork,
-    devices: Sequence[jax.Device],
-    *,
-    allowed: int | None = None,
-    pictures: int = 0,
-) -> None:
-    """Refuse a kind of run of which not even one fits into the memory of devices.
-
-    Args:
-      schedule: Of the run.
-      recipe: Of the run.
-      network: Of the run.
-      devices: Of one kind.
-      allowed: Bytes of each device, or of all memory of a host; None: what is available.
-      pictures: Bytes of its pictures.
-
-    Raises:
-      ValueError: It does not fit.
-    """
-    least = _least(devices, allowed)
-    host = devices[0].platform == "cpu"
-    needed = make_plan(schedule, recipe, network, pictures=pictures, host=host).bytes_again
-    if least is not None and needed > least:
-        raise ValueError(
-            f"size {max(schedule.size)} takes about {amount(needed)} of memory and {amount(least)} "
-            "are available: take a smaller --size, or jaxnst run, which can do with less"
-        )
-
-
-def _least(devices: Sequence[jax.Device], allowed: int | None) -> int | None:
-    """Return the memory that may be taken of each of the devices; None if unknown."""
-    limits = [allowed or available_memory(device) for device in devices]
-    return None if None in limits else min(n for n in limits if n is not None)
 
 
 def make_job(flags: RunFlags, recipe: Recipe, pictures: Pictures) -> Job:
@@ -278,34 +258,36 @@ def report_method(recipe: Recipe, network: LossNetwork, messages: Messages) -> N
         )
 
 
-def paint(job: Job, messages: Messages, record: Record | None) -> int:
+def paint(job: Job, messages: Messages, begin: float) -> int:
     """Run a job, save its picture, then write what else was asked for; return the exit status.
 
     Args:
       job: The run.
       messages: Where to report.
-      record: How the picture is made, for its file; None: to be left out.
+      begin: When the command began, by :func:`time.perf_counter`.
     """
     flags, schedule = job.flags, job.plan().schedule
     resume = None
     if flags.checkpoint and os.path.exists(flags.checkpoint):
         resume = load_checkpoint(flags.checkpoint)
+    name = result_name(flags.output, flags.format)
+    record = record_to_write(flags, name, job.record, messages)
     report_replacing(flags.output, flags, messages)
-    messages.info(f"jaxnst {__version__}: {job}")
+    messages.info(job.headline())
     report_method(job.recipe, job.network, messages)
-    sizes = ", ".join(shape(scale.inner) for scale in schedule.scales)
     messages.info(
-        f"{shape(schedule.size)} pixels, {sum(scale.evaluations for scale in schedule.scales)} "
-        f"evaluations at {sizes}; compiling takes a moment, most of all the first time"
+        f"jaxnst {__version__}, recipe {job.recipe_name}, "
+        f"{sum(scale.evaluations for scale in schedule.scales)} evaluations; compiling takes a "
+        "moment, most of all the first time"
     )
     try:
-        return _paint(job, schedule, messages, record, resume)
+        return _paint(job, schedule, messages, record, resume, begin)
     except OtherSettings as error:
         if not flags.overwrite:
             raise ValueError(f"{error}, or replace this one by --overwrite") from error
     name = name_of(flags.checkpoint or "")
     messages.notice(f"{name} is of a run with other settings: it is replaced")
-    return _paint(job, schedule, messages, record, None)
+    return _paint(job, schedule, messages, record, None, begin)
 
 
 def _paint(
@@ -314,6 +296,7 @@ def _paint(
     messages: Messages,
     record: Record | None,
     resume: Checkpoint | None,
+    begin: float,
 ) -> int:
     """Run a job from its beginning, or from a checkpoint.
 
@@ -324,7 +307,7 @@ def _paint(
     total = sum(scale.evaluations for scale in schedule.scales)
     done = 0 if resume is None else resume.done
     listeners = make_listeners(flags, pictures, messages, total, done=done)
-    with closing(make_display(schedule, messages)) as display:
+    with closing(Display(schedule, messages)) as display:
         watch = Watch([display, *listeners])
         work = partial(
             stylize,
@@ -348,14 +331,17 @@ def _paint(
             result = stoppable(work)
         except Stopped as stop:
             display.close()
-            _end_early(stop, watch, flags, messages)
+            _end_early(stop, watch, flags, messages, record)
         except Exception:
             watch.close(None, messages.prog)
             raise
     with finishing():
         try:
             hand_over(flags, result.image, record=record)
-            messages.info(_summary(result, done))
+            messages.info(_summary(flags, result, done, time.perf_counter() - begin))
+            size = result.image.shape[0], result.image.shape[1]
+            for text in suggestions(job, record, size, messages.prog) if record else ():
+                messages.info(text)
             if flags.timings and done < result.evaluations:
                 print(_timings(result), file=sys.stderr)
         finally:
@@ -363,15 +349,23 @@ def _paint(
     return FAILED if failed else 0
 
 
-def _summary(result: StylizeResult, done: int) -> str:
-    """Write how long a run took, of which some evaluations may be of an earlier process."""
+def _summary(flags: RunFlags, result: StylizeResult, done: int, seconds: float) -> str:
+    """Write where the result is and how long it took, from the command's first second.
+
+    Args:
+      flags: Of the command.
+      result: Of the run.
+      done: Evaluations of an earlier process.
+      seconds: Since the command began.
+    """
     if done == result.evaluations:
         return f"the checkpoint is finished, after {done} evaluations: nothing was left to do"
-    earlier = f", {done} of them earlier," if done else ""
+    where = "wrote the picture" if flags.output == STREAM else f"saved {name_of(flags.output)}"
     text = (
-        f"{result.evaluations} evaluations{earlier} in {length(result.run_seconds)}, waited "
-        f"{length(result.compile_seconds)} for programs"
+        f"{where} after {length(seconds)}, of which compiling {length(result.compile_seconds)}; "
+        f"{result.evaluations} evaluations"
     )
+    text += f", {done} of them earlier" if done else ""
     return text + (f", {result.restarts} steps taken back" if result.restarts else "")
 
 
@@ -390,13 +384,15 @@ def _timings(result: StylizeResult) -> str:
     )
 
 
-def _end_early(stop: Stopped, watch: Watch, flags: RunFlags, messages: Messages) -> NoReturn:
+def _end_early(
+    stop: Stopped, watch: Watch, flags: RunFlags, messages: Messages, record: Record | None
+) -> NoReturn:
     """Save the picture so far, and what else was asked for, and end the process."""
     left = "the picture so far is not saved"
     try:
         watch.end()
         try:
-            _save_so_far(watch, flags, messages)
+            _save_so_far(watch, flags, messages, record)
         except Exception:
             watch.close(None, messages.prog)
             raise
@@ -409,7 +405,7 @@ def _end_early(stop: Stopped, watch: Watch, flags: RunFlags, messages: Messages)
         leave(print_error(messages.prog, explain(error), FAILED))
 
 
-def _save_so_far(watch: Watch, flags: RunFlags, messages: Messages) -> None:
+def _save_so_far(watch: Watch, flags: RunFlags, messages: Messages, record: Record | None) -> None:
     """Save the picture of the last report; it does not replace an older, finished one."""
     last, output, where = watch.last, flags.output, ""
     if last is None or last.total_done == 0:
@@ -423,4 +419,7 @@ def _save_so_far(watch: Watch, flags: RunFlags, messages: Messages) -> None:
         f"{messages.prog}: stopped after {last.total_done} of {last.total} evaluations, "
         f"saving the picture so far{where}"
     )
-    hand_over(flags, last.image(), output=output)
+    if record is not None:
+        arguments = {**record.arguments, "stopped-after": last.total_done}
+        record = replace(record, arguments=arguments)
+    hand_over(flags, last.image(), record=record, output=output)

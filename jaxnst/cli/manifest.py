@@ -9,13 +9,14 @@ import csv
 import glob
 import json
 import os
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from jaxnst._files import name_of
 from jaxnst.cli.errors import UsageError
 from jaxnst.cli.messages import Messages
+from jaxnst.cli.outputs import OTHER, same_file
 from jaxnst.cli.sweep import SWEPT
 from jaxnst.image import ENDINGS
 
@@ -45,25 +46,41 @@ class Row(NamedTuple):
     where: str = ""
 
 
-def product(contents: str, styles: str, out: str, ending: str) -> list[Row]:
-    """Pair every content with every style.
+def rows_of(
+    combinations: Iterable[Sequence[str]],
+    folder: str,
+    ending: str | Callable[[str], str],
+    instead: str = "name the results in a manifest",
+) -> list[Row]:
+    """Make a row of every content with its styles, named after all of them.
 
     Args:
-      contents: A folder, a pattern with ``*``, or a file.
-      styles: The same.
-      out: Folder of the results.
-      ending: Of the results' names.
+      combinations: Paths: a content, and its styles.
+      folder: Of the results.
+      ending: Of the results' names, or what makes one of the content's path.
+      instead: What to do if two results have one name, for the message.
 
     Raises:
-      UsageError: If there is no picture, or two results would have one name.
+      UsageError: Two results would have one name.
     """
-    rows = [
-        Row(content, (style,), os.path.join(out, name_after((content, style), ending)))
-        for content in pictures("--contents", contents)
-        for style in pictures("--styles", styles)
-    ]
-    refuse_one_name(rows, "name the results in a manifest")
+    rows = []
+    for content, *styles in combinations:
+        name = name_after(
+            (content, *styles), ending if isinstance(ending, str) else ending(content)
+        )
+        rows.append(Row(content, tuple(styles), os.path.join(folder, name)))
+    refuse_one_name(rows, instead)
     return rows
+
+
+def refuse_own_folder(folder: str, sources: Iterable[str]) -> None:
+    """Refuse a folder of results that holds inputs: next time, results would be painted.
+
+    Raises:
+      UsageError: It holds one.
+    """
+    if any(same_file(os.path.dirname(source) or os.curdir, folder) for source in sources):
+        raise UsageError(f"-o {name_of(folder)} is a folder of inputs: {OTHER}")
 
 
 def pictures(

@@ -3,23 +3,22 @@
 A result that cannot be saved where it should is saved elsewhere, rather than lost.
 """
 
-import argparse
 import contextlib
 import os
 import sys
 import tempfile
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, NoReturn
 
 from jaxnst import _files
 from jaxnst._files import name_of
 from jaxnst.cli.errors import UsageError, explain, silence
-from jaxnst.cli.fetching import STREAM
+from jaxnst.cli.fetching import STREAM, shown
 from jaxnst.cli.flags import FileFlags
 from jaxnst.cli.messages import Messages, print_path
 from jaxnst.cli.parser import RunFlags
-from jaxnst.image import check_deep, check_output, holds_quality, save_image
+from jaxnst.image import check_deep, check_output, holds_alpha, holds_quality, save_image
 from jaxnst.image.color import Pixels
 from jaxnst.image.record import Record
 from jaxnst.report.animation import check_animation
@@ -73,7 +72,16 @@ def check_outputs(flags: RunFlags, sources: Sequence[str], evaluations: int) -> 
         check_format(name, flags)
     if flags.checkpoint_every is not None and not flags.checkpoint:
         raise UsageError("--checkpoint-every is for a checkpoint: --checkpoint FILE")
-    named = check_beside(flags)
+    named = []
+    for name, check in BESIDE.items():
+        if path := getattr(flags, name):
+            flag = f"--{name.replace('_', '-')}"
+            refuse_stream(flag, path)
+            named.append((flag, path))
+            try:
+                check(path)
+            except ModuleNotFoundError as error:
+                raise UsageError(f"{flag}: {error}") from error
     if flags.output not in ("", STREAM):
         check_output(flags.output)
         named.insert(0, ("-o", flags.output))
@@ -89,36 +97,6 @@ def check_outputs(flags: RunFlags, sources: Sequence[str], evaluations: int) -> 
                     f"--save-every could overwrite {name_of(path)}, {what}, since it names "
                     f"pictures {first} and so on: {OTHER}"
                 )
-
-
-def check_beside(
-    flags: RunFlags | argparse.Namespace, names: Collection[str] = tuple(BESIDE)
-) -> list[tuple[str, str]]:
-    """Refuse files beside the result that cannot be written.
-
-    Args:
-      flags: Of the command.
-      names: Those of :data:`BESIDE` that it has.
-
-    Returns:
-      The flags that were given, with the file of each.
-
-    Raises:
-      UsageError: A library is missing, or a file is to be standard output.
-      OSError: A file cannot be written.
-      ValueError: A file has an unknown ending.
-    """
-    named = []
-    for name in names:
-        if path := getattr(flags, name):
-            flag = f"--{name.replace('_', '-')}"
-            refuse_stream(flag, path)
-            named.append((flag, path))
-            try:
-                BESIDE[name](path)
-            except ModuleNotFoundError as error:
-                raise UsageError(f"{flag}: {error}") from error
-    return named
 
 
 def check_format(path: str, flags: FileFlags) -> None:
@@ -179,6 +157,15 @@ def report_replacing(path: str, flags: object, messages: Messages) -> None:
     """
     if path != STREAM and is_taken(path) and not getattr(flags, "overwrite", False):
         messages.notice(f"{name_of(path)} is there already, and is replaced at the end")
+
+
+def report_transparency(picture: Pixels, source: str, output: str, messages: Messages) -> None:
+    """Give notice of a transparent picture whose result, if it has a name, cannot be that."""
+    if picture.shape[2] == 4 and output and not holds_alpha(output):
+        messages.notice(
+            f"{shown(source)} is transparent, which {shown(output)} cannot be: the result "
+            "is laid on white; .png, .webp and .tif keep it"
+        )
 
 
 def numbered(path: str, count: int) -> str:

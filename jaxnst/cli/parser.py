@@ -53,9 +53,6 @@ class RecordFlags:
         "format of the picture with -o - (default: png)",
         choices=[ending[1:] for ending in ENDINGS],
     )
-    no_metadata: bool = flag(
-        "--no-metadata", "do not store in the file how the picture was made", False
-    )
     origin: str | None = flag(
         "--from PICTURE",
         "repeat the run that made this picture; the flags given here replace its own",

@@ -12,7 +12,7 @@ import socket
 import subprocess
 import sys
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
 from types import ModuleType
@@ -25,7 +25,7 @@ import numpy as np
 import jaxnst
 from jaxnst._files import reason
 from jaxnst.cli.device import Wanted, keep_programs, use_device
-from jaxnst.cli.engine import EngineError, LocalEngine, Order, Outcome
+from jaxnst.cli.engine import EngineError, LocalEngine, Order, Outcome, Report
 from jaxnst.cli.errors import UsageError, explain
 from jaxnst.cli.job import open_network
 from jaxnst.cli.parser import RunFlags
@@ -82,7 +82,7 @@ class Painter:
 
     def paint(self, network: LossNetwork, order: Order) -> Sequence[Outcome]:
         """Paint a batch."""
-        return self.engine(network).paint(order, lambda _: None)
+        return self.engine(network).paint(order, lambda *_: None)
 
 
 class RayEngine:
@@ -108,6 +108,7 @@ class RayEngine:
     ) -> None:
         self.ray, self.network, self.painters = ray, network, painters
         self.sharing, self.threads = sharing, threads
+        self.platform = "gpu" if threads is None else "cpu"
         self.workers = self.alive = len(painters)
         self.idle: queue.SimpleQueue[Any] = queue.SimpleQueue()
         self.counting, self.closed = threading.Lock(), False
@@ -124,14 +125,12 @@ class RayEngine:
         count: int | None = self.call("most", schedule, recipe, allowed, pictures)
         return count if count is None else max(1, count // self.sharing)
 
-    def paint(self, order: Order, report: Callable[[str], None]) -> Sequence[Outcome]:
+    def paint(self, order: Order, report: Report) -> Sequence[Outcome]:
         """Have a batch painted by the next worker that is free."""
         results: Sequence[Outcome] = self.call("paint", order, report=report)
         return results
 
-    def call(
-        self, method: str, *arguments: Any, report: Callable[[str], None] = lambda _: None
-    ) -> Any:
+    def call(self, method: str, *arguments: Any, report: Report = lambda *_: None) -> Any:
         """Call a method of a free worker; if that is lost, of another one.
 
         Raises:
@@ -145,7 +144,7 @@ class RayEngine:
             try:
                 task = getattr(painter, method).remote(self.stored, *arguments)
                 while not self.ray.wait([task], timeout=1)[0]:
-                    report(f"{self.alive} workers")
+                    report(0, f"{self.alive} workers")
                 result = self.ray.get(task)
             except failures.RayTaskError as error:
                 self.idle.put(painter)
@@ -159,13 +158,13 @@ class RayEngine:
             return result
         raise MemoryError(f"{TRIES} workers were lost")
 
-    def next_idle(self, report: Callable[[str], None]) -> Any:
+    def next_idle(self, report: Report) -> Any:
         """Wait for a free worker."""
         while True:
             try:
                 painter = self.idle.get(timeout=1)
             except queue.Empty:
-                report("no worker is free yet")
+                report(0, "no worker is free yet")
                 continue
             if isinstance(painter, EngineError):
                 self.idle.put(painter)  # for other threads that wait

@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Sequence
+from contextlib import closing
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING
@@ -12,6 +13,7 @@ from jaxnst.cli.interrupt import exit_when_stopped, stoppable
 from jaxnst.cli.messages import Messages, print_path, quiet_xla
 from jaxnst.cli.option_types import SIZES, integer
 from jaxnst.cli.outputs import refuse_meeting, report_replacing, save_picture
+from jaxnst.cli.progress import ProgressBar
 from jaxnst.image import check_output, check_side, load_image, resize
 from jaxnst.image.color import Pixels
 from jaxnst.recipes.schema import SHIPPED
@@ -145,6 +147,13 @@ def _make(
     network = load_for(name, wanted, flags, why=why)
     if not flags.no_cache:
         keep_programs(messages.notice)
+    bar, rows = ProgressBar(messages), list[tuple[str, Pixels]]()
+
+    def report(now: "ReconstructProgress") -> None:
+        share = now.done / now.total
+        share = share if flags.together else (len(rows) + share) / len(groups)
+        bar.update(share, f"{now.done}/{now.total} evaluations", [", ".join(now.layers)])
+
     make = partial(
         reconstruct_content if flags.action == "content" else reconstruct_style,
         picture,
@@ -153,16 +162,16 @@ def _make(
         size=flags.size,
         seed=flags.seed,
         together=flags.together,
-        callback=partial(_report, messages),
+        callback=report,
     )
-    rows: list[tuple[str, Pixels]] = []
-    for some in [groups] if flags.together else [[group] for group in groups]:
-        layers = [group[0] for group in some] if flags.action == "content" else some
-        for result in make(layers):  # type: ignore[arg-type]
-            label = "+".join(result.layers)
-            save_picture(_beside(flags.output, label), result.image)
-            messages.info(f"{label}: loss {result.loss:.3g}, {_beside(flags.output, label)}")
-            rows.append((f"{label.replace('+', ' + ')}\nloss {result.loss:.2g}", result.image))
+    with closing(bar):
+        for some in [groups] if flags.together else [[group] for group in groups]:
+            layers = [group[0] for group in some] if flags.action == "content" else some
+            for result in make(layers):  # type: ignore[arg-type]
+                label = "+".join(result.layers)
+                save_picture(_beside(flags.output, label), result.image)
+                messages.info(f"{label}: loss {result.loss:.3g}, {_beside(flags.output, label)}")
+                rows.append((f"{label.replace('+', ' + ')}\nloss {result.loss:.2g}", result.image))
     shown = resize(picture, rows[0][1].shape[:2]).clip(0, 1)
     rows.insert(0, ("the picture", shown))
     lines = [rows[i : i + COLUMNS] for i in range(0, len(rows), COLUMNS)]
@@ -178,8 +187,3 @@ def _beside(output: str, label: str) -> str:
     """
     stem, ending = os.path.splitext(output)
     return f"{stem}-{label.replace('/', '_')}{ending}"
-
-
-def _report(messages: Messages, progress: "ReconstructProgress") -> None:
-    names = ", ".join(progress.layers)
-    messages.now_and_then(f"{names}: {progress.done}/{progress.total} evaluations")

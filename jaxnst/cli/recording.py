@@ -7,16 +7,22 @@ parameter files are given again, and compared by their digests.
 import argparse
 import dataclasses
 import os
-from typing import TYPE_CHECKING
+import shlex
+from collections.abc import Callable, Iterator, Mapping
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any
 
 from jaxnst._files import name_of
 from jaxnst.cli.errors import UsageError
+from jaxnst.cli.fetching import STREAM
+from jaxnst.cli.flags import FileFlags
 from jaxnst.cli.messages import Messages
+from jaxnst.cli.option_types import SIZES
 from jaxnst.cli.outputs import result_name
 from jaxnst.image import ENDINGS, holds_16_bits, holds_quality, holds_record, read_record
-from jaxnst.image.record import Argument, Record, Source, format_record, parameters_sha256
+from jaxnst.image.record import Argument, Record, Source, format_record
 from jaxnst.recipes import is_approximation, recipe_on
-from jaxnst.recipes.schema import Recipe
+from jaxnst.recipes.schema import STARTS, Recipe
 
 if TYPE_CHECKING:
     from jaxnst.cli.job import Job
@@ -24,6 +30,15 @@ if TYPE_CHECKING:
 RECORDED = ("--preprocessing", "--deterministic", "--bits", "--dpi", "--quality", "--style-mix")
 """Flags that are recorded as arguments: they decide the picture or its file, are no part of a
 recipe and name no file."""
+
+SIZES_AND_PRECISION = ("size", "style_size", "precision")
+"""Flags that are fields of a record."""
+
+FACTS = ("stopped-after",)
+"""Recorded arguments that are no flags, and change nothing where the picture is repeated."""
+
+STRONGER = 3
+"""Times its weight, a style is plainly stronger."""
 
 FITS = {"--bits": holds_16_bits, "--quality": holds_quality}
 """Which of them are for some formats only, and for which."""
@@ -55,18 +70,18 @@ def recorded_recipe(record: Record, chosen: argparse.Namespace) -> Recipe:
     Raises:
       ValueError: It was adapted to another network.
     """
-    network = chosen.network or record.network
-    if is_approximation(record.recipe) and network != record.network:
+    recipe, network = _recipe(record), chosen.network or record.network
+    if is_approximation(recipe) and network != record.network:
         raise ValueError(
             f"the recipe of {name_of(chosen.origin)} was adapted to {record.network}, which cannot "
             f"be undone for --network {network}: give --recipe too"
         )
-    scales = record.recipe.scales
+    scales = recipe.scales
     if chosen.size is not None and scales.sides:
         scales = dataclasses.replace(scales, sides=None)
     if chosen.style_size is not None:
         scales = dataclasses.replace(scales, style_scale=1.0)
-    return recipe_on(dataclasses.replace(record.recipe, scales=scales), network)
+    return recipe_on(dataclasses.replace(recipe, scales=scales), network)
 
 
 def recorded_flags(record: Record, chosen: argparse.Namespace, recipe: Recipe) -> list[str]:
@@ -88,7 +103,7 @@ def recorded_flags(record: Record, chosen: argparse.Namespace, recipe: Recipe) -
     style_sized = chosen.style_scale is not None or (
         other is not None and (other.style_scale != 1 or other.style_like_content)
     )
-    size, sides = record.size, record.recipe.scales.sides
+    size, sides = record.size, _recipe(record).scales.sides
     if sides and (other is not None or chosen.scales == "auto"):
         size = sides[-1]  # which it had by scales that are left out
     values: dict[str, Argument | None] = {
@@ -99,6 +114,8 @@ def recorded_flags(record: Record, chosen: argparse.Namespace, recipe: Recipe) -
         "--precision": record.precision,
     }
     for name, value in record.arguments.items():
+        if name in FACTS:
+            continue
         if f"--{name}" not in RECORDED:
             raise ValueError(f"the record sets {name!a}, which this jaxnst does not know")
         values[f"--{name}"] = value
@@ -108,15 +125,37 @@ def recorded_flags(record: Record, chosen: argparse.Namespace, recipe: Recipe) -
     if os.path.splitext(name)[1].lower() in ENDINGS:
         for flag, fits in FITS.items():
             values[flag] = values.get(flag) if fits(name) else None
-    flags = []
-    for flag, setting in values.items():
-        if setting is True:
-            flags.append(flag)
-        elif setting is not None and _is_set(setting):
-            # With "=", no value can be taken for another flag.
-            several = setting if isinstance(setting, tuple) else (setting,)
-            flags += [f"{flag}={one}" for one in several]
-    return flags
+    return [text for flag, setting in values.items() for text in as_flags(flag, setting)]
+
+
+def as_flags(flag: str, value: Argument | None) -> list[str]:
+    """Write a recorded value as its flag, which is repeated for several values.
+
+    Example:
+      >>> as_flags("--size", 512), as_flags("--style-mix", ("1,0", "2,3")), as_flags("--yes", False)
+      (['--size=512'], ['--style-mix=1,0', '--style-mix=2,3'], [])
+    """
+    if value is True:
+        return [flag]
+    if not _is_set(value):
+        return []
+    # With "=", no value can be taken for another flag.
+    return [f"{flag}={one}" for one in (value if isinstance(value, tuple) else (value,))]
+
+
+def _recipe(record: Record) -> Recipe:
+    """Return the recipe of a picture of ``jaxnst run`` or ``batch``.
+
+    Raises:
+      ValueError: Another command made the picture.
+    """
+    command = record.arguments.get("command", "")
+    if record.recipe is None or command:
+        raise ValueError(
+            f"the picture is of jaxnst {command}, and --from repeats those of jaxnst run and "
+            "batch: jaxnst show prints how it was made"
+        )
+    return record.recipe
 
 
 def _is_set(value: Argument | None) -> bool:
@@ -147,7 +186,7 @@ def refuse_other_inputs(record: Record, sources: tuple[Source, ...]) -> None:
 
 def as_recorded(job: "Job", record: Record, messages: Messages) -> "Job":
     """Return a job as its record has it, and give notice of what may change the picture."""
-    here = record_of(job)
+    here = job.record()
     for what, was, now in (
         ("jaxnst", record.jaxnst, here.jaxnst),
         ("JAX", record.jax, here.jax),
@@ -175,41 +214,92 @@ def as_recorded(job: "Job", record: Record, messages: Messages) -> "Job":
     return dataclasses.replace(job, remat=True, loop=None)
 
 
-def record_of(job: "Job") -> Record:
-    """Describe a run that is about to begin."""
-    flags, recipe, sources = job.flags, job.recipe, job.pictures.sources
-    init = [source.name for source in sources if source.role == "init"]
-    names = [flag.removeprefix("--") for flag in RECORDED]
-    arguments = {name: getattr(flags, name.replace("-", "_")) for name in names}
-    arguments["style-mix"] = tuple(
+def record_of(
+    flags: FileFlags,
+    network: str,
+    network_sha256: str,
+    sources: tuple[Source, ...],
+    arguments: Mapping[str, Argument] = MappingProxyType({}),
+    **facts: Any,
+) -> Record:
+    """Describe how a picture is made.
+
+    Args:
+      flags: Of the command; those of :data:`RECORDED` that it has become arguments.
+      network: Name of what paints.
+      network_sha256: Digest of its parameters.
+      sources: The files that the picture is made of.
+      arguments: Further controls by name, and their values.
+      facts: Further fields of the record.
+    """
+    values: dict[str, Any] = {
+        name: getattr(flags, name[2:].replace("-", "_"), None) for name in RECORDED
+    }
+    values["--style-mix"] = tuple(
         f"{layer}:{','.join(map(str, weights))}".removeprefix(":")
-        for layer, weights in flags.style_mix or ()
+        for layer, weights in values["--style-mix"] or ()
     )
+    recorded = {name[2:]: value for name, value in values.items() if _is_set(value)}
+    facts = {name: getattr(flags, name, None) for name in SIZES_AND_PRECISION} | facts
     return Record(
-        recipe=dataclasses.replace(recipe, init=init[0]) if init else recipe,
-        network=job.network.name,
-        network_sha256=parameters_sha256(job.network.params),
-        size=flags.size,
-        style_size=flags.style_size,
-        seed=flags.seed,
-        precision=flags.precision,
-        remat=job.remat,
-        platform=job.device.platform,
-        threads=job.threads,
+        network=network,
+        network_sha256=network_sha256,
         sources=sources,
-        arguments={name: value for name, value in arguments.items() if _is_set(value)},
+        arguments=recorded | dict(arguments),
+        **{"recipe": None} | facts,
     )
 
 
-def record_to_write(job: "Job", messages: Messages) -> Record | None:
-    """Return the record for the picture's file; None if it holds none, or is to hold none."""
-    name = result_name(job.flags.output, job.flags.format)
-    if job.flags.no_metadata or not name or not holds_record(name):
+def record_to_write(
+    flags: FileFlags, output: str, record: Callable[[], Record], messages: Messages
+) -> Record | None:
+    """Return the record for a picture's file; None if it holds none, or is to hold none.
+
+    Args:
+      flags: Of the command.
+      output: Name of the file.
+      record: Makes the record.
+      messages: Where to report that it cannot be made, or is too long.
+    """
+    if flags.no_metadata or not output or not holds_record(output):
         return None
-    record = record_of(job)
     try:
-        format_record(record)
-    except ValueError as error:
+        made = record()
+        format_record(made)
+    except (OSError, ValueError) as error:
         messages.notice(f"the picture will not say how it was made: {error}")
         return None
-    return record
+    return made
+
+
+def suggestions(job: "Job", record: Record, size: tuple[int, int], prog: str) -> Iterator[str]:
+    """Write commands that change a picture of ``jaxnst run``: a stronger style, a larger result.
+
+    Args:
+      job: Its run.
+      record: Of its file.
+      size: Height and width of the result.
+      prog: What the command is called.
+    """
+    flags, recipe = job.flags, job.recipe
+    files = [flags.content, *flags.styles]
+    starts = [] if recipe.init in STARTS else [recipe.init]
+    for flag, paths in (("init", starts), ("mask", flags.mask), ("style-mask", flags.style_mask)):
+        files += [word for path in paths for word in (f"--{flag}", path)]
+    if STREAM in (flags.output, *files) or record.recipe is None:
+        return
+    if flags.weights:
+        files += ["--weights", flags.weights]
+    if flags.device:
+        kind, index = flags.device
+        files += ["--device", kind if index is None else f"{kind}:{index}"]
+    stem, ending = os.path.splitext(flags.output)
+    longest, weight = max(job.pictures.content.shape[:2]), recipe.style.weight
+    changes = []
+    if weight > 0:
+        changes.append(("stronger style", "stronger", "--style-weight", f"{STRONGER * weight:g}"))
+    if (larger := min(SIZES[1], longest, 2 * max(size))) > max(size):
+        changes.append(("larger", str(larger), "--size", str(larger)))
+    for what, word, *change in changes:
+        command = [*prog.split(), "--from", flags.output, *files, *change]
+        yield f"{what}: {shlex.join([*command, '-o', f'{stem}-{word}{ending}'])}"

@@ -171,6 +171,11 @@ def _inputs_if_readable(row: Row) -> list[str] | None:
         return None
 
 
+def digest_of_settings(settings: object) -> str:
+    """Return a short digest of all that decides a result beside its inputs, by its ``repr``."""
+    return hashlib.sha256(repr(settings).encode()).hexdigest()[:16]
+
+
 def digest_of_file(path: str) -> str:
     """Return the SHA-256 digest of a file; one that has not changed is read once.
 

@@ -8,25 +8,38 @@ import contextlib
 import os
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
 
 from jaxnst._files import name_of
 from jaxnst.cli.errors import FAILED, explain, print_error
-from jaxnst.cli.flags import FolderFlags
+from jaxnst.cli.flags import FileFlags, FolderFlags
 from jaxnst.cli.interrupt import GOES_ON, Stopped, exit_when_stopped, stoppable
 from jaxnst.cli.manifest import Row
 from jaxnst.cli.messages import Messages, length, print_path
-from jaxnst.cli.outputs import report_replacing
+from jaxnst.cli.outputs import report_replacing, save_options, save_picture
+from jaxnst.cli.progress import ProgressBar
+from jaxnst.cli.recording import record_of, record_to_write
 from jaxnst.cli.results_log import ResultsLog, inputs, lock_folder
+from jaxnst.image.color import Pixels
+from jaxnst.image.record import Argument, Record, Source
+
+if TYPE_CHECKING:
+    import jax
 
 PATIENCE = 30.0
 """Seconds to wait after a stop until unfinished files have been removed."""
 
 
+@dataclass(frozen=True, kw_only=True)
+class SeriesFlags(FileFlags, FolderFlags):
+    """How results of a series are saved and named."""
+
+
 class Series:
-    """A series of inputs.
+    """A series of inputs; a command derives from it what reads, prepares and paints.
 
     Args:
       rows: Input and output of each.
@@ -40,15 +53,38 @@ class Series:
         an unfinished file is removed; set again after every input.
     """
 
+    flags: SeriesFlags
+
     def __init__(
-        self, rows: list[Row], folder: str | None, flags: FolderFlags, messages: Messages
+        self, rows: list[Row], folder: str | None, flags: SeriesFlags, messages: Messages
     ) -> None:
         self.rows, self.folder, self.flags, self.messages = rows, folder, flags, messages
         self.stopped, self.idle = threading.Event(), threading.Event()
         self.idle.set()
+        self.bar, self.done, self.count = ProgressBar(messages), 0, len(rows)
 
-    def run(self, work: Callable[[], int]) -> int:
-        """Call ``work``, which returns how many inputs failed; return the exit status."""
+    def settings(self) -> str:
+        """Digest what decides a result beside its input."""
+        raise NotImplementedError
+
+    def facts(self) -> dict[str, Any]:
+        """Return more for every line of the log."""
+        return {}
+
+    def read(self, row: Row) -> Any:
+        """Read an input, in another thread."""
+        raise NotImplementedError
+
+    def prepare(self) -> None:
+        """Import and load what is slow."""
+        raise NotImplementedError
+
+    def paint(self, row: Row, source: Any) -> None:
+        """Paint and save an input."""
+        raise NotImplementedError
+
+    def run(self) -> int:
+        """Paint everything; return the exit status."""
         messages = self.messages
         with contextlib.ExitStack() as stack:
             stack.enter_context(exit_when_stopped(messages, GOES_ON if self.folder else ""))
@@ -57,77 +93,108 @@ class Series:
                 stack.enter_context(lock_folder(self.folder, (1, 1)))
             stack.enter_context(messages.warnings_as_notices())
             try:
-                return FAILED if stoppable(work) else 0
+                return FAILED if stoppable(self.paint_all) else 0
             except Stopped:
                 self.stopped.set()
                 self.idle.wait(PATIENCE)
                 raise
 
-    def paint(
-        self,
-        settings: str,
-        read: Callable[[Row], Any],
-        prepare: Callable[[], Callable[[Row, Any], None]],
-        **facts: Any,
-    ) -> int:
-        """Paint what is left; return how many inputs failed.
+    def report(self, share: int | float = 0, text: str = "") -> None:
+        """Show how far the series is.
 
         Args:
-          settings: Digest of what decides a result beside its input.
-          read: Reads an input, in another thread.
-          prepare: Imports and loads what is slow; returns what paints and saves an input.
-          facts: More for the log.
+          share: Of the input that is being painted, 0 to 1.
+          text: More on that input.
+        """
+        done = f"{self.done}/{self.count} inputs" if self.folder is not None else ""
+        text = ", ".join(filter(None, (done, text)))
+        if text:
+            self.bar.update((self.done + share) / self.count, text)
+
+    def save(
+        self,
+        row: Row,
+        picture: Pixels,
+        network: str,
+        network_sha256: str,
+        sources: Callable[[], Iterable[Source]],
+        device: "jax.Device",
+        **arguments: Argument,
+    ) -> None:
+        """Save a picture and how it was made.
+
+        Args:
+          row: Its input and output.
+          picture: The result.
+          network: Name of what painted it.
+          network_sha256: Digest of its parameters.
+          sources: Lists the files that it is made of.
+          device: It was painted on.
+          arguments: Controls by name, the command among them.
+        """
+        from jaxnst.optim.sharding import threads_of
+
+        def record() -> Record:
+            files, machine = tuple(sources()), {"platform": device.platform}
+            made = record_of(self.flags, network, network_sha256, files, arguments, **machine)
+            return replace(made, threads=threads_of(device))
+
+        made = record_to_write(self.flags, row.output, record, self.messages)
+        save_picture(row.output, picture, record=made, **save_options(self.flags))
+
+    def paint_all(self) -> int:
+        """Paint what is left; return how many inputs failed.
 
         Raises:
           Exception: Nothing can be painted, or the single input failed.
         """
-        left, ledger, messages = self.rows, None, self.messages
+        left, log, messages, settings = self.rows, None, self.messages, ""
         if self.folder is not None:
-            ledger, rows = ResultsLog(self.folder), [(row, settings) for row in left]
-            left = ledger.left(rows, overwrite=self.flags.overwrite)
-            messages.info(f"inputs: {len(rows)}, of which there already: {len(rows) - len(left)}")
+            log, settings = ResultsLog(self.folder), self.settings()
+            left = log.left([(row, settings) for row in left], overwrite=self.flags.overwrite)
+            count = len(self.rows)
+            messages.info(f"inputs: {count}, of which there already: {count - len(left)}")
             if not left:
                 return 0
 
-        def read_input(row: Row) -> tuple[Any, Any]:
+        def read(row: Row) -> tuple[Any, Any]:
             """Read an input, and its digest for the log."""
-            return read(row), [] if ledger is None else inputs(row)
+            return self.read(row), [] if log is None else inputs(row)
 
-        begin, failed = time.monotonic(), 0
-        with ThreadPoolExecutor(1, "jaxnst-read") as reader:
-            following = reader.submit(read_input, left[0])
-            if ledger is None:
+        begin, failed, self.count = time.monotonic(), 0, len(left)
+        with contextlib.closing(self.bar), ThreadPoolExecutor(1, "jaxnst-read") as reader:
+            following = reader.submit(read, left[0])
+            if log is None:
                 following.result()  # if it cannot be read, nothing slow is imported
-            paint = prepare()
-            if ledger is None:
+            self.prepare()
+            if log is None:
                 report_replacing(left[0].output, self.flags, messages)
-            for i, row in enumerate(left):
+            for self.done, row in enumerate(left):
                 reading, start = following, time.monotonic()
-                if i + 1 < len(left):
-                    following = reader.submit(read_input, left[i + 1])
+                if self.done + 1 < len(left):
+                    following = reader.submit(read, left[self.done + 1])
                 if self.stopped.is_set():
                     break
-                messages.now_and_then(f"{i}/{len(left)} inputs")
+                self.report()
+                facts, digests = self.facts(), None
                 try:
                     source, digests = reading.result()
-                    paint(row, source)
+                    self.paint(row, source)
                 except Exception as error:
-                    if ledger is None or self.stopped.is_set():
+                    if log is None or self.stopped.is_set():
                         raise
                     failed += 1
                     text = explain(error)
-                    ledger.write(row, settings, error=text, **facts)
+                    log.write(row, settings, error=text, **facts)
                     print_error(messages.prog, f"{name_of(row.output)} failed: {text}", FAILED)
                 else:
-                    if ledger is not None:
-                        seconds = round(time.monotonic() - start, 2)
-                        ledger.write(
-                            row, settings, inputs=digests, seconds=seconds, error=None, **facts
-                        )
+                    if log is not None:
+                        facts |= {"inputs": digests, "seconds": round(time.monotonic() - start, 2)}
+                        log.write(row, settings, error=None, **facts)
                     print_path(row.output)
                 finally:
                     self.idle.set()
-        if ledger is not None and not self.stopped.is_set():
+        if log is not None and not self.stopped.is_set():
             total = length(time.monotonic() - begin)
             messages.info(f"done: {len(left) - failed}, failed: {failed}, in {total}")
         return failed

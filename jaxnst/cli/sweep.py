@@ -8,15 +8,19 @@ import itertools
 import shlex
 import time
 from collections.abc import Iterator, Sequence
+from contextlib import closing
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from jaxnst.cli.errors import UsageError, guarded
 from jaxnst.cli.interrupt import exit_when_stopped, finishing, stoppable
-from jaxnst.cli.messages import Messages, length, print_path, quiet_xla, shape
+from jaxnst.cli.messages import Messages, length, print_path
 from jaxnst.cli.outputs import report_replacing, save_options, save_picture
 from jaxnst.cli.parser import RunFlags, parse
+from jaxnst.cli.progress import ProgressBar
+from jaxnst.cli.run import prepare
 from jaxnst.image.color import Pixels
+from jaxnst.image.record import Record
 from jaxnst.recipes.schema import RANDOM_STARTS, STARTS, Recipe
 
 if TYPE_CHECKING:
@@ -135,35 +139,31 @@ def _values(flag: str, text: str) -> Iterator[str]:
 
 
 def _run(sweep: Sweep, prog: str) -> int:
-    from jaxnst.cli.inputs import check_flags, read_pictures, report_flags, report_sizes
-
     flags, recipe = sweep.cells[0].flags, sweep.cells[0].recipe
     if flags.output == "-":
         raise UsageError("-o: a sheet takes a name")
     if recipe.init not in STARTS:
         raise UsageError(f"--init: a sweep starts from {', '.join(STARTS)}, not from a picture")
     _refuse_twins(sweep)
-    check_flags(flags, recipe)
     messages = Messages(prog, quiet=flags.quiet)
-    report_flags(flags, recipe, messages)
-    report_replacing(flags.output, flags, messages)
     with messages.warnings_as_notices():
-        pictures = read_pictures(flags, recipe)
-        report_sizes(flags, recipe, pictures, messages)
-
-        quiet_xla(debug=flags.debug)
+        job = prepare(flags, recipe, messages)
 
         from jaxnst.cli.fitting import settle
-        from jaxnst.cli.job import make_job, report_method
+        from jaxnst.cli.job import report_method
 
-        job, refusal = settle(make_job(flags, recipe, pictures), messages)
+        job, refusal = settle(job, messages)
         if refusal is not None:
             raise refusal
+        report_replacing(flags.output, flags, messages)
         report_method(job.recipe, job.network, messages)
         with exit_when_stopped(messages, ", nothing is saved"):
             sheet = stoppable(lambda: _paint(sweep, job, messages))
     with finishing():
-        save_picture(flags.output, sheet, **save_options(flags))
+        from jaxnst.cli.recording import record_to_write
+
+        record = record_to_write(flags, flags.output, lambda: _record(sweep, job), messages)
+        save_picture(flags.output, sheet, record=record, **save_options(flags))
     for cell in sweep.cells:
         messages.info(f"{cell}: {_command(sweep, cell)}")
     print_path(flags.output)
@@ -193,11 +193,10 @@ def _paint(sweep: Sweep, job: "Job", messages: Messages) -> Pixels:
     from jaxnst.report.contact_sheet import LONGEST, contact_sheet
     from jaxnst.transfer.batch import stylize_batch
 
-    def report(progress: "BatchProgress") -> None:
-        messages.now_and_then(
-            f"{len(progress.pairs)} at once, scale {progress.scale + 1}/{progress.scales}: "
-            f"{progress.done}/{progress.total} evaluations"
-        )
+    bar = ProgressBar(messages)
+
+    def report(now: "BatchProgress") -> None:
+        bar.update(now.done / now.total, f"{now.done}/{now.total} evaluations")
 
     count, pictures, (height, width) = len(sweep.cells), job.pictures, job.plan().schedule.size
     sides = width * sweep.columns, height * -(-count // sweep.columns)
@@ -206,24 +205,25 @@ def _paint(sweep: Sweep, job: "Job", messages: Messages) -> Pixels:
             f"the sheet would have {sides[0]}x{sides[1]} pixels, at most {LONGEST} are made: "
             "give a smaller --size, or fewer values"
         )
-    messages.info(f"{count} variations at {shape((height, width))}: {job}")
+    messages.info(job.headline(f"{count} variations, "))
     begin = time.perf_counter()
-    results = stylize_batch(
-        [pictures.content] * count,
-        [pictures.styles] * count,
-        network=job.network,
-        recipe=[replace(cell.recipe, scales=job.recipe.scales) for cell in sweep.cells],
-        size=job.flags.size,
-        style_size=job.flags.style_size,
-        style_mix=job.style_mix,
-        masks=[pictures.masks] * count,
-        style_masks=[pictures.style_masks] * count,
-        seed=[cell.flags.seed for cell in sweep.cells],
-        at_once=job.at_once(),
-        devices=job.devices,
-        callback=report,
-        remat=job.remat,
-    )
+    with closing(bar):
+        results = stylize_batch(
+            [pictures.content] * count,
+            [pictures.styles] * count,
+            network=job.network,
+            recipe=[replace(cell.recipe, scales=job.recipe.scales) for cell in sweep.cells],
+            size=job.flags.size,
+            style_size=job.flags.style_size,
+            style_mix=job.style_mix,
+            masks=[pictures.masks] * count,
+            style_masks=[pictures.style_masks] * count,
+            seed=[cell.flags.seed for cell in sweep.cells],
+            at_once=job.at_once(),
+            devices=job.devices,
+            callback=report,
+            remat=job.remat,
+        )
     messages.info(f"{count} variations in {length(time.perf_counter() - begin)}")
     labelled = [
         (str(cell).replace(", ", "\n"), result.image)
@@ -231,6 +231,13 @@ def _paint(sweep: Sweep, job: "Job", messages: Messages) -> Pixels:
     ]
     rows = [labelled[i : i + sweep.columns] for i in range(0, count, sweep.columns)]
     return contact_sheet(rows, height=results[0].image.shape[0])
+
+
+def _record(sweep: Sweep, job: "Job") -> Record:
+    """Describe how the sheet is made: its first cell, and the values of all."""
+    record = job.record()
+    cells = tuple(map(str, sweep.cells))
+    return replace(record, arguments={**record.arguments, "command": "sweep", "cells": cells})
 
 
 def _command(sweep: Sweep, cell: Cell) -> str:

@@ -5,8 +5,6 @@ no more reports, and the run continues: the error is printed at the end, when th
 """
 
 import math
-import os
-import sys
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -20,9 +18,10 @@ from jaxnst.cli.errors import FAILED, explain, print_error
 from jaxnst.cli.flags import CHECKPOINT_SECONDS
 from jaxnst.cli.inputs import Pictures
 from jaxnst.cli.logs import JsonLines
-from jaxnst.cli.messages import LINE_SECONDS, Messages, shape
+from jaxnst.cli.messages import Messages
 from jaxnst.cli.outputs import numbered, save_options
 from jaxnst.cli.parser import RunFlags
+from jaxnst.cli.progress import ProgressBar
 from jaxnst.image import save_image
 from jaxnst.image.color import Pixels
 from jaxnst.report.animation import as_frame, save_animation
@@ -40,10 +39,23 @@ MOST_FRAMES = 300
 
 
 class Listener:
-    """Receives the reports of a run; this one ignores them."""
+    """Receives the reports of a run; this one keeps the last with a picture of its own.
+
+    Until a scale has a loss, its picture is the one that it began with.
+    """
+
+    last: Progress | None = None
 
     def __call__(self, progress: Progress) -> None:
         """Receive a report."""
+        if progress.phase == "optimize" and math.isfinite(progress.losses.get("total", 0.0)):
+            self.last = progress
+
+    def picture(self, result: StylizeResult | None) -> Pixels | None:
+        """Return the result's picture, or that of the last report; None if there is none yet."""
+        if result is not None:
+            return result.image
+        return None if self.last is None else self.last.image()
 
     def close(self, result: StylizeResult | None = None) -> None:
         """Receive the end; there is no result if the run was stopped or failed."""
@@ -156,122 +168,46 @@ class Interval:
 
 
 class Display(Listener):
-    """Works out how far a run is, in evaluations times pixels, since that is what takes time."""
+    """Shows how far a run is, in evaluations times pixels, since that is what takes time."""
 
-    def __init__(self, schedule: Schedule) -> None:
+    def __init__(self, schedule: Schedule, messages: Messages) -> None:
         self.works = [s.evaluations * s.inner[0] * s.inner[1] for s in schedule.scales]
-        self.first: tuple[float, float] | None = None
-        self.closed = False
+        self.bar, self.rounds = ProgressBar(messages), 0
 
     def __call__(self, progress: Progress) -> None:
-        """Show a report."""
-        done = self.done(progress)
-        if self.first is None and progress.phase == "optimize":
-            self.first = done, progress.seconds
-        if not self.closed:
-            self.show(progress, done)
+        """Show a report; where there is no bar, when a scale begins and after every round too."""
+        compiling, rounds = progress.phase == "compile", progress.rounds
+        words = f"{progress.total_done}/{progress.total} evaluations"
+        words += ", compiling" if compiling else ""
+        words += f", round {rounds}" if rounds > self.rounds else ""
+        self.bar.update(
+            self.done(progress),
+            words,
+            _losses(progress),
+            seconds=progress.seconds,
+            timed=not compiling,
+            line=compiling or rounds > self.rounds or progress.total_done >= progress.total,
+        )
+        self.rounds = rounds
 
     def done(self, progress: Progress) -> float:
         """Return the share of the run that is done, 0 to 1."""
         share = progress.evaluations / progress.scale_evaluations
         done = sum(self.works[: progress.scale]) + share * self.works[progress.scale]
-        return done / sum(self.works)
-
-    def left(self, progress: Progress, done: float) -> str:
-        """Write the time left, "" while it is unknown."""
-        if self.first is None or done <= self.first[0] or done >= 1:
-            return ""
-        share, begin = self.first
-        seconds = round((progress.seconds - begin) * (1 - done) / (done - share))
-        return f"{seconds // 60}:{seconds % 60:02d} left"
-
-    def show(self, progress: Progress, done: float) -> None:
-        """Show a report and the share that is done."""
+        return min(1.0, done / sum(self.works))
 
     def close(self, result: StylizeResult | None = None) -> None:
         """Show nothing any more."""
-        self.closed = True
+        self.bar.close()
 
 
-class Lines(Display):
-    """Prints a line when a scale begins, after every round, and every few seconds."""
-
-    def __init__(self, schedule: Schedule, messages: Messages) -> None:
-        super().__init__(schedule)
-        self.messages, self.last, self.rounds = messages, 0.0, 0
-
-    def show(self, progress: Progress, done: float) -> None:
-        """Print a line, if it is time."""
-        text = f"scale {progress.scale + 1}/{progress.scales}, {shape(progress.size)}: "
-        over = progress.total_done >= progress.total
-        if progress.phase == "compile":
-            self.messages.info(text + "compiling")
-        elif over or progress.rounds > self.rounds or progress.seconds - self.last >= LINE_SECONDS:
-            text += f"round {progress.rounds}, " if progress.rounds > self.rounds else ""
-            text += f"{progress.evaluations}/{progress.scale_evaluations} evaluations"
-            words = text, _losses(progress), self.left(progress, done)
-            self.messages.info(", ".join(filter(None, words)))
-        else:
-            return
-        self.last, self.rounds = progress.seconds, progress.rounds
-
-
-class Bar(Display):
-    """Draws a bar over the whole run."""
-
-    def __init__(self, schedule: Schedule) -> None:
-        super().__init__(schedule)
-        # Takes a tenth of a second to import: only where it can be seen.
-        from rich.console import Console
-        from rich.progress import BarColumn, TextColumn
-        from rich.progress import Progress as Bars
-        from rich.table import Column
-
-        self.bars = Bars(
-            # What does not fit is cut off at the end of the line, not here.
-            TextColumn("{task.description}", markup=False, table_column=Column(min_width=11)),
-            BarColumn(bar_width=None),
-            TextColumn("{task.fields[text]}", markup=False),
-            console=Console(stderr=True),
-            expand=True,
-        )
-        self.task = self.bars.add_task("", total=1, text="")
-        self.bars.start()
-
-    def show(self, progress: Progress, done: float) -> None:
-        """Redraw the bar."""
-        words = [f"{progress.evaluations}/{progress.scale_evaluations}"]
-        if progress.phase == "compile":
-            words.append("compiling")
-        words += [self.left(progress, done), _losses(progress)]
-        self.bars.update(
-            self.task,
-            description=f"{progress.scale + 1}/{progress.scales} {shape(progress.size)}",
-            completed=done,
-            text="  ".join(filter(None, words)),
-        )
-
-    def close(self, result: StylizeResult | None = None) -> None:
-        """Leave the bar as it is."""
-        super().close(result)
-        self.bars.stop()
-
-
-def make_display(schedule: Schedule, messages: Messages) -> Listener:
-    """Choose a bar where stderr is a terminal, lines elsewhere, and nothing if quiet."""
-    if messages.quiet:
-        return Listener()
-    dumb = os.environ.get("TERM", "").lower() in ("dumb", "unknown")
-    return Bar(schedule) if sys.stderr.isatty() and not dumb else Lines(schedule, messages)
-
-
-def _losses(progress: Progress) -> str:
-    """Write the loss and its terms."""
+def _losses(progress: Progress) -> tuple[str, ...]:
+    """Write the loss with its terms, and the loss alone."""
     terms = dict(progress.losses)
     if not terms:
-        return ""
-    total = terms.pop("total")
-    return f"loss {total:.3g} = " + " + ".join(f"{name} {v:.2g}" for name, v in terms.items())
+        return ()
+    total = f"loss {terms.pop('total'):.3g}"
+    return total + " = " + " + ".join(f"{name} {v:.2g}" for name, v in terms.items()), total
 
 
 class SaveEvery(Listener):
@@ -338,13 +274,12 @@ class Animate(Listener):
     def __init__(self, path: str, every: int) -> None:
         self.path, self.interval = path, Interval(every)
         self.frames: list[NDArray[np.uint8]] = []
-        self.last: Progress | None = None
 
     def __call__(self, progress: Progress) -> None:
         """Keep a frame, if it is time."""
-        if not _stepped(progress):
+        super().__call__(progress)
+        if self.last is not progress:
             return
-        self.last = progress
         # The first evaluation is that of the start.
         if self.interval.passed(progress.total_done) or not self.frames:
             self.frames.append(as_frame(progress.image()))
@@ -353,7 +288,7 @@ class Animate(Listener):
 
     def close(self, result: StylizeResult | None = None) -> None:
         """Add the last picture and write the animation."""
-        picture = _last_picture(result, self.last)
+        picture = self.picture(result)
         if picture is not None:
             save_animation(self.path, [*self.frames, as_frame(picture)])
 
@@ -363,16 +298,10 @@ class Figure(Listener):
 
     def __init__(self, path: str, content: Pixels, styles: Sequence[Pixels]) -> None:
         self.path, self.content, self.styles = path, content, list(styles)
-        self.last: Progress | None = None
-
-    def __call__(self, progress: Progress) -> None:
-        """Remember the picture so far."""
-        if _stepped(progress):
-            self.last = progress
 
     def close(self, result: StylizeResult | None = None) -> None:
         """Make the figure."""
-        picture = _last_picture(result, self.last)
+        picture = self.picture(result)
         if picture is None:
             return
         several = len(self.styles) > 1
@@ -382,18 +311,6 @@ class Figure(Listener):
         per_row = sum(p.shape[1] / p.shape[0] for _, p in named)
         height = min(picture.shape[0], int(LONGEST / per_row))
         save_image(self.path, contact_sheet([named], height=max(1, height)))
-
-
-def _stepped(progress: Progress) -> bool:
-    """Return whether a scale has a loss: until then its picture is the one it began with."""
-    return progress.phase == "optimize" and math.isfinite(progress.losses.get("total", 0.0))
-
-
-def _last_picture(result: StylizeResult | None, last: Progress | None) -> Pixels | None:
-    """Return the result's picture, or that of the last report; None if there is none yet."""
-    if result is not None:
-        return result.image
-    return None if last is None else last.image()
 
 
 class Keeper(Listener):
@@ -412,7 +329,6 @@ class Keeper(Listener):
         self.path, self.messages, self.done = path, messages, done
         self.seconds = CHECKPOINT_SECONDS if seconds is None else seconds
         self.next = time.monotonic() + self.seconds
-        self.last: Progress | None = None
 
     def __call__(self, progress: Progress) -> None:
         """Write a checkpoint, if it is time; if that fails, the run continues."""

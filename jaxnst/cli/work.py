@@ -8,25 +8,29 @@ everything.
 """
 
 import itertools
+import os
 import threading
 import time
 from collections import deque
 from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass, field
-from functools import cache, partial
+from functools import cache, cached_property, partial
 from typing import TYPE_CHECKING, NamedTuple
 
 from jaxnst._files import name_of
 from jaxnst.cli.errors import explain
 from jaxnst.cli.flags import style_mix_of
 from jaxnst.cli.manifest import Row
-from jaxnst.cli.messages import Messages, length, print_path, shape
+from jaxnst.cli.messages import Messages, length, print_path
 from jaxnst.cli.outputs import save_options, save_picture
 from jaxnst.cli.parser import RunFlags
+from jaxnst.cli.progress import ProgressBar
+from jaxnst.cli.recording import record_of, record_to_write
 from jaxnst.cli.results_log import ResultsLog, inputs
 from jaxnst.image import check_side, image_size, keeping_bytes, load_image, same_shape
 from jaxnst.image.color import Pixels
+from jaxnst.image.record import Record, Source, parameters_sha256
 from jaxnst.recipes.schema import Recipe
 from jaxnst.transfer.pyramid import Schedule, make_schedule
 
@@ -135,6 +139,7 @@ class Work:
         self.counting = threading.Lock()  # rows end in three threads
         self.writer = ThreadPoolExecutor(1, "jaxnst-write")
         self.engine: Engine | None = None
+        self.bar = ProgressBar(self.messages)
 
     def all(self) -> int:
         """Paint everything; return how many rows failed."""
@@ -170,6 +175,7 @@ class Work:
     def end(self) -> None:
         """Wait for what has been painted to be saved; nothing more is."""
         self.writer.shutdown()
+        self.bar.close()
         if self.engine is not None:
             self.engine.close()
 
@@ -362,10 +368,9 @@ class Work:
             seed=[tasks[i].flags.seed for i in lanes],
             only=[i % batch.lanes for i in rows],
         )
-        what = f"{len(rows)} at once of {shape(batch.bucket.schedule.size)}"
         outcomes: Sequence[StylizeResult | Exception]
         try:
-            outcomes = self.engine.paint(order, partial(self.report, what))
+            outcomes = self.engine.paint(order, partial(self.report, len(rows)))
             failures.clear()
         except EngineError:
             raise
@@ -393,7 +398,10 @@ class Work:
     def write(self, task: Task, result: "StylizeResult", batch: Batch) -> None:
         """Save a picture, and only then add it to the log."""
         try:
-            save_picture(task.row.output, result.image, **save_options(task.flags))
+            record = record_to_write(
+                task.flags, task.row.output, partial(self.record, task), self.messages
+            )
+            save_picture(task.row.output, result.image, record=record, **save_options(task.flags))
             facts = {
                 "inputs": self.inputs[task.row.output],
                 "recipe": task.recipe.name,
@@ -414,6 +422,29 @@ class Work:
             self.log.write(task.row, task.settings, **facts, error=None)
         print_path(task.row.output)
 
+    def record(self, task: Task) -> Record:
+        """Describe how a row's picture is made."""
+        assert self.engine is not None
+        row = task.row
+        roles, digests = ["content", *["style"] * len(row.styles)], self.inputs[row.output]
+        files = zip(roles, (row.content, *row.styles), digests, strict=True)
+        return record_of(
+            task.flags,
+            self.engine.network.name,
+            self.network_sha256,
+            tuple(Source(role=r, name=os.path.basename(p), sha256=d) for r, p, d in files),
+            recipe=task.recipe,
+            seed=task.flags.seed,
+            platform=self.engine.platform,
+            threads=self.engine.threads,
+        )
+
+    @cached_property
+    def network_sha256(self) -> str:
+        """Digest of the network's parameters."""
+        assert self.engine is not None
+        return parameters_sha256(self.engine.network.params)
+
     def fail(self, task: Task, error: Exception) -> None:
         """Record that a row has failed."""
         text = explain(error)
@@ -423,7 +454,14 @@ class Work:
             self.log.write(task.row, task.settings, error=text)
         self.messages.info(f"{self.messages.prog}: {name_of(task.row.output)} failed: {text}")
 
-    def report(self, what: str, progress: str) -> None:
-        """Print every few seconds how far it is."""
+    def report(self, rows: int, share: int | float, text: str) -> None:
+        """Show how far it is.
+
+        Args:
+          rows: Painted at once.
+          share: Of them that is done.
+          text: What is done.
+        """
         ended = self.finished + self.failed
-        self.messages.now_and_then(f"{ended}/{self.left} pictures; {what}: {progress}")
+        done = f"{ended}/{self.left} pictures"
+        self.bar.update((ended + rows * share) / max(1, self.left), done, [text])

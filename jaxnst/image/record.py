@@ -74,7 +74,8 @@ class Record:
     """All that it takes to make a picture again, but the files themselves.
 
     Attributes:
-      recipe: The method. Where it starts from a picture, ``init`` is that one's name.
+      recipe: The method; None if it was not optimized. Where it starts from a picture, ``init`` is
+        that one's name.
       network: Name of the loss network.
       network_sha256: Digest of its parameters; see :func:`parameters_sha256`.
       size: Longest side that was asked for, pixels; None: the recipe's own.
@@ -90,7 +91,7 @@ class Record:
       jax: Version of JAX that made it.
     """
 
-    recipe: Recipe
+    recipe: Recipe | None
     network: str
     network_sha256: str
     size: int | None
@@ -163,7 +164,7 @@ def format_record(record: Record) -> str:
     table = {
         "jaxnst_record": FORMAT,
         **vars(record),
-        "recipe": tomllib.loads(format_recipe(record.recipe)),
+        "recipe": record.recipe and tomllib.loads(format_recipe(record.recipe)),
         "sources": [vars(source) for source in record.sources],
         "arguments": dict(sorted(record.arguments.items())),
     }
@@ -205,16 +206,17 @@ def parse_record(text: str) -> Record:
 
 def _record(table: dict[str, Any]) -> Record:
     _check_keys("", table, Record)
-    for key in ("recipe", "network", "network_sha256", "jaxnst", "jax"):
-        if key not in table:
-            raise ValueError(f"{key} is missing")
     table = {"size": None, "sources": [], "arguments": {}, **table}
+    for key in ("recipe", "network", "network_sha256", "jaxnst", "jax"):
+        if key not in table and (key != "recipe" or "command" not in table["arguments"]):
+            raise ValueError(f"{key} is missing")
     for key, kind in (("recipe", dict), ("sources", list), ("arguments", dict)):
-        check(key, _short(table[key]), isinstance(table[key], kind), f"a {kind.__name__}")
+        if key in table:
+            check(key, _short(table[key]), isinstance(table[key], kind), f"a {kind.__name__}")
     for source in table["sources"]:
         check("source", _short(source), isinstance(source, dict), "a dict")
         _check_keys("source's ", source, Source)
-    table["recipe"] = recipe_from(table["recipe"], Recipe())
+    table["recipe"] = recipe_from(table["recipe"], Recipe()) if "recipe" in table else None
     table["sources"] = tuple(Source(**source) for source in table["sources"])
     table["arguments"] = {
         name: tuple(value) if isinstance(value, list) else value
