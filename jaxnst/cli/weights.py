@@ -71,7 +71,7 @@ def _list(flags: argparse.Namespace) -> int:
         else:
             state = known.url or "not published any more, or on request"
         print(f"{known.network:<20}{known.preprocessing:<12}{known.name}\n{'':<20}{state}")
-        print(f"{'':<20}{known.origin}; {known.licence}")
+        print(f"{'':<20}{known.origin}; {known.license}")
     return 0
 
 
@@ -81,7 +81,7 @@ def _fetch(flags: argparse.Namespace) -> int:
     if is_fetched(flags.network):
         print(f"{flags.network} is there already", file=sys.stderr)
     else:
-        print(f"{known.name}: {known.origin}; {known.licence}", file=sys.stderr)
+        print(f"{known.name}: {known.origin}; {known.license}", file=sys.stderr)
     print_path(str(fetch_with_bar(flags.network)))
     return 0
 
@@ -144,7 +144,7 @@ def _verify(flags: argparse.Namespace) -> int:
             f"{flags.file} has the digest of no known file: it may still be good, "
             "`jaxnst weights show` prints what is in it"
         )
-    print(f"{known.name} of {known.network}: {known.origin}; {known.licence}")
+    print(f"{known.name} of {known.network}: {known.origin}; {known.license}")
     return 0
 
 
