@@ -221,7 +221,7 @@ class FileFlags:
     )
     dpi: int | None = flag("--dpi N", "pixels per inch that the file says", read=integer(*DPI))
     quality: int | None = flag(
-        "--quality N", "of JPEG and WebP (default: 95)", read=integer(1, 100)
+        "--quality N", "of JPEG, WebP and AVIF (default: 95)", read=integer(1, 100)
     )
 
 

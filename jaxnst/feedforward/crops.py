@@ -20,7 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from jaxnst._files import AnyPath, name_of
-from jaxnst.image import ENDINGS, image_size, load_with_notices, resize
+from jaxnst.image import READ_ENDINGS, image_size, load_with_notices, resize
 from jaxnst.image.color import Pixels
 
 PREFETCHED = 4
@@ -108,7 +108,7 @@ def find_pictures(folder: AnyPath, *, side: int, without: Collection[AnyPath] = 
         raise NotADirectoryError(f"{name} is a file, expected a folder of pictures")
     names, sizes, broken, others, small = list[str](), list[int](), list[str](), list[str](), 0
     for path in _files_in(root, {os.path.realpath(path) for path in without}):
-        if (ending := os.path.splitext(path)[1].lower()) not in ENDINGS:
+        if (ending := os.path.splitext(path)[1].lower()) not in READ_ENDINGS:
             others.append(ending)
             continue
         try:
@@ -124,7 +124,7 @@ def find_pictures(folder: AnyPath, *, side: int, without: Collection[AnyPath] = 
     if names:
         return Pictures(root, tuple(names), tuple(sizes), tuple(broken), small, tuple(others))
     if not broken and not small:
-        kinds = ", ".join(ENDINGS)
+        kinds = ", ".join(READ_ENDINGS)
         raise ValueError(
             f"{name} holds no pictures ({kinds}), nor do folders in it: give another folder"
         )
