@@ -84,9 +84,8 @@ def download(
             invalid = requests.exceptions.InvalidURL, requests.exceptions.MissingSchema
             if isinstance(error, (*invalid, LocationValueError)):  # may quote a password
                 raise OSError("no valid address") from None
-            cause: BaseException = (
-                error  # what the system said, below what the libraries made of it
-            )
+            # What the system said, below what the libraries made of it.
+            cause: BaseException = error
             while cause.__context__ is not None:
                 cause = cause.__context__
             raise OSError(reason(cause)) from error

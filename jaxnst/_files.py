@@ -1,4 +1,4 @@
-"""Files, whatever is in them: checked before they are read, replaced whole or not at all.
+"""Files of any kind: checked before they are read, replaced completely or not at all.
 
 Every error is one line that names the file and says what to do.
 """
@@ -75,7 +75,7 @@ def ending_of(path: AnyPath, known: Collection[str], *, usual: str) -> str:
     return ending
 
 
-def check_source(path: AnyPath, most_bytes: int) -> None:
+def check_source(path: AnyPath, most_bytes: int = 2**40) -> None:
     """Refuse anything but a plain file of a sensible length; opening a pipe would wait for ever.
 
     Args:

@@ -108,6 +108,17 @@ def webp_header(width, height):
     return data[:at] + struct.pack("<HH", min(width, 16383), min(height, 16383)) + data[at + 4 :]
 
 
+def gif_header(width, height):
+    data = encoded(Image.new("L", (8, 8)), "GIF")
+    return data[:6] + struct.pack("<HH", width, height) + data[10:]
+
+
+def jpeg_2000_header(width, height):
+    data = encoded(Image.new("L", (8, 8)), "JPEG2000", no_jp2=True)
+    at = data.index(b"\xff\x51") + 6
+    return data[:at] + struct.pack(">II", width, height) + data[at + 8 :]
+
+
 def tiff_header(width, height):
     return tiff(width, height, bytes(16), bits=(8, 8, 8), photometric=2)
 

@@ -452,7 +452,7 @@ def test_what_is_wrong_with_a_manifest_is_one_line(folder, text, words):
         ("tv-weight", "nan", "total variation weight is nan"),
         ("learning-rate", "0", "learning rate is 0.0"),
         ("learning-rate", [1], "--learning-rate: '[1]' is not a number"),
-        ("output", "c.png", "--quality is for JPEG and WebP"),
+        ("output", "c.png", "--quality is for JPEG, WebP and AVIF"),
     ],
 )
 @pytest.mark.parametrize("name", ["m.csv", "m.jsonl"])

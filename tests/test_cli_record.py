@@ -178,7 +178,7 @@ def test_bits_dpi_and_quality_are_made_again_where_the_format_has_them(folder, r
     [
         (("-o", "a.jpg", "--bits", "16"), 1, ("a.jpg", "PNG and TIFF only")),
         (("-o", "a.png", "--bits", "12"), 2, ("--bits", "8, 16")),
-        (("-o", "a.png", "--quality", "90"), 2, ("--quality is for JPEG and WebP",)),
+        (("-o", "a.png", "--quality", "90"), 2, ("--quality is for JPEG, WebP and AVIF",)),
         (("-o", "a.jpg", "--quality", "0"), 2, ("--quality", "1 to 100")),
         (("-o", "a.jpg", "--dpi", "0"), 2, ("--dpi", "1 to 30000")),
         (("-o", "a.jpg", "--other-inputs"), 2, ("--other-inputs goes with --from",)),

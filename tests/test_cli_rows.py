@@ -12,7 +12,7 @@ from jaxnst.feedforward import save_model
 from jaxnst.image import save_image
 
 TAKEN = ("a.png", "c.jfif", "d.JPE")
-OTHERS = ("e.gif", "f.avif", "g.avif")
+OTHERS = ("e.psd", "f.svg", "g.svg")
 
 
 @pytest.fixture(autouse=True)
@@ -22,7 +22,7 @@ def folder(tmp_path, monkeypatch):
         (tmp_path / place / "inner").mkdir(parents=True)
         for name in TAKEN:
             save_image(tmp_path / place / name, helpers.picture(32, 40, seed=1))
-        for name in (*OTHERS, ".hidden.gif"):
+        for name in (*OTHERS, ".hidden.svg"):
             (tmp_path / place / name).write_bytes(b"a picture of another kind")
     save_image(tmp_path / "style.png", helpers.picture(32, 40, seed=2))
     save_model(tmp_path / "small.safetensors", model())
@@ -66,9 +66,9 @@ def test_a_missing_file_in_such_a_folder_is_no_pattern():
 
 
 def test_a_file_that_is_named_is_taken_whatever_its_ending():
-    assert names("plain/f.avif") == ["plain/f.avif"]
-    with pytest.raises(UsageError, match=r"there is no picture in plain/\*\.avif"):
-        pictures("--contents", "plain/*.avif")
+    assert names("plain/f.svg") == ["plain/f.svg"]
+    with pytest.raises(UsageError, match=r"there is no picture in plain/\*\.svg"):
+        pictures("--contents", "plain/*.svg")
 
 
 def test_apply_reads_a_file_that_is_named_by_what_it_holds(call, folder):
@@ -80,8 +80,8 @@ def test_apply_reads_a_file_that_is_named_by_what_it_holds(call, folder):
     (folder / "photo.cr3").write_bytes(b"\0\0\0\x18ftypcrx " + bytes(99))
     status, _, err = call("apply", "small.safetensors", "photo.cr3", "-o", "p.png", "--no-cache")
     assert status == 1 and "photo.cr3 is a raw photograph" in err and err.count("\n") == 1
-    status, _, err = call("apply", "small.safetensors", "plain/e.gif", "-o", "o.png", "--no-cache")
-    assert status == 1 and "e.gif is neither a picture nor a film by its ending" in err
+    status, _, err = call("apply", "small.safetensors", "plain/e.psd", "-o", "o.png", "--no-cache")
+    assert status == 1 and "e.psd is neither a picture nor a film by its ending" in err
 
 
 # Files that are passed over
@@ -95,15 +95,15 @@ def told(places, capsys, **options):
 @pytest.mark.parametrize("place", ["plain", "plain/*", "br [2024]"])
 def test_files_passed_over_are_counted_in_one_line(capsys, place):
     assert told([place], capsys) == (
-        "jaxnst test: notice: passed over: 3 files of kinds that are not read (.avif, .gif)\n"
+        "jaxnst test: notice: passed over: 3 files of kinds that are not read (.psd, .svg)\n"
     )
 
 
 def test_what_is_named_or_matches_is_all_that_counts(capsys, folder):
-    assert told(["plain/*.png", "plain/a.png", "plain/e.gif"], capsys) == ""
-    assert "passed over: 1 file of a kind that is not read (.gif)" in told(["plain/*.gif"], capsys)
+    assert told(["plain/*.png", "plain/a.png", "plain/e.psd"], capsys) == ""
+    assert "passed over: 1 file of a kind that is not read (.psd)" in told(["plain/*.psd"], capsys)
     assert "passed over: 3 files" in told(["plain", "plain/*"], capsys)  # each once
-    assert told(["plain"], capsys, endings=(".png", ".jfif", ".jpe", ".gif", ".avif")) == ""
+    assert told(["plain"], capsys, endings=(".png", ".jfif", ".jpe", ".psd", ".svg")) == ""
     for i in range(9):
         (folder / "plain" / f"x.{i}").touch()
     (folder / "plain" / "none").touch()

@@ -1,6 +1,9 @@
 """Pictures in and out: formats, modes, orientation, sizes."""
 
 import io
+import sys
+import types
+import warnings
 
 import hypothesis.extra.numpy as hnp
 import numpy as np
@@ -8,12 +11,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from image_helpers import EXACT, encoded, levels, load, smooth, tiff
-from PIL import Image, JpegImagePlugin
+from PIL import Image, ImageFile, JpegImagePlugin
 
 from jaxnst import image as jim
 
 LOSSLESS = [".png", ".tif", ".tiff", ".bmp"]
-LOSSY = [".jpg", ".jpeg", ".jpe", ".jfif", ".webp"]
+LOSSY = [".jpg", ".jpeg", ".jpe", ".jfif", ".webp", ".avif"]
 
 
 # Round trips
@@ -154,15 +157,15 @@ UPRIGHT = {
 
 
 @pytest.mark.parametrize("orientation", UPRIGHT)
-@pytest.mark.parametrize("kind", ["PNG", "TIFF", "WEBP", "JPEG"])
+@pytest.mark.parametrize("kind", ["PNG", "TIFF", "WEBP", "JPEG", "AVIF"])
 def test_orientation_is_applied_once(tmp_path, kind, orientation):
     values = levels(16, 32)
     exif = Image.Exif()
     exif[274] = orientation
-    options = {"PNG": {}, "TIFF": {}, "WEBP": {"lossless": True}, "JPEG": {"quality": 100}}[kind]
+    options = {"WEBP": {"lossless": True}, "JPEG": {"quality": 100}}.get(kind, {})
     path = tmp_path / "picture"
     path.write_bytes(encoded(Image.fromarray(values), kind, exif=exif, **options))
-    if kind == "JPEG":
+    if kind in ("JPEG", "AVIF"):
         values = np.asarray(Image.open(io.BytesIO(path.read_bytes())))
     image = jim.load_image(path)
     np.testing.assert_array_equal(image * 255, UPRIGHT[orientation](values))
@@ -178,12 +181,91 @@ def test_damaged_exif_is_ignored_in_silence(exif, recwarn):
 # Animations and pages
 
 
-@pytest.mark.parametrize("kind", ["PNG", "TIFF", "WEBP"])
+@pytest.mark.parametrize("kind", ["PNG", "TIFF", "WEBP", "GIF", "AVIF", "MPO"])
 def test_first_picture_of_many_is_read(kind):
     frames = [Image.new("RGB", (8, 8), color) for color in ("red", "blue", "lime")]
     options = {"lossless": True} if kind == "WEBP" else {}
     data = encoded(frames[0], kind, save_all=True, append_images=frames[1:], **options)
-    np.testing.assert_array_equal(load(data)[4, 4], [1, 0, 0])
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        np.testing.assert_allclose(load(data)[4, 4], [1, 0, 0], atol=2 / 255)
+    notices = [str(w.message).rpartition("picture is an")[2] for w in caught]
+    animation = kind in ("WEBP", "GIF", "AVIF")
+    assert notices == ([" animation, of which the first picture is read"] if animation else [])
+
+
+# Formats that are only read
+
+
+@pytest.mark.parametrize("no_jp2", [False, True], ids=["with boxes", "bare"])
+@pytest.mark.parametrize("mode", ["L", "LA", "RGB", "RGBA"])
+def test_jpeg_2000_is_read(mode, no_jp2):
+    values = np.dstack([levels(), levels(seed=1)])[..., : len(mode)]
+    picture = Image.fromarray(values[..., 0] if mode == "L" else values)
+    found = load(picture, "JPEG2000", no_jp2=no_jp2, alpha=True) * 255
+    if mode == "L":
+        values = values.repeat(3, -1)
+    elif mode == "LA":
+        values = values[..., [0, 0, 0, 1]]
+    np.testing.assert_allclose(found, values, atol=1e-4)
+
+
+def test_jpeg_2000_of_16_bits_is_scaled():
+    values = np.array([[0, 1, 2**15, 2**16 - 1]] * 4, np.uint16)
+    found = load(Image.fromarray(values), "JPEG2000")
+    np.testing.assert_allclose(found[..., 0], values / 65535, atol=EXACT)
+
+
+def test_a_gif_is_read_with_its_transparent_color():
+    picture = Image.new("P", (2, 1))
+    picture.putpalette([10, 20, 30, 200, 100, 0])
+    picture.putpixel((1, 0), 1)
+    found = load(picture, "GIF") * 255
+    np.testing.assert_allclose(found, [[[10, 20, 30], [200, 100, 0]]], atol=1e-4)
+    found = load(picture, "GIF", transparency=1, alpha=True)
+    np.testing.assert_array_equal(found[..., 3], [[1, 0]])
+
+
+def heic(major=b"heic", brands=b"mif1heic"):
+    head = b"ftyp" + major + bytes(4) + brands
+    return (len(head) + 4).to_bytes(4) + head + b"the rest"
+
+
+@pytest.mark.parametrize("major", [b"heic", b"heix", b"mif1"])
+def test_heic_names_the_extra_that_reads_it(monkeypatch, major):
+    monkeypatch.setitem(sys.modules, "pillow_heif", None)
+    with pytest.raises(ValueError, match=r"is a HEIC picture, .*: pip install 'jaxnst\[heic\]'"):
+        load(heic(major))
+
+
+def test_heic_is_read_by_the_plugin(monkeypatch):
+    """With a stand-in for pillow-heif, which registers a format under the same name."""
+
+    class HeifImageFile(ImageFile.ImageFile):
+        format = "HEIF"
+
+        def _open(self):
+            if b"the rest" not in self.fp.read():
+                raise SyntaxError("no picture")
+            self._size, self._mode = (3, 2), "RGB"
+
+        def load(self):
+            self.im = Image.new("RGB", self._size, "red").im
+            return super().load()
+
+    for name in ("ID", "OPEN"):
+        monkeypatch.setattr(Image, name, type(getattr(Image, name))(getattr(Image, name)))
+    plugin = types.ModuleType("pillow_heif")
+    plugin.register_heif_opener = lambda: Image.register_open("HEIF", HeifImageFile)
+    monkeypatch.setitem(sys.modules, "pillow_heif", plugin)
+    np.testing.assert_array_equal(load(heic()), np.broadcast_to(np.float32([1, 0, 0]), (2, 3, 3)))
+    with pytest.raises(ValueError, match="holds no JPEG"):
+        load(heic()[:-4])
+
+
+def test_an_avif_of_the_general_brand_is_no_heic():
+    with pytest.raises(ValueError, match=r"damaged|holds no"):
+        load(heic(b"mif1", b"mif1avif"))
 
 
 # Sizes

@@ -3,6 +3,7 @@
 import errno
 import gc
 import os
+import re
 import warnings
 from pathlib import Path
 
@@ -14,6 +15,8 @@ from image_helpers import (
     SWAPPED,
     bmp_header,
     encoded,
+    gif_header,
+    jpeg_2000_header,
     jpeg_header,
     levels,
     load,
@@ -22,7 +25,7 @@ from image_helpers import (
     tiff_header,
     webp_header,
 )
-from PIL import Image
+from PIL import Image, features
 
 from jaxnst import image as jim
 from jaxnst.image import reading
@@ -30,7 +33,7 @@ from jaxnst.image import reading
 # Bad input
 
 
-BOMBS = [png, jpeg_header, bmp_header, tiff_header, webp_header]
+BOMBS = [png, jpeg_header, bmp_header, tiff_header, webp_header, gif_header, jpeg_2000_header]
 
 
 @pytest.mark.parametrize("header", BOMBS)
@@ -71,14 +74,19 @@ def test_length_limit(monkeypatch):
         ("TIFF", {}),
         ("TIFF", {"compression": "tiff_lzw"}),
         ("BMP", {}),
+        ("AVIF", {}),
+        ("GIF", {}),
+        ("JPEG2000", {}),
+        ("JPEG2000", {"no_jp2": True, "tile_size": (16, 16)}),
     ],
 )
 def test_cut_short_is_an_error_wherever_the_cut_is(kind, options):
     data = encoded(Image.fromarray(levels()), kind, **options)
-    # PNG may lack the mark of its end and the checksum before, JPEG the mark of its end: the
-    # pixels are all there.
-    last = len(data) - {"PNG": 21, "JPEG": 3}.get(kind, 1)
-    for length in {1, 2, 20, 100, len(data) // 2, len(data) - 100, last - 1, last}:
+    # PNG may lack the mark of its end and the checksum before, JPEG and GIF the mark of their end:
+    # the pixels are all there.
+    last = len(data) - {"PNG": 21, "JPEG": 3, "GIF": 3}.get(kind, 1)
+    tiles = {match.start() for match in re.finditer(b"\xff\x90\0\x0a", data)}  # of JPEG 2000
+    for length in {1, 2, 20, 100, len(data) // 2, len(data) - 100, last - 1, last} | tiles:
         with pytest.raises(ValueError, match=r"cut short or damaged|holds no") as caught:
             load(data[:length])
         assert "\n" not in str(caught.value)
@@ -129,9 +137,9 @@ def test_a_jpeg_that_lacks_more_is_an_error_or_the_same_picture(options, which):
 
 BAD = {
     "empty": (b"", "is empty"),
-    "text": (b"a shopping list\nmilk\n", "holds no JPEG, PNG, WebP, TIFF or BMP picture"),
+    "text": (b"a shopping list\nmilk\n", "AVIF, GIF, JPEG 2000 or HEIC picture that can be read"),
     "eps": (b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\nquit\n%%EOF\n", "holds no"),
-    "gif": (encoded(Image.new("L", (9, 9)), "GIF"), "convert it to PNG"),
+    "psd": (b"8BPS\0\1" + bytes(99), "convert it to PNG"),
     "0x0": (png(0, 0), "cut short or damaged|holds no"),
     "no pixels": (png(9, 9), "cut short or damaged"),
     "zlib": (png(9, 9, b"not deflated"), "cut short or damaged"),
@@ -200,6 +208,10 @@ SEEDS = [
         ("WEBP", {}),
         ("TIFF", {"compression": "tiff_lzw"}),
         ("BMP", {}),
+        ("AVIF", {}),
+        ("GIF", {}),
+        ("JPEG2000", {"tile_size": (4, 4)}),
+        ("MPO", {"save_all": True, "append_images": [Image.new("RGB", (9, 7))]}),
     ]
 ]
 
@@ -241,7 +253,7 @@ def test_any_bytes_are_a_picture_or_a_one_line_error(tmp_path_factory, data):
         (
             "x",
             ValueError,
-            r"one of \.jpg, \.jpeg, \.jpe, \.jfif, \.png, \.webp, \.tif, \.tiff, \.bmp",
+            r"one of \.jpg, \.jpeg, \.jpe, \.jfif, \.png, \.webp, \.tif, \.tiff, \.bmp, \.avif",
         ),
         ("no/x.png", FileNotFoundError, "does not exist: make it"),
         ("folder.png", IsADirectoryError, "is a folder"),
@@ -254,6 +266,13 @@ def test_bad_destination(tmp_path, name, error, says):
             call(tmp_path / name)
         assert "\n" not in str(caught.value)
     assert os.listdir(tmp_path) == ["folder.png"]
+
+
+def test_avif_is_refused_where_pillow_has_none(tmp_path, monkeypatch):
+    monkeypatch.setattr(features, "check", lambda name: name != "avif")
+    for call in (jim.check_output, lambda path: jim.save_image(path, smooth())):
+        with pytest.raises(ValueError, match=r"x\.avif: this Pillow was built without AVIF"):
+            call(tmp_path / "x.avif")
 
 
 def test_check_output_leaves_nothing_behind(tmp_path):

@@ -22,7 +22,7 @@ from weights_helpers import (
 )
 
 from jaxnst import weights
-from jaxnst.weights import check_parameters, digest, read_parameters, write_parameters
+from jaxnst.weights import check_parameters, read_parameters, write_parameters
 
 # The native format.
 
@@ -60,7 +60,7 @@ def test_the_same_parameters_give_the_same_bytes(tmp_path):
     words = {key: key for key in "abcdefgh"}
     write_parameters(tmp_path / "a", random_parameters(), metadata=words)
     write_parameters(tmp_path / "b", random_parameters(), metadata=dict(reversed(words.items())))
-    assert digest(tmp_path / "a") == digest(tmp_path / "b")
+    assert (tmp_path / "a").read_bytes() == (tmp_path / "b").read_bytes()
 
 
 def test_a_failed_write_leaves_the_old_file_and_nothing_else(tmp_path, monkeypatch):

@@ -1,5 +1,6 @@
 """Downloads from a local server, and the commands about parameter files."""
 
+import hashlib
 import http.server
 import threading
 import time
@@ -14,7 +15,7 @@ from safetensors.numpy import save_file
 from jaxnst.cli import main
 from jaxnst.cli import weights as commands
 from jaxnst.networks import PREPROCESSING, extract_features, init_network, load_network
-from jaxnst.weights import KnownFile, digest, read_parameters, registry, write_parameters
+from jaxnst.weights import KnownFile, read_parameters, registry, write_parameters
 from jaxnst.weights import fetch as fetching
 from jaxnst.weights.fetch import fetch, fetched_path
 
@@ -77,10 +78,10 @@ def server(official, tmp_path, monkeypatch):
         network="vgg19",
         format="npz",
         origin="a test",
-        licence="none",
+        license="none",
         preprocessing="torchvision",
         url=f"{address}/whole/{NAME}",
-        sha256_prefix=digest(official)[:8],
+        sha256_prefix=hashlib.sha256(official.read_bytes()).hexdigest()[:8],
     )
     for module in (registry, fetching, commands):
         monkeypatch.setattr(module, "known_files", lambda: (known,))
@@ -311,6 +312,6 @@ def test_a_run_says_how_to_get_what_it_needs(server, capsys, tmp_path):
 def test_a_file_for_pytorch_is_not_fetched_where_nothing_reads_it(monkeypatch, tmp_path):
     monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path))
     monkeypatch.setattr("jaxnst.weights.fetch.find_spec", lambda name: None)
-    with pytest.raises(ValueError, match=r"vgg19-dcbb9e9d.pth takes PyTorch to read"):
+    with pytest.raises(ValueError, match=r"vgg19-dcbb9e9d.pth can only be read with PyTorch"):
         fetch("vgg19-torchvision")
     assert left(tmp_path) == []

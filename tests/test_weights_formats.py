@@ -369,7 +369,7 @@ def test_an_unknown_preprocessing_is_refused_with_the_nearest(state_dict):
 
 def test_a_known_file_needs_no_word(state_dict, monkeypatch):
     known = KnownFile(
-        name="x", network="vgg19", format="torch", origin="", licence="", preprocessing="imagenet"
+        name="x", network="vgg19", format="torch", origin="", license="", preprocessing="imagenet"
     )
     monkeypatch.setattr(registry, "find_known", lambda path: known)
     network = load_network("vgg19", weights=state_dict[1])

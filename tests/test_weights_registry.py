@@ -1,5 +1,6 @@
 import hashlib
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -9,7 +10,7 @@ import h5py
 import numpy as np
 import pytest
 
-from jaxnst.weights import bundled, digest, find_known, known_files, read_parameters, registry
+from jaxnst.weights import bundled, find_known, known_files, read_parameters, registry
 
 CHECKOUT = Path(__file__).parents[1]
 
@@ -29,8 +30,11 @@ def test_the_table_is_consistent():
     digests = [f.md5 or f.sha256 or f.sha256_prefix for f in files]
     assert len(set(filter(None, digests))) == len(list(filter(None, digests)))
     for known in files:
-        assert all((known.network, known.format, known.origin, known.licence, known.preprocessing))
+        assert all((known.network, known.format, known.origin, known.license, known.preprocessing))
         assert known.preprocessing in {"caffe", "imagenet", "matconvnet", "identity"}
+        assert re.fullmatch(r"([0-9a-f]{32})?", known.md5)
+        assert re.fullmatch(r"([0-9a-f]{64})?", known.sha256)
+        assert re.fullmatch(r"[0-9a-f]*", known.sha256_prefix)
         if known.url:
             assert known.url.startswith("https://") and known.url.endswith("/" + known.name)
         if known.sha256_prefix:
@@ -40,7 +44,7 @@ def test_the_table_is_consistent():
 @pytest.mark.parametrize("name", ["vgg19-lite.safetensors", "vgg16-lite.safetensors"])
 def test_the_bundled_networks_have_the_digests_of_the_table(name):
     (known,) = (file for file in known_files() if file.name == name)
-    assert digest(bundled(name)) == known.sha256
+    assert hashlib.sha256(bundled(name).read_bytes()).hexdigest() == known.sha256
     assert find_known(bundled(name)) == known
 
 
@@ -48,7 +52,7 @@ def test_the_bundled_networks_have_the_digests_of_the_table(name):
 def own_table(tmp_path, monkeypatch):
     """A table with one file known by each kind of digest; the content is its name."""
     sha, md5 = hashlib.sha256(b"prefix").hexdigest(), hashlib.md5(b"md5").hexdigest()
-    rest = 'network="n"\nformat="f"\norigin="o"\nlicence="l"\npreprocessing="caffe"\n'
+    rest = 'network="n"\nformat="f"\norigin="o"\nlicense="l"\npreprocessing="caffe"\n'
     table = {
         "unknown": "",
         "size": f'size=1\nsha256="{hashlib.sha256(b"size").hexdigest()}"',
@@ -78,13 +82,6 @@ def test_a_known_file_is_found_by_content(tmp_path, own_table, content, name):
     (tmp_path / "renamed").write_text(content)
     known = find_known(tmp_path / "renamed")
     assert (known and known.name) == name
-
-
-def test_a_malformed_digest_is_refused():
-    words = dict.fromkeys(("name", "network", "format", "origin", "licence", "preprocessing"), "x")
-    for bad in ({"md5": "abc"}, {"sha256": "A" * 64}, {"sha256_prefix": "xyz"}):
-        with pytest.raises(ValueError, match=next(iter(bad))):
-            registry.KnownFile(**words, **bad)
 
 
 @pytest.mark.weights
@@ -155,12 +152,6 @@ def test_a_checkout_finds_the_folder_at_its_top(tmp_path):
 def test_importing_reads_no_file_and_loads_no_hdf5(tmp_path):
     code = "import sys; sys.exit('h5py' in sys.modules or known_files.cache_info().currsize)"
     assert run_copy(tmp_path / "a", code)().returncode == 0
-
-
-@pytest.mark.parametrize("name", ["", ".", "..", "../pyproject.toml", "a/b", "/etc/hostname"])
-def test_bundled_takes_plain_names_only(name):
-    with pytest.raises(ValueError, match="plain name"):
-        bundled(name)
 
 
 def test_a_missing_bundled_file_is_named():

@@ -43,6 +43,7 @@ from jaxnst.cli.results_log import digest_of_settings
 from jaxnst.cli.series import Series, SeriesFlags
 from jaxnst.image import (
     ENDINGS,
+    READ_ENDINGS,
     NoPictureError,
     check_output,
     check_side,
@@ -56,7 +57,7 @@ from jaxnst.image.color import Pixels
 from jaxnst.image.record import parameters_sha256, source_of
 from jaxnst.weights import bundled_styles
 
-KNOWN = (*ENDINGS, *film.ENDINGS)
+KNOWN = (*READ_ENDINGS, *film.ENDINGS)
 
 AT_ONCE = 4
 """Frames of a film that are painted at a time, at most, without ``--batch``."""
@@ -204,8 +205,9 @@ def _is_file(output: str, sources: Sequence[str]) -> bool:
     refuse_meeting([("-o", output)], sources)
     if len(sources) == 1 and ending and not known and not exists:
         raise UsageError(
-            f"-o {name_of(output)} has the ending {ending}, expected one of {', '.join(KNOWN)}: if "
-            f"it is to be a folder, say {name_of(output)}/"
+            f"-o {name_of(output)} has the ending {ending}, expected one of "
+            f"{', '.join((*ENDINGS, *film.ENDINGS))}: if it is to be a folder, say "
+            f"{name_of(output)}/"
         )
     return len(sources) == 1 and (known or exists)
 
@@ -248,7 +250,7 @@ class Work(Series):
         try:
             picture = load_image(row.content, alpha=True)
         except NoPictureError as error:
-            if Path(row.content).suffix.lower() in ENDINGS:
+            if Path(row.content).suffix.lower() in READ_ENDINGS:
                 raise
             raise ValueError(
                 f"{name_of(row.content)} is neither a picture nor a film by its ending, expected "

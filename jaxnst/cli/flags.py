@@ -297,7 +297,9 @@ class FileFlags:
         "--dpi N", "resolution stored in the file, in pixels per inch", read=integer(*DPI)
     )
     quality: int | None = flag(
-        "--quality N", "quality of JPEG and WebP, 1 to 100 (default: 95)", read=integer(1, 100)
+        "--quality N",
+        "quality of JPEG, WebP and AVIF, 1 to 100 (default: 95)",
+        read=integer(1, 100),
     )
     no_metadata: bool = flag("--no-metadata", "leave out of the file how it was made", False)
 

@@ -86,7 +86,7 @@ def _fetch_if_wanted(name: str, *, yes: bool, instead: str) -> None:
     size = f", {amount(known.size)}" if known.size else ""
     if not yes and sys.stdin and sys.stdin.isatty() and sys.stderr.isatty():
         print(
-            f"{name} takes {known.name} ({known.origin}; {known.licence}{size}).", file=sys.stderr
+            f"{name} takes {known.name} ({known.origin}; {known.license}{size}).", file=sys.stderr
         )
         print("Download it? [y/N] ", end="", file=sys.stderr, flush=True)
         yes = sys.stdin.readline().strip().lower() in ("y", "yes")

@@ -18,7 +18,7 @@ from jaxnst.cli.errors import UsageError
 from jaxnst.cli.messages import Messages
 from jaxnst.cli.outputs import OTHER, same_file
 from jaxnst.cli.sweep import SWEPT
-from jaxnst.image import ENDINGS
+from jaxnst.image import ENDINGS, READ_ENDINGS
 
 MAX_BYTES = 2**28
 
@@ -84,7 +84,7 @@ def refuse_own_folder(folder: str, sources: Iterable[str]) -> None:
 
 
 def pictures(
-    flag: str, where: str, *, endings: Collection[str] = ENDINGS, what: str = "picture"
+    flag: str, where: str, *, endings: Collection[str] = READ_ENDINGS, what: str = "picture"
 ) -> list[str]:
     """List the pictures of a folder or a pattern, by name; a file is listed whatever its ending.
 
@@ -146,7 +146,7 @@ def _folder_and_pattern(where: str) -> tuple[str, str]:
 
 
 def report_skipped_files(
-    places: Iterable[str], messages: Messages, *, endings: Collection[str] = ENDINGS
+    places: Iterable[str], messages: Messages, *, endings: Collection[str] = READ_ENDINGS
 ) -> None:
     """Give notice of files in folders or of patterns that are not read, by their endings.
 
@@ -168,8 +168,8 @@ def passed_over(endings: Collection[str]) -> str:
       endings: Of all of them, each as often as there are files.
 
     Example:
-      >>> passed_over([".gif", ".txt", ".gif"])
-      'passed over: 3 files of kinds that are not read (.gif, .txt)'
+      >>> passed_over([".psd", ".txt", ".psd"])
+      'passed over: 3 files of kinds that are not read (.psd, .txt)'
     """
     listed = [ending or "none" for ending in sorted(set(endings))]
     if len(listed) > MOST_ENDINGS:

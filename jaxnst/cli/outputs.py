@@ -28,7 +28,7 @@ FORMAT = "png"
 """Of a picture on standard output without ``--format``."""
 
 QUALITY = 95
-"""Of JPEG and WebP without ``--quality``."""
+"""Of JPEG, WebP and AVIF without ``--quality``."""
 
 SHORT = 40
 """Characters of a name that no file system refuses as too long."""
@@ -109,7 +109,7 @@ def check_format(path: str, flags: FileFlags) -> None:
     if flags.bits == 16:
         check_deep(path)
     if flags.quality is not None and not holds_quality(path):
-        raise UsageError(f"--quality is for JPEG and WebP: leave it out for {name_of(path)}")
+        raise UsageError(f"--quality is for JPEG, WebP and AVIF: leave it out for {name_of(path)}")
 
 
 def refuse_stream(flag: str, path: str) -> None:

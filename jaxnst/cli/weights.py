@@ -82,7 +82,7 @@ def _list(flags: argparse.Namespace) -> int:
         else:
             state = known.url or "no longer published, or only on request"
         print(f"{known.network:<20}{known.preprocessing:<12}{known.name}\n{'':<20}{state}")
-        print(f"{'':<20}{known.origin}; {known.licence}")
+        print(f"{'':<20}{known.origin}; {known.license}")
     return 0
 
 
@@ -92,7 +92,7 @@ def _fetch(flags: argparse.Namespace) -> int:
     if is_fetched(flags.network):
         print(f"{flags.network} is already downloaded", file=sys.stderr)
     else:
-        print(f"{known.name}: {known.origin}; {known.licence}", file=sys.stderr)
+        print(f"{known.name}: {known.origin}; {known.license}", file=sys.stderr)
     print_path(str(fetch_with_bar(flags.network)))
     return 0
 
@@ -155,7 +155,7 @@ def _verify(flags: argparse.Namespace) -> int:
             f"{flags.file} is not one of the known files; it may still be good: "
             "jaxnst weights show lists its contents"
         )
-    print(f"{known.name} of {known.network}: {known.origin}; {known.licence}")
+    print(f"{known.name} of {known.network}: {known.origin}; {known.license}")
     return 0
 
 

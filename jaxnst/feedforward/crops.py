@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 
 from jaxnst._files import AnyPath, name_of
 from jaxnst.feedforward.settings import Training
-from jaxnst.image import ENDINGS, image_size, load_with_notices, resize
+from jaxnst.image import READ_ENDINGS, image_size, load_with_notices, resize
 from jaxnst.image.color import Pixels
 
 PREFETCHED = 4
@@ -120,7 +120,7 @@ def find_pictures(folder: AnyPath, *, side: int, without: Collection[AnyPath] = 
         raise NotADirectoryError(f"{name} is a file, expected a folder of pictures")
     names, sizes, broken, others, small = list[str](), list[int](), list[str](), list[str](), 0
     for path in _files_in(root, {os.path.realpath(path) for path in without}):
-        if (ending := os.path.splitext(path)[1].lower()) not in ENDINGS:
+        if (ending := os.path.splitext(path)[1].lower()) not in READ_ENDINGS:
             others.append(ending)
             continue
         try:
@@ -136,7 +136,7 @@ def find_pictures(folder: AnyPath, *, side: int, without: Collection[AnyPath] = 
         return Pictures(root, tuple(names), tuple(sizes), tuple(broken), small, tuple(others))
     if not broken and not small:
         raise ValueError(
-            f"{name} and its subfolders hold no pictures ({', '.join(ENDINGS)}): give another "
+            f"{name} and its subfolders hold no pictures ({', '.join(READ_ENDINGS)}): give another "
             "folder"
         )
     why = [f"{len(broken)} cannot be read"] if broken else []

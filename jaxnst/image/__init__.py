@@ -7,6 +7,7 @@ transparency is asked for, ``(H, W, 4)`` with straight (not premultiplied) color
 
 from jaxnst.image.formats import (
     ENDINGS,
+    READ_ENDINGS,
     check_deep,
     holds_16_bits,
     holds_alpha,
@@ -41,6 +42,7 @@ __all__ = [
     "ENDINGS",
     "MAX_BYTES",
     "MAX_PIXELS",
+    "READ_ENDINGS",
     "Box",
     "NoPictureError",
     "check_deep",

@@ -71,7 +71,7 @@ def stated_colors(info: Mapping[Any, Any]) -> tuple[Colors | None, str | None]:
       info: What Pillow found beside the pixels, and ``cicp``, that chunk's four numbers.
 
     Returns:
-      Colors to convert from, if any, and a notice where the statement is not heeded.
+      Colors to convert from, if any, and a notice if what the file states is not converted.
     """
     if "cicp" in info:
         primaries, transfer, matrix, full = info["cicp"]
@@ -216,7 +216,7 @@ def _deep_gray(picture: Image.Image, tags: Mapping[int, Any]) -> tuple[Pixels, P
 
 
 def _tint(gray: Pixels, profile: object) -> Pixels:
-    """Convert gray in [0, 1] to RGB, by way of a table of what the profile makes of 256 levels."""
+    """Convert gray in [0, 1] to RGB by a table of 256 levels that the profile converts."""
     if not isinstance(profile, bytes):
         return np.repeat(gray[..., None], 3, axis=-1)
     levels = np.arange(256, dtype=np.uint8)

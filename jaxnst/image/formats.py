@@ -1,9 +1,11 @@
 """Formats of picture files by ending, and what each can hold.
 
-All functions raise ValueError where the ending is not one of ``ENDINGS``.
+The functions that take a path raise ValueError where its ending is not one of ``ENDINGS``.
 """
 
 from importlib.util import find_spec
+
+from PIL import features
 
 from jaxnst._files import AnyPath, ending_of, name_of
 
@@ -17,21 +19,42 @@ ENDINGS = {
     ".tif": "TIFF",
     ".tiff": "TIFF",
     ".bmp": "BMP",
+    ".avif": "AVIF",
 }
 """File endings that can be written, in lower case, with the name of their format."""
 
-FORMATS = tuple(dict.fromkeys(ENDINGS.values()))
-"""Formats that are ever decoded: others, such as EPS, would start programs."""
+READ_ENDINGS = (
+    *ENDINGS,
+    *(".gif", ".jp2", ".j2k", ".j2c", ".jpf", ".jpx", ".mpo", ".heic", ".heif", ".hif"),
+)
+"""File endings of pictures in folders, in lower case."""
+
+FORMATS = (*dict.fromkeys(ENDINGS.values()), "GIF", "JPEG2000")
+"""Formats that Pillow decodes by itself, MPO as JPEG; others, such as EPS, would start programs."""
+
+_HEIC = (b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"msf1")
+
+
+def is_heic(head: bytes) -> bool:
+    """Return whether the first 64 bytes of a file are those of a HEIC picture.
+
+    AVIF is stored in the same way (ISO/IEC 23008-12): the brands tell them apart.
+    """
+    brands = head[8 : min(64, int.from_bytes(head[:4]))]
+    return head[4:8] == b"ftyp" and brands.startswith(_HEIC) and b"avif" not in brands
 
 
 def kind_of(path: AnyPath) -> str:
     """Look up the format of a file that is to be written."""
-    return ENDINGS[ending_of(path, ENDINGS, usual=".png")]
+    kind = ENDINGS[ending_of(path, ENDINGS, usual=".png")]
+    if kind == "AVIF" and not features.check("avif"):
+        raise ValueError(f"{name_of(path)}: this Pillow was built without AVIF: try .png")
+    return kind
 
 
 def holds_alpha(path: AnyPath) -> bool:
     """Return whether a file of this name can be transparent; JPEG and BMP cannot."""
-    return kind_of(path) in ("PNG", "WEBP", "TIFF")
+    return kind_of(path) not in ("JPEG", "BMP")
 
 
 def holds_record(path: AnyPath) -> bool:
@@ -41,7 +64,7 @@ def holds_record(path: AnyPath) -> bool:
 
 def holds_quality(path: AnyPath) -> bool:
     """Return whether the format is lossy and has a quality setting."""
-    return kind_of(path) in ("JPEG", "WEBP")
+    return kind_of(path) in ("JPEG", "WEBP", "AVIF")
 
 
 def holds_16_bits(path: AnyPath) -> bool:
@@ -60,5 +83,5 @@ def check_deep(path: AnyPath) -> None:
     library = "imagecodecs" if kind_of(path) == "PNG" else "tifffile"
     if find_spec(library) is None:
         raise ValueError(
-            f"{name_of(path)}: 16 bits take {library} to write: pip install 'jaxnst[print]'"
+            f"{name_of(path)}: 16 bits need {library} to write: pip install 'jaxnst[print]'"
         )

@@ -1,12 +1,13 @@
 """Files -> arrays. The size in a picture's header is checked before memory is taken for pixels."""
 
 import contextlib
+import importlib
 import io
 import threading
 import warnings
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, BinaryIO, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -16,7 +17,7 @@ from jaxnst import _files
 from jaxnst._files import AnyPath
 from jaxnst.image import png, tiff
 from jaxnst.image.color import Pixels, stated_colors, to_rgb
-from jaxnst.image.formats import FORMATS
+from jaxnst.image.formats import FORMATS, is_heic
 from jaxnst.image.record import ASCII, KEYWORD, MARK, Record, parse_record
 
 MAX_PIXELS = 2**27
@@ -30,7 +31,9 @@ _READING = {False: 32, True: 50}
 the picture in 8 bits, upright and as sRGB, and in float32. Measured at 12 and 48 million pixels, of
 every format, mode and orientation."""
 
-_JPEG_END = b"\xff\xd9"
+_ANIMATED = ("GIF", "WEBP", "AVIF")
+
+_JPEG_END, _JPEG2000_START = b"\xff\xd9", b"\xff\x4f\xff\x51"
 _OTHER_BITS = tuple(
     bits + b"".join(b"\xff%c%b" % (restart, bits) for restart in range(0xD0, 0xD8))
     for bits in (b"\xa5" * 32, b"\xe4" * 32, bytes(range(64, 128)))
@@ -58,7 +61,7 @@ class Loaded(NamedTuple):
 
 
 def load_image(source: AnyPath, *, alpha: bool = False) -> Pixels:
-    """Read a JPEG, PNG, WebP, TIFF or BMP file as sRGB.
+    """Read a JPEG, PNG, WebP, TIFF, BMP, AVIF, GIF, JPEG 2000 or HEIC file as sRGB.
 
     EXIF orientation is applied and an embedded color profile converted to sRGB (one that cannot
     be used is ignored), as are colors that a PNG file states by numbers (cICP, gAMA, cHRM). Of an
@@ -76,15 +79,16 @@ def load_image(source: AnyPath, *, alpha: bool = False) -> Pixels:
       ``(H, W, 4)`` with straight (not premultiplied) color.
 
     Warns:
-      UserWarning: The picture is read, but not quite as its file would have it: a JPEG file lacks
-        its last two bytes, a PNG file states colors that are not converted (PQ, HLG), or one of
-        its side chunks that matters is damaged.
+      UserWarning: The picture is read, but not quite as its file would have it: it is an animation,
+        a JPEG file lacks its last two bytes, a PNG file states colors that are not converted (PQ,
+        HLG), or one of its side chunks that matters is damaged.
 
     Raises:
       FileNotFoundError: There is no such file.
       IsADirectoryError: It is a folder.
       ValueError: It cannot be opened, is empty, cut short, damaged, of another kind (such as a raw
-        photograph), or has more than ``MAX_PIXELS`` pixels.
+        photograph), or has more than ``MAX_PIXELS`` pixels, or it is HEIC and the extra
+        ``jaxnst[heic]`` is not installed.
     """
     loaded = load_with_notices(source, alpha=alpha)
     for notice in loaded.notices:
@@ -99,7 +103,13 @@ def load_with_notices(source: AnyPath, *, alpha: bool = False) -> Loaded:
             raise Image.DecompressionBombError
         damaged = picture.info.get("damaged_chunks", ())
         notices = [f"has a damaged {chunk} chunk, which is left out" for chunk in damaged]
+        if picture.format in _ANIMATED and getattr(picture, "is_animated", False):
+            notices.append("is an animation, of which the first picture is read")
         tags = getattr(picture, "tag_v2", {})
+        if picture.format == "JPEG2000":  # OpenJPEG leaves out missing tiles in silence
+            codestream = Path(source).read_bytes().partition(_JPEG2000_START)[2]
+            if _JPEG_END not in codestream:
+                raise OSError("its end is missing")
         try:
             picture.load()
         except OSError:
@@ -130,7 +140,7 @@ def image_size(source: AnyPath) -> tuple[int, int]:
       ValueError: It is no picture, or damaged.
     """
     with _opened(source) as picture:
-        # Pillow turns the size of TIFF, but not what the tags say of it.
+        # Pillow swaps the sides of a TIFF picture by its orientation, but not those in its tags.
         tags = getattr(picture, "tag_v2", {})
         width = tags.get(ExifTags.Base.ImageWidth, picture.width)
         height = tags.get(ExifTags.Base.ImageLength, picture.height)
@@ -155,7 +165,7 @@ def read_record(path: AnyPath) -> Record | None:
     """Read how a picture was made, if its file says so; its pixels are not decoded.
 
     Args:
-      path: A JPEG, PNG, WebP or TIFF file that :func:`jaxnst.save_image` wrote with a record.
+      path: A file that :func:`jaxnst.save_image` wrote with a record.
 
     Returns:
       The record, or None if there is none.
@@ -217,13 +227,15 @@ def _opened(source: AnyPath) -> Iterator[Image.Image]:
     try:
         with _QUIET, warnings.catch_warnings(), open(source, "rb") as file:
             warnings.simplefilter("ignore")
-            head = file.read(16)
+            head = file.read(64)
             file.seek(0)
             tiff.refuse_raw(head)
             if head.startswith(png.MARK):
                 picture = png.open_png(file)
             elif head.startswith(tiff.MARKS):
                 picture = tiff.open_tiff(file)
+            elif is_heic(head):
+                picture = _open_heic(file)
             else:
                 picture = Image.open(file, formats=FORMATS)
             with picture:
@@ -232,8 +244,8 @@ def _opened(source: AnyPath) -> Iterator[Image.Image]:
         raise ValueError(f"{name} {error}") from error
     except UnidentifiedImageError as error:
         raise NoPictureError(
-            f"{name} holds no JPEG, PNG, WebP, TIFF or BMP picture that can be read: check the "
-            "file, or convert it to PNG"
+            f"{name} holds no JPEG, PNG, WebP, TIFF, BMP, AVIF, GIF, JPEG 2000 or HEIC picture "
+            "that can be read: check the file, or convert it to PNG"
         ) from error
     except Image.DecompressionBombError as error:
         raise ValueError(
@@ -250,11 +262,23 @@ def _opened(source: AnyPath) -> Iterator[Image.Image]:
         ) from error
 
 
+def _open_heic(file: BinaryIO) -> Image.Image:
+    try:
+        plugin = importlib.import_module("pillow_heif")
+    except ImportError:
+        raise tiff.UnreadError(
+            "is a HEIC picture, which pillow-heif reads: pip install 'jaxnst[heic]', or save it as "
+            "JPEG"
+        ) from None
+    plugin.register_heif_opener()
+    return Image.open(file, formats=("HEIF",))
+
+
 def _with_end(source: AnyPath) -> Image.Image | None:
     """Decode a JPEG file that lacks the mark of its end, or return None if more is missing.
 
-    The decoder makes up bits that are missing: then other bits, put there, give another picture.
-    (A progressive file that ends between two of its scans is whole, but coarser.)
+    The decoder makes up missing bits. If bits are missing, different ones in their place give
+    different pixels. (A progressive file that ends between two scans is complete, but coarser.)
     """
     data = Path(source).read_bytes().removesuffix(_JPEG_END[:1])
     complete, *others = (

@@ -1,4 +1,4 @@
-"""How a picture was made: what it takes to make it again, as JSON text in the picture's file.
+"""How a picture was made: everything needed to make it again, as JSON in the picture's file.
 
 A record holds names without their folders, digests and settings; no path, no date, no machine. Text
 from a file is treated as hostile: bounded before it is parsed, checked field by field after. It is
@@ -37,10 +37,7 @@ ASCII = b"ASCII\0\0\0"
 """How EXIF's ``UserComment`` states its encoding."""
 
 MAX_BYTES = 60_000
-"""Longest text: a JPEG file has no room for more than 65533 bytes in one place."""
-
-MAX_SOURCE = 2**31
-"""Longest file that is digested, bytes."""
+"""Longest text: one segment of a JPEG file holds at most 65533 bytes."""
 
 MOST = 2**53
 """Greatest whole number: beyond it, not every reader of JSON is exact."""
@@ -71,21 +68,21 @@ class Source:
 
 @dataclass(frozen=True, kw_only=True)
 class Record:
-    """All that it takes to make a picture again, but the files themselves.
+    """Everything needed to make a picture again, except the files themselves.
 
     Attributes:
       recipe: The method; None if it was not optimized. Where it starts from a picture, ``init`` is
         that one's name.
       network: Name of the loss network.
       network_sha256: Digest of its parameters; see :func:`parameters_sha256`.
-      size: Longest side that was asked for, pixels; None: the recipe's own.
+      size: Longest side set by the user, pixels; None: the recipe's own.
       style_size: Longest side at which the styles were looked at; None: that of the result.
       seed: Of the noise.
       precision: Of the loss network.
       remat: Whether feature maps were computed anew for the gradient.
       platform: What it ran on: ``cpu``, ``gpu`` or ``tpu``.
       threads: On how many threads of a CPU; None if unknown, or not on a CPU.
-      sources: The files, in the order in which they were given.
+      sources: The files, in the order of the command line.
       arguments: Further controls by name, and what they were set to.
       jaxnst: Version that made it.
       jax: Version of JAX that made it.
@@ -136,9 +133,9 @@ def source_of(role: str, path: AnyPath, *, name: str | None = None) -> Source:
 
     Raises:
       OSError: It cannot be read.
-      ValueError: It is no plain file, empty or longer than ``MAX_SOURCE``.
+      ValueError: It is no plain file, or empty.
     """
-    check_source(path, MAX_SOURCE)
+    check_source(path)
     with open(path, "rb") as file:
         digest = hashlib.file_digest(file, "sha256").hexdigest()
     return Source(role=role, name=os.path.basename(path) if name is None else name, sha256=digest)

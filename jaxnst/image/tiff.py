@@ -8,7 +8,7 @@ from PIL import Image, TiffImagePlugin
 from PIL.TiffImagePlugin import ImageFileDirectory_v2 as Directory
 
 MARKS = (b"II*\0", b"II\0*", b"MM\0*", b"MM*\0", b"II+\0", b"MM\0+")
-"""What a TIFF file, or what Pillow takes for one, begins with; the last two: BigTIFF."""
+"""First bytes of files that Pillow reads as TIFF; the last two: BigTIFF."""
 
 MOST_PAGES = 64
 """Directories of a file that are looked at."""

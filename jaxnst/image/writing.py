@@ -1,4 +1,4 @@
-"""Arrays -> files: checked, encoded in memory, and written whole or not at all.
+"""Arrays -> files: checked, encoded in memory, and written completely or not at all.
 
 Pillow writes 8 bits. 16 bits are written by imagecodecs (PNG) and tifffile (TIFF), from the extra
 ``jaxnst[print]``, which are imported only then.
@@ -46,9 +46,9 @@ def save_image(
     Args:
       path: Where to; the format follows from its ending, one of ``ENDINGS``.
       image: ``(H, W, 3)`` RGB in [0, 1], any floating point type; or ``(H, W, 4)``, straight RGB
-        and alpha, which PNG, WebP and TIFF keep, and JPEG and BMP show on white.
-      quality: JPEG's (stored 4:4:4) and WebP's, 1 to 100; no other format uses it.
-      bits: Per channel, 8 or 16; 16 take PNG or TIFF, and the extra ``jaxnst[print]``.
+        and alpha, which PNG, WebP, TIFF and AVIF keep, and JPEG and BMP show on white.
+      quality: Of JPEG and AVIF (stored 4:4:4) and WebP, 1 to 100; no other format uses it.
+      bits: Per channel, 8 or 16; 16 need PNG or TIFF, and the extra ``jaxnst[print]``.
       dpi: Pixels per inch that the file states, for printing; None: it states nothing.
       record: How the picture was made, for :func:`read_record`; BMP has no room.
 
@@ -141,11 +141,11 @@ def _options(kind: str, dpi: int | None, text: str | None) -> dict[str, Any]:
         options["pnginfo"].add_itxt(KEYWORD, text)
     if kind == "TIFF" and text is not None:
         options["tiffinfo"] = {int(ExifTags.Base.ImageDescription): text}
-    if kind == "JPEG":
+    if kind in ("JPEG", "AVIF"):
         options["subsampling"] = "4:4:4"
-    if kind in ("JPEG", "WEBP"):
+    if kind in ("JPEG", "WEBP", "AVIF"):
         exif = Image.Exif()
-        if dpi is not None and kind == "WEBP":  # which has no other place for it
+        if dpi is not None and kind != "JPEG":  # which have no other place for it
             exif[ExifTags.Base.XResolution] = exif[ExifTags.Base.YResolution] = float(dpi)
             exif[ExifTags.Base.ResolutionUnit] = _INCH
         if text is not None:

@@ -242,7 +242,7 @@ class Decoder:
             )
 
     def _is_short(self) -> bool:
-        """Tell whether less was decoded than the file declares, by over 0.5 s and 2 %."""
+        """Return whether less was decoded than the file declares, by over 0.5 s and 2 %."""
         kinds = set(self.container.format.name.split(","))
         if not kinds & DECLARING:
             return False
@@ -298,7 +298,7 @@ def open_film(path: AnyPath) -> Iterator[Decoder]:
     import av
 
     name = _files.name_of(path)
-    _files.check_source(path, 2**40)
+    _files.check_source(path)
     try:
         container = av.open(os.path.abspath(path))  # FFmpeg takes "12:30.mp4" for an address
     except (av.FFmpegError, UnicodeError) as error:

@@ -117,7 +117,7 @@ class Encoder:
             self.target.mux(self.stream.encode(frame))
 
     def flush(self) -> None:
-        """Write what the encoders hold back."""
+        """Write what is left in the encoders."""
         self.target.mux(self.stream.encode(None))
         for sound in self.sounds.values():
             if isinstance(sound, EncodedSound):

@@ -12,7 +12,6 @@ from jaxnst.weights.registry import (
     KnownFile,
     bundled,
     bundled_styles,
-    digest,
     find_known,
     known_files,
 )
@@ -23,7 +22,6 @@ __all__ = [
     "bundled",
     "bundled_styles",
     "check_parameters",
-    "digest",
     "find_known",
     "known_files",
     "read_parameters",

@@ -25,16 +25,7 @@ MAX_MEMORY = 4 * 2**30
 LIBRARIES = {"keras_h5": "h5py", "matconvnet": "scipy.io.matlab"}
 """What the readers that run in another process read with."""
 
-_PROGRAM = """
-import importlib.util, sys
-package, *arguments = sys.argv[1:]
-spec = importlib.util.spec_from_file_location("jaxnst", package)
-sys.modules["jaxnst"] = importlib.util.module_from_spec(spec)
-spec.loader.exec_module(sys.modules["jaxnst"])
-from jaxnst.weights._child import answer
-answer(*arguments)
-"""
-"""Imports this very jaxnst, wherever another one may be."""
+_PROGRAM = "import sys; from jaxnst.weights._child import answer; answer(*sys.argv[1:])"
 
 
 def read_isolated(reader: str, path: str | os.PathLike[str]) -> tuple[Parameters, dict[str, str]]:
@@ -61,17 +52,17 @@ def read_isolated(reader: str, path: str | os.PathLike[str]) -> tuple[Parameters
 
 
 def _run(reader: str, path: str) -> subprocess.CompletedProcess[bytes]:
-    # The same libraries as here, but nothing of the current folder.
-    folders = filter(None, sys.path)
+    # The libraries that are imported here, and this jaxnst, but nothing else of the current folder.
+    folders, root = [*filter(None, sys.path)], str(Path(__file__).parents[2])
+    folders = folders if root in folders else [root, *folders]
     environment = {
         **os.environ,
         "PYTHONPATH": os.pathsep.join(folders),
         "HDF5_PLUGIN_PRELOAD": "::",  # no filter is loaded, whatever the file asks for
         "OPENBLAS_NUM_THREADS": "1",  # their stacks would count against the memory limit
     }
-    package = str(Path(__file__).parents[1] / "__init__.py")
     return subprocess.run(
-        [sys.executable, "-P", "-c", _PROGRAM, package, reader, path],
+        [sys.executable, "-P", "-c", _PROGRAM, reader, path],
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
         stderr=subprocess.DEVNULL,

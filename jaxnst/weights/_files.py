@@ -1,13 +1,9 @@
 """What all readers share: arrays by name, errors, limits."""
 
-import os
-from io import BufferedReader
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
-
-from jaxnst._files import check_source
 
 Parameters: TypeAlias = dict[str, NDArray[np.float32]]
 """Arrays by flat name: ``conv1_1/kernel`` (HWIO), ``conv1_1/bias``."""
@@ -36,19 +32,6 @@ def error_line(error: Exception) -> str:
     return f"{DAMAGED} ({one_line(str(error) or type(error).__name__)}): {AGAIN}"
 
 
-def open_weights(path: str | os.PathLike[str]) -> BufferedReader:
-    """Open a file for reading.
-
-    Raises:
-      FileNotFoundError: If there is none.
-      IsADirectoryError: If it is a folder.
-      ValueError: If it is a device or a pipe, or empty.
-      OSError: If it cannot be read.
-    """
-    check_source(path, 2**40)
-    return open(path, "rb")
-
-
 def check_size(size: int, what: str = "has") -> None:
     """Raise Refused if so many bytes are too many."""
     if size > MAX_BYTES:
@@ -69,3 +52,20 @@ def one_line(text: str, longest: int = 200) -> str:
     text = "".join(c if c.isprintable() else " " for c in text)
     text = " ".join(text.split())
     return text if len(text) <= longest else text[: longest - 3] + "..."
+
+
+def not_floating(name: str, kind: object) -> Refused:
+    """Return the error about an array whose values are no floating point numbers."""
+    return Refused(
+        f"stores {one_line(name, 60)} as {one_line(str(kind), 40)}, expected floating point "
+        "numbers: give a loss network saved in float32"
+    )
+
+
+def as_float32(values: NDArray[Any]) -> NDArray[np.float32]:
+    """Copy an array as float32; values that do not fit become infinite.
+
+    ``check_parameters`` reports those.
+    """
+    with np.errstate(all="ignore"):
+        return np.array(values, np.float32, order="C")

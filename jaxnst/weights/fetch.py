@@ -77,7 +77,7 @@ def fetch(network: str, *, on_progress: Callable[[int, int], None] | None = None
         return path
     if known.format == "torch" and find_spec("torch") is None:
         raise ValueError(
-            f"{known.name} takes PyTorch to read: pip install 'jaxnst[torch]' before it is fetched"
+            f"{known.name} can only be read with PyTorch: pip install 'jaxnst[torch]' first"
         )
     path.parent.mkdir(parents=True, exist_ok=True)
     mirrors = os.environ.get(MIRRORS, "").split()
@@ -93,10 +93,10 @@ def fetch(network: str, *, on_progress: Callable[[int, int], None] | None = None
                 if address == addresses[-1]:
                     raise
         params, metadata = read_parameters(file)
-        facts = {"network": network, "preprocessing": known.preprocessing, "origin": known.origin}
-        if "epsilon" in metadata:
-            facts["epsilon"] = metadata["epsilon"]
-        write_parameters(path, params, metadata=facts)
+    facts = {"network": network, "preprocessing": known.preprocessing, "origin": known.origin}
+    if "epsilon" in metadata:
+        facts["epsilon"] = metadata["epsilon"]
+    write_parameters(path, params, metadata=facts)
     return path
 
 

@@ -19,7 +19,14 @@ from typing import Any
 import h5py
 import numpy as np
 
-from jaxnst.weights._files import Parameters, Refused, check_values, one_line
+from jaxnst.weights._files import (
+    Parameters,
+    Refused,
+    as_float32,
+    check_values,
+    not_floating,
+    one_line,
+)
 from jaxnst.weights.state_dict import BLOCKS, conv_names
 
 # Huang et al. 2017, table 1.
@@ -50,9 +57,7 @@ def read(path: str) -> tuple[Parameters, dict[str, str]]:
             arrays = layers[one_line(name, 80)] = []
             for dataset in datasets:
                 total += _checked_size(name, dataset, total)
-                # Whatever does not fit in float32 becomes infinite; check_parameters reports it.
-                with np.errstate(all="ignore"):
-                    arrays.append(np.asarray(dataset[()], np.float32))
+                arrays.append(as_float32(dataset[()]))
     if not total:
         raise Refused("holds no weights: save the model after it was built")
     names = _names([name for name, arrays in layers.items() if arrays])
@@ -139,10 +144,7 @@ def _checked_size(layer: str, dataset: Any, total: int) -> int:
             f"keeps values of layer {one_line(layer, 60)!r} in another file: copy the values in"
         )
     if dataset.dtype.kind != "f":
-        raise Refused(
-            f"has {str(dataset.dtype)[:40]} values in layer {one_line(layer, 60)!r}, "
-            "expected floating point numbers: save the model in float32"
-        )
+        raise not_floating(layer, dataset.dtype)
     size = math.prod(dataset.shape)
     # A compressed chunk is unpacked whole, however little of it the array covers.
     check_values(total + max(size, math.prod(dataset.chunks or ())))

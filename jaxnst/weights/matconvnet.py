@@ -18,11 +18,19 @@ from typing import Any, BinaryIO
 import numpy as np
 import scipy.io.matlab
 
-from jaxnst.weights._files import Parameters, Refused, check_size, check_values, one_line
+from jaxnst.weights._files import (
+    Parameters,
+    Refused,
+    as_float32,
+    check_size,
+    check_values,
+    one_line,
+)
 
 _GIVE = "give a file of a MatConvNet SimpleNN network"
 _HEADER = 128
 _COMPRESSED = 15
+_OLD_NAMES = ("filters", "biases")
 
 
 def read(path: str) -> tuple[Parameters, dict[str, str]]:
@@ -44,10 +52,8 @@ def read(path: str) -> tuple[Parameters, dict[str, str]]:
             raise Refused(f"has two layers {name!r}: {_GIVE}")
         total += sum(value.size for value in values)
         check_values(total)
-        # Whatever does not fit in float32 becomes infinite, and check_parameters reports it.
-        with np.errstate(all="ignore"):
-            for part, value in zip(("kernel", "bias"), values, strict=False):
-                params[key + part] = np.asarray(value, np.float32)
+        for part, value in zip(("kernel", "bias"), values, strict=False):
+            params[key + part] = as_float32(value)
     if not params:
         raise Refused(f"has no convolutions: {_GIVE}")
     return params, {"format": "matconvnet", "preprocessing": "matconvnet"}
@@ -86,13 +92,11 @@ def _convolutions(content: dict[str, Any]) -> Iterator[tuple[str, list[Any]]]:
 
 
 def _arrays(name: str, layer: dict[str, Any]) -> list[Any]:
-    if "weights" in layer:
-        found = [*np.ravel(layer["weights"])[:2], None, None]
-    else:
-        found = [layer.get("filters"), layer.get("biases")]
-    kernel, bias = np.asarray(found[0]), np.ravel(found[1])
-    for values in (kernel, bias):
-        if values.dtype.kind != "f" or values.ndim > 4:
+    values = np.ravel(layer["weights"]) if "weights" in layer else map(layer.get, _OLD_NAMES)
+    pair: list[Any] = [*values, None, None][:2]
+    kernel, bias = np.asarray(pair[0]), np.ravel(pair[1])
+    for array in (kernel, bias):
+        if array.dtype.kind != "f" or array.ndim > 4:
             raise Refused(
                 f"has no floating point numbers of up to 4 axes in layer {name!r}: {_GIVE}"
             )

@@ -16,7 +16,15 @@ from numpy.typing import NDArray
 
 from jaxnst._files import replace_file
 from jaxnst.weights import state_dict
-from jaxnst.weights._files import MAX_BYTES, Parameters, Refused, check_size, one_line
+from jaxnst.weights._files import (
+    MAX_BYTES,
+    Parameters,
+    Refused,
+    as_float32,
+    check_size,
+    not_floating,
+    one_line,
+)
 
 FORMAT = "jaxnst-1"
 
@@ -59,13 +67,8 @@ def parse(data: bytes) -> tuple[Parameters, dict[str, str]]:
         if kind not in _TYPES:
             if state_dict.matches(header):  # PyTorch's counters of batches, which nothing needs
                 continue
-            raise Refused(
-                f"stores {one_line(key, 60)} as {kind}, "
-                "expected floating point numbers: give a file of a loss network"
-            )
-        # Whatever does not fit in float32 becomes infinite, and check_parameters reports it.
-        with np.errstate(all="ignore"):
-            values = np.frombuffer(tensors[key]["data"], _TYPES[kind]).astype(np.float32)
+            raise not_floating(key, kind)
+        values = as_float32(np.frombuffer(tensors[key]["data"], _TYPES[kind]))
         params[name] = values.reshape(tensors[key]["shape"])
     return params, {str(key): str(value) for key, value in metadata.items()}
 
@@ -109,18 +112,13 @@ def serialize(params: Mapping[str, NDArray[Any]], metadata: Mapping[str, str]) -
     # the content; the tests read it back with the library.
     names = {np.dtype(kind): name for name, kind in _TYPES.items()}
     header: dict[str, Any] = {"__metadata__": dict(sorted(metadata.items()))}
-    parts, start = [], 0
+    parts, end = [], 0
     for key, values in params.items():
         native = values.dtype.newbyteorder("=")
-        part = np.ascontiguousarray(values, native.newbyteorder("<")).tobytes()
-        offsets = [start, start + len(part)]
-        header[key] = {
-            "dtype": names[native],
-            "shape": list(values.shape),
-            "data_offsets": offsets,
-        }
-        parts.append(part)
-        start = offsets[1]
+        parts.append(np.ascontiguousarray(values, native.newbyteorder("<")).tobytes())
+        start, end = end, end + len(parts[-1])
+        offsets = {"data_offsets": [start, end]}
+        header[key] = {"dtype": names[native], "shape": list(values.shape), **offsets}
     text = json.dumps(header, separators=(",", ":")).encode()
     text += b" " * (-len(text) % 8)
     return b"".join([len(text).to_bytes(8, "little"), text, *parts])

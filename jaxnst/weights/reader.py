@@ -11,6 +11,7 @@ import numpy as np
 from numpy.lib import format as npy
 from numpy.typing import NDArray
 
+from jaxnst._files import check_source
 from jaxnst.weights import native, state_dict, torch_file
 from jaxnst.weights._child import read_isolated
 from jaxnst.weights._files import (
@@ -18,10 +19,11 @@ from jaxnst.weights._files import (
     DAMAGED,
     Parameters,
     Refused,
+    as_float32,
     check_size,
     error_line,
+    not_floating,
     one_line,
-    open_weights,
 )
 
 _EXPECTED = "expected safetensors, Keras HDF5, NumPy .npz, MatConvNet .mat or a PyTorch state dict"
@@ -57,7 +59,8 @@ def read_parameters(path: str | os.PathLike[str]) -> tuple[Parameters, dict[str,
       ValueError: If the file is of another format, cut short or damaged, in one line.
       OSError: If the file cannot be read.
     """
-    with open_weights(path) as file:
+    check_source(path)
+    with open(path, "rb") as file:
         head = file.read(32)
     try:
         params, metadata = _read(path, head)
@@ -115,14 +118,9 @@ def _array(key: str, data: bytes) -> NDArray[np.float32]:
     read_header = npy.read_array_header_1_0 if version == (1, 0) else npy.read_array_header_2_0
     shape, fortran, kind = read_header(stream)
     if kind.kind != "f":
-        raise Refused(
-            f"stores {key} as {one_line(str(kind), 40)}, expected floating point numbers: "
-            "give a file of a loss network"
-        )
+        raise not_floating(key, kind)
     values = np.frombuffer(data, kind, offset=stream.tell())
-    # Whatever does not fit in float32 becomes infinite, and check_parameters reports it.
-    with np.errstate(all="ignore"):
-        return values.reshape(shape, order="F" if fortran else "C").astype(np.float32, order="C")
+    return as_float32(values.reshape(shape, order="F" if fortran else "C"))
 
 
 def check_parameters(

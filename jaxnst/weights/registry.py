@@ -8,13 +8,11 @@ as editable, has them in the folder ``weights`` at its top. Transformation netwo
 import functools
 import hashlib
 import os
-import string
 import tomllib
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
 
-from jaxnst.weights._files import open_weights
+from jaxnst._files import check_source
 
 _PACKAGE = Path(__file__).parent
 
@@ -26,11 +24,8 @@ def bundled(name: str) -> Path:
       name: Its plain file name, e.g. ``vgg16-lite.safetensors``.
 
     Raises:
-      ValueError: If the name has a folder in it.
       FileNotFoundError: If no such file ships, or it was removed.
     """
-    if name in ("", "..") or Path(name).name != name:
-        raise ValueError(f"{name!r} is not the plain name of a bundled file")
     path = _folder() / name
     if not path.is_file():
         raise FileNotFoundError(
@@ -60,7 +55,7 @@ class KnownFile:
       network: Whose parameters they are, e.g. ``vgg19``.
       format: How they are stored: ``jaxnst-1``, ``keras-h5``, ``torch``, ``npz``, ``matconvnet``.
       origin: Who made the file and where it is published.
-      licence: Terms under which it is given.
+      license: Terms under which it is given.
       preprocessing: What the network expects of its input; the table's head explains the words.
       url: Official address, or "" where there is none.
       size: Bytes, or None if unknown.
@@ -73,23 +68,13 @@ class KnownFile:
     network: str
     format: str
     origin: str
-    licence: str
+    license: str
     preprocessing: str
     url: str = ""
     size: int | None = None
     md5: str = ""
     sha256: str = ""
     sha256_prefix: str = ""
-
-    def __post_init__(self) -> None:
-        for kind, lengths in {
-            "md5": (0, 32),
-            "sha256": (0, 64),
-            "sha256_prefix": range(64),
-        }.items():
-            value = getattr(self, kind)
-            if len(value) not in lengths or not set(value) <= set(string.hexdigits.lower()):
-                raise ValueError(f"{kind} of {self.name} is {value!r}, expected lower-case digits")
 
 
 @functools.cache
@@ -99,8 +84,8 @@ def known_files() -> tuple[KnownFile, ...]:
         return tuple(KnownFile(**entry) for entry in tomllib.load(file)["file"])
 
 
-def digest(path: str | os.PathLike[str], *, algorithm: Literal["md5", "sha256"] = "sha256") -> str:
-    """Return the hexadecimal digest of a file's content.
+def find_known(path: str | os.PathLike[str]) -> KnownFile | None:
+    """Return the known file that has the content of this one, whatever its name, or None.
 
     Raises:
       FileNotFoundError: If there is no such file.
@@ -108,25 +93,16 @@ def digest(path: str | os.PathLike[str], *, algorithm: Literal["md5", "sha256"] 
       ValueError: If it is empty or not a plain file.
       OSError: If it cannot be read.
     """
-    # MD5 is what some sources publish; it tells files apart, it does not protect.
-    with open_weights(path) as file:
-        new = functools.partial(hashlib.new, algorithm, usedforsecurity=False)
-        return hashlib.file_digest(file, new).hexdigest()
-
-
-def find_known(path: str | os.PathLike[str]) -> KnownFile | None:
-    """Return the known file that has the content of this one, whatever its name, or None.
-
-    Raises:
-      FileNotFoundError: If there is no such file.
-      ValueError: If it is empty or not a plain file.
-      OSError: If it is a folder or cannot be read.
-    """
-    sha256 = digest(path)
-    md5, size = digest(path, algorithm="md5"), os.path.getsize(path)
+    check_source(path)
+    with open(path, "rb") as file:
+        sha256 = hashlib.file_digest(file, "sha256").hexdigest()
+        file.seek(0)
+        # What some sources publish; it tells files apart, it does not protect.
+        md5 = hashlib.file_digest(file, lambda: hashlib.md5(usedforsecurity=False)).hexdigest()
+    size = os.path.getsize(path)
     for known in known_files():
         start = known.sha256 or known.sha256_prefix
-        same = (start and sha256.startswith(start)) or (known.md5 and md5 == known.md5)
+        same = (start and sha256.startswith(start)) or md5 == known.md5
         if same and known.size in (None, size):
             return known
     return None

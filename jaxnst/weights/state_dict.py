@@ -8,8 +8,8 @@ distilled ones (``conv0.weight``, ``conv11.weight``). Classifiers are left out, 
 training needed. Kernels go from OIHW to HWIO.
 
 So are transformation networks of pytorch/examples' ``fast_neural_style`` (``conv1.conv2d.weight``,
-``in1.weight``). What a normalization takes away again is left out, the biases before it, and so are
-running statistics, which older files have and which are not used.
+``in1.weight``). Biases before a normalization, which have no effect, and running statistics,
+which older files have and which are not used, are left out.
 
 What wrappers add to the names is left out first: ``module.`` of DataParallel, ``_orig_mod.`` of
 torch.compile, and whatever all names begin with, such as ``model.`` of a Lightning module.

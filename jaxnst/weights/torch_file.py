@@ -27,7 +27,7 @@ def read(path: str | os.PathLike[str]) -> tuple[Parameters, dict[str, str]]:
         import torch
     except ImportError:
         raise Refused(
-            "is a PyTorch file, which takes PyTorch to read: pip install 'jaxnst[torch]', "
+            "is a PyTorch file, which needs PyTorch: pip install 'jaxnst[torch]', "
             "or give the same network as safetensors, .npz or Keras HDF5"
         ) from None
     check_size(os.path.getsize(path))
