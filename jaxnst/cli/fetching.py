@@ -156,7 +156,8 @@ def fetch(address: str, *, max_bytes: int = MAX_BYTES, seconds: int | float = SE
 
     def work() -> None:
         try:
-            download(address, file, max_bytes=max_bytes, timeout=seconds, check=check_address)
+            # Longer than the wait below, so that it is that which ends a silence.
+            download(address, file, max_bytes=max_bytes, timeout=2 * seconds, check=check_address)
             result.set_result(file.getvalue())
         except BaseException as error:
             result.set_exception(error)
