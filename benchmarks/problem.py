@@ -1,5 +1,6 @@
 """The loss that the benchmarks evaluate: the default recipe's, on pictures made from a seed."""
 
+from dataclasses import replace
 from functools import partial
 from typing import NamedTuple
 
@@ -64,6 +65,8 @@ def make_problem(
         size = (round(size[0] * shrink), round(size[1] * shrink))
     network: LossNetwork = jaxnst.load_network(name) if name == "vgg16-lite" else init_network(name)
     recipe = jaxnst.get_recipe("default")
+    # Undivided, so that PyTorch's loss needs no target more; all terms count.
+    recipe = replace(recipe, style=replace(recipe.style, weight=3.0, normalization="none"))
     objective = make_objective(recipe, network, remat=remat)
     params = objective.network.prepare(network.params)
     content, style, other = (_picture(seed, size) for seed in range(3))

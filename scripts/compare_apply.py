@@ -21,7 +21,7 @@ import numpy as np
 import jaxnst
 from jaxnst.feedforward import Model, apply_model, load_model
 from jaxnst.feedforward.perceptual import Frozen, PerceptualLoss, make_loss
-from jaxnst.losses.objective import make_targets
+from jaxnst.losses.objective import Targets, content_targets
 from jaxnst.networks.color_space import encode
 from jaxnst.report.contact_sheet import contact_sheet
 
@@ -36,7 +36,7 @@ def loss_of(
 ) -> jax.Array:
     """Compute the loss of a picture, whoever painted it."""
     objective = loss.objective
-    targets = make_targets(objective, frozen.network, content, frozen.style, frozen.numbers)
+    targets = Targets(content_targets(objective, frozen.network, content), frozen.style)
     return objective(encode(picture, objective.space), frozen.network, targets, frozen.numbers)[0]
 
 

@@ -126,7 +126,7 @@ def test_what_does_not_fit_into_memory_is_refused(applied, monkeypatch):
     monkeypatch.setattr(device, "available_memory", lambda _: 100_000)
     status, _, err = applied("photos/a.png", "-o", "out.png", "--no-cache")
     assert status == 1
-    assert "error: 40x32 takes about 100 KiB of memory and 98 KiB are available: take a" in err
+    assert "error: 40x32 takes about 100 KiB of memory and 98 KiB are available: choose a" in err
 
 
 def test_maps_of_sixteen_bits_need_half_the_memory_of_an_accelerator(monkeypatch):

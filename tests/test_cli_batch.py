@@ -582,7 +582,7 @@ def test_more_rows_of_a_kind_are_a_new_batch(batched, painted):
 def test_a_size_of_which_not_one_fits_fails_in_one_line_for_each(batched, painted):
     status, out, err = batched(*FOLDERS, *SMALL, "--max-memory", "1MB")
     assert (status, out) == (1, "") and not painted
-    assert "takes about" in err and "take a smaller --size" in err
+    assert "takes about" in err and "choose a smaller --size" in err
     assert len(records()) == 6 and all(r["error"] for r in records())
 
 

@@ -41,7 +41,7 @@ def test_masks_and_mixtures_reach_the_picture(call):
     one = paint(call, "style.png", "other.png", "--style-mix", "1,0")
     # Two programs: rounding may differ, and so one step of 8 bits.
     np.testing.assert_allclose(one, paint(call, "style.png"), rtol=0, atol=1.01 / 255)
-    by_layer = ("--style-mix", "1,0", "--style-mix", "relu1_1:0,1")
+    by_layer = ("--style-mix", "1,0", "--style-mix", "relu3_1:0,1")
     regions = ("--mask", "left.png", "--mask", "right.png")
     pictures = [
         plain,

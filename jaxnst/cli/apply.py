@@ -58,6 +58,7 @@ from jaxnst.image.record import parameters_sha256, source_of
 from jaxnst.weights import bundled_styles
 
 KNOWN = (*READ_ENDINGS, *film.ENDINGS)
+WRITTEN = (*ENDINGS, *film.ENDINGS)
 
 AT_ONCE = 4
 """Frames of a film that are painted at a time, at most, without ``--batch``."""
@@ -197,7 +198,7 @@ def _is_file(output: str, sources: Sequence[str]) -> bool:
         return False
     if output == "-":
         raise UsageError("-o - is no folder or file: results of apply do not go to standard output")
-    known, exists = ending in KNOWN, os.path.exists(output)
+    known, exists = ending in WRITTEN, os.path.exists(output)
     if len(sources) > 1 and (known or exists):
         raise UsageError(
             f"-o {name_of(output)} is a file, but there are {len(sources)} inputs: name a folder"
@@ -206,7 +207,7 @@ def _is_file(output: str, sources: Sequence[str]) -> bool:
     if len(sources) == 1 and ending and not known and not exists:
         raise UsageError(
             f"-o {name_of(output)} has the ending {ending}, expected one of "
-            f"{', '.join((*ENDINGS, *film.ENDINGS))}: if it is to be a folder, say "
+            f"{', '.join(WRITTEN)}: if it is to be a folder, say "
             f"{name_of(output)}/"
         )
     return len(sources) == 1 and (known or exists)

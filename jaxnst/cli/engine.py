@@ -119,8 +119,8 @@ class LocalEngine:
         if memory is not None and needed > memory:
             raise ValueError(
                 f"size {max(schedule.size)} takes about {amount(needed)} of memory and "
-                f"{amount(memory)} are available: take a smaller --size, or jaxnst run, which can "
-                "do with less"
+                f"{amount(memory)} are available: choose a smaller --size, or jaxnst run, which "
+                "can do with less"
             )
         return runs_side_by_side(
             *kind, self.all_devices, memory, pictures=pictures, shared=pictures

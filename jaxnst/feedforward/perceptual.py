@@ -27,9 +27,10 @@ from jaxnst.losses.objective import (
     TERMS,
     LossWeights,
     Objective,
+    Targets,
+    content_targets,
     make_loss_weights,
     make_objective,
-    make_targets,
 )
 from jaxnst.networks.color_space import encode
 from jaxnst.networks.registry import LossNetwork, Params
@@ -82,9 +83,9 @@ class PerceptualLoss:
         outputs: Array = self.module.apply({"params": params}, images)  # type: ignore[assignment]
 
         def one(content: Image, output: Image) -> Float[Array, " terms"]:
-            targets = jax.lax.stop_gradient(
-                make_targets(self.objective, frozen.network, content, frozen.style, frozen.numbers)
-            )
+            content_target = content_targets(self.objective, frozen.network, content)
+            # The style term is not divided: single crops are at very different distances from it.
+            targets = Targets(jax.lax.stop_gradient(content_target), frozen.style)
             variable = encode(output, self.objective.space)
             return self.objective(variable, frozen.network, targets, frozen.numbers)[1]
 

@@ -289,6 +289,7 @@ def make_targets(
     content: Image,
     style: Mapping[str, tuple[Any, ...]],
     numbers: LossWeights,
+    *,
     where: SpatialGuidance = EVERYWHERE,
 ) -> Targets:
     """Compute the content's targets, and join them with those of the styles.

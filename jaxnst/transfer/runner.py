@@ -161,7 +161,8 @@ class Programs:
 
 
 def _targets(objective: Objective, _: SolverConfig, params: Params, lane: Any) -> Targets:
-    return make_targets(objective, params, *lane)
+    content, style, numbers, where = lane
+    return make_targets(objective, params, content, style, numbers, where=where)
 
 
 def _begin(

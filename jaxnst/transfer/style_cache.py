@@ -177,7 +177,7 @@ def targets_of(
     where: SpatialGuidance,
 ) -> Targets:
     """Compute the targets of a scale, compiled."""
-    return make_targets(objective, params, content, style, numbers, where)
+    return make_targets(objective, params, content, style, numbers, where=where)
 
 
 @partial(jax.jit, static_argnums=0)
