@@ -142,8 +142,10 @@ def refuse_one_array(name: str, value: object, axes: int, expected: str) -> None
       expected: For the message.
 
     Raises:
-      ValueError: It is an array of so many axes or fewer.
+      ValueError: It is an array of so many axes or fewer, a path, or another single picture.
     """
+    if isinstance(value, str) or (value is not None and not hasattr(value, "__len__")):
+        raise ValueError(f"{name} is a single {type(value).__name__}, expected {expected}")
     if 0 < getattr(value, "ndim", 0) <= axes:
         shape = getattr(value, "shape", ())
         raise ValueError(f"{name} is one array of shape {shape}, expected {expected}")

@@ -282,6 +282,13 @@ def test_pictures_are_shared_and_so_are_parameters_rescaled_over_them(network):
     assert check_picture("content", content) is content
 
 
+def test_a_single_path_is_no_sequence_of_pictures():
+    with pytest.raises(ValueError, match=r"contents is a single .*, expected a sequence of pict"):
+        stylize_batch("content.jpg", [STYLES[0]])
+    with pytest.raises(ValueError, match=r"styles is a single .*, expected one entry for each"):
+        stylize_batch([CONTENTS[0]], "style.jpg")
+
+
 def test_several_styles_for_one_content(network):
     both = stylize_batch(CONTENTS[:2], [STYLES[:2], STYLES[1]], network=network, recipe=RECIPE)
     single = stylize(CONTENTS[0], STYLES[:2], network=network, recipe=RECIPE)

@@ -160,6 +160,7 @@ main([])
 
 def test_info_names_versions_devices_and_the_cache(call, monkeypatch, tmp_path):
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    monkeypatch.delenv("JAX_COMPILATION_CACHE_DIR", raising=False)
     status, out, _ = call("info")
     facts = dict(line.split(None, 1) for line in out.splitlines())
     assert status == 0 and facts["jaxnst"] == jaxnst.__version__
@@ -172,6 +173,7 @@ def test_info_names_versions_devices_and_the_cache(call, monkeypatch, tmp_path):
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="the folder is set as on Linux")
 def test_the_cache_is_shown_and_cleared(call, monkeypatch, tmp_path):
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    monkeypatch.delenv("JAX_COMPILATION_CACHE_DIR", raising=False)
     folder = tmp_path / "jaxnst"
     assert call("cache") == (0, f"{folder}, 0 bytes\n", "")
     (folder / "jax-1").mkdir(parents=True)
@@ -181,6 +183,10 @@ def test_the_cache_is_shown_and_cleared(call, monkeypatch, tmp_path):
     assert call("cache", "clear") == (0, "deleted 1 files, 2 KiB\n", "")
     assert [*folder.rglob("*")] == [folder / "jax-1"] and (tmp_path / "others").exists()
     assert call("cache", "empty")[0] == 2
+    monkeypatch.setenv("JAX_COMPILATION_CACHE_DIR", str(tmp_path / "own"))
+    assert call("cache") == (0, f"{tmp_path / 'own'}, 0 bytes\n", "")
+    status, out, err = call("cache", "clear")
+    assert (status, out) == (2, "") and "JAX_COMPILATION_CACHE_DIR names the folder " in err
 
 
 def test_jaxnst_run_is_jaxnst_run(capsys, run):

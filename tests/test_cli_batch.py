@@ -387,7 +387,7 @@ def test_a_log_cut_short_is_gone_on_with(batched, folder):
         (("--out", "out", "--contents", "photos"), "give --contents and --styles"),
         ((*FOLDERS, "--manifest", "m.csv"), "give --contents and --styles, or"),
         (("--contents", "photos", "--styles", "none*", "--out", "out"), "--styles: there is no"),
-        ((*FOLDERS[:-1], "photos/a.png"), "--out photos/a.png is a file, expected a folder for"),
+        ((*FOLDERS[:-1], "photos/a.png"), "-o photos/a.png is a file, expected a folder for"),
         ((*FOLDERS, "--shard", "0/3"), "'0/3' is not a shard"),
         ((*FOLDERS, "--shard", "3"), "'3' is not a shard"),
         ((*FOLDERS, "--at-once", "0"), "--at-once"),

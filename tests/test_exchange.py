@@ -106,6 +106,13 @@ def test_png_for_notebooks(tmp_path):
 DEFAULT = jaxnst.get_recipe("default")
 
 
+def test_keywords_do_what_the_flags_do():
+    adam = jaxnst.get_recipe("tensorflow-vgg19-matconvnet")
+    assert adam.solver.learning_rate == 2.0
+    assert override(adam, {"optimizer": "lbfgs"}).solver.learning_rate is None
+    assert override(adam, {"scales": "auto"}).scales.sides == ()
+
+
 def test_keywords_are_flags_parts_with_fields_or_whole_parts():
     found = override(
         DEFAULT,

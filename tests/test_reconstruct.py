@@ -72,6 +72,12 @@ def test_style_has_the_picture_s_gram_matrices_and_not_its_places(style, network
         assert np.corrcoef(one.image.ravel(), PICTURE.ravel())[0, 1] < 0.9
 
 
+def test_a_style_that_is_the_content_is_not_divided_by_their_distance(style, network):
+    recipe = replace(SHORT, style=replace(SHORT.style, normalization="content"))
+    (found,) = reconstruct_style(PICTURE, "relu1_1", network=network, recipe=recipe)
+    np.testing.assert_array_equal(found.image, style[0].image)
+
+
 @pytest.mark.parametrize("reconstruct", [reconstruct_content, reconstruct_style])
 def test_a_single_layer_may_be_given_by_its_name(reconstruct, network):
     brief = replace(RECIPE, scales=replace(RECIPE.scales, evaluations=(2,)))

@@ -57,7 +57,7 @@ def _main(arguments: list[str]) -> int:
     if COMPLETING in os.environ:
         arguments = _command_to_complete()
     if arguments[:1] == ["help"]:
-        arguments = [*arguments[1:], "--help"]
+        arguments = [*(word for word in arguments if word != "help"), "--help"]
     if arguments and not arguments[0].startswith("-"):
         for command in COMMANDS:
             if command.name == arguments[0]:

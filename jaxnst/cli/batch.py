@@ -117,9 +117,7 @@ def _run(options: BatchFlags, rest: list[str], prog: str) -> int:
     tasks = _tasks(rows, rest, prog)[shard[0] - 1 :: shard[1]]
     messages = Messages(prog, quiet=common.quiet)
     if os.path.exists(options.out) and not os.path.isdir(options.out):
-        raise UsageError(
-            f"--out {name_of(options.out)} is a file, expected a folder for the results"
-        )
+        raise UsageError(f"-o {name_of(options.out)} is a file, expected a folder for the results")
     for task in tasks:
         if task.flags.seed_given and task.recipe.init not in RANDOM_STARTS:
             report_unused_seed(task.flags, task.recipe, messages)

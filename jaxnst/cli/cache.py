@@ -1,13 +1,17 @@
 """``jaxnst cache``: the compiled programs that are kept for the next run."""
 
 import contextlib
+import os
 from collections.abc import Sequence
 from pathlib import Path
 
 from jaxnst._files import name_of, user_folder
-from jaxnst.cli.errors import guarded
+from jaxnst.cli.errors import UsageError, guarded
 from jaxnst.cli.flags import MachineFlags, Parser, add_fields
 from jaxnst.cli.messages import amount
+
+CHOSEN = "JAX_COMPILATION_CACHE_DIR"
+"""Variable of JAX that names a folder of the user's choice."""
 
 DESCRIPTION = "Show the folder of compiled programs and its size, or empty it."
 
@@ -34,7 +38,7 @@ def describe_cache() -> str:
     Raises:
       FileNotFoundError: The user has no home folder.
     """
-    folder = user_folder("cache")
+    folder = Path(os.environ.get(CHOSEN) or user_folder("cache"))
     return f"{name_of(folder)}, {amount(sum(size for _, size in _files(folder)))}"
 
 
@@ -54,6 +58,8 @@ def _show() -> int:
 
 
 def _clear() -> int:
+    if folder := os.environ.get(CHOSEN):
+        raise UsageError(f"{CHOSEN} names the folder {name_of(folder)}: empty it yourself")
     # Folders stay: another process may be about to write to them.
     files = _files(user_folder("cache"))
     for path, _ in files:

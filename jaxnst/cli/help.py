@@ -90,7 +90,7 @@ SHORT_HELP = {
                 "begin with a network that ships, which takes fewer steps",
             ),
             (
-                "painting.jpg --images photos -o b.safetensors --style-weight 6",
+                "painting.jpg --images photos -o b.safetensors --style-weight 10",
                 "learn more of the style",
             ),
         ),

@@ -243,11 +243,8 @@ def parse(
             f"--init: {name_of(parsed.origin)} was started from a picture, {name_of(start)}: "
             "give that one too"
         )
-    changes = given_options(options(recipe), parsed)
-    if getattr(parsed, "optimizer", recipe.solver.kind) != recipe.solver.kind:
-        changes = {("solver", "learning_rate"): None, **changes}  # the recipe's is the other's
     try:
-        recipe = replace_all(recipe, changes)
+        recipe = replace_all(recipe, given_options(options(recipe), parsed))
     except ValueError as error:
         parser.error(str(error))
     if parsed.size is None and not recipe.scales.sides:

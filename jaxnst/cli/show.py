@@ -5,6 +5,7 @@ import shlex
 import tomllib
 from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 from jaxnst._files import name_of
@@ -109,7 +110,7 @@ def _again(record: Record, path: str) -> str:
     """Write the command that makes a picture again, with the names of its files."""
     from jaxnst.cli.recording import as_flags
 
-    command = str(record.arguments.get("command", ""))
+    command, new = str(record.arguments.get("command", "")), f"NEW{Path(path).suffix}"
     names = [s.name for s in record.sources if s.role in ("content", "style")]
     others = [(f"--{s.role}", s.name) for s in record.sources if s.role not in ("content", "style")]
     names += [word for pair in others for word in pair]
@@ -118,6 +119,7 @@ def _again(record: Record, path: str) -> str:
             "network": record.network,
             "size": record.size,
             "style-size": record.style_size,
+            "precision": None if record.precision == "float32" else record.precision,
         }
         if command == "apply":
             files = [source.name for source in record.sources if source.role == "model"]
@@ -125,10 +127,10 @@ def _again(record: Record, path: str) -> str:
             names, values["network"] = [*model, *names[:1]], None
         values |= {name: value for name, value in record.arguments.items() if name != "command"}
         flags = [flag for name, value in values.items() for flag in as_flags(f"--{name}", value)]
-        return shlex.join(["jaxnst", command, *names, "-o", "NEW.png", *flags])
+        return shlex.join(["jaxnst", command, *names, "-o", new, *flags])
     if command:
         return f"by jaxnst {command}, which printed the command of each cell"
-    return shlex.join(["jaxnst-run", "--from", path, *names, "-o", "NEW.png"])
+    return shlex.join(["jaxnst-run", "--from", path, *names, "-o", new])
 
 
 def _printable(text: str) -> str:

@@ -2,7 +2,7 @@
 
 A record holds names without their folders, digests and settings; no path, no date, no machine. Text
 from a file is treated as hostile: bounded before it is parsed, checked field by field after. It is
-PNG's ``iTXt``, EXIF's ``UserComment`` in JPEG and WebP, TIFF's ``ImageDescription``.
+PNG's ``iTXt``, EXIF's ``UserComment`` in JPEG, WebP and AVIF, TIFF's ``ImageDescription``.
 """
 
 import dataclasses

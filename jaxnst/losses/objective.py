@@ -19,7 +19,7 @@ from jaxnst._numerics import default_numerics
 from jaxnst._types import FeatureMap, Features, Image, PositionWeights, Scalar
 from jaxnst.losses.distances import Distance, Extent, get_distance
 from jaxnst.losses.statistics import Statistic, get_statistic, mix
-from jaxnst.losses.terms import EPSILON, content_loss, total_variation
+from jaxnst.losses.terms import content_loss, total_variation
 from jaxnst.networks.color_space import decode
 from jaxnst.networks.registry import LossNetwork, Params
 from jaxnst.networks.remat import map_with_remat
@@ -34,6 +34,10 @@ from jaxnst.recipes.schema import (
 
 TERMS = ("total", "content", "style", "tv")
 """Names of the loss and its terms; the terms carry their weights, so they sum to the total."""
+
+
+LEAST_DISTANCE = 1e-6
+"""A photograph is taken to be at least so far from the style, so that it may be the style."""
 
 
 @dataclass(frozen=True)
@@ -314,7 +318,7 @@ def make_targets(
     ]
     total = numbers.style.sum()
     shares = numbers.style / jnp.where(total > 0, total, 1)
-    return targets._replace(style_unit=jnp.maximum(_weighted(shares, distances), EPSILON))
+    return targets._replace(style_unit=jnp.maximum(_weighted(shares, distances), LEAST_DISTANCE))
 
 
 def style_summaries(

@@ -69,14 +69,14 @@ class _Part:
                 continue
             if get_origin(hint) is Literal:
                 among(full_name, value, get_args(hint))
-            elif hint in _EXPECTED:
-                number, expected = _EXPECTED[hint]
-                is_bool = isinstance(value, bool) and hint is not bool
-                check(full_name, repr(value), isinstance(value, number) and not is_bool, expected)
             elif get_origin(hint) is tuple:
                 is_sequence = isinstance(value, (list, tuple, Mapping))
                 check(full_name, repr(value), is_sequence, "a list or a tuple")
-                object.__setattr__(self, name, _as_tuple(value))
+                value = _as_tuple(value)
+                check(full_name, repr(value), _fits(value, hint), _in_words(hint))
+                object.__setattr__(self, name, value)
+            else:
+                check(full_name, repr(value), _fits(value, hint), _in_words(hint))
 
 
 _EXPECTED: dict[Any, tuple[type, str]] = {
@@ -86,6 +86,27 @@ _EXPECTED: dict[Any, tuple[type, str]] = {
     bool: (bool, "true or false"),
 }
 """What a field of some type may hold, and its name in messages."""
+
+
+def _fits(value: Any, hint: Any) -> bool:
+    if hint in _EXPECTED:
+        is_bool = isinstance(value, bool) and hint is not bool
+        return isinstance(value, _EXPECTED[hint][0]) and not is_bool
+    if get_origin(hint) is not tuple:
+        return not isinstance(hint, type) or isinstance(value, hint)
+    parts = get_args(hint)
+    if parts[-1] is Ellipsis:
+        parts = parts[:1] * (len(value) if isinstance(value, tuple) else 0)
+    return isinstance(value, tuple) and len(value) == len(parts) and all(map(_fits, value, parts))
+
+
+def _in_words(hint: Any) -> str:
+    if get_origin(hint) is not tuple:
+        return _EXPECTED[hint][1] if hint in _EXPECTED else f"a {hint.__name__}"
+    parts = get_args(hint)
+    if parts[-1] is Ellipsis:
+        return f"a list, each entry {_in_words(parts[0])}"
+    return " and ".join(map(_in_words, parts))
 
 
 @cache
@@ -268,7 +289,8 @@ class Style(_Part):
       weight: Factor of the whole term.
       layers: Layer names with their weights, applied as they are; none if the weight is 0.
       normalization: ``content``: the term is divided by its value for the content picture, so that
-        a weight has the same effect on every pair of pictures; ``none``: it is left as it is.
+        a weight has the same effect on every pair of pictures, as in the default recipe; ``none``:
+        it is left as it is.
       statistic: Name in :data:`jaxnst.losses.statistics.STATISTICS`, such as ``gram``.
       statistics: Names of those that single layers have in its place.
       distance: Name in :data:`jaxnst.losses.distances.DISTANCES`, such as ``gatys``: how
@@ -593,6 +615,8 @@ def replace_all(recipe: Recipe, values: Mapping[tuple[str, ...], Any]) -> Recipe
     """Return the recipe with fields set at once: what they are together is checked, not the way."""
     changes: dict[str, Any] = {}
     parts: dict[str, dict[str, Any]] = {}
+    if values.get(("solver", "kind"), recipe.solver.kind) != recipe.solver.kind:
+        values = {("solver", "learning_rate"): None, **values}  # the recipe's is the other's
     for (name, *inner), value in values.items():
         if inner:
             parts.setdefault(name, {})[inner[0]] = value
@@ -629,6 +653,8 @@ def override(recipe: Recipe, values: Mapping[str, Any]) -> Recipe:
     flags = {flag[2:].replace("-", "_"): path for flag, (path, _, _) in options(recipe).items()}
     changes = {}
     for name, value in values.items():
+        if name == "scales" and value == "auto":
+            value = ()
         if name not in paths | flags:
             raise TypeError(unknown("option", name, {**flags, **paths}))
         part = getattr(recipe, name, None)

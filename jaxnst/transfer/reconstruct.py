@@ -167,7 +167,9 @@ def _reconstruct(
         if term == "content":
             content, style = replace(content, layers=weights), replace(style, layers=(), weight=0.0)
         else:
-            content, style = replace(content, layers=(), weight=0.0), replace(style, layers=weights)
+            content = replace(content, layers=(), weight=0.0)
+            # The content is the style, so there is no distance to divide by.
+            style = replace(style, layers=weights, normalization="none")
         method = replace(recipe, content=content, style=style)
         return Run(picture, [picture], network, method, size=size, seed=seed, store=store)
 
