@@ -52,7 +52,7 @@ REFUSED = [
     (Scales, {"evaluations": ("a",)}, "evaluations is ('a',), expected a list, each entry a whole"),
     (Recipe, {"bounds": (0, 1, 2)}, "bounds is (0, 1, 2), expected a number and a number"),
     (Recipe, {"preprocessing": "caffe"}, "preprocessing is 'caffe', expected a Space"),
-    (Scales, {"sides": "auto"}, "sides is 'auto', expected a list or a tuple"),
+    (Scales, {"sides": "auto"}, "sides is 'auto', expected a list, each entry a whole number"),
     (Solver, {"carry": 1}, "carry is 1, expected true or false"),
     (Style, {"layers": ()}, "style layers is empty"),
     (TotalVariation, {"weight": -0.1}, "total variation weight is -0.1"),

@@ -52,7 +52,7 @@ class Model:
       name: Name of the style or of the file.
       module: The Flax module.
       params: Parameters by layer: ``{"conv1": {"kernel": ...}, "conv1_norm": {...}, ...}``.
-      facts: Metadata as text, such as ``style``, ``licence``, and settings of the training run.
+      facts: Metadata as text, such as ``style`` and ``recipe``, and settings of the training run.
     """
 
     name: str

@@ -2,8 +2,8 @@
 
 Johnson et al. 2016 (section 3.2) train with the loss by which Gatys et al. 2016 optimize an image:
 content against the network's input, style against one painting, averaged over the batch. Both
-methods use :class:`~jaxnst.losses.objective.Objective`, so every recipe can be trained with, and
-their losses can be compared.
+methods use :class:`~jaxnst.losses.objective.Objective`, so every recipe can be trained with. Only
+the division of the style term by that of the content (``Style.normalization``) is left out.
 
 An additional term penalizes the grid that such a network leaves in its output: dots whose distance
 is the stride of its lowest resolution (:func:`grid_loss`).

@@ -303,8 +303,11 @@ def make_targets(
       params: The network's parameters.
       content: RGB in [0, 1].
       style: From :func:`style_targets`.
-      numbers: Weights of the terms.
+      numbers: Weights of the terms; those of the style layers weigh its distance from the content.
       where: The regions.
+
+    Returns:
+      The targets, with the unit of the style term that ``objective.style_normalization`` asks for.
     """
     if objective.style_normalization == "none":
         features = content_targets(objective, params, content)

@@ -69,14 +69,10 @@ class _Part:
                 continue
             if get_origin(hint) is Literal:
                 among(full_name, value, get_args(hint))
-            elif get_origin(hint) is tuple:
-                is_sequence = isinstance(value, (list, tuple, Mapping))
-                check(full_name, repr(value), is_sequence, "a list or a tuple")
-                value = _as_tuple(value)
-                check(full_name, repr(value), _fits(value, hint), _in_words(hint))
-                object.__setattr__(self, name, value)
-            else:
-                check(full_name, repr(value), _fits(value, hint), _in_words(hint))
+                continue
+            kept = _as_tuple(value)
+            check(full_name, repr(value), _fits(kept, hint), _in_words(hint))
+            object.__setattr__(self, name, kept)
 
 
 _EXPECTED: dict[Any, tuple[type, str]] = {

@@ -161,7 +161,9 @@ class Run:
         """
         image = resample(self.content, scale.inner)
         style, where = self.style_targets(params, scale), self.where(image)
-        return targets_of(self.objective, params, jnp.asarray(image), style, self.numbers, where)
+        return targets_of(
+            self.objective, params, jnp.asarray(image), style, self.numbers, where=where
+        )
 
     def where(self, content: Picture) -> SpatialGuidance:
         """Lay out the regions of a scale; ``content`` has its size."""

@@ -24,7 +24,6 @@ from jaxnst.image import fill_hidden, resample
 from jaxnst.image.color import Pixels
 from jaxnst.losses.objective import (
     EVERYWHERE,
-    LossWeights,
     Objective,
     SpatialGuidance,
     Targets,
@@ -167,17 +166,8 @@ def style_weights(objective: Objective, style: StyleImage, size: Size) -> dict[s
     return {name: position_weights(mask, of_layer) for name, of_layer in sizes.items()}
 
 
-@partial(jax.jit, static_argnums=0)
-def targets_of(
-    objective: Objective,
-    params: Params,
-    content: Image,
-    style: dict[str, tuple[Any, ...]],
-    numbers: LossWeights,
-    where: SpatialGuidance,
-) -> Targets:
-    """Compute the targets of a scale, compiled."""
-    return make_targets(objective, params, content, style, numbers, where=where)
+targets_of = jax.jit(make_targets, static_argnums=0)
+"""Computes the targets of a scale, compiled."""
 
 
 @partial(jax.jit, static_argnums=0)
