@@ -14,7 +14,7 @@ from PIL import Image
 from jaxnst import cli
 from jaxnst.cli import job, parser, watching
 from jaxnst.cli.interrupt import Stopped
-from jaxnst.cli.watching import Animate, Figure, Interval, Log, Over, Plot, Watch
+from jaxnst.cli.watching import Animate, Figure, Interval, Log, Over, Plot, Preview, Watch
 from jaxnst.image import load_image, read_record, save_image
 from jaxnst.recipes import get_recipe
 from jaxnst.recipes.schema import Scales
@@ -247,8 +247,35 @@ def test_a_figure_is_no_wider_than_formats_hold(tmp_path, monkeypatch):
     assert 80 < load_image(tmp_path / "a.png").shape[1] <= 100 + 2 * GAP
 
 
+def test_a_preview_is_the_picture_so_far_and_at_the_end_the_result(tmp_path):
+    path = tmp_path / "a.png"
+    shown, preview = [], Preview(str(path))
+    for progress in reports():
+        preview.next = 0.0
+        preview(progress)
+        if path.exists():
+            shown.append((progress.total_done, load_image(path)[0, 0, 0]))
+            expected = progress.image()[0, 0, 0]
+            assert progress.phase == "compile" or abs(shown[-1][1] - expected) < 1 / 255
+    assert len({value for _, value in shown}) > 1
+    preview.close(result())
+    np.testing.assert_allclose(load_image(path), result().image, atol=1 / 255)
+
+
+def test_a_preview_takes_a_tenth_of_the_time_at_most(tmp_path, monkeypatch):
+    clock = iter([5.0, 6.0, 15.9, 16.0, 16.5, 30.0])
+    monkeypatch.setattr(watching.time, "monotonic", lambda: next(clock))
+    saved = []
+    monkeypatch.setattr(watching, "save_image", lambda path, image: saved.append(path))
+    preview, (*_, last) = Preview("a.png"), reports()
+    for _ in range(3):
+        preview(last)  # from 5 to 6; not at 15.9; from 16 to 16.5
+    assert saved == ["a.png", "a.png"] and preview.next == 21.5
+
+
 def test_a_run_stopped_before_its_first_step_leaves_nothing(tmp_path):
     first = list(reports())[:1]
+    tell(Preview(str(tmp_path / "a.png")), news=first)
     tell(Animate(str(tmp_path / "a.gif"), 1), news=first)
     tell(Figure(str(tmp_path / "a.png"), grey(0.1), [grey(0.2)]), news=first)
     assert not list(tmp_path.iterdir())
@@ -292,6 +319,7 @@ def run(folder, monkeypatch, capsysbinary):
 
 
 ALL = ("--log", "a.jsonl", "--plot", "a.png", "--animate", "a.gif", "--side-by-side", "b.png")
+ALL += ("--preview", "c.png")
 
 
 def test_all_that_was_asked_for_is_written_and_the_picture_named(run, folder):
@@ -462,6 +490,8 @@ def test_a_picture_that_cannot_be_saved_keeps_nothing_else_back(run, folder, mon
         (("--plot", "a.jpg"), 1, "expected one of .png, .svg, .pdf"),
         (("--animate", "a.avi"), 1, "expected one of .gif, .webp, .mp4"),
         (("--side-by-side", "a.gif"), 1, ".gif"),
+        (("--preview", "a.txt"), 1, ".txt"),
+        (("--preview", "out.png"), 2, "--preview out.png is the file of -o too"),
         (("--plot", "out.png"), 2, "--plot out.png is the file of -o too"),
         (("--side-by-side", "./out.png"), 2, "--side-by-side ./out.png is the file of -o too"),
         (("--log", "a.png", "--plot", "a.png"), 2, "--plot a.png is the file of --log too"),

@@ -34,6 +34,7 @@ SHORT = 40
 """Characters of a name that no file system refuses as too long."""
 
 BESIDE: dict[str, Callable[[str], None]] = {
+    "preview": check_output,
     "log": _files.check_writable,
     "plot": check_plot,
     "animate": check_animation,

@@ -83,6 +83,10 @@ class WatchFlags:
         "also save the picture every N evaluations; the number is added to the name OUT",
         read=integer(1),
     )
+    preview: str | None = flag(
+        "--preview FILE",
+        "keep the picture so far in this file, for an image viewer that reloads it",
+    )
     log: str | None = flag(
         "--log FILE", "write evaluations, losses and seconds to this file, one JSON object per line"
     )

@@ -130,6 +130,8 @@ def make_listeners(
     if flags.save_every:
         options = save_options(flags)
         listeners.append(SaveEvery(flags.output, flags.save_every, options, done=done))
+    if flags.preview:
+        listeners.append(Preview(flags.preview))
     if flags.log:
         listeners.append(Log(flags.log))
     if flags.plot:
@@ -220,6 +222,31 @@ class SaveEvery(Listener):
         """Save it, if it is time."""
         if self.interval.passed(progress.total_done):
             save_image(numbered(self.path, progress.total_done), progress.image(), **self.options)
+
+
+class Preview(Listener):
+    """Keeps the picture so far in one file, which is replaced as a whole.
+
+    It is written in a tenth of the run's time at most.
+    """
+
+    def __init__(self, path: str) -> None:
+        self.path, self.next = path, 0.0
+
+    def __call__(self, progress: Progress) -> None:
+        """Save the picture, if it is time."""
+        super().__call__(progress)
+        begin = time.monotonic()
+        if self.last is progress and begin >= self.next:
+            save_image(self.path, progress.image())
+            end = time.monotonic()
+            self.next = end + 10 * (end - begin)
+
+    def close(self, result: StylizeResult | None = None) -> None:
+        """Save the last picture."""
+        picture = self.picture(result)
+        if picture is not None:
+            save_image(self.path, picture)
 
 
 class Log(Listener):
