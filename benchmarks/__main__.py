@@ -22,6 +22,7 @@ from benchmarks import (
     iteration,
     memory,
     process,
+    quality,
     roots,
     step,
 )
@@ -39,6 +40,7 @@ BENCHMARKS = {
     "growth": growth,
     "instant": instant,
     "apply": apply,
+    "quality": quality,
     "gpu": gpu,
 }
 RESULTS = Path(__file__).parent / "results"
