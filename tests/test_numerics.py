@@ -97,7 +97,7 @@ ENTRIES = {
     "resume": resumed,
     "batch": batch,
     "reconstruct": reconstructed,
-    "instant": lambda: jaxnst.instant(CONTENT, STYLE),
+    "instant": lambda: jaxnst.instant(CONTENT, STYLE, levels=(2, 1)),
     "apply": lambda: jaxnst.apply_model(model(), CONTENT),
     "frames": lambda: paint_frames(model(), np.uint8(255 * CONTENT[None])),
     "train": lambda: test_training.trained().params,
