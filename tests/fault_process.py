@@ -12,10 +12,12 @@ import sys
 import time
 from pathlib import Path
 
+import helpers
+
 from jaxnst import cli
 
 GIVEN = ("--contents", "photos", "--styles", "paintings", "--size", "32", "--at-once", "2")
-GIVEN += ("--optimizer", "adam", "--steps", "3", "--init", "noise")
+GIVEN += ("--optimizer", "adam", "--steps", "3", "--init", "noise", *helpers.SHALLOW)
 
 
 def begin(out, *more):
@@ -50,6 +52,12 @@ def hidden(out):
     return sorted(path.name for path in Path(out).glob(".*"))
 
 
+def wait_for(condition):
+    until = time.monotonic() + 600
+    while not condition() and time.monotonic() < until:
+        time.sleep(0.01)
+
+
 def pictures(out):
     return {path.name: path.read_bytes() for path in Path(out).glob("*.png")}
 
@@ -60,16 +68,15 @@ def left(out):
 
 
 def killed(seen):
-    """Ten times at moments of all kinds, and then twice at once to the end."""
+    """At moments of all kinds while there is work left, and then twice at once to the end."""
     seen["whole"] = end(begin("whole"))
-    begun = time.monotonic()
-    assert end(begin("warm")) == 0
-    longest = time.monotonic() - begun
     rng, seen["killed"] = random.Random(0), []
-    for _ in range(10):
+    for i in range(8):
         leave_something("out")
+        rows = max(1, len(left("out")) - i % 3)
         child = begin("out")
-        time.sleep(rng.uniform(0, longest))
+        wait_for(lambda rows=rows: len(left("out")) <= rows)
+        time.sleep(rng.uniform(0, 0.1 if i % 3 else 1))  # it begins with a second of preparation
         os.kill(child, signal.SIGKILL)
         seen["killed"].append(end(child))
     leave_something("out")
@@ -92,10 +99,8 @@ def leave_something(out):
 
 def stopped(seen):
     """By Ctrl-C while it paints."""
-    child = begin("cut", "--steps", "400")
-    until = time.monotonic() + 60
-    while not pictures("cut") and time.monotonic() < until:
-        time.sleep(0.02)
+    child = begin("cut", "--steps", "1000")
+    wait_for(lambda: pictures("cut"))
     os.kill(child, signal.SIGINT)
     seen["stopped"] = end(child)
     found, broken = lines("cut")

@@ -1064,7 +1064,7 @@ def test_a_wrong_file_as_a_process(folder):
 
 def test_two_runs_a_stop_and_a_terminal(folder):
     """One program for all of them, compiled once: the number of steps is not part of it."""
-    given = "run", "content.png", "style.png", "-o", "out.jpg", "--size", "61"
+    given = "run", "content.png", "style.png", "-o", "out.jpg", "--size", "61", *helpers.SHALLOW
     first = process(folder, *given, "--steps", "4")
     assert (first.returncode, first.stdout) == (0, "out.jpg\n"), first.stderr
     assert load_image(folder / "out.jpg").shape == (46, 61, 3)

@@ -19,7 +19,7 @@ from jaxnst.cli.results_log import ABANDONED_SECONDS, ResultsLog, inputs, lock_f
 from jaxnst.image import load_image, save_image
 
 FOLDERS = ("--contents", "photos", "--styles", "paintings", "--out", "out")
-SMALL = ("--size", "32", "--steps", "3", "--no-cache")
+SMALL = ("--size", "32", "--steps", "3", "--no-cache", *helpers.SHALLOW)
 
 
 @pytest.fixture(autouse=True)

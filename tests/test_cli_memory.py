@@ -318,11 +318,12 @@ def test_a_fresh_process_takes_about_what_is_predicted(tmp_path, monkeypatch):
     save_image("style.png", style)
     recipe, network = get_recipe("default"), init_network("vgg16-lite")
     recipe = replace(recipe, ("scales", "steps"), 3)
+    recipe = replace(recipe, ("scales", "sides"), (320, 640))  # two, compiled at the same time
     schedule = make_schedule((480, 640), [(400, 400)], recipe.scales, size=640)
     loop = loop_footprint(recipe, network, schedule.scales[-1].inner, remat=False)
     pictures = sum(map(keeping_bytes, (content.shape, style.shape)))
     predicted = planning.make_plan(schedule, recipe, network, pictures=pictures, loop=loop).bytes
-    given = ["content.png", "style.png", "-o", "out.png", "--size", "640", "--steps", "3"]
+    given = ["content.png", "style.png", "-o", "out.png", "--scales", "320,640", "--steps", "3"]
     done = subprocess.run(
         [sys.executable, "-c", MEASURE, *given, "--no-cache"],
         env=os.environ | {"JAX_ENABLE_COMPILATION_CACHE": "0"},  # it is to compile by itself

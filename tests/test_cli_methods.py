@@ -101,6 +101,7 @@ def test_a_recipe_whose_network_is_not_there_names_the_approximation(call):
 
 def test_an_approximation_is_labelled(call):
     approximated = ("--network", "vgg16-lite", "--size", "32", "--steps", "2", "--no-cache")
+    approximated += helpers.SHALLOW
     status, out, err = call(*GIVEN, "--recipe", "gatys2016", *approximated)
     assert (status, out) == (0, "out.png\n")
     assert "recipe gatys2016 (an approximation)" in err
@@ -119,6 +120,7 @@ def test_a_recipe_brings_its_size(call):
             "keras-vgg16-avgpool",
             "--network",
             "vgg16-lite",
+            *helpers.SHALLOW,
             *given,
             "--dry-run",
         )
@@ -128,7 +130,7 @@ def test_a_recipe_brings_its_size(call):
 def test_a_portrait_stays_upright_and_what_is_stretched_is_said(call, folder):
     save_image("content.png", helpers.picture(80, 40))
     recipe = ("--recipe", "keras-vgg16-avgpool", "--network", "vgg16-lite", "--size", "40")
-    small = ("--steps", "2", "--no-cache")
+    small = ("--steps", "2", "--no-cache", *helpers.SHALLOW)
     status, _, err = call(*GIVEN, *recipe, *small)
     assert status == 0 and load_image("out.png").shape == (40, 28, 3)
     for name, size in (("content", "40x80"), ("style", "70x90")):
@@ -151,7 +153,7 @@ def test_a_picture_after_every_round_is_numbered_exactly(call, folder):
     status, *_ = call(
         *GIVEN,
         *("--recipe", "keras-vgg19-tv", "--network", "vgg16-lite", "--size", "32"),
-        *("--steps", "50", "--save-every", "21", "--no-cache", "--quiet"),
+        *("--steps", "50", "--save-every", "21", "--no-cache", "--quiet", *helpers.SHALLOW),
     )
     assert status == 0
     assert sorted(p.name for p in folder.glob("out*")) == [

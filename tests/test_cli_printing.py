@@ -10,7 +10,7 @@ import pytest
 from jaxnst.image import load_image, save_image
 
 NAME = "выход.png"
-SMALL = ("--size", "32", "--steps", "2")
+SMALL = ("--size", "32", "--steps", "2", *helpers.SHALLOW)
 POSIX = pytest.mark.skipif(os.name == "nt", reason="the shell closes streams")
 FULL = pytest.mark.skipif(not os.path.exists("/dev/full"), reason="there is no /dev/full")
 

@@ -14,7 +14,8 @@ from jaxnst.transfer import runner
 from jaxnst.transfer.checkpoint import Checkpoint, load_checkpoint
 from jaxnst.transfer.stylize import Progress
 
-GIVEN = ("content.png", "style.png", "--scales", "48", "--steps", "12", "--no-cache")
+PICTURES = ("content.png", "style.png")
+GIVEN = (*PICTURES, "--scales", "48", "--steps", "12", "--no-cache", *helpers.SHALLOW)
 
 
 @pytest.fixture(autouse=True)
@@ -188,13 +189,11 @@ def test_a_log_goes_on_where_the_run_does(call, folder, monkeypatch):
 
 def test_a_run_without_a_finite_loss_leaves_no_picture_and_nothing_to_go_on_with(call, folder):
     before = {p.name for p in folder.iterdir()}
-    given = (*GIVEN[:2], "--scales", "32,48", "--steps", "6", "--no-cache", "-o", "out.png")
+    given = (*PICTURES, "--scales", "32,48", "--steps", "6", "--no-cache", "-o", "out.png")
     given += ("--checkpoint", "run.ck", "--log", "a.jsonl")
     given += ("--animate", "a.gif", "--side-by-side", "b.png")
-    heavy = ",".join(f"relu{i}_1:1e12" for i in range(1, 6))  # times 1e30 more than float32 holds
-    status, out, err = call(
-        "run", *given, "--style-layers", heavy, "--style-weight", "1e30", "--quiet"
-    )
+    given += (*helpers.SHALLOW, "--style-layers", "relu1_1:1e12")  # times 1e30: above float32
+    status, out, err = call("run", *given, "--style-weight", "1e30", "--quiet")
     assert (status, out) == (1, "") and err.count("\n") == 1
     assert "error: no step had a finite loss and gradient with" in err
     assert {p.name for p in folder.iterdir()} - before == {"a.jsonl"}

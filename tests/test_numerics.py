@@ -97,7 +97,7 @@ ENTRIES = {
     "resume": resumed,
     "batch": batch,
     "reconstruct": reconstructed,
-    "instant": lambda: jaxnst.instant(CONTENT, STYLE),
+    "instant": lambda: jaxnst.instant(CONTENT, STYLE, levels=(2, 1)),
     "apply": lambda: jaxnst.apply_model(model(), CONTENT),
     "frames": lambda: paint_frames(model(), np.uint8(255 * CONTENT[None])),
     "train": lambda: test_training.trained().params,
@@ -144,7 +144,7 @@ def test_the_command_line_paints_the_same_under_all_settings_at_once(tmp_path):
     for out, settings in (("plain.png", {}), ("changed.png", every)):
         command = [sys.executable, "-m", "jaxnst", "run", "c.png", "s.png", "-o", out]
         done = subprocess.run(
-            [*command, "--steps", "4", "--size", "48", "--no-metadata"],
+            [*command, "--steps", "4", "--size", "48", "--no-metadata", *helpers.SHALLOW],
             cwd=tmp_path,
             env=os.environ | {"XDG_CACHE_HOME": str(tmp_path)} | settings,
             capture_output=True,

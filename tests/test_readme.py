@@ -27,13 +27,15 @@ PAGES = [
     *sorted(f"docs/{page.name}" for page in (ROOT / "docs").glob("*.md")),
 ]
 SMALLER = {
-    "size=512": "size=32",
+    "size=512": 'size=32, style_layers={"relu1_1": 1.0}, content_layers={"relu2_1": 1.0}',
     "size=256": "size=32",
+    "alpha=0.6": "alpha=0.6, levels=(2, 1)",
     "style_size=512": "style_size=48",
     "steps=4000": "steps=2",
     "crop=192": "crop=48",
 }
-"""Numbers of the examples that take minutes, and what stands in their place here."""
+"""Numbers of the examples that take minutes, and what stands in their place here: small pictures,
+and layers that are compiled in a moment."""
 
 
 def text_of(page):
