@@ -87,9 +87,10 @@ import platform, sys
 from importlib.metadata import version
 print("Python", platform.python_version(), *(f"{name} {version(name)}" for name in sys.argv[1:]))
 PYTHON
+  job="${job/out.png/$temporary/out.png} --size 256"
   echo "$job"
   export XDG_CACHE_HOME="$temporary/cache"
-  PATH="$bin:$PATH" bash -euc "${job/out.png/$temporary/out.png}"
+  PATH="$bin:$PATH" bash -euc "$job"
   [[ -s $temporary/out.png ]]
   if [[ $full ]]; then
     "$bin/python" -m pytest -ra -n 2 --dist loadfile --no-loadscope-reorder
