@@ -748,7 +748,7 @@ def test_a_result_that_its_format_cannot_hold_is_saved_as_png(tmp_path, monkeypa
     given = ["a", "b", "-o", output, *(["--format", "webp"] if output == "-" else [])]
     flags, _ = parser.parse(given, "jaxnst-run")
     with pytest.raises(OSError, match="cannot hold this picture of 16384x1 pixels as WEBP") as told:
-        outputs.hand_over(flags, WIDE)
+        outputs.hand_over(flags, WIDE, messages.Messages("jaxnst-run", quiet=True))
     (refuge,) = temporary.rglob("*.png")
     assert f"; the picture is in {refuge}" in str(told.value)
     np.testing.assert_allclose(load_image(refuge), WIDE, atol=0.5 / 255)

@@ -120,6 +120,13 @@ def test_a_bad_input_costs_itself_only(applied):
     Path("photos/broken.jpg").unlink()
     status, out, err = applied("photos", *bad, "-o", "out", "--no-cache")
     assert (status, out) == (1, "") and "of which there already: 2" in err
+    os.remove("out/a-waves.png")
+    status, out, err = applied("photos", *bad, "-o", "out", "--no-cache", "--json", "--quiet")
+    lines = list(map(json.loads, out.splitlines()))
+    assert [line["output"] for line in lines if line["event"] == "saved"] == ["out/a-waves.png"]
+    failed = {line["output"]: line["error"] for line in lines if line["event"] == "failed"}
+    assert len(failed) == 3 and failed["out/missing-waves.png"].startswith("missing.png does")
+    assert {"event": "progress", "done": 3, "inputs": 4, "share": 0} in lines
 
 
 def test_what_does_not_fit_into_memory_is_refused(applied, monkeypatch):

@@ -214,6 +214,16 @@ def test_a_mixture_that_is_not_of_a_row_s_styles_costs_that_row(batched, folder)
     status, out, err = batched(*given)
     assert (status, out) == (1, "out/b-x-y.png\n")
     assert "a-x.png failed: style mix has 2 weights for 1 styles" in err
+    status, out, err = batched(*given, "--overwrite", "--quiet", "--json")
+    assert (status, err.count("\n")) == (1, 1) and "a-x.png failed: style mix has" in err
+    lines = list(map(json.loads, out.splitlines()))
+    ended = {line.pop("output"): line for line in lines if line["event"] != "progress"}
+    assert set(ended) == {"out/a-x.png"} and ended["out/a-x.png"]["event"] == "failed"
+    os.remove("out/b-x-y.png")
+    status, out, _ = batched(*given, "--quiet", "--json")
+    (saved,) = [line for line in map(json.loads, out.splitlines()) if line["event"] == "saved"]
+    assert saved["output"] == "out/b-x-y.png" and saved["losses"]["total"] > 0
+    assert saved["styles"] == ["paintings/x.jpg", "paintings/y.jpg"] and saved["evaluations"] > 0
 
 
 def test_a_row_without_a_finite_loss_costs_only_itself(batched, folder, painted):

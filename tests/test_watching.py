@@ -14,6 +14,7 @@ from PIL import Image
 from jaxnst import cli
 from jaxnst.cli import job, parser, watching
 from jaxnst.cli.interrupt import Stopped
+from jaxnst.cli.messages import Messages
 from jaxnst.cli.watching import Animate, Figure, Interval, Log, Over, Plot, Preview, Watch
 from jaxnst.image import load_image, read_record, save_image
 from jaxnst.recipes import get_recipe
@@ -330,6 +331,28 @@ def test_all_that_was_asked_for_is_written_and_the_picture_named(run, folder):
     assert greys("a.gif")[-1] == pytest.approx(0.9, abs=0.01)
     assert load_image("b.png").shape[1] == 64 + GAP + 37 + GAP + 64
     assert load_image("out.png").shape == (*SIZE, 3)
+
+
+def test_programs_read_a_line_of_json_for_every_report_and_for_the_result(run):
+    status, out, err = run("-o", "out.png", "--quiet", "--json", "--log", "a.jsonl")
+    *reported, last = map(json.loads, out.splitlines())
+    with open("a.jsonl") as log:
+        assert reported == [{"event": "progress", **json.loads(line)} for line in log]
+    assert last.pop("seconds") >= 0 and not err
+    losses = {"total": 4.0, "style": 4.0}
+    expected = {"event": "saved", "output": "out.png", "losses": losses, "evaluations": 16}
+    assert (status, last) == (0, expected | {"stopped": False})
+    status, out, err = run("-o", "-", "--json")
+    assert (status, out) == (2, b"") and "--json writes to standard output, as -o - does" in err
+
+
+def test_a_loss_that_is_not_finite_is_null_in_json(capsys):
+    Messages("jaxnst", quiet=True, json=True).event("saved", losses={"total": float("inf")}, n=1)
+    assert json.loads(capsys.readouterr().out) == {
+        "event": "saved",
+        "losses": {"total": None},
+        "n": 1,
+    }
 
 
 def test_what_cannot_be_written_does_not_lose_the_picture(run, monkeypatch):

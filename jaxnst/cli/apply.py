@@ -142,7 +142,7 @@ def _run(flags: ApplyFlags, prog: str) -> int:
         )
     if not os.path.isfile(model):
         model = str(bundled_styles().get(model, model))
-    messages = Messages(prog, quiet=flags.quiet)
+    messages = Messages(prog, quiet=flags.quiet, json=flags.json)
     output = flags.output
     if not output:
         if len(sources) > 1 or is_several(flags.inputs[0]):

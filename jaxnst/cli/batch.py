@@ -115,7 +115,7 @@ def _run(options: BatchFlags, rest: list[str], prog: str) -> int:
     )  # its errors are not those of a row
     shard = options.shard or (1, 1)
     tasks = _tasks(rows, rest, prog)[shard[0] - 1 :: shard[1]]
-    messages = Messages(prog, quiet=common.quiet)
+    messages = Messages(prog, quiet=common.quiet, json=common.json)
     if os.path.exists(options.out) and not os.path.isdir(options.out):
         raise UsageError(f"-o {name_of(options.out)} is a file, expected a folder for the results")
     for task in tasks:

@@ -219,6 +219,12 @@ class MachineFlags:
         "--no-cache", "neither use nor store compiled programs in the cache folder", False
     )
     quiet: bool = flag("--quiet", "print only errors and the result", False)
+    json: bool = flag(
+        "--json",
+        "for programs: print a line of JSON on standard output for every report and result, "
+        "instead of the result's path",
+        False,
+    )
     debug: bool = flag("--debug", "print the traceback of an error", False)
 
 

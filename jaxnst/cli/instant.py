@@ -47,7 +47,7 @@ FILES = ("weights", "decoders")
 """Flags that name a file which decides the result by what it holds."""
 
 NO_MATTER = {"content", "styles", "output", "mask", "style_mask", *FILES}
-NO_MATTER |= {"no_metadata", "yes", "overwrite", "device", "no_cache", "quiet", "debug"}
+NO_MATTER |= {"no_metadata", "yes", "overwrite", "device", "no_cache", "quiet", "json", "debug"}
 """Flags that do not affect whether an existing result is up to date."""
 
 
@@ -129,7 +129,7 @@ def _run(flags: InstantFlags, prog: str) -> int:
     check_styles(flags)
     if in_folder and flags.mask:
         raise UsageError("--mask is for one picture, not for a folder of them")
-    messages = Messages(prog, quiet=flags.quiet)
+    messages = Messages(prog, quiet=flags.quiet, json=flags.json)
     report_styles(flags, messages)
     if in_folder:
         report_skipped_files([flags.content], messages)

@@ -337,7 +337,13 @@ def _paint(
             raise
     with finishing():
         try:
-            hand_over(flags, result.image, record=record)
+            facts: dict[str, Any] = {
+                "losses": {name: float(values[-1]) for name, values in result.losses.items()},
+                "evaluations": result.evaluations,
+                "seconds": round(time.perf_counter() - begin, 2),
+                "stopped": False,
+            }
+            hand_over(flags, result.image, messages, record=record, **facts)
             messages.info(_summary(flags, result, done, time.perf_counter() - begin))
             size = result.image.shape[0], result.image.shape[1]
             for text in suggestions(job, record, size, messages.prog) if record else ():
@@ -422,4 +428,10 @@ def _save_so_far(watch: Watch, flags: RunFlags, messages: Messages, record: Reco
     if record is not None:
         arguments = {**record.arguments, "stopped-after": last.total_done}
         record = replace(record, arguments=arguments)
-    hand_over(flags, last.image(), record=record, output=output)
+    facts: dict[str, Any] = {
+        "losses": dict(last.losses),
+        "evaluations": last.total_done,
+        "seconds": round(last.seconds, 2),
+        "stopped": True,
+    }
+    hand_over(flags, last.image(), messages, record=record, output=output, **facts)

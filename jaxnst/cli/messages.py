@@ -1,4 +1,4 @@
-"""Messages of the commands: on stderr, and none with ``--quiet``.
+"""Messages of the commands: on stderr, none with ``--quiet``; results on stdout, or as JSON.
 
 Results are files, so printing must never fail the work: :func:`printing` makes stdout and stderr
 safe for a whole command, and :func:`print_path` loses a line rather than a result.
@@ -7,6 +7,8 @@ safe for a whole command, and :func:`print_path` loses a line rather than a resu
 import codecs
 import contextlib
 import io
+import json
+import math
 import os
 import sys
 import time
@@ -96,7 +98,7 @@ def printing(prog: str) -> Iterator[None]:
 
 
 def print_path(path: str) -> None:
-    """Print the path of a saved result; if stdout fails, only the line is lost."""
+    """Print a line about a saved result; if stdout fails, only the line is lost."""
     try:
         print(path, flush=True)
     except BrokenPipeError:
@@ -111,14 +113,27 @@ def print_path(path: str) -> None:
 
 
 class Messages:
-    """Prints lines on stderr.
+    """Prints messages on stderr, and results on stdout.
 
     Attributes:
-      quiet: Whether to print nothing.
+      quiet: Whether to print no messages.
+      json: Whether stdout has a line of JSON for every event, instead of the results' paths.
     """
 
-    def __init__(self, prog: str, *, quiet: bool) -> None:
-        self.prog, self.quiet, self.last = prog, quiet, time.monotonic()
+    def __init__(self, prog: str, *, quiet: bool, json: bool = False) -> None:
+        self.prog, self.quiet, self.json, self.last = prog, quiet, json, time.monotonic()
+
+    def event(self, event: str, **facts: Any) -> None:
+        """Print a line of JSON, if that is wanted; numbers that are not finite become null."""
+        if self.json:
+            print_path(json.dumps(_finite({"event": event, **facts}), allow_nan=False))
+
+    def saved(self, path: str, **facts: Any) -> None:
+        """Print the path of a saved result, or the event with more facts."""
+        if self.json:
+            self.event("saved", output=path, **facts)
+        else:
+            print_path(path)
 
     def info(self, text: str) -> None:
         """Print a line; control characters become spaces."""
@@ -149,6 +164,13 @@ class Messages:
         with warnings.catch_warnings():
             warnings.showwarning = show
             yield
+
+
+def _finite(value: Any) -> Any:
+    """Replace numbers that JSON does not have by None."""
+    if isinstance(value, dict):
+        return {key: _finite(item) for key, item in value.items()}
+    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def quiet_xla(*, debug: bool) -> None:

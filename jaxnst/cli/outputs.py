@@ -16,7 +16,7 @@ from jaxnst._files import name_of
 from jaxnst.cli.errors import UsageError, explain, silence
 from jaxnst.cli.fetching import STREAM, shown
 from jaxnst.cli.flags import FileFlags
-from jaxnst.cli.messages import Messages, print_path
+from jaxnst.cli.messages import Messages
 from jaxnst.cli.parser import RunFlags
 from jaxnst.image import check_deep, check_output, holds_alpha, holds_quality, save_image
 from jaxnst.image.color import Pixels
@@ -67,6 +67,8 @@ def check_outputs(flags: RunFlags, sources: Sequence[str], evaluations: int) -> 
         raise UsageError("--save-every names pictures after OUT, and -o - has no name: give one")
     elif not flags.dry_run and (sys.stdout is None or sys.stdout.isatty()):
         raise UsageError("-o - writes a picture to standard output, not to a terminal: redirect it")
+    if flags.json and flags.output == STREAM:
+        raise UsageError("--json writes to standard output, as -o - does: give -o a name")
     if flags.animate_every and not flags.animate:
         raise UsageError("--animate-every is for an animation: --animate FILE")
     if name := result_name(flags.output, flags.format):
@@ -209,17 +211,21 @@ def save_options(flags: FileFlags) -> dict[str, Any]:
 def hand_over(
     flags: RunFlags,
     image: Pixels,
+    messages: Messages,
     *,
     record: Record | None = None,
     output: str | None = None,
+    **facts: Any,
 ) -> None:
     """Save the result where the flags say and print its path, or write it to standard output.
 
     Args:
       flags: Of the command.
       image: The result.
+      messages: Where to report it.
       record: How it was made, to be stored in its file.
       output: Where to, if not where the flags say.
+      facts: More for ``--json``.
 
     Raises:
       OSError: It could not be saved or written; the message says where it is instead.
@@ -229,7 +235,7 @@ def hand_over(
     if flags.output != STREAM:
         output = output or flags.output
         save_picture(output, image, **options)
-        print_path(output)
+        messages.saved(output, **facts)
         return
     with _folder() as folder:
         path = folder / f"picture.{flags.format or FORMAT}"

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from jaxnst.cli.errors import UsageError, guarded
 from jaxnst.cli.flags import SEEDS, LoadFlags, Parser, add_flags, flag, read_fields
 from jaxnst.cli.interrupt import exit_when_stopped, stoppable
-from jaxnst.cli.messages import Messages, print_path, quiet_xla
+from jaxnst.cli.messages import Messages, quiet_xla
 from jaxnst.cli.option_types import SIZES, integer
 from jaxnst.cli.outputs import refuse_meeting, report_replacing, save_picture
 from jaxnst.cli.progress import ProgressBar
@@ -115,7 +115,7 @@ def _reconstruct(flags: ReconstructFlags, prog: str) -> int:
     for _, path in named:
         check_output(path)
     refuse_meeting(named, [flags.picture])
-    messages = Messages(prog, quiet=flags.quiet)
+    messages = Messages(prog, quiet=flags.quiet, json=flags.json)
     with messages.warnings_as_notices():
         picture = load_image(flags.picture)
     check_side(picture, flags.picture)
@@ -124,7 +124,7 @@ def _reconstruct(flags: ReconstructFlags, prog: str) -> int:
     saved = "nothing is" if flags.together else "what was finished is"
     with messages.warnings_as_notices(), exit_when_stopped(messages, f", {saved} saved"):
         stoppable(lambda: _make(flags, picture, groups, messages))
-    print_path(flags.output)
+    messages.saved(flags.output)
     return 0
 
 

@@ -21,7 +21,7 @@ def main(arguments: Sequence[str], prog: str) -> int:
     """Run the command and return its exit status."""
     begin = time.perf_counter()
     flags, recipe = parse(arguments, prog)
-    messages = Messages(prog, quiet=flags.quiet)
+    messages = Messages(prog, quiet=flags.quiet, json=flags.json)
     with messages.warnings_as_notices():
         return guarded(prog, lambda: _run(flags, recipe, messages, begin), debug=flags.debug)
 

@@ -18,7 +18,7 @@ from jaxnst.cli.errors import FAILED, explain, print_error
 from jaxnst.cli.flags import FileFlags, FolderFlags
 from jaxnst.cli.interrupt import GOES_ON, Stopped, exit_when_stopped, stoppable
 from jaxnst.cli.manifest import Row
-from jaxnst.cli.messages import Messages, length, print_path
+from jaxnst.cli.messages import Messages, length
 from jaxnst.cli.outputs import report_replacing, save_options, save_picture
 from jaxnst.cli.progress import ProgressBar
 from jaxnst.cli.recording import record_of, record_to_write
@@ -110,6 +110,7 @@ class Series:
         text = ", ".join(filter(None, (done, text)))
         if text:
             self.bar.update((self.done + share) / self.count, text)
+        self.messages.event("progress", done=self.done, inputs=self.count, share=round(share, 4))
 
     def save(
         self,
@@ -186,12 +187,14 @@ class Series:
                     failed += 1
                     text = explain(error)
                     log.write(row, settings, error=text, **facts)
+                    messages.event("failed", output=row.output, error=text)
                     print_error(messages.prog, f"{name_of(row.output)} failed: {text}", FAILED)
                 else:
+                    seconds = round(time.monotonic() - start, 2)
                     if log is not None:
-                        facts |= {"inputs": digests, "seconds": round(time.monotonic() - start, 2)}
+                        facts |= {"inputs": digests, "seconds": seconds}
                         log.write(row, settings, error=None, **facts)
-                    print_path(row.output)
+                    messages.saved(row.output, content=row.content, seconds=seconds)
                 finally:
                     self.idle.set()
         if log is not None and not self.stopped.is_set():

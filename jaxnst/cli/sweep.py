@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 from jaxnst.cli.errors import UsageError, guarded
 from jaxnst.cli.interrupt import exit_when_stopped, finishing, stoppable
-from jaxnst.cli.messages import Messages, length, print_path
+from jaxnst.cli.messages import Messages, length
 from jaxnst.cli.outputs import report_replacing, save_options, save_picture
 from jaxnst.cli.parser import RunFlags, parse
 from jaxnst.cli.progress import ProgressBar
@@ -145,7 +145,7 @@ def _run(sweep: Sweep, prog: str) -> int:
     if recipe.init not in STARTS:
         raise UsageError(f"--init: a sweep starts from {', '.join(STARTS)}, not from a picture")
     _refuse_twins(sweep)
-    messages = Messages(prog, quiet=flags.quiet)
+    messages = Messages(prog, quiet=flags.quiet, json=flags.json)
     with messages.warnings_as_notices():
         job = prepare(flags, recipe, messages)
 
@@ -166,7 +166,7 @@ def _run(sweep: Sweep, prog: str) -> int:
         save_picture(flags.output, sheet, record=record, **save_options(flags))
     for cell in sweep.cells:
         messages.info(f"{cell}: {_command(sweep, cell)}")
-    print_path(flags.output)
+    messages.saved(flags.output)
     return 0
 
 

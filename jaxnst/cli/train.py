@@ -192,7 +192,7 @@ def main(arguments: Sequence[str], prog: str) -> int:
     first = first_parser(prog)
     recipe = chosen_recipe(first, first.parse_known_args(arguments)[0])
     parsed = _parser(prog, recipe).read(arguments)
-    messages = Messages(prog, quiet=parsed.quiet)
+    messages = Messages(prog, quiet=parsed.quiet, json=parsed.json)
     quiet_xla(debug=parsed.debug)
     with messages.warnings_as_notices():
         return guarded(prog, lambda: _train(_flags(parsed, recipe), messages), debug=parsed.debug)

@@ -25,7 +25,7 @@ from jaxnst.cli.errors import FAILED, UsageError, blaming_flags, explain, leave,
 from jaxnst.cli.interrupt import Stopped, finishing, stoppable
 from jaxnst.cli.loading import load_for
 from jaxnst.cli.logs import JsonLines
-from jaxnst.cli.messages import Messages, length, print_path
+from jaxnst.cli.messages import Messages, length
 from jaxnst.cli.outputs import is_taken, keep_elsewhere
 from jaxnst.cli.train import Inputs, TrainFlags
 from jaxnst.feedforward.checkpoints import Checkpoint, Checkpoints, TrainState
@@ -107,7 +107,7 @@ def train_style(flags: TrainFlags, inputs: Inputs, messages: Messages) -> int:
                 shutil.rmtree(flags.checkpoint)
     except Finished as end:
         messages.info(f"{prog}: {end}")
-        print_path(flags.output)
+        messages.saved(flags.output)
         return 0
     except Stopped as stopped:
         leave(print_error(prog, "stopped before the first step", stopped.status))
@@ -119,7 +119,7 @@ def train_style(flags: TrainFlags, inputs: Inputs, messages: Messages) -> int:
             f"{prog}: stopped after {trained.step} of {flags.training.steps} steps; the network so "
             "far is saved, and the same command resumes"
         )
-    print_path(flags.output)
+    messages.saved(flags.output)
     for failure in watch.failures:
         print_error(prog, failure, FAILED)
     return (0 if is_finished else status) or (FAILED if watch.failures else 0)

@@ -130,6 +130,8 @@ def make_listeners(
     if flags.save_every:
         options = save_options(flags)
         listeners.append(SaveEvery(flags.output, flags.save_every, options, done=done))
+    if flags.json:
+        listeners.append(Events(messages))
     if flags.preview:
         listeners.append(Preview(flags.preview))
     if flags.log:
@@ -257,20 +259,35 @@ class Log(Listener):
 
     def __call__(self, progress: Progress) -> None:
         """Write a line; a number that is not finite becomes null."""
-        height, width = progress.size
-        line = {
-            "phase": progress.phase,
-            "evaluations": progress.total_done,
-            "total_evaluations": progress.total,
-            "scale": progress.scale + 1,
-            "scales": progress.scales,
-            "width": width,
-            "height": height,
-            "losses": {n: v if math.isfinite(v) else None for n, v in progress.losses.items()},
-            "seconds": round(progress.seconds, 3),
-        }
         # The first report, before anything is compiled, is of what was done before.
-        self.lines.add(line, done=progress.total_done)
+        self.lines.add(_facts(progress), done=progress.total_done)
+
+
+class Events(Listener):
+    """Prints a line of JSON for every report."""
+
+    def __init__(self, messages: Messages) -> None:
+        self.messages = messages
+
+    def __call__(self, progress: Progress) -> None:
+        """Print a line."""
+        self.messages.event("progress", **_facts(progress))
+
+
+def _facts(progress: Progress) -> dict[str, Any]:
+    """Return a report as it stands in the log."""
+    height, width = progress.size
+    return {
+        "phase": progress.phase,
+        "evaluations": progress.total_done,
+        "total_evaluations": progress.total,
+        "scale": progress.scale + 1,
+        "scales": progress.scales,
+        "width": width,
+        "height": height,
+        "losses": {n: v if math.isfinite(v) else None for n, v in progress.losses.items()},
+        "seconds": round(progress.seconds, 3),
+    }
 
 
 class Plot(Listener):

@@ -19,10 +19,10 @@ from functools import cache, cached_property, partial
 from typing import TYPE_CHECKING, NamedTuple
 
 from jaxnst._files import name_of
-from jaxnst.cli.errors import explain
+from jaxnst.cli.errors import FAILED, explain, print_error
 from jaxnst.cli.flags import style_mix_of
 from jaxnst.cli.manifest import Row
-from jaxnst.cli.messages import Messages, length, print_path
+from jaxnst.cli.messages import Messages, length
 from jaxnst.cli.outputs import save_options, save_picture
 from jaxnst.cli.parser import RunFlags
 from jaxnst.cli.progress import ProgressBar
@@ -420,7 +420,9 @@ class Work:
         with self.counting:
             self.finished += 1
             self.log.write(task.row, task.settings, **facts, error=None)
-        print_path(task.row.output)
+        row, shown = task.row, ("recipe", "seed", "losses", "evaluations", "seconds")
+        picked = {name: facts[name] for name in shown}
+        self.messages.saved(row.output, content=row.content, styles=list(row.styles), **picked)
 
     def record(self, task: Task) -> Record:
         """Describe how a row's picture is made."""
@@ -452,7 +454,8 @@ class Work:
             self.ended.add(task.row.output)
             self.failed += 1
             self.log.write(task.row, task.settings, error=text)
-        self.messages.info(f"{self.messages.prog}: {name_of(task.row.output)} failed: {text}")
+        self.messages.event("failed", output=task.row.output, error=text)
+        print_error(self.messages.prog, f"{name_of(task.row.output)} failed: {text}", FAILED)
 
     def report(self, rows: int, share: int | float, text: str) -> None:
         """Show how far it is.
@@ -464,4 +467,6 @@ class Work:
         """
         ended = self.finished + self.failed
         done = f"{ended}/{self.left} pictures"
-        self.bar.update((ended + rows * share) / max(1, self.left), done, [text])
+        whole = (ended + rows * share) / max(1, self.left)
+        self.bar.update(whole, done, [text])
+        self.messages.event("progress", done=ended, inputs=self.left, share=round(whole, 4))
