@@ -1,18 +1,21 @@
-"""Make the pictures of docs/controls.md, into docs/pictures/: a sheet for each control.
+"""Make the pictures of docs/controls.md and docs/tips.md, into docs/pictures/: one sheet a flag.
 
-    python scripts/make_controls.py [--only NAME] [--size PIXELS]
+    python scripts/make_controls.py [--data DIR] [--only NAME ...] [--size PIXELS]
 
 Every cell is one command line, run as a person would type it, with its flags as the label. Pictures
-are the rendered examples; masks and the cut-out are drawn here.
+are the rendered examples and, for the tips, the photographs and paintings of make_gallery.py; masks
+and the cut-out are drawn here.
 """
 
 import argparse
+import os
 import shlex
 import tempfile
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
+from make_gallery import picture
 from PIL import Image, ImageDraw, ImageFilter
 
 import jaxnst
@@ -98,6 +101,21 @@ SHEETS = {
         "content.jpg strokes.jpg",
         ("--scales 288", "--scales 144,288", "--scales 72,144,288"),
     ),
+    "tips-faces": Sheet(
+        "skimage:astronaut painting:kandinsky_composition_vii", ("", "--style-weight 2"), 2
+    ),
+    "tips-colors": Sheet(
+        "skimage:coffee painting:great_wave_hokusai", ("", "--colors content-luminance"), 2
+    ),
+    "tips-strokes": Sheet(
+        "skimage:chelsea painting:vg_wheat_field",
+        ("--style-scale 0.7", "", "--style-scale 1.5"),
+    ),
+    "tips-blurred": Sheet("skimage:coffee painting:vg_wheat_field", ("--size 160", ""), 2),
+    "tips-motif": Sheet(
+        "content.jpg strokes.jpg", ("", "--style-weight 3", "--init style-colors --seed 1")
+    ),
+    "tips-sky": Sheet("content.jpg painting:starry_night_google", ("", "--mask sky.png"), 2),
 }
 
 
@@ -120,15 +138,21 @@ def draw_inputs(folder: Path) -> None:
     content.save(folder / "cut-out.png")
 
 
-def paint(folder: Path, pictures: str, cell: str, size: int) -> np.ndarray:
+def file_of(word: str, folder: Path, data: Path | None) -> str:
+    """Return the file of a picture, or a word that is none as it is."""
+    if word.startswith(("skimage:", "painting:")):
+        path = folder / f"{word.replace(':', '-')}.png"
+        jaxnst.save_image(path, picture(word, data))
+        return str(path)
+    if word.endswith((".jpg", ".png")):
+        return str(path if (path := EXAMPLES / word).exists() else folder / word)
+    return word
+
+
+def paint(folder: Path, pictures: str, cell: str, size: int, data: Path | None) -> np.ndarray:
     """Run one command line, and return its picture on white."""
     out = folder / "out.png"
-    names = [
-        str(path if (path := EXAMPLES / word).exists() else folder / word)
-        if word.endswith((".jpg", ".png"))
-        else word
-        for word in shlex.split(f"{pictures} {cell}")
-    ]
+    names = [file_of(word, folder, data) for word in shlex.split(f"{pictures} {cell}")]
     sized = names if "--size" in names else [*names, "--size", str(size)]
     if status := run_command(["run", *sized, "-o", str(out), "--quiet"]):
         raise SystemExit(f"{cell}: exit status {status}")
@@ -137,20 +161,21 @@ def paint(folder: Path, pictures: str, cell: str, size: int) -> np.ndarray:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n", 1)[0])
-    parser.add_argument("--only", choices=SHEETS)
+    parser.add_argument("--data", type=Path, default=os.environ.get("JAXNST_SHARED"))
+    parser.add_argument("--only", nargs="*", choices=SHEETS, default=list(SHEETS))
     parser.add_argument("--size", type=int, default=288)
     arguments = parser.parse_args()
+    data = None if arguments.data is None else Path(arguments.data)
     OUT.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         draw_inputs(folder)
-        for sheet_name, sheet in SHEETS.items():
-            if arguments.only not in (None, sheet_name):
-                continue
+        for sheet_name in arguments.only:
+            sheet = SHEETS[sheet_name]
             cells = [
                 (
-                    cell.replace(" --", "\n--"),
-                    paint(folder, sheet.pictures, cell, arguments.size),
+                    cell.replace(" --", "\n--") or "default",
+                    paint(folder, sheet.pictures, cell, arguments.size, data),
                 )
                 for cell in sheet.cells
             ]
