@@ -12,9 +12,9 @@ import pytest
 from PIL import ExifTags, Image
 
 from jaxnst import cli
+from jaxnst._memory import available_on_host
 from jaxnst.cli import fitting, inputs, job
 from jaxnst.cli import option_types as values
-from jaxnst.cli.host import available_on_host
 from jaxnst.image import keeping_bytes, reading_bytes, save_image
 from jaxnst.networks import init_network
 from jaxnst.recipes import get_recipe
@@ -74,18 +74,35 @@ def test_feature_maps_are_kept_where_they_fit(ran):
     assert not ran("--size", 1024)[2]["remat"]  # nobody knows how much there is
 
 
-def test_recomputing_comes_before_refusing(ran):
-    """Whatever there is: first kept, then recomputed, then refused with the largest size."""
-    size, found = 2048, []
-    for available in np.arange(8, 1, -0.25) * GIB:
+def test_recomputing_and_tiles_come_before_refusing(ran):
+    """Whatever there is: first kept, then recomputed, then in tiles, then refused."""
+    size, found, tiles = 2048, [], []
+    for available in np.arange(8, 1, -0.125) * GIB:
         status, err, asked = ran("--size", size, available=int(available))
-        found.append((status, asked.get("remat")))
-        if asked.get("remat"):
+        tile = asked.get("tile")
+        found.append("none" if status else "tiles" if tile else asked["remat"])
+        tiles += [tile] if tile else []
+        if found[-1] in (True, "tiles"):
             assert "2048 takes about" in err and re.search(r"\d+% more time", err)
             assert asked["size"] == size
-    kept, anew, none = (found.count(case) for case in ((0, False), (0, True), (1, None)))
-    assert kept and anew and none
-    assert found == [(0, False)] * kept + [(0, True)] * anew + [(1, None)] * none
+    ways = [False, True, "tiles", "none"]
+    assert found == sorted(found, key=ways.index) and {*found} == {*ways}
+    assert tiles == sorted(tiles, reverse=True) and size > tiles[0] > tiles[-1] >= 384
+
+
+def test_tiles_are_as_asked_for(ran):
+    status, err, asked = ran("--size", 1024, "--tile", 300, available=8 * GIB)
+    assert status == 0 and asked["tile"] == 300 and not asked["remat"]
+    err = refused(ran("--size", 2048, "--tile", "off", "--quiet", available=3 * GIB), 1)
+    untiled = int(re.search(r"the largest that fits is --size (\d+)", err)[1])
+    assert ran("--size", untiled, "--tile", "off", available=3 * GIB)[2]["tile"] is None
+    err = refused(ran("--size", 8192, "--tile", 512, "--quiet", available=3 * GIB), 1)
+    assert int(re.search(r"the largest that fits is --size (\d+)", err)[1]) > untiled
+    refused(ran("--tile", 100), 2, "tile is 100, expected at least 160 pixels", "overlap by 128")
+    refused(ran("--tile", "none"), 2, "--tile: 'none' is not a whole number")
+    sliced = "--style-statistic", "sliced", "--style-distance", "mean"
+    refused(ran("--tile", 512, *sliced), 2, "'sliced' of relu1_1 is no sum over positions")
+    assert ran(*sliced, available=8 * GIB)[2]["tile"] is None
 
 
 def test_more_memory_than_there_is(ran):
@@ -108,7 +125,7 @@ def test_max_memory_takes_the_largest_size_that_fits(ran):
 def test_xla_decides_where_the_estimate_does_not(ran, monkeypatch):
     sizes = []
 
-    def answer(recipe, network, size, *, remat, guidance):
+    def answer(recipe, network, size, *, remat, tile, guidance):
         sizes.append((max(size), remat))
         return (1 if remat else 3) * size[0] * size[1] * 1000
 
@@ -120,7 +137,7 @@ def test_xla_decides_where_the_estimate_does_not(ran, monkeypatch):
     sizes.clear()
     status, _, asked = ran("--size", 1024, "--max-memory", "1.8GB")
     assert status == 0 and asked["size"] < 1024 and sizes[-1][0] >= asked["size"]
-    assert len(sizes) <= 2 + fitting.TRIES
+    assert len(sizes) <= 2 + 3 * fitting.TRIES
 
 
 @pytest.mark.parametrize("text", ["0", "-1", "much", "1.5.2GB", "GB", "8 GiBs", "1e9"])
@@ -149,7 +166,8 @@ def test_a_dry_run_that_is_refused_reports_the_plan_it_was_refused_for(ran, caps
     given = ["content.png", "style.png", "--size", "8192", "--dry-run", "--quiet", "--no-cache"]
     assert cli.main_run(given) == 1
     report, error = out
-    assert "feature maps are computed anew" in report and "3.0 GiB available" in report
+    assert re.search(r"feature maps are computed twice, in \d+x\d+ tiles of \d+x\d+", report)
+    assert "3.0 GiB available" in report
     planned = re.search(r"memory +about (\S+ GiB)", report)[1]
     assert f"size 8192 takes about {planned} of memory and 3.0 GiB are available" in error
     assert "e+" not in report and re.search(r" evaluations of \d{4,} billion", report)

@@ -322,6 +322,10 @@ def test_memory_is_saved_again_where_it_was_saved(folder, run, unpainted):
     assert unpainted["remat"] is True
     assert run(*GIVEN, "--from", "out.png", "-o", "new.png", "--size", "64")[0] == 0
     assert unpainted["remat"] is False
+    rewritten("out.png", tile=512)
+    for flags, tile in (((), 512), (("--tile", "256"), 256), (("--tile", "off"), None)):
+        assert run(*GIVEN, "--from", "out.png", "-o", "new.png", *flags)[0] == 0
+        assert unpainted["tile"] == tile
 
 
 def test_mixtures_and_masks_are_recorded_and_asked_for_again(folder, run, unpainted):

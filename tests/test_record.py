@@ -38,6 +38,7 @@ def make(**changes):
         seed=2**32 - 1,
         precision="bfloat16",
         remat=True,
+        tile=1024,
         platform="gpu",
         threads=8,
         sources=(

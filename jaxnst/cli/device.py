@@ -11,8 +11,8 @@ from pathlib import Path
 import jax
 
 from jaxnst._files import reason, user_folder
+from jaxnst._memory import available_memory
 from jaxnst.cli.errors import UsageError, explain
-from jaxnst.cli.host import available_on_host
 from jaxnst.cli.messages import amount, shape
 from jaxnst.cli.option_types import Device
 from jaxnst.networks.precision import map_bytes
@@ -149,16 +149,6 @@ def keep_programs(tell: Callable[[str], None]) -> None:
     _set("jax_compilation_cache_dir", str(folder))
     _set("jax_persistent_cache_min_compile_time_secs", 0)
     _set("jax_persistent_cache_min_entry_size_bytes", -1)
-
-
-def available_memory(device: jax.Device) -> int | None:
-    """Return how many bytes are available on a device; None if unknown."""
-    if device.platform != "cpu":
-        stats = device.memory_stats() or {}
-        if "bytes_limit" not in stats:
-            return None
-        return int(stats["bytes_limit"] - stats.get("bytes_in_use", 0))
-    return available_on_host()
 
 
 def refuse_too_large(

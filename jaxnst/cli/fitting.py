@@ -5,19 +5,22 @@ Memory is estimated; where that does not decide, XLA compiles the largest loop a
 
 import dataclasses
 import math
+from collections.abc import Callable
 
 from jaxnst.cli.device import describe, keep_programs
 from jaxnst.cli.errors import UsageError
 from jaxnst.cli.job import Job
 from jaxnst.cli.messages import Messages, amount, length, shape, two_digits
-from jaxnst.losses.statistics import OF_MOMENTS
+from jaxnst.losses.statistics import get_statistic
 from jaxnst.recipes.schema import replace
 from jaxnst.transfer.memory import (
     MULTIPLE,
+    Plan,
     estimate_seconds,
     largest_size,
     loop_footprint,
     measure_pace,
+    smallest_tile,
 )
 
 SURE, HOPELESS = 0.5, 2.0
@@ -30,8 +33,9 @@ TRIES = 3
 def settle(job: Job, messages: Messages) -> tuple[Job, ValueError | None]:
     """Return a job as it is going to be run, within the memory that is available or allowed.
 
-    Feature maps are kept if they fit, else computed anew for the gradient. Where they do not fit
-    even so, the size is reduced if ``--max-memory`` was given.
+    Feature maps are kept if they fit, else computed anew for the gradient, else the picture is
+    computed in tiles. Where it does not fit even so, the size is reduced if ``--max-memory`` was
+    given.
 
     Returns:
       The job, and why it cannot be run, if it cannot: a UsageError if no size fits into
@@ -46,16 +50,26 @@ def settle(job: Job, messages: Messages) -> tuple[Job, ValueError | None]:
     plain, fits = _tried(job, limit, messages)
     if fits:
         return plain, None
-    saving, fits = _tried(dataclasses.replace(job, remat=True), limit, messages)
-    if fits:
-        plan = saving.plan()
-        more = sum(plan.multiply_adds) / sum(plain.plan().multiply_adds) - 1
-        messages.notice(
-            f"{_too_much(plain, limit)}: feature maps are computed anew for the gradient, which "
-            f"takes about {amount(plan.bytes)} and {more:.0%} more time"
-        )
-        return saving, None
-    largest = _largest(saving, limit, messages)
+    saving = plain
+    if job.tile is None:
+        saving, fits = _tried(dataclasses.replace(job, remat=True), limit, messages)
+        if fits:
+            messages.notice(
+                f"{_too_much(plain, limit)}: feature maps are computed anew for the gradient, "
+                f"which {_costs(saving, plain)}"
+            )
+            return saving, None
+    if job.flags.tile == "auto" and (least := smallest_tile(job.recipe, job.network)) is not None:
+        for remat in (False, True):
+            saving = dataclasses.replace(job, remat=remat, tile=least)
+            tiled = _in_tiles(saving, limit, messages)
+            if tiled is not None:
+                messages.notice(
+                    f"{_too_much(plain, limit)}: the picture is computed in tiles of at most "
+                    f"{tiled.tile} pixels, which {_costs(tiled, plain)}"
+                )
+                return tiled, None
+    largest = _largest(saving, limit, messages, _resized, max(job.plan().schedule.size))
     if job.flags.max_memory is None:
         way = "no size fits: free some"
         if largest is not None:
@@ -64,14 +78,14 @@ def settle(job: Job, messages: Messages) -> tuple[Job, ValueError | None]:
             way = f"the largest that fits is --{size}"
         return saving, ValueError(f"{_too_much(saving, limit)}: {way}")
     if largest is None:
-        least = amount(_resized(saving, MULTIPLE).plan().bytes)
+        needed = amount(_resized(saving, MULTIPLE).plan().bytes)
         return saving, UsageError(
             f"--max-memory: {amount(limit)} are too little for any size, {MULTIPLE} pixels take "
-            f"about {least}"
+            f"about {needed}"
         )
     messages.notice(
         f"{_too_much(saving, limit)}: the largest size that fits is painted, {largest.flags.size} "
-        f"pixels, with feature maps computed anew for the gradient"
+        f"pixels, with feature maps {_how(largest.plan())}"
     )
     return largest, None
 
@@ -82,7 +96,8 @@ def _tried(job: Job, limit: int, messages: Messages) -> tuple[Job, bool]:
     if estimate > HOPELESS * limit:
         return job, False
     # The estimate counts neither regions nor sorting.
-    counted = {style.statistic, *(name for _, name in style.statistics)} <= OF_MOMENTS
+    statistics = style.statistic, *(name for _, name in style.statistics)
+    counted = all(get_statistic(name).additive for name in statistics)
     counted = counted and job.guidance.structure == (0, False)
     sure = counted and estimate <= SURE * limit
     if sure and flags.max_memory is None and not flags.dry_run:
@@ -95,19 +110,45 @@ def _tried(job: Job, limit: int, messages: Messages) -> tuple[Job, bool]:
 def _compiled(job: Job) -> Job:
     """Return the job with what XLA reports for its largest scale."""
     largest = max((scale.inner for scale in job.plan().schedule.scales), key=math.prod)
-    loop = loop_footprint(job.recipe, job.network, largest, remat=job.remat, guidance=job.guidance)
+    loop = loop_footprint(
+        job.recipe,
+        job.network,
+        largest,
+        remat=job.remat,
+        tile=job.tile,
+        guidance=job.guidance,
+    )
     return dataclasses.replace(job, loop=loop)
 
 
-def _largest(job: Job, limit: int, messages: Messages) -> Job | None:
-    """Find the largest size below a job's that fits."""
-    size, factor = max(job.plan().schedule.size), 1.0
+def _in_tiles(job: Job, limit: int, messages: Messages) -> Job | None:
+    """Return the job in the largest tiles that fit; None: not even its own do."""
+    least, size = job.tile, max(job.plan().schedule.size)
+    assert least is not None
+
+    def in_tiles(job: Job, tile: int) -> Job:
+        return dataclasses.replace(job, tile=tile, loop=None)
+
+    return _largest(job, limit, messages, in_tiles, size, least=least)
+
+
+def _largest(
+    job: Job,
+    limit: int,
+    messages: Messages,
+    change: Callable[[Job, int], Job],
+    size: int,
+    *,
+    least: int = MULTIPLE,
+) -> Job | None:
+    """Find the largest number below ``size`` with which a changed job fits."""
+    factor = 1.0
     for _ in range(TRIES):
         allowed = int(limit / factor)
-        fitting = largest_size(lambda s: _resized(job, s).plan().bytes, allowed, size)
+        fitting = largest_size(lambda n: change(job, n).plan().bytes, allowed, size, least=least)
         if fitting is None:
             return None
-        size, trial = fitting, _resized(job, fitting)
+        size, trial = fitting, change(job, fitting)
         answered, fits = _tried(trial, limit, messages)
         if fits:
             return answered
@@ -133,6 +174,26 @@ def _too_much(job: Job, limit: int) -> str:
     )
 
 
+def _costs(job: Job, plain: Job) -> str:
+    """Say what a job takes that saves memory."""
+    plan = job.plan()
+    more = sum(plan.multiply_adds) / sum(plain.plan().multiply_adds) - 1
+    return f"takes about {amount(plan.bytes)} and {more:.0%} more time"
+
+
+def _how(plan: Plan) -> str:
+    """Say what becomes of feature maps."""
+    tiling = plan.tilings[-1]
+    if tiling is not None:
+        return (
+            f"computed twice, in {len(tiling.rows.offsets)}x{len(tiling.columns.offsets)} "
+            f"tiles of {shape(tiling.window)} pixels"
+        )
+    if plan.remat:
+        return "computed anew for the gradient, to save memory"
+    return "kept for the gradient"
+
+
 def _where(job: Job) -> str:
     return "available" if job.flags.max_memory is None else "allowed"
 
@@ -149,9 +210,6 @@ def report(job: Job, *, startup: float) -> str:
     first, again = (startup + w + seconds.run for w in (seconds.wait, seconds.wait_again))
     compiled = "once these sizes have been compiled"
     most = "" if limit is None else f"; {amount(limit)} {_where(job)}"
-    maps = (
-        "computed anew for the gradient, to save memory" if plan.remat else "kept for the gradient"
-    )
     facts = [
         ("size", f"{shape(schedule.size)} pixels"),
         ("recipe", f"{job.recipe_name}: {job.recipe.solver.kind}, starts from {job.recipe.init}"),
@@ -164,7 +222,7 @@ def report(job: Job, *, startup: float) -> str:
     facts += [
         ("evaluations", f"{sum(scale.evaluations for scale in schedule.scales)} in all"),
         ("memory", f"about {amount(plan.bytes)}, and {amount(plan.bytes_again)} {compiled}{most}"),
-        ("plan", f"feature maps are {maps}"),
+        ("plan", f"feature maps are {_how(plan)}"),
         ("time", f"about {length(first)}, and {length(again)} {compiled}"),
     ]
     return "\n".join(f"{name:<12}{text}" for name, text in facts)

@@ -7,11 +7,11 @@ import platform
 from collections.abc import Iterator, Sequence
 
 from jaxnst._files import name_of, user_folder
+from jaxnst._memory import available_on_host
 from jaxnst._version import __version__
 from jaxnst.cli.cache import describe_cache
 from jaxnst.cli.errors import explain, guarded
 from jaxnst.cli.flags import MachineFlags, Parser, add_fields
-from jaxnst.cli.host import available_on_host
 from jaxnst.cli.messages import amount, quiet_xla
 
 LIBRARIES = ("jax", "jaxlib", "flax", "optax", "jaxopt", "numpy", "pillow")

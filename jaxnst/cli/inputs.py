@@ -8,6 +8,7 @@ from dataclasses import dataclass, field, replace
 from urllib.parse import urlsplit
 
 from jaxnst._files import name_of
+from jaxnst._memory import available_on_host
 from jaxnst.cli.errors import UsageError
 from jaxnst.cli.fetching import STREAM, as_files, blaming, check_sources, is_address, shown
 from jaxnst.cli.flags import (
@@ -16,7 +17,6 @@ from jaxnst.cli.flags import (
     report_styles,
     report_unused_seed,
 )
-from jaxnst.cli.host import available_on_host
 from jaxnst.cli.messages import Messages, amount, quiet_xla, shape
 from jaxnst.cli.outputs import check_outputs, report_transparency, result_name
 from jaxnst.cli.parser import RunFlags, find_recipe

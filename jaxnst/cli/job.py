@@ -16,8 +16,9 @@ from typing import Any, NoReturn
 import jax
 
 from jaxnst._files import name_of
+from jaxnst._memory import available_memory
 from jaxnst._version import __version__
-from jaxnst.cli.device import available_memory, describe, devices_beside, use_device
+from jaxnst.cli.device import describe, devices_beside, use_device
 from jaxnst.cli.errors import (
     FAILED,
     STOPPED,
@@ -66,6 +67,7 @@ class Job:
       network: The loss network.
       guidance: Which style goes where.
       remat: Whether feature maps are computed anew for the gradient, to save memory.
+      tile: Longest side of the tiles in which it is computed, pixels; None: no tiles.
       loop: Bytes that XLA reports for its largest loop, or None if it was not asked.
     """
 
@@ -76,6 +78,7 @@ class Job:
     network: LossNetwork
     guidance: Guidance
     remat: bool = False
+    tile: int | None = None
     loop: int | None = None
 
     def plan(self) -> Plan:
@@ -89,6 +92,7 @@ class Job:
             reading=pictures.reading,
             host=self.device.platform == "cpu",
             remat=self.remat,
+            tile=self.tile,
             loop=self.loop,
         )
 
@@ -142,6 +146,7 @@ class Job:
             recipe=replace(recipe, init=start[0]) if start else recipe,
             seed=self.flags.seed,
             remat=self.remat,
+            tile=self.tile,
             platform=self.device.platform,
             threads=self.threads,
         )
@@ -211,7 +216,12 @@ def make_job(flags: RunFlags, recipe: Recipe, pictures: Pictures) -> Job:
         styles, guidance = lay_out(style_mix=style_mix_of(flags))
         objective = make_objective(recipe, network)
         guidance.mixture(objective.network, objective.style_layers, len(styles))
-    return Job(flags, recipe, pictures, device, network, guidance)
+    return Job(flags, recipe, pictures, device, network, guidance, tile=wanted_tile(flags))
+
+
+def wanted_tile(flags: RunFlags) -> int | None:
+    """Return the tiles that the flags ask for; None: none, or those that memory asks for."""
+    return flags.tile if isinstance(flags.tile, int) else None
 
 
 def open_network(flags: RunFlags, recipe: Recipe) -> tuple[jax.Device, LossNetwork]:
@@ -237,7 +247,7 @@ def open_network(flags: RunFlags, recipe: Recipe) -> tuple[jax.Device, LossNetwo
         instead=f"; --network {STAND_IN} approximates it" if recipe.approximation else "",
     )
     with blaming_flags():  # what they name has to exist
-        make_objective(recipe, network)
+        make_objective(recipe, network, tile=wanted_tile(flags))
         make_solver(recipe)
     return device, network
 
@@ -325,6 +335,7 @@ def _paint(
             callback=watch,
             every=report_interval(flags, total),
             remat=job.remat,
+            tile=job.tile,
             resume=resume,
         )
         try:

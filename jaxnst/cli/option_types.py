@@ -41,6 +41,11 @@ def integer(least: int | None = None, greatest: int | None = None) -> Callable[[
     return read
 
 
+def tile(text: str) -> int | str:
+    """Read the size of tiles, or whether there are any."""
+    return text if text in ("auto", "off") else integer(1, SIZES[1])(text)
+
+
 def integers(least: int, greatest: int) -> Callable[[str], tuple[int, ...]]:
     """Return a reader of whole numbers within bounds, with commas between them.
 

@@ -26,7 +26,7 @@ from jaxnst.cli.flags import (
     flag,
     read_fields,
 )
-from jaxnst.cli.option_types import SIZES, integer, memory
+from jaxnst.cli.option_types import SIZES, integer, memory, tile
 from jaxnst.image import ENDINGS
 from jaxnst.image.record import Record
 from jaxnst.recipes import (
@@ -142,7 +142,23 @@ class LimitFlags:
 
 
 @dataclass(frozen=True, kw_only=True)
-class RunFlags(StyleFlags, FileFlags, RecordFlags, WatchFlags, LimitFlags, LoadFlags):
+class TileFlags:
+    """How a picture is computed that does not fit into memory as a whole."""
+
+    GROUP: ClassVar = "very large pictures"
+
+    tile: int | str = flag(
+        "--tile PIXELS|auto|off",
+        "compute the picture in overlapping tiles of at most this many pixels: the same picture, "
+        "with less memory and more time; auto: only if it does not fit in memory otherwise, in "
+        "the largest tiles that do",
+        "auto",
+        read=tile,
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunFlags(StyleFlags, FileFlags, RecordFlags, WatchFlags, LimitFlags, TileFlags, LoadFlags):
     """All flags of ``jaxnst run`` but those that change the recipe.
 
     Attributes:
@@ -184,7 +200,7 @@ class RunFlags(StyleFlags, FileFlags, RecordFlags, WatchFlags, LimitFlags, LoadF
         return super().roles_given or self.repeats
 
 
-SINGLE = RecordFlags, WatchFlags
+SINGLE = RecordFlags, WatchFlags, TileFlags
 """Flags for a single picture, which commands that paint several refuse."""
 
 

@@ -209,9 +209,11 @@ def as_recorded(job: "Job", record: Record, messages: Messages) -> "Job":
             f"{here.network_sha256[:12]}...): the picture will differ"
         )
     same_size = (record.size, record.style_size) == (job.flags.size, job.flags.style_size)
-    if job.remat or not (record.remat and same_size):
+    tile = record.tile if job.flags.tile == "auto" else None
+    saved = job.remat or job.tile is not None
+    if saved or not same_size or not (record.remat or tile is not None):
         return job
-    return dataclasses.replace(job, remat=True, loop=None)
+    return dataclasses.replace(job, remat=record.remat, tile=tile, loop=None)
 
 
 def record_of(

@@ -102,6 +102,8 @@ def _facts(record: Record) -> Iterator[tuple[str, str]]:
     yield "precision", record.precision
     if record.remat:
         yield "memory", "feature maps were computed anew for the gradient"
+    if record.tile is not None:
+        yield "tiles", f"of at most {record.tile} pixels"
     for name, value in record.arguments.items():
         yield name, str(value)
 

@@ -223,6 +223,7 @@ def _paint(sweep: Sweep, job: "Job", messages: Messages) -> Pixels:
             devices=job.devices,
             callback=report,
             remat=job.remat,
+            tile=job.tile,
         )
     messages.info(f"{count} variations in {length(time.perf_counter() - begin)}")
     labelled = [

@@ -24,7 +24,7 @@ from jaxnst.networks.registry import LossNetwork
 from jaxnst.optim.sharding import default_device
 from jaxnst.recipes.schema import ONE_PASS, Scales
 from jaxnst.transfer.guidance import Guidance, StyleMix, check_mix, make_guidance
-from jaxnst.transfer.masks import Mask, layer_sizes, position_weights, sized
+from jaxnst.transfer.masks import Mask, position_weights, sized
 from jaxnst.transfer.pyramid import Size, make_schedule
 from jaxnst.transfer.result import Picture
 from jaxnst.transfer.style_cache import StyleImage
@@ -280,9 +280,7 @@ class OnePass:
 
     def _map_sizes(self, size: Size) -> list[Size]:
         """Return the sizes of the feature maps of all levels for the size of a picture."""
-        return [
-            layer_sizes(level.encoder, size, (level.layer,))[level.layer] for level in self.levels
-        ]
+        return [level.encoder.map_sizes(size, (level.layer,))[level.layer] for level in self.levels]
 
     def _regions(self, guidance: Guidance, size: Size, frame: Size) -> tuple[Regions | None, ...]:
         if not guidance.masks and guidance.opacity is None:

@@ -80,6 +80,7 @@ class Record:
       seed: Of the noise.
       precision: Of the loss network.
       remat: Whether feature maps were computed anew for the gradient.
+      tile: Longest side of the tiles in which it was computed, pixels; None: no tiles.
       platform: What it ran on: ``cpu``, ``gpu`` or ``tpu``.
       threads: On how many threads of a CPU; None if unknown, or not on a CPU.
       sources: The files, in the order of the command line.
@@ -96,6 +97,7 @@ class Record:
     seed: int = 0
     precision: Precision = "float32"
     remat: bool = False
+    tile: int | None = None
     platform: str = "cpu"
     threads: int | None = None
     sources: tuple[Source, ...] = ()
@@ -107,7 +109,8 @@ class Record:
         for key in ("network", "platform", "jaxnst", "jax"):
             _check_text(key, getattr(self, key))
         _check_digest("network_sha256", self.network_sha256)
-        for key, least in (("size", 1), ("style_size", 1), ("threads", 1), ("seed", 0)):
+        for key in ("size", "style_size", "tile", "threads", "seed"):
+            least = 0 if key == "seed" else 1
             value = getattr(self, key)
             if value is not None or key == "seed":
                 fits = type(value) is int and least <= value <= MOST

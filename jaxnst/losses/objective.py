@@ -5,9 +5,9 @@ defines the computation and is static under ``jax.jit``; :class:`LossWeights` ho
 is traced, so that changing one compiles nothing.
 """
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import partial
 from typing import Any, NamedTuple
 
 import jax.numpy as jnp
@@ -19,10 +19,22 @@ from jaxnst._numerics import default_numerics
 from jaxnst._types import FeatureMap, Features, Image, PositionWeights, Scalar
 from jaxnst.losses.distances import Distance, Extent, get_distance
 from jaxnst.losses.statistics import Statistic, get_statistic, mix
-from jaxnst.losses.terms import content_loss, total_variation
+from jaxnst.losses.terms import (
+    ContentSums,
+    content_sums,
+    normalized_content_loss,
+    total_variation,
+)
 from jaxnst.networks.color_space import decode
 from jaxnst.networks.registry import LossNetwork, Params
 from jaxnst.networks.remat import map_with_remat
+from jaxnst.networks.tiles import (
+    Positions,
+    Tiling,
+    features_in_tiles,
+    make_tiling,
+    sum_over_tiles,
+)
 from jaxnst.recipes.schema import (
     LayerNames,
     Normalization,
@@ -52,6 +64,7 @@ class Objective:
       distances: Of each style layer.
       remat: Whether the gradient recomputes the feature maps of each block of the network, to save
         memory.
+      tile: Longest side of the tiles in which images are looked at, pixels; None: whole.
     """
 
     network: LossNetwork
@@ -64,6 +77,7 @@ class Objective:
     distances: tuple[Distance, ...]
     tv_kind: TotalVariationKind
     remat: bool = False
+    tile: int | None = None
 
     @property
     def layers(self) -> tuple[str, ...]:
@@ -87,16 +101,13 @@ class Objective:
         where = targets.where
         if where.free is not None:
             variable = jnp.where(where.free[..., None] > 0, variable, where.still)
-        aims = {name: targets.of_layer(name) for name in self.layers}
-        see = partial(self.compare, variable.shape[0] * variable.shape[1])
-        image = decode(variable, self.space)
-        if self.remat:
-            seen = map_with_remat(self.network, params, image, see, aims)
-        else:
-            features = self.network.features(params, image, self.layers)
-            seen = {name: see(name, features[name], aim) for name, aim in aims.items()}
-        content = [seen[name][0] for name in self.content_layers]
-        style = [seen[name][1] for name in self.style_layers]
+        sums = self.sums(params, decode(variable, self.space), targets.positions(self.layers))
+        content = [
+            normalized_content_loss(part, self.content_normalization, targets.content[name].size)
+            for name in self.content_layers
+            if (part := sums[name].content) is not None
+        ]
+        style = self.style_distances(targets, sums, variable.shape[:2])
         tv = total_variation(
             variable, kind=self.tv_kind, chroma=numbers.tv_chroma, inside=where.free
         )
@@ -110,33 +121,78 @@ class Objective:
         total = terms.sum()
         return total, jnp.concatenate([total[None], terms])
 
-    def compare(
-        self, pixels: int, layer: str, features: FeatureMap, aim: "LayerTarget"
-    ) -> tuple[Scalar | None, Scalar | None]:
-        """Compare a layer's feature map with the content's and with the styles, where it counts."""
-        content = style = None
-        if layer in self.content_layers:
-            content = content_loss(
-                features,
-                aim.content,
-                normalization=self.content_normalization,
-                weights=aim.positions,
-            )
+    def sums(
+        self, params: Params, image: Image, positions: Mapping[str, Positions]
+    ) -> dict[str, "LayerSums"]:
+        """Look at an image, RGB in [0, 1]: whole, or in tiles.
+
+        Args:
+          params: The network's parameters.
+          image: RGB in [0, 1].
+          positions: By layer; the layers to look at.
+        """
+        tiling = self.tiling(tuple(positions), image.shape[:2])
+        if tiling is None:
+            return self._sums_of_one(params, image, positions)
+        sums: dict[str, LayerSums] = sum_over_tiles(
+            self._sums_of_one, tiling, params, image, positions
+        )
+        return sums
+
+    def _sums_of_one(
+        self, params: Params, image: Image, positions: Mapping[str, Positions]
+    ) -> dict[str, "LayerSums"]:
+        """Look at an image or a window in one pass."""
+        if self.remat:
+            return map_with_remat(self.network, params, image, self.summarize, positions)
+        features = self.network.features(params, image, tuple(positions))
+        return {name: self.summarize(name, features[name], p) for name, p in positions.items()}
+
+    def tiling(self, layers: tuple[str, ...], size: tuple[int, ...]) -> Tiling | None:
+        """Lay out tiles for layers of images of some size; None: they are looked at whole."""
+        if self.tile is None or not layers:
+            return None
+        return make_tiling(self.network, layers, size, self.tile)
+
+    def summarize(self, layer: str, features: FeatureMap, positions: Positions) -> "LayerSums":
+        """Take from a feature map, or a tile of it, what the loss needs."""
+        of_content, of_regions = positions.weights
+        content, style = None, list[Any]()
+        if positions.values is not None:
+            content = content_sums(features, positions.values, weights=of_content)
         if layer in self.style_layers:
-            index = self.style_layers.index(layer)
-            statistic, distance = self.statistics[index], self.distances[index]
-            extent = Extent(features.shape[0] * features.shape[1], pixels)
+            statistic = self.statistics[self.style_layers.index(layer)]
+            precision = self.network.precision
+            style = [statistic.summarize(features, weights, precision) for weights in of_regions]
+        return LayerSums(content, tuple(style))
 
-            def compare(target: Any, weights: PositionWeights | None) -> Scalar:
-                seen = statistic(features, weights=weights, precision=self.network.precision)
-                return distance.compare(seen, target, extent)
+    def style_distances(
+        self, targets: "Targets", sums: Mapping[str, "LayerSums"], size: tuple[int, ...]
+    ) -> list[Scalar]:
+        """Compare the sums of an image of some height and width with the styles, by layer."""
+        sizes, shares = self.network.map_sizes(size, self.style_layers), targets.where.shares
+        distances = []
+        for i, name in enumerate(self.style_layers):
+            statistic, distance = self.statistics[i], self.distances[i]
+            extent = Extent(math.prod(sizes[name]), math.prod(size))
+            of_regions = [
+                distance.compare(statistic.form(summary), target, extent)
+                for summary, target in zip(sums[name].style, targets.style[name], strict=True)
+            ]
+            distances.append(of_regions[0] if shares is None else _weighted(shares, of_regions))
+        return distances
 
-            if aim.regions is None:
-                style = compare(aim.style[0], None)
-            else:
-                each = [compare(*pair) for pair in zip(aim.style, aim.regions, strict=True)]
-                style = _weighted(aim.shares, each)
-        return content, style
+
+class LayerSums(NamedTuple):
+    """What the loss takes from a layer's feature map.
+
+    Attributes:
+      content: Of the content term; None: the layer is not in it.
+      style: Summaries of the statistic, one for each region; empty: it is no style layer.
+    """
+
+    content: ContentSums | None
+    style: tuple[Any, ...]
 
 
 def _weighted(weights: Float[Array, " layers"], losses: list[Scalar]) -> Scalar:
@@ -192,39 +248,33 @@ class Targets(NamedTuple):
     where: SpatialGuidance = EVERYWHERE
     style_unit: Any = 1.0
 
-    def of_layer(self, name: str) -> "LayerTarget":
-        """Return what one layer is compared with."""
-        where = self.where
-        return LayerTarget(
-            self.content.get(name),
-            where.content.get(name),
-            self.style.get(name, ()),
-            where.style.get(name),
-            where.shares,
-        )
+    def positions(self, layers: Sequence[str]) -> dict[str, Positions]:
+        """Return what belongs to the positions of each of some layers."""
+        return {
+            name: Positions(
+                self.content.get(name),
+                (self.where.content.get(name), tuple(self.where.style.get(name, (None,)))),
+            )
+            for name in layers
+        }
 
 
-class LayerTarget(NamedTuple):
-    """Targets and position weights of one layer."""
-
-    content: Any
-    positions: Any
-    style: tuple[Any, ...]
-    regions: Any
-    shares: Any
-
-
-def make_objective(recipe: Recipe, network: LossNetwork, *, remat: bool = False) -> Objective:
+def make_objective(
+    recipe: Recipe, network: LossNetwork, *, remat: bool = False, tile: int | None = None
+) -> Objective:
     """Take from a recipe what its loss computes.
 
     Args:
       recipe: The method.
       network: Its loss network.
       remat: Whether to save memory at the cost of time; the loss is the same.
+      tile: Longest side of the tiles in which images are looked at, pixels; None: whole. The loss
+        is the same.
 
     Raises:
       KeyError: If the network has no such layer.
-      ValueError: If there is no such statistic or distance, or the two do not go together.
+      ValueError: If there is no such statistic or distance, or the two do not go together; or the
+        tiles are too small, or a statistic is no sum over positions.
     """
     content = tuple(network.resolve(name) for name, _ in recipe.content.layers)
     style = tuple(network.resolve(name) for name, _ in recipe.style.layers)
@@ -236,7 +286,12 @@ def make_objective(recipe: Recipe, network: LossNetwork, *, remat: bool = False)
                 f"style distance {distance!r} compares {get_distance(distance).only} statistics, "
                 f"but that of {layer} is {statistic!r}: change either"
             )
-    return Objective(
+        if tile is not None and not get_statistic(statistic).additive:
+            raise ValueError(
+                f"style statistic {statistic!r} of {layer} is no sum over positions and cannot be "
+                "computed in tiles: set it to gram, covariance or mean-deviation, or turn tiles off"
+            )
+    objective = Objective(
         network=network.configure(
             pooling=recipe.pooling,
             padding=recipe.padding,
@@ -252,7 +307,11 @@ def make_objective(recipe: Recipe, network: LossNetwork, *, remat: bool = False)
         distances=tuple(map(get_distance, distances)),
         tv_kind=recipe.tv.kind,
         remat=remat,
+        tile=tile,
     )
+    if tile is not None and objective.layers:
+        make_tiling(objective.network, objective.layers, (tile, tile), tile)  # refuses small tiles
+    return objective
 
 
 def _by_layer(
@@ -284,6 +343,9 @@ def make_loss_weights(recipe: Recipe) -> LossWeights:
 
 def content_targets(objective: Objective, params: Params, content: Image) -> Features:
     """Compute the features that the content term aims at; ``content`` is RGB in [0, 1]."""
+    tiling = objective.tiling(objective.content_layers, content.shape[:2])
+    if tiling is not None:
+        return features_in_tiles(tiling, params, content)
     return objective.network.features(params, content, objective.content_layers)
 
 
@@ -309,16 +371,12 @@ def make_targets(
     Returns:
       The targets, with the unit of the style term that ``objective.style_normalization`` asks for.
     """
+    targets = Targets(content_targets(objective, params, content), style, where, jnp.ones(()))
     if objective.style_normalization == "none":
-        features = content_targets(objective, params, content)
-        return Targets(features, style, where, jnp.ones(()))
-    features = objective.network.features(params, content, objective.layers)
-    targets = Targets({name: features[name] for name in objective.content_layers}, style, where)
-    pixels = content.shape[0] * content.shape[1]
-    distances: list[Any] = [
-        objective.compare(pixels, name, features[name], targets.of_layer(name))[1]
-        for name in objective.style_layers
-    ]
+        return targets
+    positions = targets._replace(content={}).positions(objective.style_layers)
+    sums = objective.sums(params, content, positions)
+    distances = objective.style_distances(targets, sums, content.shape[:2])
     total = numbers.style.sum()
     shares = numbers.style / jnp.where(total > 0, total, 1)
     return targets._replace(style_unit=jnp.maximum(_weighted(shares, distances), LEAST_DISTANCE))
@@ -339,14 +397,12 @@ def style_summaries(
       style: RGB in [0, 1].
       weights: Of the positions of each layer, sum 1; None: all count alike.
     """
-    features = objective.network.features(params, style, objective.style_layers)
-    precision = objective.network.precision
-    return {
-        name: statistic.summarize(
-            features[name], None if weights is None else weights[name], precision
-        )
-        for name, statistic in zip(objective.style_layers, objective.statistics, strict=True)
+    positions = {
+        name: Positions(None, (None, (None if weights is None else weights[name],)))
+        for name in objective.style_layers
     }
+    sums = objective.sums(params, style, positions)
+    return {name: of_layer.style[0] for name, of_layer in sums.items()}
 
 
 def style_targets(

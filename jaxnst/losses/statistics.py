@@ -52,10 +52,13 @@ class Statistic(NamedTuple):
       summarize: From a feature map, the weights of its positions (sum 1; None: all alike) and the
         precision of products to a pytree of arrays. Several styles are mixed by averaging these.
       form: From such a summary to the array that distances compare.
+      additive: Whether the summary is a weighted sum over positions. Then it can be added up over
+        parts of the feature map, and takes no more memory than that.
     """
 
     summarize: Callable[[FeatureMap, PositionWeights | None, Precision], Any]
     form: Callable[[Any], Array]
+    additive: bool = False
 
     def __call__(
         self,
@@ -117,7 +120,7 @@ def moments(
     shares = weights.reshape(-1, 1)
     mean = jnp.sum(shares * flat, axis=0, dtype=jnp.float32)
     # Most shares are equal: rounded to 16 bits, all would be off in the same direction.
-    greatest = jnp.max(shares)
+    greatest = jnp.maximum(jnp.max(shares), 1e-30)  # in a tile all may be 0
     return Moments(mean, greatest * _products(flat, shares / greatest, how))
 
 
@@ -177,7 +180,9 @@ def covariance_statistic(m: Moments) -> Float[Array, "c1 c"]:
 
 
 def _of_moments(form: Callable[[Moments], Array]) -> Statistic:
-    return Statistic(lambda f, weights, p: moments(f, weights=weights, precision=p), form)
+    return Statistic(
+        lambda f, weights, p: moments(f, weights=weights, precision=p), form, additive=True
+    )
 
 
 def _first_two(
@@ -229,7 +234,7 @@ def _itself(summary: Array) -> Array:
 STATISTICS: dict[str, Statistic] = {
     "gram": _of_moments(gram_statistic),
     "covariance": _of_moments(covariance_statistic),
-    "mean-deviation": Statistic(_first_two, _mean_deviation),
+    "mean-deviation": Statistic(_first_two, _mean_deviation, additive=True),
     "histogram": Statistic(_histogram, _itself),
     "sliced": Statistic(_sliced, _itself),
 }
@@ -244,9 +249,6 @@ STATISTICS: dict[str, Statistic] = {
 * ``sliced``: the same along C fixed random directions (Heitz et al. 2021, who draw new ones for
   every step; L-BFGS needs one function).
 """
-
-OF_MOMENTS = frozenset({"gram", "covariance", "mean-deviation"})
-"""Those that take no more memory than a feature map."""
 
 _OURS = frozenset(STATISTICS)
 

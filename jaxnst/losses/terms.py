@@ -7,6 +7,8 @@ Reference:
   Gatys, Ecker, Bethge: Image Style Transfer Using Convolutional Neural Networks. CVPR 2016.
 """
 
+from typing import NamedTuple
+
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
@@ -18,6 +20,48 @@ EPSILON = 1e-4
 """Added to a target's norm before dividing by it, so that a blank picture is a valid target.
 
 The bundled network's features vary by about one; at Caffe's scale it is negligible."""
+
+
+class ContentSums(NamedTuple):
+    """What every content loss is made of: means over positions and channels.
+
+    Attributes:
+      error: Of ``(F - P)^2``.
+      power: Of ``P^2``.
+    """
+
+    error: Scalar
+    power: Scalar
+
+
+def content_sums(
+    features: FeatureMap, target: FeatureMap, *, weights: PositionWeights | None = None
+) -> ContentSums:
+    """Compare the features F of the image being made with the content's, P, of the same shape.
+
+    The result is a sum over positions: those of the parts of a feature map add up to that of the
+    whole, if the weights of all parts have sum 1.
+
+    Args:
+      features: F.
+      target: P.
+      weights: Of the positions, sum 1; None: all alike.
+    """
+    features, target = features.astype(jnp.float32), target.astype(jnp.float32)
+
+    def mean(squares: FeatureMap) -> Scalar:
+        if weights is None:
+            return jnp.sum(squares) / target.size
+        return jnp.sum(squares * weights[..., None]) / target.shape[-1]
+
+    return ContentSums(mean((features - target) ** 2), mean(target**2))
+
+
+def normalized_content_loss(sums: ContentSums, normalization: Normalization, size: int) -> Scalar:
+    """Normalize a content loss as :func:`content_loss` describes; ``size`` is that of P."""
+    if normalization == "sum":
+        return sums.error * size / 2
+    return sums.error if normalization == "mean" else sums.error / (sums.power + EPSILON)
 
 
 def content_loss(
@@ -37,17 +81,8 @@ def content_loss(
       weights: Of the positions in these means, sum 1; None: all alike. The sum is then the mean
         times the number of elements.
     """
-    features, target = features.astype(jnp.float32), target.astype(jnp.float32)
-
-    def mean(squares: FeatureMap) -> Scalar:
-        if weights is None:
-            return jnp.sum(squares) / target.size
-        return jnp.sum(squares * weights[..., None]) / target.shape[-1]
-
-    error = mean((features - target) ** 2)
-    if normalization == "sum":
-        return error * target.size / 2
-    return error if normalization == "mean" else error / (mean(target**2) + EPSILON)
+    sums = content_sums(features, target, weights=weights)
+    return normalized_content_loss(sums, normalization, target.size)
 
 
 def total_variation(

@@ -42,6 +42,20 @@ class Layer(NamedTuple):
     padding: Padding | None = None
 
 
+class Field(NamedTuple):
+    """What a layer's positions see along one side of an image.
+
+    Attributes:
+      first: Position p sees no pixel before ``first + stride * p``.
+      last: And none after ``last + stride * p``.
+      positions: Their number.
+    """
+
+    first: int
+    last: int
+    positions: int
+
+
 class FrozenNorm(nn.Module):
     """Batch normalization with stored statistics (Ioffe and Szegedy 2015, algorithm 2)."""
 
@@ -129,6 +143,27 @@ class ConvNet(nn.Module):
     def table(self) -> dict[str, Layer]:
         """Describe all layers, from shallow to deep in the order in which they are computed."""
         raise NotImplementedError
+
+    @nn.nowrap
+    def fields(self, side: int) -> dict[str, Field]:
+        """Work out the receptive fields of all layers, for images with a side of so many pixels."""
+        table, fields, before = self.table(), dict[str, Field](), Field(0, 0, side)
+        for name, layer in table.items():
+            inputs = [fields[n] for n in layer.inputs] or [before]
+            width, margin, halves = 1, 0, "pool" in layer.kind
+            if layer.kind == "conv":
+                width, halves = layer.side, layer.margin is not None
+                margin = layer.margin if layer.margin is not None else layer.side // 2
+            elif halves:
+                width, margin = 3 if layer.kind == "overlapping_pool" else 2, layer.margin or 0
+            step = 2 if halves else 1
+            pixels = layer.stride // step  # between two positions of the input
+            before = fields[name] = Field(
+                min(f.first for f in inputs) - margin * pixels,
+                max(f.last for f in inputs) + (width - 1 - margin) * pixels,
+                (inputs[0].positions + 2 * margin - width) // step + 1,
+            )
+        return fields
 
     @nn.nowrap
     def cuts(self) -> tuple[str, ...]:

@@ -111,13 +111,7 @@ class LossNetwork:
         """
         _check_image(image)
         names = {layer: self.resolve(layer) for layer in layers}
-        table = self.table
-        for layer, name in names.items():
-            if min(image.shape[-3:-1]) < (least := table[name].least):
-                raise ValueError(
-                    f"image is {image.shape[-2]}x{image.shape[-3]} but {layer} needs at least "
-                    f"{least} pixels per side: enlarge it or drop the layer"
-                )
+        self._check_size(image.shape[-3:-1], names)
         x = rounded(encode(image, self.preprocessing), self.precision)
         params = self.in_precision(params)
         maps: Any = self.module.apply({"params": params}, x, tuple(dict.fromkeys(names.values())))
@@ -166,6 +160,28 @@ class LossNetwork:
     def stride(self, layer: str) -> int:
         """Return how many pixels one position of a layer stands for."""
         return self.table[self.resolve(layer)].stride
+
+    def map_sizes(self, size: tuple[int, ...], layers: Sequence[str]) -> dict[str, tuple[int, int]]:
+        """Return height and width of feature maps, by layer, for an image of some size.
+
+        Raises:
+          ValueError: If the image is too small for a layer to have any position.
+        """
+        names = {layer: self.resolve(layer) for layer in layers}
+        self._check_size(size, names)
+        rows, columns = (self.module.fields(side) for side in size)
+        return {
+            layer: (rows[name].positions, columns[name].positions) for layer, name in names.items()
+        }
+
+    def _check_size(self, size: tuple[int, ...], names: Mapping[str, str]) -> None:
+        table = self.table
+        for layer, name in names.items():
+            if min(size) < (least := table[name].least):
+                raise ValueError(
+                    f"image is {size[1]}x{size[0]} but {layer} needs at least {least} pixels per "
+                    "side: enlarge it or drop the layer"
+                )
 
     def configure(
         self,

@@ -14,6 +14,7 @@ from jaxtyping import Array, Float
 
 from jaxnst._types import Image
 from jaxnst.networks.registry import LossNetwork, Params
+from jaxnst.networks.tiles import Positions, make_tiling, sum_over_tiles
 from jaxnst.networks.vgg import VGG
 
 LEAST_MEAN = 0.3
@@ -47,7 +48,13 @@ def rescale(network: LossNetwork, factors: Mapping[str, float | Float[Array, " c
     return params
 
 
-def unit_means(network: LossNetwork, images: Sequence[Image]) -> Params:
+def unit_means(
+    network: LossNetwork,
+    images: Sequence[Image],
+    *,
+    deepest: str | None = None,
+    tile: int | None = None,
+) -> Params:
     """Return parameters with which filters have a mean activation of 1 over images.
 
     A filter below ``LEAST_MEAN`` of its layer's mean is rescaled as if it had that mean, and stays
@@ -57,6 +64,8 @@ def unit_means(network: LossNetwork, images: Sequence[Image]) -> Params:
     Args:
       network: A VGG with the padding and pooling that it is going to be used with.
       images: ``(H, W, 3)`` RGB in [0, 1], of any sizes; each counts alike.
+      deepest: The last layer whose filters are rescaled; None: that of the network.
+      tile: Longest side of the tiles in which images are looked at, pixels; None: whole.
 
     Raises:
       ValueError: If the network is no VGG, or there is no image.
@@ -64,7 +73,13 @@ def unit_means(network: LossNetwork, images: Sequence[Image]) -> Params:
     if not images:
         raise ValueError("images is empty, expected at least one picture to take means over")
     _require_vgg(network)
-    several = [_mean_activations(network, network.params, jnp.asarray(i)) for i in images]
+    names = network.layers
+    if deepest is not None:
+        names = names[: names.index(deepest.replace("conv", "relu")) + 1]
+    relus = tuple(name for name in names if name.startswith("relu"))
+    several = [
+        _mean_activations(network, network.params, jnp.asarray(i), relus, tile) for i in images
+    ]
     factors = {}
     for name in several[0]:
         mean = sum(means[name] for means in several) / len(several)
@@ -77,11 +92,30 @@ def _require_vgg(network: LossNetwork) -> None:
         raise ValueError(f"{network.name} cannot be rescaled: only a VGG can")
 
 
-@partial(jax.jit, static_argnums=0)
+@partial(jax.jit, static_argnums=(0, 3, 4))
 def _mean_activations(
-    network: LossNetwork, params: Params, image: Image
+    network: LossNetwork, params: Params, image: Image, relus: tuple[str, ...], tile: int | None
 ) -> dict[str, Float[Array, " c"]]:
-    fits = {name for name, layer in network.table.items() if layer.least <= min(image.shape[:2])}
-    layers = tuple(name for name in network.layers if name.startswith("relu") and name in fits)
-    features = network.features(params, image, layers)
-    return {name: jnp.mean(f, axis=(0, 1), dtype=jnp.float32) for name, f in features.items()}
+    size, table = image.shape[:2], network.table
+    layers = tuple(name for name in relus if table[name].least <= min(size))
+    everywhere = {name: Positions((), (None,)) for name in layers}
+    tiling = make_tiling(network, layers, size, tile) if tile and layers else None
+    if tiling is None:
+        return _means(network, params, image, everywhere)
+    means: dict[str, Array] = sum_over_tiles(
+        partial(_means, network), tiling, params, image, everywhere
+    )
+    return means
+
+
+def _means(
+    network: LossNetwork, params: Params, image: Image, positions: dict[str, Positions]
+) -> dict[str, Float[Array, " c"]]:
+    means = {}
+    for name, features in network.features(params, image, tuple(positions)).items():
+        (weights,) = positions[name].weights
+        if weights is None:
+            means[name] = jnp.mean(features, axis=(0, 1), dtype=jnp.float32)
+        else:
+            means[name] = jnp.sum(features * weights[..., None], axis=(0, 1), dtype=jnp.float32)
+    return means

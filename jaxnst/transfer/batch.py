@@ -9,7 +9,7 @@ not reported.
 
 import time
 from collections.abc import Callable, Hashable, Sequence
-from typing import Any, NamedTuple, TypeAlias
+from typing import Any, Literal, NamedTuple, TypeAlias
 
 import jax
 import numpy as np
@@ -89,6 +89,7 @@ def stylize_batch(
     callback: Callable[[BatchProgress], None] | None = None,
     precision: Precision | None = None,
     remat: bool = False,
+    tile: int | Literal["auto"] | None = None,
 ) -> list[StylizeResult]:
     """Paint many content images, each in the manner of its own style images.
 
@@ -114,6 +115,7 @@ def stylize_batch(
       callback: Called about once a second. It may raise to stop.
       precision: As for :func:`jaxnst.stylize`.
       remat: As for :func:`jaxnst.stylize`.
+      tile: As for :func:`jaxnst.stylize`; ``auto`` asks whether each pair by itself fits.
 
     Returns:
       Results in the order of the contents, or of ``only``. Seconds are those of the pair's whole
@@ -175,6 +177,7 @@ def stylize_batch(
             seed=int(seeds[i]),
             store=store,
             remat=remat,
+            tile=tile,
         )
         for i in range(count)
     ]

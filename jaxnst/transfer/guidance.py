@@ -23,7 +23,6 @@ from jaxnst.transfer.masks import (
     Mask,
     check_mask,
     disjoint,
-    layer_sizes,
     position_weights,
     sized,
 )
@@ -87,7 +86,7 @@ class Guidance:
         network, inner = objective.network, content.shape[:2]
         regions, opaque = self.regions(lambda mask: sized(mask, inner), inner)
         shares = regions.mean(axis=(1, 2)) / max(opaque.mean(), LEAST)
-        sizes = layer_sizes(network, inner, objective.layers)
+        sizes = network.map_sizes(inner, objective.layers)
         style = {
             name: np.stack([position_weights(region, sizes[name]) for region in regions])
             for name in objective.style_layers

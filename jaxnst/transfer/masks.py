@@ -6,18 +6,15 @@ would mix both sides. Gatys et al. (Controlling Perceptual Factors in Neural Sty
 2017) shrink them too. What is beyond the picture's border counts as inside.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import TypeAlias
 
-import jax
-import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Float
 from numpy.typing import ArrayLike
 
 from jaxnst._checks import clipped, floating
 from jaxnst.image import resize, same_shape
-from jaxnst.networks.registry import LossNetwork
 from jaxnst.transfer.pyramid import Size
 
 Mask: TypeAlias = Float[np.ndarray, "_ _"]
@@ -93,12 +90,3 @@ def position_weights(mask: Mask, size: Size, *, shrink: bool = True) -> Mask:
         if total >= LEAST * values.size:
             return (values / total).astype(np.float32)
     raise AssertionError("ones have a sum")
-
-
-def layer_sizes(network: LossNetwork, size: Size, layers: Sequence[str]) -> Mapping[str, Size]:
-    """Return height and width of feature maps for a picture of some size; nothing is computed."""
-    image = jax.ShapeDtypeStruct((*size, 3), jnp.float32)  # type: ignore[no-untyped-call]
-    shapes = jax.eval_shape(
-        lambda params, x: network.features(params, x, tuple(layers)), network.params, image
-    )
-    return {name: shape.shape[:2] for name, shape in shapes.items()}

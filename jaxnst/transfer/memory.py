@@ -17,12 +17,15 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from jaxnst._memory import available_memory
 from jaxnst._numerics import default_numerics
 from jaxnst.image import fit
 from jaxnst.losses.objective import TERMS, make_loss_weights, make_objective
 from jaxnst.networks.precision import map_bytes
 from jaxnst.networks.registry import LossNetwork
 from jaxnst.networks.remat import blocks
+from jaxnst.networks.tiles import Tiling, least_tile, overlap_of
+from jaxnst.optim.sharding import default_device
 from jaxnst.optim.solvers import (
     advance,
     lower_over,
@@ -70,6 +73,10 @@ SLOWER = 1.25
 """How much longer a run's evaluations take than those of the bare loop that is measured: meanwhile
 other scales are compiled, arrays outgrow the caches, and pictures are shown."""
 
+OVERLAPS = 3
+"""Least side of the tiles that are proposed, in overlaps: smaller ones would compute more than 2.25
+times the picture's pixels."""
+
 MULTIPLE = 16
 """Sizes that are proposed and measured are multiples of this."""
 
@@ -83,12 +90,14 @@ class Cost(NamedTuple):
     Attributes:
       multiply_adds: Of one evaluation (loss and gradient), per pixel.
       loop_bytes: While the loop runs, per pixel of the scale.
-      target_bytes: While targets are computed, per pixel of the largest picture.
+      map_bytes: The share of feature maps in them, per pixel of the scale or of a tile.
+      target_bytes: While targets are computed, per pixel of the largest picture, or of a tile.
       fixed_bytes: Whatever the size: parameters.
     """
 
     multiply_adds: float
     loop_bytes: float
+    map_bytes: float
     target_bytes: float
     fixed_bytes: float
 
@@ -99,6 +108,7 @@ class Plan(NamedTuple):
     Attributes:
       schedule: Sizes and evaluations.
       remat: Whether feature maps are recomputed for the gradient, as :func:`jaxnst.stylize`.
+      tilings: The tiles of each scale; None: it is looked at whole.
       multiply_adds: Of one evaluation, by scale.
       bytes: Memory at the peak.
       bytes_again: The same once all programs have been compiled in an earlier run.
@@ -106,6 +116,7 @@ class Plan(NamedTuple):
 
     schedule: Schedule
     remat: bool
+    tilings: tuple[Tiling | None, ...]
     multiply_adds: tuple[float, ...]
     bytes: int
     bytes_again: int
@@ -146,6 +157,7 @@ def make_plan(
     reading: int = 0,
     host: bool = True,
     remat: bool = False,
+    tile: int | None = None,
     loop: int | None = None,
 ) -> Plan:
     """Work out what a run takes.
@@ -160,26 +172,45 @@ def make_plan(
       host: Whether the memory is the host's, which the process and its compiler need as well, and
         in which feature maps are float32 whatever the precision; else it is an accelerator's own.
       remat: Whether it recomputes feature maps for the gradient.
+      tile: Longest side of its tiles, pixels; None: no tiles.
       loop: Bytes of the largest loop, from :func:`loop_footprint`; None
         to estimate them.
 
     Raises:
       KeyError: If the network lacks a layer of the recipe.
+      ValueError: If the recipe cannot be computed in such tiles.
     """
     value = map_bytes(network.precision, host=host)
     cost = cost_of(recipe, network, remat=remat, value_bytes=value)
+    objective = make_objective(recipe, network, tile=tile)
     areas = [math.prod(scale.inner) for scale in schedule.scales]
-    pixels = max(math.prod(s) for scale in schedule.scales for s in (scale.inner, *scale.styles))
+    tilings = tuple(objective.tiling(objective.layers, scale.inner) for scale in schedule.scales)
+    pieces = [
+        (1, area) if tiling is None else (tiling.windows, math.prod(tiling.window))
+        for area, tiling in zip(areas, tilings, strict=True)
+    ]
     if loop is None:
-        loop = round(max(areas) * cost.loop_bytes + cost.fixed_bytes)
-    memory = max(loop, round(pixels * cost.target_bytes + cost.fixed_bytes))
+        of_state = cost.loop_bytes - cost.map_bytes
+        loops = (
+            area * of_state + piece * cost.map_bytes
+            for area, (_, piece) in zip(areas, pieces, strict=True)
+        )
+        loop = round(max(loops) + cost.fixed_bytes)
+    most = math.inf if tile is None else tile**2
+    pixels = max(math.prod(s) for scale in schedule.scales for s in (scale.inner, *scale.styles))
+    memory = max(loop, round(min(pixels, most) * cost.target_bytes + cost.fixed_bytes))
     compilers = 0
     if host:
         process, compilers = _host_bytes(len(areas))
         memory += process + pictures
     least = reading if host else 0
-    adds = tuple(area * cost.multiply_adds for area in areas)
-    return Plan(schedule, remat, adds, max(memory + compilers, least), max(memory, least))
+    # In tiles the forward pass runs twice: a gradient needs the sums of the whole picture.
+    forward = cost_of(recipe, network, value_bytes=value).multiply_adds / 2
+    adds = tuple(
+        count * piece * (cost.multiply_adds + (forward if count > 1 else 0))
+        for count, piece in pieces
+    )
+    return Plan(schedule, remat, tilings, adds, max(memory + compilers, least), max(memory, least))
 
 
 def runs_that_fit(
@@ -269,22 +300,62 @@ def cost_of(
     return Cost(
         multiply_adds=(2 * adds + twice) / area,  # as much again for the gradient
         loop_bytes=(value_bytes * held + STATE_COPIES * state_bytes) / area,
+        map_bytes=value_bytes * held / area,
         target_bytes=value_bytes * values / area,
         fixed_bytes=2 * 4 * parameters,  # and flipped, for the gradient
     )
 
 
-def largest_size(needed: Callable[[int], int], available: int, size: int) -> int | None:
-    """Find the largest size, a multiple of 16 below ``size``, that fits; None: none does.
+def largest_size(
+    needed: Callable[[int], int], available: int, size: int, *, least: int = MULTIPLE
+) -> int | None:
+    """Find the largest size, below ``size`` in steps of 16, that fits; None: none does.
 
     Args:
       needed: From a size to the bytes that it takes.
       available: Bytes.
       size: One that does not fit.
+      least: The smallest.
     """
-    candidates = range(MULTIPLE, size, MULTIPLE)
+    candidates = range(least, size, MULTIPLE)
     count = bisect.bisect_right(candidates, available, key=needed)
     return candidates[count - 1] if count else None
+
+
+def smallest_tile(recipe: Recipe, network: LossNetwork) -> int | None:
+    """Return the least size of tiles that are worth their time; None: the recipe allows none."""
+    objective = make_objective(recipe, network)
+    if not objective.layers or not all(statistic.additive for statistic in objective.statistics):
+        return None
+    worthwhile = OVERLAPS * overlap_of(objective.network, objective.layers)
+    return max(worthwhile, least_tile(objective.network, objective.layers))
+
+
+def tile_that_fits(
+    schedule: Schedule, recipe: Recipe, network: LossNetwork, *, remat: bool = False
+) -> int | None:
+    """Choose tiles for the memory that is available on JAX's default device.
+
+    Args:
+      schedule: Sizes and evaluations.
+      recipe: The method.
+      network: Its loss network.
+      remat: Whether it recomputes feature maps for the gradient.
+
+    Returns:
+      The largest tiles that fit, the smallest if none do; None if pictures fit whole, if nothing is
+      known of the memory, or if the recipe cannot be computed in tiles.
+    """
+    device = default_device()
+    available, host = available_memory(device), device.platform == "cpu"
+
+    def needed(tile: int | None) -> int:
+        return make_plan(schedule, recipe, network, host=host, remat=remat, tile=tile).bytes
+
+    least = smallest_tile(recipe, network)
+    if least is None or available is None or needed(None) <= available:
+        return None
+    return largest_size(needed, available, max(schedule.size), least=least) or least
 
 
 @default_numerics()
@@ -340,6 +411,7 @@ def loop_footprint(
     size: Size,
     *,
     remat: bool,
+    tile: int | None = None,
     guidance: Guidance = UNGUIDED,
 ) -> int | None:
     """Compile the loop of a scale and return the bytes of its arguments, results and buffers.
@@ -351,12 +423,13 @@ def loop_footprint(
       network: Its loss network.
       size: Height and width of the scale.
       remat: Whether feature maps are recomputed for the gradient.
+      tile: Longest side of its tiles, pixels; None: no tiles.
       guidance: Its regions.
 
     Returns:
       None where this device's XLA does not report it.
     """
-    objective = make_objective(recipe, network, remat=remat)
+    objective = make_objective(recipe, network, remat=remat, tile=tile)
     where = guidance.where(objective, np.zeros((*size, 3), np.float32))
     targets = target_shapes(objective, network.params, size, where=where)
     args = network.prepare(network.params), targets, make_loss_weights(recipe)

@@ -2,7 +2,7 @@
 
 from collections.abc import Hashable, Sequence
 from functools import cached_property, partial
-from typing import Any
+from typing import Any, Literal
 
 import jax
 import jax.numpy as jnp
@@ -26,6 +26,7 @@ from jaxnst.transfer.color_transfer import recolor_after, recolor_before
 from jaxnst.transfer.fingerprint import fingerprint_of, surroundings
 from jaxnst.transfer.guidance import UNGUIDED, Guidance, StyleMix, make_guidance
 from jaxnst.transfer.initial import make_noise, scatter_colors
+from jaxnst.transfer.memory import tile_that_fits
 from jaxnst.transfer.pyramid import Scale, make_schedule
 from jaxnst.transfer.result import Picture
 from jaxnst.transfer.style_cache import (
@@ -49,6 +50,8 @@ class Run:
       seed: Decides the noise of a start from noise.
       store: Keeps summaries of styles; several runs may share one.
       remat: Whether feature maps are recomputed for the gradient, to save memory.
+      tile: Longest side of the tiles in which pictures are looked at, pixels; None: no tiles;
+        ``auto``: the largest that fit into memory, if whole pictures do not.
       guidance: Masks and mixtures.
       init: Picture to start from; None: the recipe's start.
     """
@@ -65,6 +68,7 @@ class Run:
         seed: int = 0,
         store: StyleCache | None = None,
         remat: bool = False,
+        tile: int | Literal["auto"] | None = None,
         guidance: Guidance = UNGUIDED,
         init: Picture | None = None,
     ):
@@ -72,12 +76,6 @@ class Run:
         self.styles = [s if isinstance(s, StyleImage) else StyleImage(s) for s in styles]
         self.content, self.recipe, self.seed = content, recipe, seed
         self.store = StyleCache() if store is None else store
-        self.objective = make_objective(recipe, network, remat=remat)
-        self.numbers = make_loss_weights(recipe)
-        self.mixture = self.guidance.mixture(
-            self.objective.network, self.objective.style_layers, len(self.styles)
-        )
-        self.method, self.rates = make_solver(recipe)
         self.schedule = make_schedule(
             content.shape[:2],
             [s.image.shape[:2] for s in self.styles],
@@ -85,6 +83,16 @@ class Run:
             size=size,
             style_size=style_size,
         )
+        if not (tile in (None, "auto") or isinstance(tile, int)):
+            raise ValueError(f"tile is {tile!r}, expected a number of pixels, 'auto' or None")
+        if tile == "auto":
+            tile = tile_that_fits(self.schedule, recipe, network, remat=remat)
+        self.objective = make_objective(recipe, network, remat=remat, tile=tile)
+        self.numbers = make_loss_weights(recipe)
+        self.mixture = self.guidance.mixture(
+            self.objective.network, self.objective.style_layers, len(self.styles)
+        )
+        self.method, self.rates = make_solver(recipe)
         self.given, self.given_styles = content, self.styles
         if recipe.colors.before:
             self.content, self.styles = self.recolored()
@@ -125,7 +133,8 @@ class Run:
     @cached_property
     def surroundings(self) -> dict[str, str]:
         """All that decides the picture's last bits, by name."""
-        return surroundings() | {"remat": str(self.objective.remat)}
+        objective = self.objective
+        return surroundings() | {"remat": str(objective.remat), "tile": str(objective.tile)}
 
     @cached_property
     def tuning(self) -> Hashable:
@@ -150,7 +159,10 @@ class Run:
         styles = zip(self.styles, last.styles, strict=True)
         pictures = [resample(self.content, last.inner)]
         pictures += [resample(style.image, size) for style, size in styles]
-        return network.prepare(unit_means(network, [jnp.asarray(p) for p in pictures]))
+        images = [jnp.asarray(picture) for picture in pictures]
+        deepest = max(self.objective.layers, key=network.layers.index, default=None)
+        params = unit_means(network, images, deepest=deepest, tile=self.objective.tile)
+        return network.prepare(params)
 
     def targets(self, params: Params, scale: Scale) -> Targets:
         """Compute a scale's targets.

@@ -33,7 +33,7 @@ from jaxnst.losses.objective import (
     style_targets,
 )
 from jaxnst.networks.registry import Params
-from jaxnst.transfer.masks import Mask, layer_sizes, position_weights, sized
+from jaxnst.transfer.masks import Mask, position_weights, sized
 from jaxnst.transfer.pyramid import Size
 
 STORE_BYTES = 256 * 2**20
@@ -162,7 +162,7 @@ def style_weights(objective: Objective, style: StyleImage, size: Size) -> dict[s
     if style.mask is None:
         return None
     mask = sized(style.mask, size)
-    sizes = layer_sizes(objective.network, size, objective.style_layers)
+    sizes = objective.network.map_sizes(size, objective.style_layers)
     return {name: position_weights(mask, of_layer) for name, of_layer in sizes.items()}
 
 

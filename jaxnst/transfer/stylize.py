@@ -3,7 +3,7 @@
 import os
 from collections.abc import Callable, Sequence
 from dataclasses import replace
-from typing import Any
+from typing import Any, Literal
 
 from numpy.typing import ArrayLike
 
@@ -46,6 +46,7 @@ def stylize(
     every: int | None = None,
     precision: Precision | None = None,
     remat: bool = False,
+    tile: int | Literal["auto"] | None = None,
     resume: Checkpoint | None = None,
     **overrides: Any,
 ) -> StylizeResult:
@@ -84,6 +85,10 @@ def stylize(
         (:mod:`jaxnst.networks.precision`); None: the network's own, ``float32`` unless configured.
       remat: Whether to take less memory and more time: feature maps are recomputed for the
         gradient, block by block, instead of being kept. The picture is the same up to rounding.
+      tile: Longest side of the tiles in which pictures are looked at, pixels, for sizes that do not
+        fit into memory; they overlap, and a smaller picture is looked at whole. The picture is the
+        same up to rounding, without seams. None: always whole; ``auto``: whole if that fits, by an
+        estimate, else in the largest tiles that do.
       resume: Checkpoint of a run with the same arguments (``Progress.checkpoint``). The result is
         that of a run that never stopped: byte-identical on the same CPU with the same versions and
         number of threads.
@@ -100,7 +105,8 @@ def stylize(
       TypeError: If there is no such option, or an image holds integers other than uint8.
       ValueError: If an image has the wrong shape or values, a side under 16 pixels, or the
         recipe asks for something that does not exist, or for what the network cannot do, or
-        ``resume`` is of a run with other arguments; or if none of the run's losses is finite,
+        ``resume`` is of a run with other arguments; if tiles are too small, or a statistic cannot
+        be computed in them; or if none of the run's losses is finite,
         since weights are too large.
       KeyError: If a recipe, network or layer does not exist.
 
@@ -126,6 +132,7 @@ def stylize(
         style_size=style_size,
         seed=seed,
         remat=remat,
+        tile=tile,
         init=None if init is None else as_image("init", init),
     )
     return optimize(run, callback=callback, every=every, resume=resume)

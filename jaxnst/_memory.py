@@ -1,9 +1,23 @@
-"""The memory of the machine that is available to this process, found without starting JAX."""
+"""The memory that is available to this process: of the machine, without JAX, and of devices."""
 
 import contextlib
 import os
 from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import jax
+
+
+def available_memory(device: "jax.Device") -> int | None:
+    """Return how many bytes are available on a device; None if unknown."""
+    if device.platform != "cpu":
+        stats = device.memory_stats() or {}
+        if "bytes_limit" not in stats:
+            return None
+        return int(stats["bytes_limit"] - stats.get("bytes_in_use", 0))
+    return available_on_host()
 
 
 def available_on_host(
