@@ -98,7 +98,8 @@ def test_tiles_are_as_asked_for(ran):
     assert ran("--size", untiled, "--tile", "off", available=3 * GIB)[2]["tile"] is None
     err = refused(ran("--size", 8192, "--tile", 512, "--quiet", available=3 * GIB), 1)
     assert int(re.search(r"the largest that fits is --size (\d+)", err)[1]) > untiled
-    refused(ran("--tile", 100), 2, "tile is 100, expected at least 160 pixels", "overlap by 128")
+    words = "tile is 100, expected at least 160 pixels", "overlap by 128"
+    refused(ran("--tile", 100, "--quiet"), 2, *words)
     refused(ran("--tile", "none"), 2, "--tile: 'none' is not a whole number")
     sliced = "--style-statistic", "sliced", "--style-distance", "mean"
     refused(ran("--tile", 512, *sliced), 2, "'sliced' of relu1_1 is no sum over positions")
