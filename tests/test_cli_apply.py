@@ -126,7 +126,7 @@ def test_a_bad_input_costs_itself_only(applied):
     assert [line["output"] for line in lines if line["event"] == "saved"] == ["out/a-waves.png"]
     failed = {line["output"]: line["error"] for line in lines if line["event"] == "failed"}
     assert len(failed) == 3 and failed["out/missing-waves.png"].startswith("missing.png does")
-    assert {"event": "progress", "done": 3, "inputs": 4, "share": 0} in lines
+    assert {"event": "progress", "done": 3, "inputs": 4, "share": 0.75} in lines
 
 
 def test_what_does_not_fit_into_memory_is_refused(applied, monkeypatch):

@@ -17,13 +17,13 @@ FULL = pytest.mark.skipif(not os.path.exists("/dev/full"), reason="there is no /
 PRINTING = f"""
 import sys
 from jaxnst.cli.errors import print_error
-from jaxnst.cli.messages import Messages, print_path, printing
+from jaxnst.cli.messages import Messages, print_line, printing
 with printing("jaxnst"):
     file = open("other.txt", "w")
     Messages("jaxnst", quiet=False).info("a message")
     print_error("jaxnst", "an error", 1)
     for name in ({NAME!r}, "caf\\udce9.png", "\\ud83d.png"):
-        print_path(name)
+        print_line(name)
     file.close()
 open("end.txt", "w").write("it went on")
 """

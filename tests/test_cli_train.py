@@ -323,7 +323,7 @@ def test_names_that_are_no_text_give_a_model_that_can_be_read(call, monkeypatch)
         os.rename("style.png", style)
     except OSError:
         pytest.skip("the file system knows no such names")
-    monkeypatch.setattr("jaxnst.cli.messages.print_path", lambda path: None)
+    monkeypatch.setattr("jaxnst.cli.messages.print_line", lambda path: None)
     given = ("train", style, "--images", "photos", "-o", output, "--steps", "1", *TINY)
     status, _, err = call(*given, "--samples", "0")
     assert status == 1 and r"udce9-checkpoint' cannot be a folder of checkpoints" in err, err

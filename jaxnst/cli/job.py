@@ -7,7 +7,7 @@ transfer and saves what comes out, also if the run is cut short.
 import os
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass, replace
 from functools import partial
@@ -342,18 +342,14 @@ def _paint(
             result = stoppable(work)
         except Stopped as stop:
             display.close()
-            _end_early(stop, watch, flags, messages, record)
+            _end_early(stop, watch, flags, messages, record, begin)
         except Exception:
             watch.close(None, messages.prog)
             raise
     with finishing():
         try:
-            facts: dict[str, Any] = {
-                "losses": {name: float(values[-1]) for name, values in result.losses.items()},
-                "evaluations": result.evaluations,
-                "seconds": round(time.perf_counter() - begin, 2),
-                "stopped": False,
-            }
+            losses = {name: float(values[-1]) for name, values in result.losses.items()}
+            facts = _facts(losses, result.evaluations, begin, stopped=False)
             hand_over(flags, result.image, messages, record=record, **facts)
             messages.info(_summary(flags, result, done, time.perf_counter() - begin))
             size = result.image.shape[0], result.image.shape[1]
@@ -401,15 +397,33 @@ def _timings(result: StylizeResult) -> str:
     )
 
 
+def _facts(
+    losses: Mapping[str, float], evaluations: int, begin: float, *, stopped: bool
+) -> dict[str, Any]:
+    """Describe a result for ``--json``."""
+    seconds = round(time.perf_counter() - begin, 2)
+    return {
+        "losses": losses,
+        "evaluations": evaluations,
+        "seconds": seconds,
+        "stopped": stopped,
+    }
+
+
 def _end_early(
-    stop: Stopped, watch: Watch, flags: RunFlags, messages: Messages, record: Record | None
+    stop: Stopped,
+    watch: Watch,
+    flags: RunFlags,
+    messages: Messages,
+    record: Record | None,
+    begin: float,
 ) -> NoReturn:
     """Save the picture so far, and what else was asked for, and end the process."""
     left = "the picture so far is not saved"
     try:
         watch.end()
         try:
-            _save_so_far(watch, flags, messages, record)
+            _save_so_far(watch, flags, messages, record, begin)
         except Exception:
             watch.close(None, messages.prog)
             raise
@@ -422,7 +436,9 @@ def _end_early(
         leave(print_error(messages.prog, explain(error), FAILED))
 
 
-def _save_so_far(watch: Watch, flags: RunFlags, messages: Messages, record: Record | None) -> None:
+def _save_so_far(
+    watch: Watch, flags: RunFlags, messages: Messages, record: Record | None, begin: float
+) -> None:
     """Save the picture of the last report; it does not replace an older, finished one."""
     last, output, where = watch.last, flags.output, ""
     if last is None or last.total_done == 0:
@@ -439,10 +455,5 @@ def _save_so_far(watch: Watch, flags: RunFlags, messages: Messages, record: Reco
     if record is not None:
         arguments = {**record.arguments, "stopped-after": last.total_done}
         record = replace(record, arguments=arguments)
-    facts: dict[str, Any] = {
-        "losses": dict(last.losses),
-        "evaluations": last.total_done,
-        "seconds": round(last.seconds, 2),
-        "stopped": True,
-    }
+    facts = _facts(last.losses, last.total_done, begin, stopped=True)
     hand_over(flags, last.image(), messages, record=record, output=output, **facts)

@@ -1,11 +1,28 @@
-"""Logs: a line of JSON for every report, which other programs may read meanwhile."""
+"""Lines of JSON for every report, on stdout or in a log that other programs may read meanwhile."""
 
 import json
+import math
 import os
 from collections.abc import Mapping
 from typing import Any
 
 from jaxnst._files import replace_file
+
+
+def json_line(facts: Mapping[str, Any]) -> str:
+    """Write facts as one line of JSON; a number that is not finite becomes null.
+
+    Example:
+      >>> json_line({"losses": {"total": float("inf")}, "steps": 1})
+      '{"losses": {"total": null}, "steps": 1}'
+    """
+    return json.dumps(_finite(facts), allow_nan=False)
+
+
+def _finite(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {key: _finite(item) for key, item in value.items()}
+    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 class JsonLines:
@@ -41,7 +58,7 @@ class JsonLines:
             replace_file(self.path, b"".join(older))
             self.begun = True
         with open(self.path, "a", encoding="utf-8") as file:
-            file.write(json.dumps(line, allow_nan=False) + "\n")
+            file.write(json_line(line) + "\n")
 
     def _is_of(self, line: bytes, done: int) -> bool:
         """Return whether a line is of the first steps; those of something else are not."""

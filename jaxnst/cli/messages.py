@@ -1,14 +1,12 @@
 """Messages of the commands: on stderr, none with ``--quiet``; results on stdout, or as JSON.
 
 Results are files, so printing must never fail the work: :func:`printing` makes stdout and stderr
-safe for a whole command, and :func:`print_path` loses a line rather than a result.
+safe for a whole command, and :func:`print_line` loses a line rather than a result.
 """
 
 import codecs
 import contextlib
 import io
-import json
-import math
 import os
 import sys
 import time
@@ -19,6 +17,7 @@ from typing import Any, TextIO, cast
 
 from jaxnst._files import reason
 from jaxnst.cli.errors import FAILED, print_error, silence
+from jaxnst.cli.logs import json_line
 
 LINE_SECONDS = 5.0
 """Between two lines of progress."""
@@ -97,7 +96,7 @@ def printing(prog: str) -> Iterator[None]:
                 sys.stderr = before
 
 
-def print_path(path: str) -> None:
+def print_line(path: str) -> None:
     """Print a line about a saved result; if stdout fails, only the line is lost."""
     try:
         print(path, flush=True)
@@ -124,16 +123,16 @@ class Messages:
         self.prog, self.quiet, self.json, self.last = prog, quiet, json, time.monotonic()
 
     def event(self, event: str, **facts: Any) -> None:
-        """Print a line of JSON, if that is wanted; numbers that are not finite become null."""
+        """Print a line of JSON, if that is wanted."""
         if self.json:
-            print_path(json.dumps(_finite({"event": event, **facts}), allow_nan=False))
+            print_line(json_line({"event": event, **facts}))
 
     def saved(self, path: str, **facts: Any) -> None:
         """Print the path of a saved result, or the event with more facts."""
         if self.json:
             self.event("saved", output=path, **facts)
         else:
-            print_path(path)
+            print_line(path)
 
     def info(self, text: str) -> None:
         """Print a line; control characters become spaces."""
@@ -164,13 +163,6 @@ class Messages:
         with warnings.catch_warnings():
             warnings.showwarning = show
             yield
-
-
-def _finite(value: Any) -> Any:
-    """Replace numbers that JSON does not have by None."""
-    if isinstance(value, dict):
-        return {key: _finite(item) for key, item in value.items()}
-    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def quiet_xla(*, debug: bool) -> None:

@@ -108,9 +108,10 @@ class Series:
         """
         done = f"{self.done}/{self.count} inputs" if self.folder is not None else ""
         text = ", ".join(filter(None, (done, text)))
+        whole = (self.done + share) / self.count
         if text:
-            self.bar.update((self.done + share) / self.count, text)
-        self.messages.event("progress", done=self.done, inputs=self.count, share=round(share, 4))
+            self.bar.update(whole, text)
+        self.messages.event("progress", done=self.done, inputs=self.count, share=round(whole, 4))
 
     def save(
         self,

@@ -258,7 +258,7 @@ class Log(Listener):
         self.lines = JsonLines(path, "evaluations")
 
     def __call__(self, progress: Progress) -> None:
-        """Write a line; a number that is not finite becomes null."""
+        """Write a line."""
         # The first report, before anything is compiled, is of what was done before.
         self.lines.add(_facts(progress), done=progress.total_done)
 
@@ -285,7 +285,7 @@ def _facts(progress: Progress) -> dict[str, Any]:
         "scales": progress.scales,
         "width": width,
         "height": height,
-        "losses": {n: v if math.isfinite(v) else None for n, v in progress.losses.items()},
+        "losses": dict(progress.losses),
         "seconds": round(progress.seconds, 3),
     }
 

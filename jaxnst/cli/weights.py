@@ -7,7 +7,7 @@ from pathlib import Path
 
 from jaxnst.cli.errors import UsageError, blaming_flags, guarded
 from jaxnst.cli.flags import PREPROCESSINGS, MachineFlags, Parser, add_fields
-from jaxnst.cli.messages import amount, print_path
+from jaxnst.cli.messages import amount, print_line
 from jaxnst.weights import find_known, known_files, read_parameters, write_parameters
 from jaxnst.weights._files import one_line
 from jaxnst.weights.fetch import fetch, fetched_path, is_fetched, official_file
@@ -93,7 +93,7 @@ def _fetch(flags: argparse.Namespace) -> int:
         print(f"{flags.network} is already downloaded", file=sys.stderr)
     else:
         print(f"{known.name}: {known.origin}; {known.license}", file=sys.stderr)
-    print_path(str(fetch_with_bar(flags.network)))
+    print_line(str(fetch_with_bar(flags.network)))
     return 0
 
 
@@ -136,7 +136,7 @@ def _convert(flags: argparse.Namespace) -> int:
         )
     arrays = {key: values.astype(flags.dtype) for key, values in params.items()}
     write_parameters(flags.output, arrays, metadata=facts)
-    print_path(flags.output)
+    print_line(flags.output)
     return 0
 
 

@@ -420,9 +420,8 @@ class Work:
         with self.counting:
             self.finished += 1
             self.log.write(task.row, task.settings, **facts, error=None)
-        row, shown = task.row, ("recipe", "seed", "losses", "evaluations", "seconds")
-        picked = {name: facts[name] for name in shown}
-        self.messages.saved(row.output, content=row.content, styles=list(row.styles), **picked)
+        row = task.row
+        self.messages.saved(row.output, content=row.content, styles=list(row.styles), **facts)
 
     def record(self, task: Task) -> Record:
         """Describe how a row's picture is made."""
