@@ -237,6 +237,8 @@ def test_more_values_than_any_network_has(tmp_path, monkeypatch):
 
 # Damage. SciPy's reader does crash on two files in a hundred, and hangs on one in a thousand: what
 # makes an error of that is the process, here a fork. Those are then read again as users read them.
+# Whether it crashes on the same file again depends on what lies in memory beside the values it reads
+# past, so only the rule is stated here; test_weights_process has the message for each ending.
 
 
 def damage(rng, data, form):
@@ -277,4 +279,4 @@ def test_no_damage_raises_anything_else(tmp_path, monkeypatch, old):
             refused_or_read(path, path.read_bytes())
     monkeypatch.setattr(_child, "SECONDS", 2)
     for path in failed[:3]:
-        assert_refused(path, "scipy.io.matlab failed on it|not read after")
+        refused_or_read(path, path.read_bytes())
