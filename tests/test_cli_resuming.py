@@ -1,15 +1,20 @@
 """``--checkpoint`` on the command line: when it is written, gone on from, and refused."""
 
 import json
+import os
 import re
+import signal
+import sys
 import time
 
 import helpers
 import numpy as np
 import pytest
 
-from jaxnst.cli import messages, watching
-from jaxnst.image import save_image
+from jaxnst.cli import cache, job, messages, parser, watching
+from jaxnst.cli.interrupt import Stopped
+from jaxnst.cli.run import prepare
+from jaxnst.image import read_record, save_image
 from jaxnst.transfer import runner
 from jaxnst.transfer.checkpoint import Checkpoint, load_checkpoint
 from jaxnst.transfer.stylize import Progress
@@ -199,6 +204,169 @@ def test_a_run_without_a_finite_loss_leaves_no_picture_and_nothing_to_go_on_with
     assert {p.name for p in folder.iterdir()} - before == {"a.jsonl"}
 
 
+# The checkpoint in the cache folder.
+
+
+TWO_SCALES = ("run", *PICTURES, "--scales", "32,48", "--steps", "12", *helpers.SHALLOW)
+RESUMING = "to go on, give the same command with --resume\n"
+
+
+@pytest.fixture
+def kept(folder, monkeypatch):
+    """The folder of kept checkpoints."""
+    if not sys.platform.startswith("linux"):
+        pytest.skip("the folder is set as on Linux")
+    monkeypatch.setenv("XDG_CACHE_HOME", str(folder / "cache"))
+    return folder / "cache" / "jaxnst" / "checkpoints"
+
+
+@pytest.fixture
+def end_after(monkeypatch):
+    """Let a run end after so many evaluations, with an exception."""
+
+    def end(count, error):
+        plain = watching.Watch.__call__
+
+        def report(self, progress):
+            plain(self, progress)
+            if progress.total_done == count:
+                raise error
+
+        patch.setattr(watching.Watch, "__call__", report)
+
+    def leave(status):
+        raise SystemExit(status)
+
+    monkeypatch.setattr(runner, "CHUNK_SECONDS", 0.0)
+    monkeypatch.setattr(job, "stoppable", lambda work: work())
+    monkeypatch.setattr(job, "leave", leave)
+    with pytest.MonkeyPatch.context() as patch:
+        end.undo = patch.undo
+        yield end
+
+
+@pytest.mark.parametrize(
+    ("error", "count"),
+    [(Stopped(signal.SIGTERM), 3), (MemoryError(), 10)],
+    ids=["stopped", "failed"],
+)
+def test_what_was_stopped_goes_on_by_resume_to_the_same_bytes(
+    call, folder, kept, end_after, error, count
+):
+    assert call(*TWO_SCALES, "-o", "whole.png")[0] == 0 and not kept.exists()
+    end_after(count, error)
+    status, out, err = call(*TWO_SCALES, "-o", "part.png")
+    if isinstance(error, Stopped):
+        assert (status, out) == (143, "part.png\n") and err.endswith(f"\njaxnst run: {RESUMING}")
+    else:
+        assert (status, out) == (1, "")
+        assert err.endswith(f"error: there was not enough memory: try a smaller --size; {RESUMING}")
+    (path,) = kept.iterdir()
+    assert load_checkpoint(path).done == count and kept.stat().st_mode & 0o77 == 0
+    # Nor does a run that is stopped before its next step lose it.
+    assert call(*TWO_SCALES, "-o", "part.png", "--resume")[0] == status
+    assert load_checkpoint(path).done == count
+    end_after.undo()
+    status, out, err = call(*TWO_SCALES, "-o", "part.png", "--resume")
+    assert (status, out) == (0, "part.png\n") and f"going on from {path}, after {count} " in err
+    assert (folder / "part.png").read_bytes() == (folder / "whole.png").read_bytes()
+    assert not [*kept.iterdir()]
+    status, out, err = call(*TWO_SCALES, "-o", "part.png", "--resume", "--quiet")
+    words = f"error: --resume: there is no checkpoint of these pictures and settings, {path}: give "
+    assert (status, out) == (1, "") and words in err and err.count("\n") == 1
+
+
+def test_more_steps_extend_the_last_scale_of_a_run_that_has_ended(call, folder, kept, monkeypatch):
+    """It is the picture of a run whose last scale had as many from the beginning."""
+    monkeypatch.setattr(watching, "CHECKPOINT_SECONDS", 0)  # no run is too short
+    assert call(*TWO_SCALES, "-o", "a.png")[0] == 0
+    (path,) = kept.iterdir()
+    more = (*TWO_SCALES, "--resume", "-o", "b.png", "--steps")
+    status, _, err = call(*more, "20")
+    assert status == 0 and "the last scale has 13 evaluations, 5 before\n" in err
+    assert "after 12 evaluations" in err and "; 20 evaluations, 12 of them earlier" in err
+    scales = read_record("b.png").recipe.scales
+    assert (scales.evaluations, scales.steps) == ((7, 13), None)
+    assert call("run", "--from", "b.png", *PICTURES, "-o", "c.png", "--no-cache")[0] == 0
+    assert (folder / "c.png").read_bytes() == (folder / "b.png").read_bytes()
+    # The same command again has nothing left to do, and writes the same picture.
+    (folder / "b.png").unlink()
+    assert "the checkpoint is finished, after 20 evaluations" in call(*more, "20")[2]
+    assert (folder / "c.png").read_bytes() == (folder / "b.png").read_bytes()
+    # Nothing else may differ, and there cannot be fewer.
+    status, out, err = call(*more, "19")
+    words = (
+        "is of a run with 20 evaluations, this one has 19: give --steps 20 or more, or leave out"
+    )
+    assert (status, out) == (1, "") and words in err
+    status, out, err = call(*more, "20", "--style-weight", "9")
+    assert (status, out) == (1, "") and "there is no checkpoint of these pictures and s" in err
+    assert [*kept.iterdir()] == [path]
+
+
+def test_a_named_checkpoint_is_gone_on_with_and_none_is_kept(call, folder, kept, monkeypatch):
+    monkeypatch.setattr(watching, "CHECKPOINT_SECONDS", 0)
+    given = (*TWO_SCALES, "-o", "a.png", "--checkpoint", "run.ck")
+    status, out, err = call(*given, "--resume")
+    assert (status, out) == (1, "") and "--resume: there is no checkpoint, run.ck: give" in err
+    assert call(*given)[0] == call(*given, "--steps", "20", "--resume")[0] == 0
+    assert load_checkpoint("run.ck").done == 20 and not kept.exists()
+    status, _, err = call(*given, "--steps", "20", "--resume", "--style-weight", "9")
+    assert status == 1 and "its style.weight is 5.0, this one 9.0; give the same settings" in err
+
+
+def test_the_oldest_are_deleted(call, kept, monkeypatch):
+    monkeypatch.setattr(watching, "CHECKPOINT_SECONDS", 0)
+    assert call(*TWO_SCALES, "-o", "a.png")[0] == 0
+    (path,) = kept.iterdir()
+    for name, when in (("middle", 2000), ("oldest", 1000), ("newer", 3000)):
+        (kept / name).write_bytes(bytes(500))
+        os.utime(kept / name, (when, when))
+    monkeypatch.setattr(cache, "MOST_BYTES", path.stat().st_size + 1000)
+    os.utime(path, (0, 0))
+    assert call(*TWO_SCALES, "-o", "a.png")[0] == 0
+    assert {file.name for file in kept.iterdir()} == {path.name, "middle", "newer"}
+
+
+@pytest.mark.parametrize("problem", ["unwritable", "too large", "memory"])
+def test_a_run_ends_well_where_its_checkpoint_cannot_be_kept(call, kept, monkeypatch, problem):
+    monkeypatch.setattr(watching, "CHECKPOINT_SECONDS", 0)
+    monkeypatch.setattr(watching, "WRITING", 1e9)
+    monkeypatch.setattr(runner, "CHUNK_SECONDS", 0.0)
+    words = "more than the 10 bytes that the cache folder keeps: give --checkpoint FILE"
+    if problem == "unwritable":
+        kept.parent.mkdir(parents=True)
+        kept.write_text("in the way")
+        words = f"{kept}: File exists"
+    elif problem == "too large":
+        monkeypatch.setattr(watching, "MOST_BYTES", 10)
+    else:
+        monkeypatch.setattr(watching, "available_on_host", lambda: 10)
+        words = "of memory, and 10 bytes are available"
+    status, out, err = call(*TWO_SCALES, "-o", "a.png")
+    assert (status, out) == (0, "a.png\n") and not kept.is_dir()
+    assert err.count("notice: --resume cannot go on from here: ") == err.count(words) == 1
+
+
+def test_the_command_line_and_checkpoints_agree_on_settings(folder, monkeypatch):
+    for name in ("mask.png", "other.png"):
+        save_image(name, helpers.picture(40, 60, seed=3))
+    given = ("--colors", "linear", "--style-mix", "1,2", "--mask", "mask.png", "--seed", "4")
+    given += ("--init", "other.png", "--size", "64", "--style-size", "40", "--pooling", "avg")
+    given += ("--precision", "bfloat16", "-o", "a.png", *helpers.SHALLOW)
+    flags, recipe = parser.parse((*PICTURES, "other.png", *given), "jaxnst run")
+    made = prepare(flags, recipe, messages.Messages("jaxnst run", quiet=True))
+
+    def optimize(run, **_):
+        assert run.settings == made.settings() and len(run.settings) > 30
+        raise PowerCut
+
+    monkeypatch.setattr("jaxnst.transfer.stylize.optimize", optimize)
+    pictures = made.pictures.content, made.pictures.styles
+    with pytest.raises(PowerCut):
+        job.stylize(*pictures, network=made.network, recipe=made.recipe, **made.options)
+
+
 # Refused.
 
 
@@ -212,6 +380,7 @@ def test_files_that_cannot_be_used_are_one_line(call, folder):
         (("--checkpoint", "./out.png"), 2, "is the file of -o too"),
         (("--checkpoint", "run.ck", "--checkpoint-every", "x"), 2, "not a whole number"),
         (("--checkpoint-every", "5"), 2, "is for a checkpoint"),
+        (("--resume",), 2, "--resume needs the cache folder: leave out --no-cache"),
     ]
     there = {path.name: path.read_bytes() for path in folder.iterdir()}
     for arguments, status, words in cases:

@@ -43,7 +43,7 @@ COMMANDS = (
     Command("show", "print how a picture was made"),
     Command("weights", "list, download, convert and check parameter files"),
     Command("info", "print versions, devices, memory and the size of the cache"),
-    Command("cache", "show or clear the programs that are kept between runs"),
+    Command("cache", "show or clear what is kept between runs"),
 )
 
 

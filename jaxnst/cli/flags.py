@@ -216,7 +216,10 @@ class MachineFlags:
         "float32",
     )
     no_cache: bool = flag(
-        "--no-cache", "neither use nor store compiled programs in the cache folder", False
+        "--no-cache",
+        "neither use nor store anything in the cache folder: compiled programs, and the "
+        "checkpoints of jaxnst run",
+        False,
     )
     quiet: bool = flag("--quiet", "print only errors and the result", False)
     json: bool = flag(

@@ -18,6 +18,7 @@ import jax
 from jaxnst._files import name_of
 from jaxnst._memory import available_memory
 from jaxnst._version import __version__
+from jaxnst.cli.cache import checkpoint_path
 from jaxnst.cli.device import describe, devices_beside, use_device
 from jaxnst.cli.errors import (
     FAILED,
@@ -47,12 +48,21 @@ from jaxnst.optim.solvers import make_solver
 from jaxnst.recipes import STAND_IN, is_approximation
 from jaxnst.recipes.schema import ONE_PASS, SHIPPED, Recipe
 from jaxnst.transfer.checkpoint import Checkpoint, load_checkpoint
-from jaxnst.transfer.fingerprint import OtherSettings
+from jaxnst.transfer.fingerprint import (
+    OtherSettings,
+    check_same_run,
+    planned_evaluations,
+    run_digest,
+    with_evaluations,
+)
 from jaxnst.transfer.guidance import Guidance, make_guidance
 from jaxnst.transfer.memory import Plan, make_plan, runs_that_fit
 from jaxnst.transfer.pyramid import Schedule
+from jaxnst.transfer.run import make_run
 from jaxnst.transfer.style_cache import StyleImage
 from jaxnst.transfer.stylize import StylizeResult, stylize
+
+RESUMING = "to go on, give the same command with --resume"
 
 
 @dataclass(frozen=True)
@@ -100,6 +110,27 @@ class Job:
     def style_mix(self) -> dict[str, tuple[float, ...]] | None:
         """How much of each style there is, by layer; None: equal parts."""
         return style_mix_of(self.flags)
+
+    @property
+    def options(self) -> dict[str, Any]:
+        """Arguments of :func:`jaxnst.stylize` beside pictures, network and recipe."""
+        flags, pictures = self.flags, self.pictures
+        return {
+            "size": flags.size,
+            "style_size": flags.style_size,
+            "style_mix": self.style_mix,
+            "masks": pictures.masks,
+            "style_masks": pictures.style_masks,
+            "init": pictures.init,
+            "seed": flags.seed,
+            "remat": self.remat,
+            "tile": self.tile,
+        }
+
+    def settings(self) -> dict[str, str]:
+        """List all that decides its picture, by name, as its checkpoints do."""
+        pictures = StyleImage(self.pictures.content), list(map(StyleImage, self.pictures.styles))
+        return make_run(*pictures, self.network, self.recipe, **self.options).settings
 
     @property
     def devices(self) -> list[jax.Device]:
@@ -276,10 +307,12 @@ def paint(job: Job, messages: Messages, begin: float) -> int:
       messages: Where to report.
       begin: When the command began, by :func:`time.perf_counter`.
     """
-    flags, schedule = job.flags, job.plan().schedule
-    resume = None
-    if flags.checkpoint and os.path.exists(flags.checkpoint):
+    flags, resume = job.flags, None
+    if flags.resume:
+        job, resume = resumed(job, messages)
+    elif flags.checkpoint and os.path.exists(flags.checkpoint):
         resume = load_checkpoint(flags.checkpoint)
+    schedule = job.plan().schedule
     name = result_name(flags.output, flags.format)
     record = record_to_write(flags, name, job.record, messages)
     report_replacing(flags.output, flags, messages)
@@ -300,6 +333,46 @@ def paint(job: Job, messages: Messages, begin: float) -> int:
     return _paint(job, schedule, messages, record, None, begin)
 
 
+def resumed(job: Job, messages: Messages) -> tuple[Job, Checkpoint]:
+    """Return what ``--resume`` goes on with: the job, and the checkpoint of the same settings.
+
+    More ``--steps`` than the checkpoint's run had are all given to the job's last scale.
+
+    Raises:
+      FileNotFoundError: There is no checkpoint.
+      OSError: It cannot be read.
+      ValueError: It is damaged, or of other settings or more evaluations.
+    """
+    settings = job.settings()
+    path = job.flags.checkpoint or checkpoint_path(run_digest(settings))
+    if not os.path.exists(path):
+        where = "" if job.flags.checkpoint else " of these pictures and settings"
+        raise FileNotFoundError(
+            f"--resume: there is no checkpoint{where}, {name_of(path)}: give the command that was "
+            "stopped, or leave out --resume to begin"
+        )
+    checkpoint = load_checkpoint(path)
+    before, counts = planned_evaluations(checkpoint.settings), planned_evaluations(settings)
+    if sum(counts) < sum(before):
+        raise ValueError(
+            f"--resume: the checkpoint is of a run with {sum(before)} evaluations, this one has "
+            f"{sum(counts)}: give --steps {sum(before)} or more, or leave out --resume to begin "
+            "anew"
+        )
+    extended = counts
+    if job.recipe.scales.steps and len(before) == len(counts):
+        extended = (*before[:-1], sum(counts) - sum(before[:-1]))
+        checkpoint = checkpoint._replace(settings=with_evaluations(checkpoint.settings, extended))
+        settings = with_evaluations(settings, extended)
+    check_same_run(checkpoint.settings, settings, instead="leave out --resume to begin anew")
+    if extended != before:
+        messages.notice(f"the last scale has {extended[-1]} evaluations, {before[-1]} before")
+    if extended != counts:  # else the record is that of a run that never stopped
+        scales = replace(job.recipe.scales, evaluations=extended, steps=None)
+        job = replace(job, recipe=replace(job.recipe, scales=scales))
+    return job, checkpoint
+
+
 def _paint(
     job: Job,
     schedule: Schedule,
@@ -316,7 +389,7 @@ def _paint(
     flags, pictures = job.flags, job.pictures
     total = sum(scale.evaluations for scale in schedule.scales)
     done = 0 if resume is None else resume.done
-    listeners = make_listeners(flags, pictures, messages, total, done=done)
+    listeners = make_listeners(flags, pictures, messages, total, resume)
     with closing(Display(schedule, messages)) as display:
         watch = Watch([display, *listeners])
         work = partial(
@@ -325,26 +398,20 @@ def _paint(
             pictures.styles,
             network=job.network,
             recipe=job.recipe,
-            size=flags.size,
-            style_size=flags.style_size,
-            style_mix=job.style_mix,
-            masks=pictures.masks,
-            style_masks=pictures.style_masks,
-            init=pictures.init,
-            seed=flags.seed,
             callback=watch,
             every=report_interval(flags, total),
-            remat=job.remat,
-            tile=job.tile,
             resume=resume,
+            **job.options,
         )
         try:
             result = stoppable(work)
         except Stopped as stop:
             display.close()
             _end_early(stop, watch, flags, messages, record, begin)
-        except Exception:
+        except Exception as error:
             watch.close(None, messages.prog)
+            if watch.resumable:
+                raise ValueError(f"{explain(error)}; {RESUMING}") from error
             raise
     with finishing():
         try:
@@ -429,11 +496,14 @@ def _end_early(
             raise
         left = "the picture so far is saved, what was to be written beside it is not"
         watch.close(None, messages.prog)
+        if watch.resumable:
+            messages.info(f"{messages.prog}: {RESUMING}")
         leave(stop.status)
     except KeyboardInterrupt:
         leave(print_error(messages.prog, f"stopped again, {left}", STOPPED))
     except Exception as error:
-        leave(print_error(messages.prog, explain(error), FAILED))
+        text = explain(error) + f"; {RESUMING}" * watch.resumable
+        leave(print_error(messages.prog, text, FAILED))
 
 
 def _save_so_far(

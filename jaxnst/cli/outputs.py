@@ -75,6 +75,8 @@ def check_outputs(flags: RunFlags, sources: Sequence[str], evaluations: int) -> 
         check_format(name, flags)
     if flags.checkpoint_every is not None and not flags.checkpoint:
         raise UsageError("--checkpoint-every is for a checkpoint: --checkpoint FILE")
+    if flags.resume and flags.no_cache and not flags.checkpoint:
+        raise UsageError("--resume needs the cache folder: leave out --no-cache")
     named = []
     for name, check in BESIDE.items():
         if path := getattr(flags, name):

@@ -114,6 +114,12 @@ class WatchFlags:
         f"save the state every so many seconds (default: {CHECKPOINT_SECONDS})",
         read=integer(0, 86400),
     )
+    resume: bool = flag(
+        "--resume",
+        "go on from where the same command was stopped, by the file of --checkpoint or that in the "
+        "cache folder; larger --steps extend the last scale",
+        False,
+    )
     overwrite: bool = flag(
         "--overwrite",
         "replace a checkpoint that was written with other inputs or settings",

@@ -4,7 +4,9 @@ Each is a :class:`Listener`: it receives every report of the run, and its end. O
 no more reports, and the run continues: the error is printed at the end, when the picture is saved.
 """
 
+import contextlib
 import math
+import os
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -14,11 +16,13 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from jaxnst._files import name_of
+from jaxnst._memory import available_on_host
+from jaxnst.cli.cache import MOST_BYTES, checkpoint_path, discard_oldest
 from jaxnst.cli.errors import FAILED, explain, print_error
 from jaxnst.cli.flags import CHECKPOINT_SECONDS
 from jaxnst.cli.inputs import Pictures
 from jaxnst.cli.logs import JsonLines
-from jaxnst.cli.messages import Messages
+from jaxnst.cli.messages import Messages, amount
 from jaxnst.cli.outputs import numbered, save_options
 from jaxnst.cli.parser import RunFlags
 from jaxnst.cli.progress import ProgressBar
@@ -27,7 +31,8 @@ from jaxnst.image.color import Pixels
 from jaxnst.report.animation import as_frame, save_animation
 from jaxnst.report.contact_sheet import LONGEST, contact_sheet
 from jaxnst.report.plot import History, save_losses
-from jaxnst.transfer.checkpoint import WRITING, save_checkpoint
+from jaxnst.transfer.checkpoint import WRITING, Checkpoint, save_checkpoint
+from jaxnst.transfer.fingerprint import run_digest
 from jaxnst.transfer.pyramid import Schedule
 from jaxnst.transfer.stylize import Progress, StylizeResult
 
@@ -42,9 +47,14 @@ class Listener:
     """Receives the reports of a run; this one keeps the last with a picture of its own.
 
     Until a scale has a loss, its picture is the one that it began with.
+
+    Attributes:
+      last: The last report with a picture.
+      resumable: Whether ``--resume`` can go on from what it has written.
     """
 
     last: Progress | None = None
+    resumable: bool = False
 
     def __call__(self, progress: Progress) -> None:
         """Receive a report."""
@@ -97,6 +107,11 @@ class Watch:
         with self.lock:
             self.over = True
 
+    @property
+    def resumable(self) -> bool:
+        """Whether ``--resume`` can go on with the run."""
+        return any(listener.resumable for listener in self.listeners)
+
     def close(self, result: StylizeResult | None, prog: str) -> bool:
         """Close all listeners, print what went wrong with any, and return whether something did."""
         self.end()
@@ -115,7 +130,11 @@ class Watch:
 
 
 def make_listeners(
-    flags: RunFlags, pictures: Pictures, messages: Messages, total: int, *, done: int = 0
+    flags: RunFlags,
+    pictures: Pictures,
+    messages: Messages,
+    total: int,
+    resume: Checkpoint | None = None,
 ) -> list[Listener]:
     """Make the listeners that the flags ask for, but the display.
 
@@ -124,9 +143,9 @@ def make_listeners(
       pictures: That it has read.
       messages: Where to report.
       total: Evaluations of the run.
-      done: How many of them were done by an earlier process.
+      resume: Checkpoint from which it resumes.
     """
-    listeners = list[Listener]()
+    listeners, done = list[Listener](), 0 if resume is None else resume.done
     if flags.save_every:
         options = save_options(flags)
         listeners.append(SaveEvery(flags.output, flags.save_every, options, done=done))
@@ -144,6 +163,8 @@ def make_listeners(
         listeners.append(Figure(flags.side_by_side, pictures.content, pictures.styles))
     if flags.checkpoint:
         listeners.append(Keeper(flags.checkpoint, flags.checkpoint_every, messages, done=done))
+    elif not flags.no_cache:
+        listeners.append(CacheKeeper(messages, resume))
     return listeners
 
 
@@ -402,4 +423,73 @@ class Keeper(Listener):
         """Write a checkpoint, unless no step so far had a finite loss: then nothing has moved."""
         checkpoint = progress.checkpoint()
         if not checkpoint.losses.size or np.any(np.isfinite(checkpoint.losses[:, 0])):
-            save_checkpoint(self.path, checkpoint)
+            self._write(checkpoint)
+
+    def _write(self, checkpoint: Checkpoint) -> None:
+        save_checkpoint(self.path, checkpoint)
+
+
+class CacheKeeper(Keeper):
+    """Keeps the checkpoint of a run in the user's cache folder, for ``--resume``.
+
+    At the end of a run that has taken less than a minute it is deleted. Where it cannot be kept, a
+    notice says so, once.
+
+    Args:
+      messages: Where to report.
+      resume: The checkpoint from which the run resumes.
+    """
+
+    def __init__(self, messages: Messages, resume: Checkpoint | None) -> None:
+        super().__init__("the cache", None, messages, done=0 if resume is None else resume.done)
+        self.refused = False
+        if resume is not None:
+            self.path, self.resumable = _kept_path(resume), True
+
+    def close(self, result: StylizeResult | None = None) -> None:
+        """Write the last checkpoint, or delete it."""
+        if result is None or (self.last is not None and self.last.seconds >= CHECKPOINT_SECONDS):
+            super().close(result)
+        elif self.last is not None and self.resumable:
+            with contextlib.suppress(OSError):
+                os.unlink(self.path)
+
+    def _save(self, progress: Progress) -> None:
+        try:
+            _refuse_too_large(progress.checkpoint_bytes)
+            with contextlib.suppress(ValueError):  # it failed in a step: an earlier one is left
+                super()._save(progress)
+        except OSError as error:
+            if not self.refused:
+                self.messages.notice(f"--resume cannot go on from here: {explain(error)}")
+            self.refused = True
+
+    def _write(self, checkpoint: Checkpoint) -> None:
+        self.path = _kept_path(checkpoint)
+        # Private: it holds the user's picture.
+        os.makedirs(os.path.dirname(self.path), mode=0o700, exist_ok=True)
+        super()._write(checkpoint)
+        self.resumable = True
+        discard_oldest(self.path)
+
+
+def _kept_path(checkpoint: Checkpoint) -> str:
+    return str(checkpoint_path(run_digest(checkpoint.settings)))
+
+
+def _refuse_too_large(count: int) -> None:
+    """Refuse a checkpoint of so many bytes if it does not fit in the cache folder or in memory.
+
+    Raises:
+      OSError: It does not fit.
+    """
+    available = available_on_host()
+    if count > MOST_BYTES:
+        raise OSError(
+            f"its state is {amount(count)}, more than the {amount(MOST_BYTES)} that the cache "
+            "folder keeps: give --checkpoint FILE"
+        )
+    if available is not None and 2 * count > available:  # a copy of the state, and the file
+        raise OSError(
+            f"that takes {amount(2 * count)} of memory, and {amount(available)} are available"
+        )

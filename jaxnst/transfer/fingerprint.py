@@ -2,9 +2,10 @@
 
 import dataclasses
 import hashlib
+import json
 import platform
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from importlib.metadata import version
 from typing import Any
 
@@ -73,6 +74,41 @@ def _scale_words(scale: Scale) -> str:
     """
     inner, *styles = (f"{width}x{height}" for height, width in (scale.inner, *scale.styles))
     return f"{scale.evaluations} evaluations at {inner} with styles at {', '.join(styles)}"
+
+
+def planned_evaluations(settings: Mapping[str, str]) -> tuple[int, ...]:
+    """Return how many evaluations a run's settings plan for each scale.
+
+    Raises:
+      ValueError: If the settings are not those of a run.
+
+    Example:
+      >>> planned_evaluations({"scale 1": "20 evaluations at 64x48 with styles at 9x9"})
+      (20,)
+    """
+    return tuple(int(settings[name].split(" ")[0]) for name in _scale_names(settings))
+
+
+def with_evaluations(settings: Mapping[str, str], counts: Sequence[int]) -> dict[str, str]:
+    """Replace the evaluations that a run's settings plan for each scale.
+
+    Example:
+      >>> with_evaluations({"scale 1": "20 evaluations at 64x48 with styles at 9x9"}, [25])
+      {'scale 1': '25 evaluations at 64x48 with styles at 9x9'}
+    """
+    planned = zip(_scale_names(settings), counts, strict=True)
+    words = {name: f"{count} {settings[name].partition(' ')[2]}" for name, count in planned}
+    return {**settings, **words}
+
+
+def run_digest(settings: Mapping[str, str]) -> str:
+    """Return a digest of a run's settings, the same for any number of evaluations."""
+    alike = with_evaluations(settings, [0] * len(_scale_names(settings)))
+    return hashlib.sha256(json.dumps(alike, sort_keys=True).encode()).hexdigest()
+
+
+def _scale_names(settings: Mapping[str, str]) -> list[str]:
+    return [name for name in settings if name.startswith("scale ")]
 
 
 def recipe_words(recipe: Recipe) -> dict[str, str]:

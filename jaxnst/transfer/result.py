@@ -38,6 +38,7 @@ class Progress(NamedTuple):
       checkpoint: Call it, from any thread, for where the run stands at that moment (``resume`` of
         :func:`jaxnst.stylize`). It waits for the end of a chunk, and raises ValueError if the run
         has failed and cannot be resumed.
+      checkpoint_bytes: How much memory the checkpoint takes, about; its file is as long.
     """
 
     phase: Literal["compile", "optimize"]
@@ -53,6 +54,7 @@ class Progress(NamedTuple):
     seconds: float
     rounds: int = 0
     checkpoint: Callable[[], Checkpoint] = _nowhere
+    checkpoint_bytes: int = 0
 
 
 class ScaleTiming(NamedTuple):

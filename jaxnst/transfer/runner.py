@@ -418,6 +418,7 @@ def optimize(
                 seconds=sum(map(sum, run_state.seconds)),
                 rounds=used // run.method.round if run.method.round else 0,
                 checkpoint=lambda: run_state.checkpoint(run),
+                checkpoint_bytes=sum(leaf.nbytes for leaf in jax.tree.leaves(state)),
             )
         )
 
