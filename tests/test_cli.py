@@ -106,6 +106,7 @@ def test_help_of_a_command_is_its_own(call):
     assert call("help", "cache") == call("cache", "--help")
     assert call("help", "weights", "fetch") == call("weights", "fetch", "--help")
     assert call("help") == call("--help")
+    assert call("help", "tips") == call("run", "--tips")
 
 
 @pytest.mark.parametrize("command", help.SHORT_HELP)
@@ -604,7 +605,7 @@ def test_a_run_ends_with_the_path_and_reports_on_stderr(painted, folder):
     assert asked["recipe"].style.weight == 20 and asked["seed"] == 4
     assert asked["network"].name == "vgg16-lite" and asked["size"] == 64
     assert len(asked["styles"]) == 1 and asked["init"] is None
-    first, second, *rest, saved, stronger, larger = err.splitlines()
+    first, second, *rest, saved, stronger, larger, tips = err.splitlines()
     assert first.startswith(
         "Painting content.png in the manner of style.png, 64x48, vgg16-lite on "
         f"{jax.devices()[0].platform}"
@@ -617,14 +618,17 @@ def test_a_run_ends_with_the_path_and_reports_on_stderr(painted, folder):
     again = "jaxnst-run --from out.png content.png style.png"
     assert stronger == f"stronger style: {again} --style-weight 60 -o out-stronger.png"
     assert larger == f"larger: {again} --size 80 -o out-80.png"
+    assert tips == "not what you wanted? jaxnst-run --tips"
+    for more in ("--quiet", "--json"):
+        assert "--tips" not in "".join(painted("-o", "out.png", more)[1:3])
 
 
 def test_what_the_last_lines_suggest_can_be_run(painted, run):
     """Also with what a record does not name: weights and the device."""
     given = ("--device", "cpu", "--mask", "content.png", "--init", "other.png")
     err = painted("-o", "my out.png", *given)[2]
-    stronger, larger = (shlex.split(line.partition(": ")[2]) for line in err.splitlines()[-2:])
-    assert painted("-o", "second.jpg")[2].splitlines()[-1].startswith("larger: ")
+    stronger, larger = (shlex.split(line.partition(": ")[2]) for line in err.splitlines()[-3:-1])
+    assert painted("-o", "second.jpg")[2].splitlines()[-2].startswith("larger: ")
     for command, name in ((stronger, "my out-stronger.png"), (larger, "my out-80.png")):
         assert run(*command[1:], "--no-cache", "--quiet")[:2] == (0, f"{name}\n")
     record = read_record("my out-stronger.png")
@@ -632,7 +636,7 @@ def test_what_the_last_lines_suggest_can_be_run(painted, run):
     assert read_record("my out-80.png").size == 80
     # Where nothing can be repeated, nothing is suggested.
     for more in (("--no-metadata", "-o", "a.png"), ("-o", "a.bmp")):
-        assert painted(*more)[2].splitlines()[-1].startswith("saved a.")
+        assert painted(*more)[2].splitlines()[-2].startswith("saved a.")
 
 
 @pytest.mark.parametrize(

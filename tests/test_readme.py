@@ -15,7 +15,7 @@ import pytest
 
 from jaxnst.cli import COMMANDS, batch, inputs, parser, sweep
 from jaxnst.cli.fetching import STREAM, is_address
-from jaxnst.cli.help import SHORT_HELP
+from jaxnst.cli.help import SHORT_HELP, TIPS
 from jaxnst.image import save_image
 from jaxnst.image.record import Record
 from jaxnst.recipes import base_recipe, get_recipe, read_recipe
@@ -193,6 +193,18 @@ def test_flags_named_in_prose_exist():
     for page in PAGES:
         named = re.findall(r"(?<!\S)--[a-z][a-z-]*", "\n".join(spans(page)))
         assert {*named} <= known, page
+
+
+def test_the_printed_tips_have_the_rows_and_flags_of_the_page():
+    def settings(text):
+        return sorted(set(re.findall(r"--[a-z-]+|(?<= )[0-9.]+(?:GB)?(?![\w.])", text)))
+
+    table = re.findall(r"^\| (.+?) \| (.+) \|$", text_of("docs/tips.md"), re.MULTILINE)[1:]
+    page = [settings(" ".join(re.findall("`([^`]+)`", advice))) for _, advice in table]
+    rows = re.sub(r"\n {30,}", " ", TIPS.split("\n\n")[1]).splitlines()
+    assert [settings(row[34:]) for row in rows] == page and len(page) > 10
+    assert max(map(len, TIPS.splitlines())) <= 80
+    assert "docs/tips.md" in TIPS
 
 
 def test_a_documented_recipe_can_be_read(folder):

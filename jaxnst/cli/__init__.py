@@ -56,7 +56,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _main(arguments: list[str]) -> int:
     if COMPLETING in os.environ:
         arguments = _command_to_complete()
-    if arguments[:1] == ["help"]:
+    if arguments == ["help", "tips"]:
+        arguments = ["run", "--tips"]
+    elif arguments[:1] == ["help"]:
         arguments = [*(word for word in arguments if word != "help"), "--help"]
     if arguments and not arguments[0].startswith("-"):
         for command in COMMANDS:

@@ -102,6 +102,33 @@ SHORT_HELP = {
 }
 """By command; any other shows all of its flags."""
 
+TIPS = """\
+Not what you wanted? --from out.png repeats the run that made out.png; add one
+of these flags and another name, for example
+  jaxnst run --from out.png photo.jpg painting.jpg --style-weight 15 -o new.png
+
+too little of the painting        --style-weight 15
+faces or letters get lost         --style-weight 2, or a larger --size
+one face should stay as it is     --mask mask.png, white where to paint
+colors should be the photo's       --colors content-luminance, or --colors linear
+strokes too small or too large    --style-scale 1.5, or --style-scale 0.7
+fine grain or speckle             --tv-weight 5, or
+                                  --optimizer adam --average 0.99
+blurred or unfinished             --steps 200, or a larger --size
+a motif where it makes no sense   --style-weight 3, or
+                                  --init style-colors --seed 1
+only the sky should be painted    --mask sky.png
+sky and ground in two styles      one.jpg two.jpg --mask sky.png
+                                  --mask ground.png
+it takes too long                 --size 256, or jaxnst instant
+not enough memory                 --max-memory 4GB; --dry-run only estimates
+
+Several values side by side:
+  jaxnst sweep photo.jpg painting.jpg --style-weight 2,5,15
+The same with pictures: docs/tips.md in the source of jaxnst
+"""
+"""What ``jaxnst run --tips`` prints; ``docs/tips.md`` is longer, with the same rows and flags."""
+
 WORDS = {
     "--steps": "i iter iters iterations max-iter max-iterations n-iter num-iterations num-steps",
     "--size": "s end-scale image-size img-size imsize max-size output-size resolution width height",

@@ -422,6 +422,8 @@ def _paint(
             size = result.image.shape[0], result.image.shape[1]
             for text in suggestions(job, record, size, messages.prog) if record else ():
                 messages.info(text)
+            if not messages.json:
+                messages.info(f"not what you wanted? {messages.prog} --tips")
             if flags.timings and done < result.evaluations:
                 print(_timings(result), file=sys.stderr)
         finally:

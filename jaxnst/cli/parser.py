@@ -26,6 +26,7 @@ from jaxnst.cli.flags import (
     flag,
     read_fields,
 )
+from jaxnst.cli.help import TIPS
 from jaxnst.cli.option_types import SIZES, integer, memory, tile
 from jaxnst.image import ENDINGS
 from jaxnst.image.record import Record
@@ -235,7 +236,7 @@ def parse(
 
     Raises:
       SystemExit: With status 2 and a line on stderr if a flag cannot be used; with status 0
-        after ``--help``, ``--version``, ``--list-recipes`` and ``--show-recipe``.
+        after ``--help``, ``--version``, ``--tips``, ``--list-recipes`` and ``--show-recipe``.
     """
     first = first_parser(prog, where)
     for name in ("--seed", "--format", "--size", "--scales", "--style-size", "--style-scale"):
@@ -353,6 +354,14 @@ def _parser(prog: str, recipe: Recipe, description: str, single: bool, size: int
         for f in (f for part in SINGLE for f in dataclasses.fields(part)):
             parser.elsewhere[f.metadata["flag"]] = "is for single runs: jaxnst run"
     add_flags(parser, RunFlags, without=() if single else SINGLE, help=texts)
+    if single:
+        parser.add_argument(
+            "--tips",
+            action=PrintAndExit,
+            nargs=0,
+            text=lambda _: TIPS,
+            help="print what to try when a picture is not what you wanted, and exit",
+        )
     group = add_recipe(parser, "method", recipe)
     width = max(map(len, RECIPES))
     group.add_argument(
