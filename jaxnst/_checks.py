@@ -53,6 +53,16 @@ def unknown(what: str, name: str, known: Collection[str], *, within: str = "", o
     return f"unknown {what} {full_name!r}{of}: {hint}known are {', '.join(listed)}"
 
 
+def counted(number: int, noun: str) -> str:
+    """Format a number of things.
+
+    Example:
+      >>> counted(1, "picture"), counted(0, "picture"), counted(12, "picture")
+      ('1 picture', '0 pictures', '12 pictures')
+    """
+    return f"{number} {noun}{'s' * (number != 1)}"
+
+
 def lookup(what: str, name: str, table: Mapping[str, T]) -> T:
     """Return a table's entry of some name, or raise ValueError with the names that it has."""
     if name not in table:

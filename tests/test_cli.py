@@ -181,7 +181,7 @@ def test_the_cache_is_shown_and_cleared(call, monkeypatch, tmp_path):
     (folder / "jax-1" / "program").write_bytes(bytes(2048))
     (tmp_path / "others").write_text("stays")
     assert call("cache", "show") == (0, f"{folder}, 2 KiB\n", "")
-    assert call("cache", "clear") == (0, "deleted 1 files, 2 KiB\n", "")
+    assert call("cache", "clear") == (0, "deleted 1 file, 2 KiB\n", "")
     assert [*folder.rglob("*")] == [folder / "jax-1"] and (tmp_path / "others").exists()
     (folder / "checkpoints").mkdir()
     for name in ("a.ck", "b.ck"):
@@ -613,7 +613,7 @@ def test_a_run_ends_with_the_path_and_reports_on_stderr(painted, folder):
     assert "recipe two, 16 evaluations; compiling takes" in second
     assert rest[0] == "  0%  0/16 evaluations, compiling"
     assert rest[-1] == "100%  16/16 evaluations  loss 3 = content 2 + style 1"
-    words = r"saved out\.png after .*, of which compiling 2 s; 16 evaluations, 1 steps taken back"
+    words = r"saved out\.png after .*, of which compiling 2 s; 16 evaluations, 1 step taken back"
     assert re.fullmatch(words, saved)
     again = "jaxnst-run --from out.png content.png style.png"
     assert stronger == f"stronger style: {again} --style-weight 60 -o out-stronger.png"

@@ -2,6 +2,7 @@
 
 import os
 import re
+import shutil
 
 import helpers
 import numpy as np
@@ -169,26 +170,31 @@ SMALL = ("--size", "32", "--steps", "3", "--no-cache")
 
 
 @pytest.mark.parametrize(
-    ("action", "layers", "names"),
+    ("action", "output", "layers", "names"),
     [
-        ("content", "relu1_1,relu2_1", ["relu1_1", "relu2_1"]),
-        ("style", "relu1_1,relu1_1+relu2_1", ["relu1_1", "relu1_1+relu2_1"]),
+        ("content", "sheet", "relu1_1,relu2_1", ["relu1_1", "relu2_1"]),
+        ("style", "", "relu1_1,relu1_1+relu2_1", ["relu1_1", "relu1_1+relu2_1"]),
     ],
 )
 @pytest.mark.parametrize("together", [(), ("--together",)])
-def test_a_sheet_and_single_pictures(call, folder, action, layers, names, together):
+def test_a_sheet_and_single_pictures(call, folder, action, output, layers, names, together):
+    stem = output or "content-style-sheet"
+    for name in ("", "-relu1_1"):
+        shutil.copy("content.png", f"{stem}{name}.png")
     status, out, err = call(
-        *("reconstruct", action, "content.png", "-o", "sheet.png", "--layers", layers),
+        *("reconstruct", action, "content.png", "--layers", layers),
+        *(("-o", f"{output}.png") if output else ()),
         *SMALL,
         *together,
     )
-    assert (status, out) == (0, "sheet.png\n")
+    assert (status, out) == (0, f"{stem}.png\n")
+    assert f"{stem}.png and 1 more are there already, and are replaced at the end" in err
     for name in names:
-        assert load_image(f"sheet-{name}.png").shape == (24, 32, 3)
+        assert load_image(f"{stem}-{name}.png").shape == (24, 32, 3)
         assert f"{name}: loss " in err
-    sheet = load_image("sheet.png")
+    sheet = load_image(f"{stem}.png")
     assert sheet.shape[1] > 3 * 32 and np.ptp(sheet) > 0.9
-    assert len(list(folder.glob("sheet*"))) == 3
+    assert len(list(folder.glob(f"{stem}*"))) == 3
 
 
 def test_layers_are_listed_without_parameters(call):

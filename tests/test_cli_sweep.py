@@ -54,9 +54,10 @@ def test_cells_are_all_combinations_on_a_sheet_with_their_commands(call, folder)
 
 
 def test_one_axis_is_wrapped(call):
-    status, *_ = call(*GIVEN, *SMALL, "--tv-weight", "0,1,2,3,4,5,6", "--quiet")
-    assert status == 0
-    assert load_image("sheet.png").shape[1] == sweep.COLUMNS * (32 + GAP) - GAP
+    pictures = ("content.png", "style.png", "--no-cache")
+    status, out, _ = call("sweep", *pictures, *SMALL, "--tv-weight", "0,1,2,3,4,5,6", "--quiet")
+    assert (status, out) == (0, "content-style-sheet.png\n")
+    assert load_image(out.strip()).shape[1] == sweep.COLUMNS * (32 + GAP) - GAP
 
 
 def test_scales_are_reduced_to_the_memory_allowed(call, monkeypatch):

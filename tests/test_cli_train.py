@@ -144,7 +144,7 @@ def test_a_run_in_the_folder_of_its_pictures_goes_on(call, monkeypatch):
         status, _, err = call(*given, *more)
         assert status == 0, err
         assert Path("m-samples.png").exists() and Path("losses.png").exists()
-    assert "resuming from kept/, after 1 steps" in err
+    assert "resuming from kept/, after 1 step" in err
     assert os.listdir("kept") and not Path("kept.lock").exists()
     assert load_model("m.safetensors").facts["pictures"] == "9"  # and one that is held out
 
@@ -226,6 +226,14 @@ def test_a_network_that_cannot_be_saved_is_kept_elsewhere(call, folder, monkeypa
     (kept,) = folder.glob("jaxnst-*/m.safetensors")
     assert (status, out) == (1, "") and f"No space left on device; the network is in {kept}" in err
     assert load_model(kept).facts["steps"] == "1"
+
+
+def test_a_network_without_a_name_is_named_after_its_style(call, monkeypatch):
+    names = []
+    monkeypatch.setattr(
+        training, "train_style", lambda flags, *_: names.extend((flags.output, flags.sheet)) or 0
+    )
+    assert call(*GIVEN, *TINY)[0] == 0 and names == ["style.safetensors", "style-samples.png"]
 
 
 def test_a_run_that_goes_on_has_all_steps_and_ends_with_a_network(call, monkeypatch):

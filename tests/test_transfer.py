@@ -661,7 +661,7 @@ def test_files_pillow_images_and_uint8_are_pictures_too(network, tmp_path):
     shown = np.asarray(PIL.Image.open(io.BytesIO(usual._repr_png_())))
     np.testing.assert_array_equal(shown, saved)
     assert re.fullmatch(
-        r"StylizeResult\(64x50, loss [\d.e+-]+, 1 evaluations, [\d.]+ s\)", repr(usual)
+        r"StylizeResult\(64x50, loss [\d.e+-]+, 1 evaluation, [\d.]+ s\)", repr(usual)
     )
 
 

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
+from jaxnst._checks import counted
 from jaxnst._files import name_of
 from jaxnst.cli.errors import UsageError, guarded
 from jaxnst.cli.flags import FolderFlags, Parser, add_flags, flag, read_fields, report_unused_seed
@@ -207,7 +208,7 @@ def _work(tasks: list[Task], options: BatchFlags, messages: Messages, *, debug: 
     rows = [(task.row, task.settings) for task in tasks]
     left = log.left(rows, overwrite=options.overwrite)
     done = {task.row.output for task in tasks} - {row.output for row in left}
-    messages.info(f"{len(tasks)} pictures, {len(done)} of them there already")
+    messages.info(f"{counted(len(tasks), 'picture')}, {len(done)} of them there already")
     if not left:
         return 0
     quiet_xla(debug=debug)

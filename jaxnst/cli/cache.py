@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 
+from jaxnst._checks import counted
 from jaxnst._files import name_of, user_folder
 from jaxnst.cli.errors import UsageError, guarded
 from jaxnst.cli.flags import MachineFlags, Parser, add_fields
@@ -109,8 +110,7 @@ def _bytes_of(files: Sequence[_File]) -> int:
 
 
 def _counted(checkpoints: Sequence[_File]) -> str:
-    plural = "" if len(checkpoints) == 1 else "s"
-    return f"{len(checkpoints)} checkpoint{plural}, {amount(_bytes_of(checkpoints))}"
+    return f"{counted(len(checkpoints), 'checkpoint')}, {amount(_bytes_of(checkpoints))}"
 
 
 def _show() -> int:
@@ -129,5 +129,5 @@ def _clear(*, checkpoints: bool) -> int:
     for path, _ in files:
         path.unlink(missing_ok=True)
     left = f"; kept {_counted(kept)} (--checkpoints deletes them too)" if kept else ""
-    print(f"deleted {len(files)} files, {amount(_bytes_of(files))}{left}")
+    print(f"deleted {counted(len(files), 'file')}, {amount(_bytes_of(files))}{left}")
     return 0

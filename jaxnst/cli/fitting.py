@@ -7,6 +7,7 @@ import dataclasses
 import math
 from collections.abc import Callable
 
+from jaxnst._checks import counted
 from jaxnst.cli.device import describe, keep_programs
 from jaxnst.cli.errors import UsageError
 from jaxnst.cli.job import Job
@@ -217,7 +218,8 @@ def report(job: Job, *, startup: float) -> str:
         ("device", describe(job.device)),
     ]
     for i, (scale, adds) in enumerate(zip(schedule.scales, plan.multiply_adds, strict=True), 1):
-        work = f"{scale.evaluations} evaluations of {two_digits(adds / 1e9)} billion multiply-adds"
+        evaluations = counted(scale.evaluations, "evaluation")
+        work = f"{evaluations} of {two_digits(adds / 1e9)} billion multiply-adds"
         facts.append((f"scale {i}", f"{shape(scale.inner)}, {work}"))
     facts += [
         ("evaluations", f"{sum(scale.evaluations for scale in schedule.scales)} in all"),

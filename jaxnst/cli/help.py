@@ -110,7 +110,7 @@ of these flags and another name, for example
 too little of the painting        --style-weight 15
 faces or letters get lost         --style-weight 2, or a larger --size
 one face should stay as it is     --mask mask.png, white where to paint
-colors should be the photo's       --colors content-luminance, or --colors linear
+colors should be the photo's      --colors content-luminance, or --colors linear
 strokes too small or too large    --style-scale 1.5, or --style-scale 0.7
 fine grain or speckle             --tv-weight 5, or
                                   --optimizer adam --average 0.99

@@ -78,8 +78,6 @@ def check_flags(flags: RunFlags, recipe: Recipe) -> None:
       OSError: An output cannot be written.
       ValueError: An output has an unknown ending.
     """
-    if not flags.output and not flags.dry_run:
-        raise UsageError("say where the result is to be written: -o OUT")
     if flags.other_inputs and flags.record is None:
         raise UsageError("--other-inputs goes with --from, which says what is repeated")
     try:

@@ -15,6 +15,7 @@ from typing import Any, NoReturn
 
 import jax
 
+from jaxnst._checks import counted
 from jaxnst._files import name_of
 from jaxnst._memory import available_memory
 from jaxnst._version import __version__
@@ -315,13 +316,13 @@ def paint(job: Job, messages: Messages, begin: float) -> int:
     schedule = job.plan().schedule
     name = result_name(flags.output, flags.format)
     record = record_to_write(flags, name, job.record, messages)
-    report_replacing(flags.output, flags, messages)
+    report_replacing([flags.output], flags, messages)
     messages.info(job.headline())
     report_method(job.recipe, job.network, messages)
     messages.info(
         f"jaxnst {__version__}, recipe {job.recipe_name}, "
-        f"{sum(scale.evaluations for scale in schedule.scales)} evaluations; compiling takes a "
-        "moment, most of all the first time"
+        f"{counted(sum(scale.evaluations for scale in schedule.scales), 'evaluation')}; compiling "
+        "takes a moment, most of all the first time"
     )
     try:
         return _paint(job, schedule, messages, record, resume, begin)
@@ -441,14 +442,15 @@ def _summary(flags: RunFlags, result: StylizeResult, done: int, seconds: float) 
       seconds: Since the command began.
     """
     if done == result.evaluations:
-        return f"the checkpoint is finished, after {done} evaluations: nothing was left to do"
+        after = f"after {counted(done, 'evaluation')}"
+        return f"the checkpoint is finished, {after}: nothing was left to do"
     where = "wrote the picture" if flags.output == STREAM else f"saved {name_of(flags.output)}"
     text = (
         f"{where} after {length(seconds)}, of which compiling {length(result.compile_seconds)}; "
-        f"{result.evaluations} evaluations"
+        f"{counted(result.evaluations, 'evaluation')}"
     )
     text += f", {done} of them earlier" if done else ""
-    return text + (f", {result.restarts} steps taken back" if result.restarts else "")
+    return text + (f", {counted(result.restarts, 'step')} taken back" if result.restarts else "")
 
 
 def _timings(result: StylizeResult) -> str:

@@ -13,6 +13,7 @@ from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from jaxnst._checks import counted
 from jaxnst._files import name_of
 from jaxnst.cli.errors import UsageError
 from jaxnst.cli.messages import Messages
@@ -175,8 +176,8 @@ def passed_over(endings: Collection[str]) -> str:
     if len(listed) > MOST_ENDINGS:
         listed[MOST_ENDINGS:] = ["..."]
     count = len(endings)
-    files = f"{count} files of kinds that are" if count > 1 else "1 file of a kind that is"
-    return f"passed over: {files} not read ({', '.join(listed)})"
+    kinds = "of a kind that is" if count == 1 else "of kinds that are"
+    return f"passed over: {counted(count, 'file')} {kinds} not read ({', '.join(listed)})"
 
 
 def name_after(paths: Iterable[str], ending: str) -> str:

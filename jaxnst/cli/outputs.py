@@ -153,15 +153,18 @@ def is_taken(path: str) -> bool:
     return os.path.isfile(path) and os.path.getsize(path) > 0
 
 
-def report_replacing(path: str, flags: object, messages: Messages) -> None:
-    """Give notice that the one result that a command names is there already.
+def report_replacing(paths: Sequence[str], flags: object, messages: Messages) -> None:
+    """Give notice of the results that a command names one by one and that are there already.
 
-    It is replaced when the new one is finished, as by any program that writes a picture. What takes
-    longer, and is not named one by one, is replaced with ``--overwrite`` only: networks, results in
-    a folder, checkpoints.
+    Each is replaced when the new one is finished, as by any program that writes a picture. What
+    takes longer, and is not named one by one, is replaced with ``--overwrite`` only: networks,
+    results in a folder, checkpoints.
     """
-    if path != STREAM and is_taken(path) and not getattr(flags, "overwrite", False):
-        messages.notice(f"{name_of(path)} is there already, and is replaced at the end")
+    taken = [path for path in paths if path != STREAM and is_taken(path)]
+    if taken and not getattr(flags, "overwrite", False):
+        more, are = (f" and {len(taken) - 1} more", "are") if len(taken) > 1 else ("", "is")
+        first = name_of(taken[0])
+        messages.notice(f"{first}{more} {are} there already, and {are} replaced at the end")
 
 
 def report_transparency(picture: Pixels, source: str, output: str, messages: Messages) -> None:

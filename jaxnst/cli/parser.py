@@ -281,16 +281,18 @@ def parse(
     return read_fields(RunFlags, parsed), recipe
 
 
-def default_output(sources: Sequence[str]) -> str:
+def default_output(sources: Sequence[str], ending: str = ".png") -> str:
     """Name a result after the pictures that it is made of.
 
     Example:
       >>> default_output(["photos/lion.jpg", "https://example.org/waves.png?key=5"])
       'lion-waves.png'
+      >>> default_output(["photos/lion.jpg"], "-sheet.png")
+      'lion-sheet.png'
     """
     paths = [urlsplit(source).path if is_address(source) else source for source in sources]
     stems = [Path(path).stem for path in paths if path != STREAM]
-    return ("-".join(filter(None, stems)) or "picture") + ".png"
+    return ("-".join(filter(None, stems)) or "picture") + ending
 
 
 def first_parser(prog: str, where: str = "") -> Parser:
@@ -337,7 +339,7 @@ def given_options(
 def _parser(prog: str, recipe: Recipe, description: str, single: bool, size: int | None) -> Parser:
     parser = Parser(
         prog=prog,
-        usage=f"{prog} CONTENT STYLE [STYLE ...] {'[-o OUT]' if single else '-o OUT'} [flags]",
+        usage=f"{prog} CONTENT STYLE [STYLE ...] [-o OUT] [flags]",
         description=description,
         epilog="Exit status: 0 done; 1 a file or something else failed; 2 wrong flags; 130 stopped "
         "by Ctrl-C, " + ("with the picture so far saved." if single else "with nothing saved."),
@@ -350,7 +352,9 @@ def _parser(prog: str, recipe: Recipe, description: str, single: bool, size: int
         "network": f"loss network (default: {recipe.network})",
     }
     if not single:
-        texts["output"] = "file to save the sheet to"
+        texts["output"] = (
+            "file to save the sheet to (default: CONTENT-STYLE-sheet.png in the current folder)"
+        )
         for f in (f for part in SINGLE for f in dataclasses.fields(part)):
             parser.elsewhere[f.metadata["flag"]] = "is for single runs: jaxnst run"
     add_flags(parser, RunFlags, without=() if single else SINGLE, help=texts)

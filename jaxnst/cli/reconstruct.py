@@ -13,6 +13,7 @@ from jaxnst.cli.interrupt import exit_when_stopped, stoppable
 from jaxnst.cli.messages import Messages, quiet_xla
 from jaxnst.cli.option_types import SIZES, integer
 from jaxnst.cli.outputs import refuse_meeting, report_replacing, save_picture
+from jaxnst.cli.parser import default_output
 from jaxnst.cli.progress import ProgressBar
 from jaxnst.image import check_output, check_side, load_image, resize
 from jaxnst.image.color import Pixels
@@ -33,8 +34,9 @@ class ReconstructFlags(LoadFlags):
     output: str = flag(
         "-o --output SHEET",
         "file to save the sheet to; the single pictures are saved beside it, with their layer in "
-        "the name",
-        ...,
+        "the name (default: PICTURE-content-sheet.png or PICTURE-style-sheet.png in the current "
+        "folder)",
+        "",
     )
     layers: str = flag("--layers A,B,...", "layers, separated by commas", ...)
     size: int = flag("--size PIXELS", "longest side of the pictures", 256, read=integer(*SIZES))
@@ -53,6 +55,8 @@ def main(arguments: Sequence[str], prog: str) -> int:
     prog = f"{prog} {parsed.action}"
     if parsed.action == "layers":
         return guarded(prog, lambda: _layers(parsed.network), debug=parsed.debug)
+    sheet = f"-{parsed.action}-sheet.png"
+    parsed.output = parsed.output or default_output([parsed.picture], sheet)
     flags = read_fields(ReconstructFlags, parsed)
     return guarded(prog, lambda: _reconstruct(flags, prog), debug=flags.debug)
 
@@ -72,7 +76,7 @@ def _parser(prog: str) -> Parser:
             "; + merges several: relu1_1+relu2_1",
         ),
     ):
-        usage = f"{prog} {name} PICTURE --layers A,B,... -o SHEET [flags]"
+        usage = f"{prog} {name} PICTURE --layers A,B,... [-o SHEET] [flags]"
         description = f"{summary[0].upper()}{summary[1:]}."
         action = actions.add_parser(name, help=summary, description=description, usage=usage)
         text = f"layers, separated by commas{merged}; jaxnst reconstruct layers lists them"
@@ -120,7 +124,7 @@ def _reconstruct(flags: ReconstructFlags, prog: str) -> int:
         picture = load_image(flags.picture)
     check_side(picture, flags.picture)
     quiet_xla(debug=flags.debug)
-    report_replacing(flags.output, flags, messages)
+    report_replacing([path for _, path in named], flags, messages)
     saved = "nothing is" if flags.together else "what was finished is"
     with messages.warnings_as_notices(), exit_when_stopped(messages, f", {saved} saved"):
         stoppable(lambda: _make(flags, picture, groups, messages))

@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator, Mapping
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
+from jaxnst._checks import counted
 from jaxnst._files import name_of
 from jaxnst.cli.errors import UsageError
 from jaxnst.cli.fetching import STREAM
@@ -197,10 +198,10 @@ def as_recorded(job: "Job", record: Record, messages: Messages) -> "Job":
         messages.notice(
             f"made on a {record.platform}, this is a {here.platform}: the picture may differ"
         )
-    if None not in (record.threads, here.threads) and record.threads != here.threads:
+    if record.threads and here.threads and record.threads != here.threads:
         messages.notice(
-            f"made on {record.threads} threads of a CPU, this is {here.threads}: the picture may "
-            f"differ (PJRT_NPROC={record.threads} in the environment sets their number)"
+            f"made on {counted(record.threads, 'thread')} of a CPU, this is {here.threads}: the "
+            f"picture may differ (PJRT_NPROC={record.threads} in the environment sets their number)"
         )
     if (record.network, record.network_sha256) != (here.network, here.network_sha256):
         messages.notice(

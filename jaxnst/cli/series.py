@@ -170,7 +170,7 @@ class Series:
                 following.result()  # if it cannot be read, nothing slow is imported
             self.prepare()
             if log is None:
-                report_replacing(left[0].output, self.flags, messages)
+                report_replacing([left[0].output], self.flags, messages)
             for self.done, row in enumerate(left):
                 reading, start = following, time.monotonic()
                 if self.done + 1 < len(left):

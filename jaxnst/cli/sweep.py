@@ -16,7 +16,7 @@ from jaxnst.cli.errors import UsageError, guarded
 from jaxnst.cli.interrupt import exit_when_stopped, finishing, stoppable
 from jaxnst.cli.messages import Messages, length
 from jaxnst.cli.outputs import report_replacing, save_options, save_picture
-from jaxnst.cli.parser import RunFlags, parse
+from jaxnst.cli.parser import RunFlags, default_output, parse
 from jaxnst.cli.progress import ProgressBar
 from jaxnst.cli.run import prepare
 from jaxnst.image.color import Pixels
@@ -95,8 +95,9 @@ def _read(arguments: Sequence[str], prog: str) -> Sweep:
     for values in combinations:
         # These flags first: what follows a "--" would be parsed as pictures.
         cell_arguments = [*itertools.chain(*values), *common]
-        parsed = parse(cell_arguments, prog, DESCRIPTION, single=False, size=SIZE)
-        cells.append(Cell(values, *parsed))
+        flags, recipe = parse(cell_arguments, prog, DESCRIPTION, single=False, size=SIZE)
+        name = default_output([flags.content, *flags.styles], "-sheet.png")
+        cells.append(Cell(values, replace(flags, output=flags.output or name), recipe))
     if not axes:
         raise UsageError(f"nothing varies: give one of {', '.join(SWEPT)} several values (1,3,10)")
     columns = len(cells) // len(axes[0][1]) if len(axes) > 1 else min(COLUMNS, len(cells))
@@ -155,7 +156,7 @@ def _run(sweep: Sweep, prog: str) -> int:
         job, refusal = settle(job, messages)
         if refusal is not None:
             raise refusal
-        report_replacing(flags.output, flags, messages)
+        report_replacing([flags.output], flags, messages)
         report_method(job.recipe, job.network, messages)
         with exit_when_stopped(messages, ", nothing is saved"):
             sheet = stoppable(lambda: _paint(sweep, job, messages))

@@ -32,6 +32,7 @@ from jaxnst.cli.parser import (
     add_options,
     add_recipe,
     chosen_recipe,
+    default_output,
     first_parser,
     given_options,
 )
@@ -80,7 +81,11 @@ class TrainFlags(LoadFlags):
         "enough, more are better",
         ...,
     )
-    output: str = flag("-o --output MODEL", f"file to save the network to, {ENDING}", ...)
+    output: str = flag(
+        "-o --output MODEL",
+        f"file to save the network to, {ENDING} (default: STYLE{ENDING} in the current folder)",
+        "",
+    )
     overwrite: bool = flag(
         "--overwrite",
         "replace a network or checkpoint that was made with other inputs or settings",
@@ -218,6 +223,7 @@ def _flags(parsed: argparse.Namespace, recipe: Recipe) -> TrainFlags:
         parsed.recipe = replace_all(recipe, given_options(_loss_options(recipe), parsed))
         changes = given_options(TRAINING_OPTIONS, parsed)
         parsed.training = Training(**{name: value for (name,), value in changes.items()})
+    parsed.output = parsed.output or default_output([parsed.style], ENDING)
     parsed.keep_checkpoint = parsed.checkpoint is not None
     if parsed.checkpoint is None:
         parsed.checkpoint = os.path.splitext(parsed.output)[0] + "-checkpoint"
@@ -312,7 +318,7 @@ def _loss_options(recipe: Recipe) -> dict[str, Option]:
 def _parser(prog: str, recipe: Recipe) -> Parser:
     parser = Parser(
         prog=prog,
-        usage=f"{prog} STYLE --images DIR -o MODEL{ENDING} [flags]",
+        usage=f"{prog} STYLE --images DIR [-o MODEL{ENDING}] [flags]",
         description="Train a network that paints any picture in the manner of one, in one pass.",
         epilog="Exit status: 0 done; 1 a file or something else failed; 2 wrong flags; 130 stopped "
         "by Ctrl-C, with the network so far saved. The same command resumes the training.",

@@ -18,6 +18,7 @@ import jax.numpy as jnp
 import numpy as np
 from filelock import FileLock, Timeout
 
+from jaxnst._checks import counted
 from jaxnst._files import digest_of, name_of
 from jaxnst._version import __version__
 from jaxnst.cli.device import describe, devices_beside, keep_programs, use_device
@@ -113,7 +114,9 @@ def train_style(flags: TrainFlags, inputs: Inputs, messages: Messages) -> int:
         leave(print_error(prog, "stopped before the first step", stopped.status))
     if is_finished:
         loss = float(np.mean(trained.losses["total"][-AVERAGED:]))
-        messages.info(f"{trained.step} steps in {length(trained.seconds)}, final loss {loss:.3g}")
+        messages.info(
+            f"{counted(trained.step, 'step')} in {length(trained.seconds)}, final loss {loss:.3g}"
+        )
     else:
         messages.info(
             f"{prog}: stopped after {trained.step} of {flags.training.steps} steps; the network so "
@@ -185,9 +188,9 @@ def _train(
     devices, damaged = list(mesh.devices.flat), set[int]()
     others = f" and {len(devices) - 1} more" if len(devices) > 1 else ""
     messages.info(
-        f"jaxnst {__version__}: {network.name} on {describe(devices[0])}{others}, {len(pictures)} "
-        f"pictures, {training.steps} steps of {training.batch} crops of {crop} pixels; compiling "
-        "takes a moment"
+        f"jaxnst {__version__}: {network.name} on {describe(devices[0])}{others}, "
+        f"{counted(len(pictures), 'picture')}, {counted(training.steps, 'step')} of "
+        f"{counted(training.batch, 'crop')} of {crop} pixels; compiling takes a moment"
     )
     workers = flags.workers
     if workers is None:
@@ -315,7 +318,9 @@ class _ReportedCheckpoints(Checkpoints):
             self.discard()
             return None
         if checkpoint is not None:
-            self._messages.notice(f"resuming from {self._name}, after {checkpoint.step} steps")
+            self._messages.notice(
+                f"resuming from {self._name}, after {counted(checkpoint.step, 'step')}"
+            )
         return checkpoint
 
     def save(self, checkpoint: Checkpoint) -> None:

@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from jaxnst._checks import counted
 from jaxnst._files import name_of
 from jaxnst._memory import available_on_host
 from jaxnst.cli.cache import MOST_BYTES, checkpoint_path, discard_oldest
@@ -398,7 +399,7 @@ class Keeper(Listener):
     def __call__(self, progress: Progress) -> None:
         """Write a checkpoint, if it is time; if that fails, the run continues."""
         if self.last is None and self.done:  # by now the checkpoint is known to be of this run
-            after = f"after {self.done} evaluations"
+            after = f"after {counted(self.done, 'evaluation')}"
             self.messages.notice(f"going on from {name_of(self.path)}, {after}")
         self.last, begin = progress, time.monotonic()
         if begin < self.next:

@@ -5,6 +5,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from jaxnst._checks import counted
 from jaxnst.cli.errors import UsageError, blaming_flags, guarded
 from jaxnst.cli.flags import PREPROCESSINGS, MachineFlags, Parser, add_fields
 from jaxnst.cli.messages import amount, print_line
@@ -168,7 +169,8 @@ def _show(flags: argparse.Namespace) -> int:
     for name, text in facts.items():
         print(f"{one_line(name):<15}{one_line(text, 1000)}")
     values = sum(value.size for value in params.values())
-    print(f"{'parameters':<15}{values} in {len(params)} arrays, {amount(4 * values)} in float32")
+    arrays = counted(len(params), "array")
+    print(f"{'parameters':<15}{values} in {arrays}, {amount(4 * values)} in float32")
     for key, value in params.items():
         print(f"  {one_line(key):<40}{' x '.join(map(str, value.shape))}")
     return 0

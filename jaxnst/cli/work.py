@@ -18,6 +18,7 @@ from dataclasses import dataclass, field
 from functools import cache, cached_property, partial
 from typing import TYPE_CHECKING, NamedTuple
 
+from jaxnst._checks import counted
 from jaxnst._files import name_of
 from jaxnst.cli.errors import FAILED, explain, print_error
 from jaxnst.cli.flags import style_mix_of
@@ -168,7 +169,8 @@ class Work:
             self.end()
         seconds = length(time.monotonic() - begin)
         self.messages.info(
-            f"{self.finished} pictures in {seconds}, {self.failed} failed: {name_of(self.log.path)}"
+            f"{counted(self.finished, 'picture')} in {seconds}, {self.failed} failed: "
+            f"{name_of(self.log.path)}"
         )
         return self.failed
 
@@ -183,10 +185,10 @@ class Work:
         """Give notice if earlier results were painted on another number of threads."""
         earlier = self.log.threads(self.ended)
         if engine.threads is not None and earlier - {engine.threads}:
+            threads = ", ".join(counted(number, "thread") for number in sorted(earlier))
             self.messages.notice(
-                f"pictures that are there were painted on {', '.join(map(str, sorted(earlier)))} "
-                f"threads of a CPU, the rest will be on {engine.threads}: they may differ from "
-                "those of a batch that never stopped"
+                f"pictures that are there were painted on {threads} of a CPU, the rest will be on "
+                f"{engine.threads}: they may differ from those of a batch that never stopped"
             )
 
     def buckets(self) -> list[Bucket]:

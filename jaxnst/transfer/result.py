@@ -6,6 +6,7 @@ from typing import Literal, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from jaxnst._checks import counted
 from jaxnst._files import AnyPath
 from jaxnst.image import save_image
 from jaxnst.image.exchange import png_bytes
@@ -106,7 +107,7 @@ class StylizeResult(NamedTuple):
         height, width = self.image.shape[:2]
         loss = "".join(f"loss {value:.4g}, " for value in self.losses.get("total", [])[-1:])
         seconds = self.compile_seconds + self.run_seconds
-        work = f"{self.evaluations} evaluations, {seconds:.1f} s"
+        work = f"{counted(self.evaluations, 'evaluation')}, {seconds:.1f} s"
         return f"StylizeResult({width}x{height}, {loss}{work})"
 
     def _repr_png_(self) -> bytes:
