@@ -78,6 +78,67 @@ def test_scales_are_reduced_to_the_memory_allowed(call, monkeypatch):
     assert painted == [(size, 1.0, (32, size)), (size, 30.0, (32, size))]
 
 
+def test_styles_sizes_and_methods_vary_and_those_of_one_program_are_painted_together(
+    call, monkeypatch
+):
+    calls = []
+
+    def stylize_batch(contents, styles, *, recipe, size, **_):
+        calls.append((size, {one.colors.mode for one in recipe}, [one[0].shape for one in styles]))
+        shape = make_schedule(contents[0].shape[:2], [], recipe[0].scales, size=size).size
+        image = np.zeros((*shape, 3), np.float32)
+        return [StylizeResult(image, {}, 3, 0, 0.0, 0.0)] * len(recipe)
+
+    monkeypatch.setattr("jaxnst.transfer.batch.stylize_batch", stylize_batch)
+    save_image("other.png", helpers.picture(40, 50, seed=2))
+    pictures = ("content.png", "style.png", "other.png")
+    axes = ("--size", "32,48", "--colors", "style,linear")
+    status, out, err = call("sweep", *pictures, *axes, "--steps", "4", "--no-cache")
+    assert (status, out) == (0, "content-sheet.png\n"), err
+    shapes = [(60, 40, 3), (40, 50, 3)]
+    colors = [{"style"}, {"linear"}]
+    assert calls == [(size, mode, shapes) for size in (32, 48) for mode in colors]
+    # Every style has a row, and smaller pictures are shown as large as the others.
+    assert load_image("content-sheet.png").shape[1] == 4 * (48 + GAP) - GAP
+    record = read_record("content-sheet.png")
+    assert [source.name for source in record.sources] == [*pictures]
+    cells = record.arguments["cells"]
+    assert cells[0] == "style style.png, size 32, colors style, 32x24"
+    assert cells[7] == "style other.png, size 48, colors linear, 48x36"
+    assert "48x36, the largest of 8 variations" in err
+    command = "jaxnst-run --size 48 --colors linear -o content-sheet-other-48-linear.png --steps 4 "
+    assert command + "--no-cache content.png other.png" in err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "cells"),
+    [
+        (
+            ("--content-layers", "relu3_1", "--content-layers=relu3_1:2,relu4_2"),
+            ["content-layers relu3_1", "content-layers relu3_1:2,relu4_2"],
+        ),
+        (("--recipe", "../sweep/a.toml,default"), ["recipe ../sweep/a.toml", "recipe default"]),
+        (("--scales=16,32", "--scales", "32"), ["scales 16,32", "scales 32"]),
+        (("--seed", "1", "--seed", "5", "--init", "noise"), ["seed 1", "seed 5"]),
+        (
+            ("--style-mix", "1,0", "--style-mix", "0,1", "--style-mix", "relu1_1:1,1", "b.png"),
+            ["style-mix 1,0", "style-mix 0,1"],
+        ),
+        (("--", "-b.png"), ["style style.png", "style -b.png"]),
+    ],
+)
+def test_what_varies_is_listed_or_repeated(folder, monkeypatch, arguments, cells):
+    (folder / "sweep").mkdir()
+    (folder / "sweep/a.toml").write_text('base = "default"\n')
+    monkeypatch.chdir(folder / "sweep")
+    read = sweep._read(["content.png", "style.png", *arguments], "jaxnst sweep").cells
+    assert [str(cell) for cell in read] == cells
+    assert read[0].recipe != read[1].recipe or read[0].flags != read[1].flags
+    for cell in read:
+        assert len(cell.flags.styles) == 1 + ("b.png" in arguments)
+        assert len(cell.flags.style_mix or ()) == 2 * ("b.png" in arguments)
+
+
 @pytest.mark.parametrize(
     ("text", "values"),
     [("1,3,10", "1 3 10"), ("0..3", "0 1 2 3"), ("0..1,7", "0 1 7"), ("0.5,1e3", "0.5 1e3")],
@@ -154,8 +215,8 @@ def test_the_size_is_the_one_that_the_help_says(call, folder, monkeypatch, recip
         assert f"longest side of the result (default: {size})" in shown
     painted = []
 
-    def paint(sweep, job, messages):
-        painted.append(job.plan().schedule.size)
+    def paint(sweep, jobs, messages):
+        painted.extend({job.plan().schedule.size for job in jobs})
         return helpers.picture(48, 64)
 
     monkeypatch.setattr(sweep, "_paint", paint)

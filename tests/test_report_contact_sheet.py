@@ -33,6 +33,12 @@ def test_a_label_may_have_lines_and_never_leaves_its_picture():
     np.testing.assert_array_equal(long[:-20, 20 + GAP :], 1)
 
 
+def test_a_line_that_is_too_long_is_broken_after_a_comma():
+    labels = "seed 1,\nseed 2", "seed 1,seed 2"  # as wide as the picture, and twice as wide
+    broken, long = (contact_sheet([[(label, RED)]], height=40) for label in labels)
+    np.testing.assert_array_equal(long, broken)
+
+
 def test_no_picture_is_refused():
     for rows in ([], [[]]):
         with pytest.raises(ValueError, match="rows is empty"):

@@ -155,6 +155,32 @@ class Parser(argparse.ArgumentParser):
             self.error(self._suggest(name.partition("=")[0]))
         return flags
 
+    def split(self, arguments: Sequence[str]) -> list[tuple[str, str, list[str]]]:
+        """Split arguments into flags and pictures, without reading their values.
+
+        Returns:
+          For each flag its longest name, its value, and the words that it was; a picture has no
+          name.
+        """
+        parts, left = list[tuple[str, str, list[str]]](), list(arguments)
+        while left:
+            word = left.pop(0)
+            name, equals, value = word.partition("=")
+            if word == "--":  # the rest are pictures, also if they begin with a hyphen
+                paths = [f"./{path}" if path[:1] == "-" and path != "-" else path for path in left]
+                return parts + [("", path, [path]) for path in paths]
+            if not word.startswith("-") or word == "-":
+                parts.append(("", word, [word]))
+                continue
+            if word[1] != "-":  # -oFILE
+                name, value = word[:2], word[2:]
+            action, words = self._option_string_actions.get(name), [word]
+            if action is not None and action.nargs != 0 and not (equals or value) and left:
+                value = left.pop(0)
+                words.append(value)
+            parts.append((action.option_strings[-1] if action else name, value, words))
+        return parts
+
     def complete(self) -> None:
         """If a shell asks what may follow on a command line, answer and exit."""
         if COMPLETING in os.environ:

@@ -18,7 +18,6 @@ from jaxnst._files import name_of
 from jaxnst.cli.errors import UsageError
 from jaxnst.cli.messages import Messages
 from jaxnst.cli.outputs import OTHER, same_file
-from jaxnst.cli.sweep import SWEPT
 from jaxnst.image import ENDINGS, READ_ENDINGS
 
 MAX_BYTES = 2**28
@@ -26,7 +25,7 @@ MAX_BYTES = 2**28
 MOST_ENDINGS = 5
 """Endings of files passed over that a notice lists."""
 
-FLAGS = tuple(flag.removeprefix("--") for flag in SWEPT)
+FLAGS = ("content-weight", "style-weight", "tv-weight", "learning-rate", "seed")
 
 
 class Row(NamedTuple):

@@ -121,6 +121,7 @@ class Messages:
 
     def __init__(self, prog: str, *, quiet: bool, json: bool = False) -> None:
         self.prog, self.quiet, self.json, self.last = prog, quiet, json, time.monotonic()
+        self.noticed = set[str]()
 
     def event(self, event: str, **facts: Any) -> None:
         """Print a line of JSON, if that is wanted."""
@@ -147,18 +148,17 @@ class Messages:
             self.info(text)
 
     def notice(self, text: str) -> None:
-        """Print a line that the user should read."""
-        self.info(f"{self.prog}: notice: {' '.join(text.split())}")
+        """Print a line that the user should read, once."""
+        if text not in self.noticed:
+            self.noticed.add(text)
+            self.info(f"{self.prog}: notice: {' '.join(text.split())}")
 
     @contextmanager
     def warnings_as_notices(self) -> Iterator[None]:
-        """Show warnings as notices, in one line each, and each once."""
-        shown: set[str] = set()
+        """Show warnings as notices, in one line each."""
 
         def show(message: Warning | str, *_: Any, **__: Any) -> None:
-            if str(message) not in shown:
-                shown.add(str(message))
-                self.notice(str(message))
+            self.notice(str(message))
 
         with warnings.catch_warnings():
             warnings.showwarning = show

@@ -38,7 +38,15 @@ from jaxnst.recipes import (
     read_recipe,
     recipe_on,
 )
-from jaxnst.recipes.schema import RANDOM_STARTS, STARTS, Option, Recipe, options, replace_all
+from jaxnst.recipes.schema import (
+    RANDOM_STARTS,
+    STARTS,
+    Option,
+    Recipe,
+    options,
+    replace_all,
+    without_none,
+)
 
 DESCRIPTION = "Paint the content picture in the manner of the style pictures."
 
@@ -207,6 +215,29 @@ class RunFlags(StyleFlags, FileFlags, RecordFlags, WatchFlags, LimitFlags, TileF
         return super().roles_given or self.repeats
 
 
+TRACED = {"--content-weight", "--style-weight", "--tv-weight", "--learning-rate", "--style-scale"}
+"""Flags of numbers that change no program."""
+
+
+def own_flags(*names: str) -> dict[str, Any]:
+    """List flags that pictures painted together may each have, with the types of their values.
+
+    Args:
+      names: Fields of RunFlags beside those that decide what is painted.
+    """
+    names = "seed", "size", "style_size", "style_mix", *names
+    fields = [f for _, f, _ in options(Recipe()).values()]
+    fields += [f for f in dataclasses.fields(RunFlags) if f.name in names]
+    return {"--recipe": str} | {f.metadata["flag"]: without_none(f.type)[0] for f in fields}
+
+
+def program_of(flags: RunFlags, recipe: Recipe) -> str:
+    """Name all that decides a picture's programs and memory but the sizes of its files."""
+    method = [v for flag, (_, _, v) in options(recipe).items() if flag not in TRACED]
+    network = flags.network or recipe.network, flags.precision
+    return repr((flags.recipe, method, network, flags.size, flags.style_size, flags.style_mix))
+
+
 SINGLE = RecordFlags, WatchFlags, TileFlags
 """Flags for a single picture, which commands that paint several refuse."""
 
@@ -258,7 +289,7 @@ def parse(
             first.error(f"--from: {explain(error)}")
     else:
         recipe = chosen_recipe(first, chosen)
-    parser = _parser(prog, recipe, description, single, size)
+    parser = make_parser(prog, recipe, description, single, size)
     parser.where = where
     parser.set_defaults(record=record, seed_given=chosen.seed is not None)
     if record is not None:
@@ -336,7 +367,10 @@ def given_options(
     }
 
 
-def _parser(prog: str, recipe: Recipe, description: str, single: bool, size: int | None) -> Parser:
+def make_parser(
+    prog: str, recipe: Recipe, description: str, single: bool, size: int | None
+) -> Parser:
+    """Make the parser of :func:`parse`, whose help has the defaults of a recipe."""
     parser = Parser(
         prog=prog,
         usage=f"{prog} CONTENT STYLE [STYLE ...] [-o OUT] [flags]",

@@ -1,24 +1,34 @@
-"""``jaxnst sweep``: one pair painted with every combination of a few values, on one labelled sheet.
+"""``jaxnst sweep``: a picture painted with every combination of a few values, on a labeled sheet.
 
 Size is 192 pixels unless chosen, so that many variations take a minute or two; a picture of the
 usual size is then made by the command that is printed for every cell.
 """
 
 import itertools
+import re
 import shlex
 import time
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+from pathlib import Path
+from typing import TYPE_CHECKING, get_origin
 
 from jaxnst.cli.errors import UsageError, guarded
+from jaxnst.cli.inputs import check_flags, file_name, read_pictures, report_flags, report_sizes
 from jaxnst.cli.interrupt import exit_when_stopped, finishing, stoppable
-from jaxnst.cli.messages import Messages, length
+from jaxnst.cli.messages import Messages, length, quiet_xla, shape
 from jaxnst.cli.outputs import report_replacing, save_options, save_picture
-from jaxnst.cli.parser import RunFlags, default_output, parse
+from jaxnst.cli.parser import (
+    RunFlags,
+    default_output,
+    make_parser,
+    own_flags,
+    parse,
+    program_of,
+)
 from jaxnst.cli.progress import ProgressBar
-from jaxnst.cli.run import prepare
 from jaxnst.image.color import Pixels
 from jaxnst.image.record import Record
 from jaxnst.recipes.schema import RANDOM_STARTS, STARTS, Recipe
@@ -27,17 +37,25 @@ if TYPE_CHECKING:
     from jaxnst.cli.job import Job
     from jaxnst.transfer.batch import BatchProgress
 
-SWEPT = ("--content-weight", "--style-weight", "--tv-weight", "--learning-rate", "--seed")
-"""Flags that take several values here."""
+SWEPT = own_flags("network", "precision")
+"""Flags that take several values here, with the types of their values."""
+
+STYLE = "style"
+"""What several styles are called among the flags that vary."""
+
+ROLES = ("--style-mix", "--mask", "--style-mask")
+"""Flags that say what each of several styles is for: with one of them, styles are mixed."""
 
 SIZE = 192
 MOST = 256
 COLUMNS = 6
 
 DESCRIPTION = (
-    "Paint one pair of pictures in many variations, on one labeled sheet, and print the command "
-    f"that paints each of them large. {', '.join(SWEPT[:-1])} and {SWEPT[-1]} take several values: "
-    "1,3,10 or 0..3."
+    "Paint a picture in many variations, on one labeled sheet, and print the command that paints "
+    "each of them large. Of several styles, each is painted by itself, unless --style-mix or masks "
+    "say what it is for. Flags of the method take several values, such as --style-weight 1,3,10 or "
+    "0..3, --colors style,linear; if a value has commas itself, repeat the flag: "
+    "--content-layers relu3_1 --content-layers relu3_1,relu4_2."
 )
 
 
@@ -46,7 +64,7 @@ class Cell:
     """One variation.
 
     Attributes:
-      values: Flags that vary, each with its value.
+      values: What varies, a flag or STYLE, each with its value.
       flags: All flags.
       recipe: With the values.
     """
@@ -56,7 +74,10 @@ class Cell:
     recipe: Recipe
 
     def __str__(self) -> str:
-        return ", ".join(f"{flag.removeprefix('--')} {value}" for flag, value in self.values)
+        return ", ".join(
+            f"{flag.removeprefix('--')} {file_name(value) if flag == STYLE else value}"
+            for flag, value in self.values
+        )
 
 
 @dataclass(frozen=True)
@@ -66,12 +87,12 @@ class Sweep:
     Attributes:
       cells: In the order of the sheet.
       columns: Of the sheet: all values of the further flags, or some of a single one.
-      common: Arguments that do not vary.
+      common: Flags that do not vary, each with its words on the command line.
     """
 
     cells: list[Cell]
     columns: int
-    common: list[str]
+    common: list[tuple[str, list[str]]]
 
 
 def main(arguments: Sequence[str], prog: str) -> int:
@@ -81,10 +102,12 @@ def main(arguments: Sequence[str], prog: str) -> int:
 
 
 def _read(arguments: Sequence[str], prog: str) -> Sweep:
-    axes, common = _axes(arguments)
-    names = [flag for flag, _ in axes] + [a for a in common if a in SWEPT]
-    if twice := [flag for flag in names if names.count(flag) > 1]:
-        raise UsageError(f"{twice[0]}: give it once, with all its values")
+    parts = make_parser(prog, Recipe(), DESCRIPTION, False, SIZE).split(arguments)
+    pictures = [value for flag, value, _ in parts if not flag]
+    axes, common = _axes([part for part in parts if part[0]])
+    if len(pictures) > 2 and not any(flag in ROLES for flag, _, _ in parts):
+        pictures, styles = pictures[:1], pictures[1:]
+        axes.insert(0, (STYLE, styles))
     if twice := [flag for flag, values in axes if len(set(values)) < len(values)]:
         raise UsageError(f"{twice[0]} has a value twice")
     pairs = [[(flag, value) for value in values] for flag, values in axes]
@@ -93,41 +116,74 @@ def _read(arguments: Sequence[str], prog: str) -> Sweep:
         raise UsageError(f"these are more than {MOST} variations: give fewer values")
     cells = []
     for values in combinations:
-        # These flags first: what follows a "--" would be parsed as pictures.
-        cell_arguments = [*itertools.chain(*values), *common]
-        flags, recipe = parse(cell_arguments, prog, DESCRIPTION, single=False, size=SIZE)
-        name = default_output([flags.content, *flags.styles], "-sheet.png")
+        flags, recipe = parse(
+            [
+                *_words(values),
+                *itertools.chain(*(words for _, words in common)),
+                *pictures,
+                *_styles(values),
+            ],
+            prog,
+            DESCRIPTION,
+            single=False,
+            size=SIZE,
+        )
+        name = default_output(pictures, "-sheet.png")
         cells.append(Cell(values, replace(flags, output=flags.output or name), recipe))
     if not axes:
-        raise UsageError(f"nothing varies: give one of {', '.join(SWEPT)} several values (1,3,10)")
+        raise UsageError(
+            "nothing varies: give a flag several values (--style-weight 1,3,10), or several styles"
+        )
     columns = len(cells) // len(axes[0][1]) if len(axes) > 1 else min(COLUMNS, len(cells))
     return Sweep(cells, columns, common)
 
 
-def _axes(arguments: Sequence[str]) -> tuple[list[tuple[str, list[str]]], list[str]]:
-    """Separate the flags that have several values from the other arguments."""
-    axes: list[tuple[str, list[str]]] = []
-    common: list[str] = []
-    left = iter(arguments)
-    for argument in left:
-        flag, equals, value = argument.partition("=")
+def _words(values: Sequence[tuple[str, str]]) -> list[str]:
+    """Write what varies as flags."""
+    return [f"{flag}={value}" for flag, value in values if flag != STYLE]
+
+
+def _styles(values: Sequence[tuple[str, str]]) -> list[str]:
+    return [value for flag, value in values if flag == STYLE]
+
+
+def _axes(
+    parts: Sequence[tuple[str, str, list[str]]],
+) -> tuple[list[tuple[str, list[str]]], list[tuple[str, list[str]]]]:
+    """Separate the flags that have several values from the others.
+
+    A flag has several if it is repeated. If its values have no commas, they may be listed, too.
+    """
+
+    def name(flag: str, value: str) -> tuple[str, str]:
+        # Mixtures for several layers belong to one picture.
+        return flag, value.rpartition(":")[0] if flag == "--style-mix" else ""
+
+    count = Counter(name(flag, value) for flag, value, _ in parts)
+    axes: dict[tuple[str, str], list[str]] = {}
+    common = []
+    for flag, value, words in parts:
         if flag not in SWEPT:
-            common.append(argument)
+            common.append((flag, words))
             continue
-        if not equals and (value := next(left, "")) == "":
+        if value == "":
             raise UsageError(f"{flag}: expected a value, or several: 1,3,10")
-        if "," in value or ".." in value:
-            axes.append((flag, list(_values(flag, value))))
+        values = [value] if get_origin(SWEPT[flag]) in (tuple, list) else [*_values(flag, value)]
+        key = name(flag, value)
+        if count[key] > 1 and len(values) > 1:
+            raise UsageError(f"{flag}: give it once, with all its values")
+        if count[key] > 1 or len(values) > 1:
+            axes.setdefault(key, []).extend(values)
         else:
-            common += [flag, value]
-    return axes, common
+            common.append((flag, words))
+    return [(flag, values) for (flag, _), values in axes.items()], common
 
 
 def _values(flag: str, text: str) -> Iterator[str]:
     """Read ``1,3,10`` and ``0..3``, or both mixed."""
     for part in text.split(","):
         first, dots, last = part.partition("..")
-        if not dots:
+        if not dots or SWEPT[flag] not in (int, float):
             yield part
             continue
         if not (first.isdecimal() and last.isdecimal() and int(first) <= int(last)):
@@ -140,30 +196,22 @@ def _values(flag: str, text: str) -> Iterator[str]:
 
 
 def _run(sweep: Sweep, prog: str) -> int:
-    flags, recipe = sweep.cells[0].flags, sweep.cells[0].recipe
+    flags = sweep.cells[0].flags
     if flags.output == "-":
         raise UsageError("-o: a sheet takes a name")
-    if recipe.init not in STARTS:
+    if any(cell.recipe.init not in STARTS for cell in sweep.cells):
         raise UsageError(f"--init: a sweep starts from {', '.join(STARTS)}, not from a picture")
     _refuse_twins(sweep)
     messages = Messages(prog, quiet=flags.quiet, json=flags.json)
     with messages.warnings_as_notices():
-        job = prepare(flags, recipe, messages)
-
-        from jaxnst.cli.fitting import settle
-        from jaxnst.cli.job import report_method
-
-        job, refusal = settle(job, messages)
-        if refusal is not None:
-            raise refusal
+        jobs = _jobs(sweep, messages)
         report_replacing([flags.output], flags, messages)
-        report_method(job.recipe, job.network, messages)
         with exit_when_stopped(messages, ", nothing is saved"):
-            sheet = stoppable(lambda: _paint(sweep, job, messages))
+            sheet = stoppable(lambda: _paint(sweep, jobs, messages))
     with finishing():
         from jaxnst.cli.recording import record_to_write
 
-        record = record_to_write(flags, flags.output, lambda: _record(sweep, job), messages)
+        record = record_to_write(flags, flags.output, lambda: _record(sweep, jobs), messages)
         save_picture(flags.output, sheet, record=record, **save_options(flags))
     for cell in sweep.cells:
         messages.info(f"{cell}: {_command(sweep, cell)}")
@@ -173,87 +221,162 @@ def _run(sweep: Sweep, prog: str) -> int:
 
 def _refuse_twins(sweep: Sweep) -> None:
     """Refuse variations that would be the same picture."""
-    seen: dict[tuple[Recipe, int | None], Cell] = {}
+    seen: dict[object, Cell] = {}
     for cell in sweep.cells:
-        random = cell.recipe.init in RANDOM_STARTS
-        other = seen.setdefault((cell.recipe, cell.flags.seed if random else None), cell)
+        flags, recipe = cell.flags, cell.recipe
+        random = recipe.init in RANDOM_STARTS
+        picture = program_of(flags, recipe), *flags.styles, recipe, flags.seed if random else None
+        other = seen.setdefault(picture, cell)
         if other is not cell:
             why = "leave one out"
             if not random and "--seed" in dict(cell.values):
                 starts = " or ".join(f"--init {start}" for start in RANDOM_STARTS)
-                why = f"--seed has no effect on a start from {cell.recipe.init}, add {starts}"
+                why = f"--seed has no effect on a start from {recipe.init}, add {starts}"
             raise UsageError(f"{other} and {cell} are the same picture: {why}")
 
 
-def _paint(sweep: Sweep, job: "Job", messages: Messages) -> Pixels:
-    """Paint all variations side by side, and return the sheet.
+def _jobs(sweep: Sweep, messages: Messages) -> "list[Job]":
+    """Check all variations, read pictures, load networks, and settle what fits into memory.
+
+    Raises:
+      UsageError: Flags contradict each other, or ask for what does not exist.
+      OSError: A file cannot be read or written.
+      ValueError: A file is no picture or no network, or a variation does not fit into memory.
+    """
+    pictures = {}
+    for flags, recipe in ((cell.flags, cell.recipe) for cell in sweep.cells):
+        styles = tuple(flags.styles)
+        check_flags(flags, recipe)
+        report_flags(flags, recipe, messages)
+        if styles not in pictures:
+            pictures[styles] = read_pictures(flags, recipe)
+        report_sizes(flags, recipe, pictures[styles], messages)
+    quiet_xla(debug=sweep.cells[0].flags.debug)
+
+    from jaxnst.cli.fitting import settle
+    from jaxnst.cli.job import Job, make_job, report_method
+    from jaxnst.networks import LossNetwork
+
+    settled: dict[str, Job] = {}
+    networks: dict[LossNetwork, LossNetwork] = {}  # each is in memory once
+    jobs = []
+    for cell in sweep.cells:
+        flags, recipe = cell.flags, cell.recipe
+        program = program_of(flags, recipe)
+        if program not in settled:
+            job = make_job(flags, recipe, pictures[tuple(flags.styles)])
+            job = replace(job, network=networks.setdefault(job.network, job.network))
+            settled[program], refusal = settle(job, messages)
+            if refusal is not None:
+                raise refusal
+        job = settled[program]
+        scales = replace(recipe.scales, sides=job.recipe.scales.sides)
+        jobs.append(
+            replace(
+                job,
+                flags=replace(flags, size=job.flags.size),
+                recipe=replace(recipe, scales=scales),
+                pictures=pictures[tuple(flags.styles)],
+            )
+        )
+        report_method(recipe, job.network, messages)
+    return jobs
+
+
+def _paint(sweep: Sweep, jobs: "list[Job]", messages: Messages) -> Pixels:
+    """Paint all variations, those of one program side by side, and return the sheet.
 
     Raises:
       UsageError: The sheet would be too large.
     """
     from jaxnst.report.contact_sheet import LONGEST, contact_sheet
     from jaxnst.transfer.batch import stylize_batch
+    from jaxnst.transfer.style_cache import StyleCache
 
-    bar = ProgressBar(messages)
-
-    def report(now: "BatchProgress") -> None:
-        bar.update(now.done / now.total, f"{now.done}/{now.total} evaluations")
-
-    count, pictures, (height, width) = len(sweep.cells), job.pictures, job.plan().schedule.size
+    bar, store, count = ProgressBar(messages), StyleCache(), len(jobs)
+    schedules = [job.plan().schedule for job in jobs]
+    sizes = [schedule.size for schedule in schedules]
+    height = max(height for height, _ in sizes)
+    width = max(round(width * height / own) for own, width in sizes)
     sides = width * sweep.columns, height * -(-count // sweep.columns)
     if max(sides) > LONGEST:
         raise UsageError(
             f"the sheet would have {sides[0]}x{sides[1]} pixels, at most {LONGEST} are made: "
             "give a smaller --size, or fewer values"
         )
-    messages.info(job.headline(f"{count} variations, "))
+    evaluations = [sum(scale.evaluations for scale in schedule.scales) for schedule in schedules]
+    done, total = 0, sum(evaluations)
+    largest = jobs[sizes.index(max(sizes))]
+    styles = [*dict.fromkeys(style for job in jobs for style in job.flags.styles)]
+    several = "the largest of " if len(set(sizes)) > 1 else ""
+    headline = replace(largest, flags=replace(largest.flags, styles=styles)).headline
+    messages.info(headline(f"{several}{count} variations, "))
+
+    def report(now: "BatchProgress") -> None:
+        bar.update((done + now.done) / total, f"{done + now.done}/{total} evaluations")
+
+    programs: dict[str, list[int]] = {}
+    for i, job in enumerate(jobs):
+        programs.setdefault(program_of(job.flags, job.recipe), []).append(i)
+    images: dict[int, Pixels] = {}
     begin = time.perf_counter()
     with closing(bar):
-        results = stylize_batch(
-            [pictures.content] * count,
-            [pictures.styles] * count,
-            network=job.network,
-            recipe=[replace(cell.recipe, scales=job.recipe.scales) for cell in sweep.cells],
-            size=job.flags.size,
-            style_size=job.flags.style_size,
-            style_mix=job.style_mix,
-            masks=[pictures.masks] * count,
-            style_masks=[pictures.style_masks] * count,
-            seed=[cell.flags.seed for cell in sweep.cells],
-            at_once=job.at_once(),
-            devices=job.devices,
-            callback=report,
-            remat=job.remat,
-            tile=job.tile,
-        )
+        for members in programs.values():
+            of_program, job = [jobs[i] for i in members], jobs[members[0]]
+            results = stylize_batch(
+                [job.pictures.content] * len(members),
+                [job.pictures.styles for job in of_program],
+                network=job.network,
+                recipe=[job.recipe for job in of_program],
+                size=job.flags.size,
+                style_size=job.flags.style_size,
+                style_mix=job.style_mix,
+                masks=[job.pictures.masks] * len(members),
+                style_masks=[job.pictures.style_masks] * len(members),
+                seed=[job.flags.seed for job in of_program],
+                at_once=job.at_once(),
+                devices=job.devices,
+                store=store,
+                callback=report,
+                remat=job.remat,
+                tile=job.tile,
+            )
+            images.update((i, result.image) for i, result in zip(members, results, strict=True))
+            done += sum(evaluations[i] for i in members)
     messages.info(f"{count} variations in {length(time.perf_counter() - begin)}")
     labelled = [
-        (str(cell).replace(", ", "\n"), result.image)
-        for cell, result in zip(sweep.cells, results, strict=True)
+        (text.replace(", ", "\n"), images[i]) for i, text in enumerate(_labels(sweep, jobs))
     ]
     rows = [labelled[i : i + sweep.columns] for i in range(0, count, sweep.columns)]
-    return contact_sheet(rows, height=results[0].image.shape[0])
+    return contact_sheet(rows, height=height)
 
 
-def _record(sweep: Sweep, job: "Job") -> Record:
-    """Describe how the sheet is made: its first cell, and the values of all."""
-    record = job.record()
-    cells = tuple(map(str, sweep.cells))
-    return replace(record, arguments={**record.arguments, "command": "sweep", "cells": cells})
+def _labels(sweep: Sweep, jobs: "list[Job]") -> list[str]:
+    """Name all variations, with their sizes in pixels if those differ."""
+    sizes = [shape(job.plan().schedule.size) for job in jobs]
+    differ = len(set(sizes)) > 1
+    return [
+        f"{cell}, {size}" if differ else str(cell)
+        for cell, size in zip(sweep.cells, sizes, strict=True)
+    ]
+
+
+def _record(sweep: Sweep, jobs: "list[Job]") -> Record:
+    """Describe how the sheet is made: its first cell, all pictures, and the values of all."""
+    record = jobs[0].record()
+    sources = dict.fromkeys(source for job in jobs for source in job.pictures.sources)
+    arguments = {**record.arguments, "command": "sweep", "cells": tuple(_labels(sweep, jobs))}
+    return replace(record, sources=tuple(sources), arguments=arguments)
 
 
 def _command(sweep: Sweep, cell: Cell) -> str:
     """Write the command that makes a cell at the usual size."""
-    others = []
-    arguments = iter(sweep.common)
-    for argument in arguments:
-        flag, equals, _ = argument.partition("=")
-        if flag in ("-o", "--output", "--size", "--scales"):
-            if not equals:
-                next(arguments, None)
-        elif not flag.startswith("-o"):  # -oFILE
-            others.append(argument)
+    left_out = ("--output", "--size", "--scales")
+    others = [words for flag, words in sweep.common if flag not in left_out]
     stem, _, ending = cell.flags.output.rpartition(".")
-    name = "-".join([stem, *(value for _, value in cell.values)])
-    values = itertools.chain(*cell.values)
-    return shlex.join(["jaxnst-run", *values, "-o", f"{name}.{ending}", *others])
+    values = [Path(v).stem if flag == STYLE else v for flag, v in cell.values]
+    name = "-".join([stem, *(re.sub(r"[^\w.+-]+", "_", value) for value in values)])
+    pictures = [cell.flags.content, *cell.flags.styles]
+    flags = itertools.chain(*((flag, value) for flag, value in cell.values if flag != STYLE))
+    words = [*flags, "-o", f"{name}.{ending}", *itertools.chain(*others), *pictures]
+    return shlex.join(["jaxnst-run", *words])

@@ -1,5 +1,6 @@
 """Contact sheets: labeled pictures side by side."""
 
+import re
 from collections.abc import Sequence
 
 import numpy as np
@@ -20,7 +21,8 @@ def contact_sheet(rows: Sequence[Sequence[tuple[str, Pixels]]], *, height: int) 
 
     Args:
       rows: Labels, of one or more lines, and pictures, ``(H, W, 3)`` RGB in [0, 1], or with their
-        opacity ``(H, W, 4)``. A label is cut off where its picture ends.
+        opacity ``(H, W, 4)``. Lines that are wider than their picture are broken at spaces and
+        after commas, else cut off.
       height: Of every picture, pixels; widths follow.
 
     Returns:
@@ -29,10 +31,13 @@ def contact_sheet(rows: Sequence[Sequence[tuple[str, Pixels]]], *, height: int) 
     Raises:
       ValueError: There is no picture.
     """
-    sheet_rows = [[(text, _scaled(image, height)) for text, image in row] for row in rows if row]
-    if not sheet_rows:
-        raise ValueError("rows is empty, expected at least one picture")
     font = ImageFont.load_default(FONT)
+    scaled = [[(text, _scaled(image, height)) for text, image in row] for row in rows if row]
+    if not scaled:
+        raise ValueError("rows is empty, expected at least one picture")
+    sheet_rows = [
+        [(_broken(text, image.shape[1], font), image) for text, image in row] for row in scaled
+    ]
     lines = max(label.count("\n") + 1 for row in sheet_rows for label, _ in row)
     label_height = lines * (FONT + 5) + 4
     step = height + label_height + GAP
@@ -63,6 +68,20 @@ def on_white(image: Pixels) -> Pixels:
         return image
     opacity = image[..., 3:]
     return image[..., :3] * opacity + (1 - opacity)
+
+
+def _broken(label: str, width: int, font: ImageFont.FreeTypeFont | ImageFont.ImageFont) -> str:
+    """Break the lines of a label that are wider than a picture."""
+    lines = []
+    for text in label.split("\n"):
+        line = ""
+        for part in re.findall(r"[^ ,]*[ ,]?", text):
+            if line and font.getlength(line + part.rstrip()) > width - 2:
+                lines.append(line)
+                line = ""
+            line += part
+        lines.append(line)
+    return "\n".join(lines)
 
 
 def _scaled(image: Pixels, height: int) -> Pixels:
