@@ -37,7 +37,7 @@ COMMANDS = (
     Command("instant", "paint pictures in one pass, a second each"),
     Command("batch", "paint folders of pictures, or the rows of a manifest"),
     Command("apply", "paint pictures and films with a network trained for one style"),
-    Command("sweep", "paint one pair of pictures in many variations, on one sheet"),
+    Command("sweep", "paint a picture in many variations, on one labeled sheet"),
     Command("reconstruct", "show what the layers of a network keep of a picture"),
     Command("train", "train a network to paint in the manner of one picture"),
     Command("show", "print how a picture was made"),

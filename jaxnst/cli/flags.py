@@ -81,9 +81,10 @@ class PrintAndExit(argparse.Action):
     ) -> NoReturn:
         """Print and exit."""
         try:
-            print(self.text(value).removesuffix("\n"))
+            text = self.text(value)
         except (KeyError, OSError, ValueError) as error:
             parser.error(f"{name}: {explain(error)}")
+        print(text.removesuffix("\n"))
         parser.exit()
 
 

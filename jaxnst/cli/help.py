@@ -73,8 +73,8 @@ SHORT_HELP = {
             ("photo.jpg painting.jpg -o sheet.png --style-weight 1,5,25", "three weights"),
             ("photo.jpg painting.jpg -o sheet.png --seed 0..3 --init noise", "four starts"),
             (
-                "photo.jpg art.jpg -o sheet.png --style-weight 1,5 --tv-weight 0,3",
-                "two by two pictures",
+                "photo.jpg one.jpg two.jpg -o sheet.png --style-weight 1,5",
+                "two paintings, each with two weights",
             ),
         ),
         (

@@ -243,15 +243,19 @@ def _jobs(sweep: Sweep, messages: Messages) -> "list[Job]":
       OSError: A file cannot be read or written.
       ValueError: A file is no picture or no network, or a variation does not fit into memory.
     """
-    pictures = {}
-    for flags, recipe in ((cell.flags, cell.recipe) for cell in sweep.cells):
-        styles = tuple(flags.styles)
-        check_flags(flags, recipe)
-        report_flags(flags, recipe, messages)
-        if styles not in pictures:
-            pictures[styles] = read_pictures(flags, recipe)
-        report_sizes(flags, recipe, pictures[styles], messages)
-    quiet_xla(debug=sweep.cells[0].flags.debug)
+    first, styles = sweep.cells[0], _styles_of(sweep)
+    for cell in sweep.cells:
+        check_flags(cell.flags, cell.recipe)
+        report_flags(cell.flags, cell.recipe, messages)
+    whole = read_pictures(replace(first.flags, styles=styles), first.recipe)
+    loaded = dict(zip(styles, whole.styles, strict=True))
+    pictures = [
+        replace(whole, styles=[loaded[style] for style in cell.flags.styles])
+        for cell in sweep.cells
+    ]
+    for cell, shown in zip(sweep.cells, pictures, strict=True):
+        report_sizes(cell.flags, cell.recipe, shown, messages)
+    quiet_xla(debug=first.flags.debug)
 
     from jaxnst.cli.fitting import settle
     from jaxnst.cli.job import Job, make_job, report_method
@@ -260,11 +264,11 @@ def _jobs(sweep: Sweep, messages: Messages) -> "list[Job]":
     settled: dict[str, Job] = {}
     networks: dict[LossNetwork, LossNetwork] = {}  # each is in memory once
     jobs = []
-    for cell in sweep.cells:
+    for cell, shown in zip(sweep.cells, pictures, strict=True):
         flags, recipe = cell.flags, cell.recipe
         program = program_of(flags, recipe)
         if program not in settled:
-            job = make_job(flags, recipe, pictures[tuple(flags.styles)])
+            job = make_job(flags, recipe, shown)
             job = replace(job, network=networks.setdefault(job.network, job.network))
             settled[program], refusal = settle(job, messages)
             if refusal is not None:
@@ -276,11 +280,15 @@ def _jobs(sweep: Sweep, messages: Messages) -> "list[Job]":
                 job,
                 flags=replace(flags, size=job.flags.size),
                 recipe=replace(recipe, scales=scales),
-                pictures=pictures[tuple(flags.styles)],
+                pictures=shown,
             )
         )
         report_method(recipe, job.network, messages)
     return jobs
+
+
+def _styles_of(sweep: Sweep) -> list[str]:
+    return [*dict.fromkeys(style for cell in sweep.cells for style in cell.flags.styles)]
 
 
 def _paint(sweep: Sweep, jobs: "list[Job]", messages: Messages) -> Pixels:
@@ -307,9 +315,8 @@ def _paint(sweep: Sweep, jobs: "list[Job]", messages: Messages) -> Pixels:
     evaluations = [sum(scale.evaluations for scale in schedule.scales) for schedule in schedules]
     done, total = 0, sum(evaluations)
     largest = jobs[sizes.index(max(sizes))]
-    styles = [*dict.fromkeys(style for job in jobs for style in job.flags.styles)]
     several = "the largest of " if len(set(sizes)) > 1 else ""
-    headline = replace(largest, flags=replace(largest.flags, styles=styles)).headline
+    headline = replace(largest, flags=replace(largest.flags, styles=_styles_of(sweep))).headline
     messages.info(headline(f"{several}{count} variations, "))
 
     def report(now: "BatchProgress") -> None:
@@ -363,10 +370,8 @@ def _labels(sweep: Sweep, jobs: "list[Job]") -> list[str]:
 
 def _record(sweep: Sweep, jobs: "list[Job]") -> Record:
     """Describe how the sheet is made: its first cell, all pictures, and the values of all."""
-    record = jobs[0].record()
-    sources = dict.fromkeys(source for job in jobs for source in job.pictures.sources)
-    arguments = {**record.arguments, "command": "sweep", "cells": tuple(_labels(sweep, jobs))}
-    return replace(record, sources=tuple(sources), arguments=arguments)
+    record, cells = jobs[0].record(), tuple(_labels(sweep, jobs))
+    return replace(record, arguments={**record.arguments, "command": "sweep", "cells": cells})
 
 
 def _command(sweep: Sweep, cell: Cell) -> str:
