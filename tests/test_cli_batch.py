@@ -159,6 +159,52 @@ def test_a_manifest_names_results_and_gives_rows_flags_of_their_own(batched, fol
     }
 
 
+def test_rows_of_a_manifest_differ_in_what_a_run_can_set(batched, call, folder):
+    (folder / "lists").mkdir()
+    (folder / "lists/mine.toml").write_text('base = "default"\n[style]\nweight = 0.5\n')
+    own = [
+        {"output": "large.png", "size": 48, "colors": "linear"},
+        {"output": "mixed.png", "style-mix": "0,1", "dpi": 150},
+        {"output": "mine.jpg", "recipe": "mine.toml", "quality": 40},
+        {"output": "plain.png"},
+    ]
+    pictures = {"content": "../photos/a.png", "style": "../paintings/x.jpg|../paintings/y.jpg"}
+    lines = [json.dumps(pictures | row) for row in own]
+    (folder / "lists/m.jsonl").write_text("\n".join(lines))
+    status, _, err = batched("--manifest", "lists/m.jsonl", "--out", "out", *SMALL)
+    assert status == 0, err
+    files = {row["output"]: read_record(f"out/{row['output']}") for row in own}
+    assert [(r.size, r.recipe.style.weight, r.recipe.colors.mode) for r in files.values()] == [
+        (48, 5.0, "linear"),
+        (32, 5.0, "style"),
+        (32, 0.5, "style"),
+        (32, 5.0, "style"),
+    ]
+    assert image_size("out/large.png") == (36, 48)
+    mixed = files["mixed.png"].arguments
+    assert (mixed["style-mix"], mixed["dpi"]) == (("0.0,1.0",), 150)
+    assert files["mine.jpg"].arguments["quality"] == 40
+    alone = ("photos/a.png", "paintings/y.jpg", "-o", "alone.png", *SMALL, "--quiet")
+    assert call("run", *alone)[0] == 0
+    np.testing.assert_allclose(load_image("out/mixed.png"), load_image("alone.png"), atol=0.01)
+    assert np.abs(load_image("out/plain.png") - load_image("alone.png")).max() > 0.02
+    assert (
+        "4 of them there already"
+        in batched("--manifest", "lists/m.jsonl", "--out", "out", *SMALL)[2]
+    )
+
+
+def test_a_layer_that_does_not_exist_names_its_line_before_anything_is_painted(batched, folder):
+    (folder / "m.csv").write_text(
+        "content,style,output,content-layers\n"
+        "photos/a.png,paintings/x.jpg,one.png,relu2_1\n"
+        'photos/a.png,paintings/x.jpg,two.png,"relu2_1,relu9_1"\n'
+    )
+    status, out, err = batched("--manifest", "m.csv", "--out", "out", *SMALL)
+    assert (status, out) == (2, "") and made() == []
+    assert "jaxnst batch: error: m.csv, line 3: " in err and "relu9_1" in err
+
+
 def test_a_recipe_s_own_shape_is_upright_for_portraits_and_said_once(batched, folder):
     (folder / "wide.toml").write_text("[scales]\naspect = 1.5\nstyle_like_content = true\n")
     status, _, err = batched(*FOLDERS, *SMALL, "--recipe", "wide.toml")
@@ -424,7 +470,11 @@ def test_wrong_flags_are_one_line_and_leave_nothing(batched, folder, arguments, 
     [
         ("content,style\n", "has no rows"),
         ("content,style\na.png,\n", "line 2: expected a content and a style"),
-        ("content,style,size\na.png,b.png,3\n", "line 2: unknown column 'size'"),
+        ("content,style,device\na.png,b.png,3\n", "line 2: unknown column 'device'"),
+        (
+            "content,style,style_size\na.png,b.png,3\n",
+            "line 2: unknown column 'style_size': did you mean 'style-size'? known are content,",
+        ),
         ("content,style,output\na.png,b.png,../c.png\n", "line 2: output '../c.png' is no plain"),
         ("content,style,output\na.png,b.png,c.gif\n", "none of the endings"),
         (
@@ -463,6 +513,16 @@ def test_what_is_wrong_with_a_manifest_is_one_line(folder, text, words):
         ("learning-rate", "0", "learning rate is 0.0"),
         ("learning-rate", [1], "--learning-rate: '[1]' is not a number"),
         ("output", "c.png", "--quality is for JPEG, WebP and AVIF"),
+        ("colors", "blue", "--colors: invalid choice: 'blue'"),
+        ("size", 8, "--size: 8 is out of range, expected 16 to 16384"),
+        ("init", "a.png", "--init: a batch starts from content, noise"),
+        ("recipe", "defalt", "--recipe: unknown recipe 'defalt': did you mean 'default'?"),
+        ("recipe", "none.toml", "--recipe: none.toml: No such file"),
+        (
+            "recipe",
+            "gatys2016",
+            "the recipe gatys2016 looks at vgg19, that of the first row at vgg16-lite: give one",
+        ),
     ],
 )
 @pytest.mark.parametrize("name", ["m.csv", "m.jsonl"])

@@ -53,7 +53,8 @@ class BatchFlags(FolderFlags):
     manifest: str | None = flag(
         "--manifest FILE",
         "table of the pictures, CSV or JSON Lines, with the columns content and style, and if "
-        "needed output, seed, style-weight and others",
+        "needed output, and flags of jaxnst run for a row of its own: style-weight, size, seed, "
+        "recipe and others",
     )
     out: str = flag("-o --output --out FOLDER", "folder to save the results in", ...)
     at_once: int | None = flag(
@@ -111,9 +112,9 @@ def _run(options: BatchFlags, rest: list[str], prog: str) -> int:
     if options.engine == "local" and (options.address, options.workers) != (None, None):
         raise UsageError("--address and --workers are for --engine ray")
     rows = _rows(options)
-    common, _ = parse(
-        ["content", "style", *rest], prog, single=False
-    )  # its errors are not those of a row
+    # Its errors are not those of a row.
+    common, recipe = parse(["content", "style", *rest], prog, single=False)
+    _check(common, recipe)
     shard = options.shard or (1, 1)
     tasks = _tasks(rows, rest, prog)[shard[0] - 1 :: shard[1]]
     messages = Messages(prog, quiet=common.quiet, json=common.json)
@@ -123,7 +124,7 @@ def _run(options: BatchFlags, rest: list[str], prog: str) -> int:
         if task.flags.seed_given and task.recipe.init not in RANDOM_STARTS:
             report_unused_seed(task.flags, task.recipe, messages)
             break  # once is enough
-    for task in tasks[:1]:  # once is enough here too
+    for task in {task.row.flags: task for task in tasks}.values():
         report_odd_values(task.flags, task.recipe, messages)
     report_skipped_files(filter(None, [options.contents, options.styles]), messages)
     os.makedirs(options.out, exist_ok=True)
@@ -150,17 +151,23 @@ def _rows(options: BatchFlags) -> list[Row]:
 def _tasks(rows: list[Row], rest: list[str], prog: str) -> list[Task]:
     """Parse the flags of every row, equal ones once."""
     parsed: dict[tuple[str, ...], tuple[RunFlags, Recipe, str]] = {}
-    tasks = []
+    tasks = list[Task]()
     for row in rows:
         if row.flags not in parsed:
             arguments = ["content", "style", *rest, *row.flags]
             flags, recipe = parse(arguments, prog, single=False, where=row.where)
-            _check(flags, recipe)
+            with row.blamed():
+                _check(flags, recipe)
+                network = flags.network or recipe.network
+                first = tasks[0].flags.network or tasks[0].recipe.network if tasks else network
+                if network != first:
+                    raise UsageError(
+                        f"the recipe {recipe.name} looks at {network}, that of the first row at "
+                        f"{first}: give one --network for all"
+                    )
             parsed[row.flags] = flags, recipe, _settings(flags, recipe)
-        try:
+        with row.blamed():
             check_format(row.output, parsed[row.flags][0])
-        except ValueError as error:
-            raise type(error)(f"{row.where}: " * bool(row.where) + str(error)) from None
         tasks.append(Task(row, *parsed[row.flags]))
     return tasks
 

@@ -2,7 +2,8 @@
 
 A manifest is CSV with a line of names, or JSON Lines. ``content`` and ``style`` are paths relative
 to its folder (several styles with ``|`` between them, or as a JSON list), ``output`` is a name in
-the folder of results, and the other columns are flags of a run: ``seed``, ``style-weight``.
+the folder of results, and the other columns are flags of a run: ``seed``, ``style-weight``. A
+recipe's file is relative to the manifest's folder, too.
 """
 
 import csv
@@ -10,14 +11,16 @@ import glob
 import json
 import os
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from jaxnst._checks import counted
+from jaxnst._checks import counted, unknown
 from jaxnst._files import name_of
 from jaxnst.cli.errors import UsageError
 from jaxnst.cli.messages import Messages
 from jaxnst.cli.outputs import OTHER, same_file
+from jaxnst.cli.parser import own_flags
 from jaxnst.image import ENDINGS, READ_ENDINGS
 
 MAX_BYTES = 2**28
@@ -25,7 +28,8 @@ MAX_BYTES = 2**28
 MOST_ENDINGS = 5
 """Endings of files passed over that a notice lists."""
 
-FLAGS = ("content-weight", "style-weight", "tv-weight", "learning-rate", "seed")
+FLAGS = [flag.removeprefix("--") for flag in own_flags("bits", "dpi", "quality")]
+"""Columns beside the pictures and the result: flags of ``jaxnst run`` for a row of its own."""
 
 
 class Row(NamedTuple):
@@ -44,6 +48,14 @@ class Row(NamedTuple):
     output: str
     flags: tuple[str, ...] = ()
     where: str = ""
+
+    @contextmanager
+    def blamed(self) -> Iterator[None]:
+        """Put the row's line of the manifest, if it has one, before errors about its values."""
+        try:
+            yield
+        except ValueError as error:
+            raise type(error)(f"{self.where}: " * bool(self.where) + str(error)) from None
 
 
 def rows_of(
@@ -261,8 +273,8 @@ def _row(fields: Any, folder: str, out: str, ending: str) -> Row:
     if not isinstance(fields, dict):
         raise ValueError(f"{fields!r} is no row, expected names with values")
     known = "content", "style", "output", *FLAGS
-    if unknown := [name for name in fields if name not in known]:
-        raise ValueError(f"unknown column {unknown[0]!r}: known are {', '.join(known)}")
+    if others := [name for name in fields if name not in known]:
+        raise ValueError(unknown("column", others[0], known))
     content, style = fields.get("content"), fields.get("style")
     styles = style.split("|") if isinstance(style, str) else style
     if not isinstance(content, str) or not isinstance(styles, list) or not styles:
@@ -274,7 +286,10 @@ def _row(fields: Any, folder: str, out: str, ending: str) -> Row:
         raise ValueError(f"output {output!r} is no plain file name")
     if Path(output).suffix.lower() not in ENDINGS:
         raise ValueError(f"output {output!r} has none of the endings {', '.join(ENDINGS)}")
-    flags = [f"--{name}={fields[name]}" for name in FLAGS if fields.get(name) is not None]
+    values = {name: fields[name] for name in FLAGS if fields.get(name) is not None}
+    if str(values.get("recipe", "")).lower().endswith(".toml"):
+        values["recipe"] = os.path.join(folder, values["recipe"])
+    flags = [f"--{name}={value}" for name, value in values.items()]
     return Row(
         os.path.join(folder, content),
         tuple(os.path.join(folder, name) for name in styles),

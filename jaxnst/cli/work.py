@@ -20,12 +20,12 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from jaxnst._checks import counted
 from jaxnst._files import name_of
-from jaxnst.cli.errors import FAILED, explain, print_error
+from jaxnst.cli.errors import FAILED, blaming_flags, explain, print_error
 from jaxnst.cli.flags import style_mix_of
 from jaxnst.cli.manifest import Row
 from jaxnst.cli.messages import Messages, length
 from jaxnst.cli.outputs import save_options, save_picture
-from jaxnst.cli.parser import RunFlags
+from jaxnst.cli.parser import RunFlags, program_of
 from jaxnst.cli.progress import ProgressBar
 from jaxnst.cli.recording import record_of, record_to_write
 from jaxnst.cli.results_log import ResultsLog, inputs
@@ -146,14 +146,18 @@ class Work:
         """Paint everything; return how many rows failed."""
         from jaxnst.cli.device import keep_programs
         from jaxnst.cli.job import report_method
+        from jaxnst.losses.objective import make_objective
 
         begin = time.monotonic()
-        flags, recipe = self.tasks[0].flags, self.tasks[0].recipe
+        methods = {task.recipe: task.row for task in reversed(self.tasks)}
         try:
             engine = self.engine = self.open_engine()
-            report_method(recipe, engine.network, self.messages)
+            for recipe, row in methods.items():
+                with row.blamed(), blaming_flags():  # layers and statistics have to exist
+                    make_objective(recipe, engine.network)
+                report_method(recipe, engine.network, self.messages)
             self.report_threads(engine)
-            if not flags.no_cache:
+            if not self.tasks[0].flags.no_cache:
                 keep_programs(self.messages.notice)
             batches = deque[Batch]()
             for bucket in self.buckets():
@@ -208,6 +212,7 @@ class Work:
                 tuple((scale.inner, scale.evaluations) for scale in schedule.scales),
                 (row.content, *row.styles) if recipe.unit_means else (),
                 i if recipe.solver.line_search != "fixed" else -1,
+                program_of(task.flags, recipe),
             )
             bucket = buckets.setdefault(program, Bucket(schedule))
             bucket.tasks.append(task)
@@ -220,7 +225,7 @@ class Work:
                 f"{name_of(min(stretched))}{more} stretched: the recipe {recipe.name} gives its "
                 "pictures a shape of its own"
             )
-        if self.tasks[0].recipe.scales.style_like_content:
+        for recipe in {task.recipe for task in self.tasks if task.recipe.scales.style_like_content}:
             self.messages.notice(
                 f"the recipe {recipe.name} stretches styles to the shape of the result"
             )
@@ -456,6 +461,7 @@ class Work:
             self.failed += 1
             self.log.write(task.row, task.settings, error=text)
         self.messages.event("failed", output=task.row.output, error=text)
+        text += f" ({task.row.where})" * bool(task.row.where)
         print_error(self.messages.prog, f"{name_of(task.row.output)} failed: {text}", FAILED)
 
     def report(self, rows: int, share: int | float, text: str) -> None:
