@@ -9,6 +9,7 @@ from jaxnst.cli import device
 from jaxnst.feedforward.decoders import Decoder
 from jaxnst.image import load_image, read_record, save_image
 from jaxnst.networks.vgg import VGG19_LITE
+from jaxnst.report.contact_sheet import GAP
 from jaxnst.weights import write_parameters
 
 
@@ -81,6 +82,11 @@ def test_how_is_up_to_flags(folder, instant):
     np.testing.assert_array_equal(painted("--alpha", "0.6", "--transform", "whiten"), first)
     for more in (["--alpha", "0"], ["--transform", "moments"], ["--style-size", "24"]):
         assert np.abs(painted(*more) - first).max() > 0.01
+    sheet = painted("--alpha", "0,0.6")
+    assert sheet.shape[1] == 2 * 32 + GAP
+    np.testing.assert_allclose(sheet[-len(first) :, -32:], first, atol=0.005)
+    assert np.abs(sheet[-len(first) :, :32] - first).max() > 0.01
+    assert read_record("out.png").arguments["alpha"] == "0.0,0.6"
 
 
 def test_a_folder_one_bad_file_costs_only_itself(folder, instant):

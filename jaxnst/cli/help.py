@@ -33,7 +33,7 @@ SHORT_HELP = {
     "instant": ShortHelp(
         (
             ("photo.jpg painting.jpg -o out.png", "paint a photograph in seconds"),
-            ("photo.jpg painting.jpg -o out.png --alpha 0.6", "with less of the style"),
+            ("photo.jpg painting.jpg --alpha 0.3,0.6,1", "three strengths, side by side"),
             ("photos painting.jpg -o painted", "paint a folder of photographs"),
         ),
         (

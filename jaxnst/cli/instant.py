@@ -32,7 +32,7 @@ from jaxnst.cli.manifest import (
     rows_of,
 )
 from jaxnst.cli.messages import Messages, length, quiet_xla, shape
-from jaxnst.cli.option_types import SIZES, integer, integers
+from jaxnst.cli.option_types import SIZES, integer, integers, numbers
 from jaxnst.cli.outputs import check_format, refuse_meeting
 from jaxnst.cli.parser import default_output
 from jaxnst.cli.results_log import digest_of_file, digest_of_settings
@@ -57,7 +57,13 @@ class MethodFlags:
 
     GROUP: ClassVar = "method"
 
-    alpha: float = flag("--alpha X", "strength of the style, from 0 to 1", Instant.alpha)
+    alpha: tuple[float, ...] = flag(
+        "--alpha X",
+        "strength of the style, from 0 to 1; several, such as 0.3,0.6,1, are painted side by side "
+        "on a labeled sheet",
+        (Instant.alpha,),
+        read=numbers,
+    )
     levels: tuple[int, ...] = flag(
         "--levels A,B,...",
         "levels of the network, in the order in which they run; level 5 changes most, level 1 "
@@ -181,6 +187,8 @@ class Work(Series):
         """Digest all that decides a result but its content."""
         flags = self.flags
         settings = {name: value for name, value in vars(flags).items() if name not in NO_MATTER}
+        if len(flags.alpha) == 1:
+            settings["alpha"] = flags.alpha[0]
         if flags.no_metadata:
             settings["no_metadata"] = True
         for role in ("styles", "style_mask"):
@@ -214,7 +222,10 @@ class Work(Series):
 
         name = flags.network or ONE_PASS
         with blaming_flags():
-            method = Instant(alpha=flags.alpha, levels=flags.levels, transform=flags.transform)
+            self.methods = [
+                Instant(alpha=alpha, levels=flags.levels, transform=flags.transform)
+                for alpha in flags.alpha
+            ]
             check_decodable(name)
         if name not in BUNDLED and flags.decoders is None:
             raise UsageError(
@@ -233,7 +244,7 @@ class Work(Series):
             self.one_pass = OnePass(
                 autoencoders,
                 style_images(self.styles),
-                method,
+                self.methods[0],
                 size=flags.size,
                 style_size=flags.style_size,
                 style_mix=style_mix_of(flags),
@@ -243,6 +254,7 @@ class Work(Series):
     def paint(self, row: Row, source: Pixels) -> None:
         """Paint and save a picture."""
         from jaxnst.cli.device import clear_programs, refuse_too_large
+        from jaxnst.report.contact_sheet import contact_sheet
 
         begin, flags, width = time.perf_counter(), self.flags, self.one_pass.width
         clear_programs()
@@ -252,7 +264,13 @@ class Work(Series):
             size = min(max(style.shape[:2]), flags.style_size or flags.size)
             way = "--style-size"
             refuse_too_large(fit(style.shape[:2], size), width, self.device, way=way)
-        painted = self.one_pass.paint(source, masks=self.masks)
+        cells = []
+        for method in self.methods:
+            self.one_pass.method = method  # it keeps the summaries of the styles
+            painted = self.one_pass.paint(source, masks=self.masks)
+            cells.append((f"alpha {method.alpha:g}", painted))
+        if len(cells) > 1:
+            painted = contact_sheet([cells], height=painted.shape[0])
         self.save(
             row,
             painted,
@@ -261,7 +279,7 @@ class Work(Series):
             partial(self.sources, row),
             self.device,
             command="instant",
-            alpha=flags.alpha,
+            alpha=flags.alpha[0] if len(cells) == 1 else ",".join(map(str, flags.alpha)),
             levels=",".join(map(str, flags.levels)),
             transform=flags.transform,
         )

@@ -56,6 +56,16 @@ def integers(least: int, greatest: int) -> Callable[[str], tuple[int, ...]]:
     return lambda text: tuple(map(integer(least, greatest), text.split(",")))
 
 
+def numbers(text: str) -> tuple[float, ...]:
+    """Read numbers, with commas between them.
+
+    Example:
+      >>> numbers("0.3,1")
+      (0.3, 1.0)
+    """
+    return tuple(map(number, _parts(text)))
+
+
 def layer_weights(text: str) -> LayerWeights:
     """Read layers with their weights, 1 where none is given.
 
@@ -90,7 +100,7 @@ def mixture(text: str) -> Mixture:
       (('', (0.7, 0.3)), ('relu1_1', (0.0, 1.0)))
     """
     layer, _, weights = text.rpartition(":")
-    return layer, tuple(number(part) for part in _parts(weights))
+    return layer, numbers(weights)
 
 
 def _parts(text: str) -> list[str]:
