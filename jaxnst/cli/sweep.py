@@ -114,21 +114,13 @@ def _read(arguments: Sequence[str], prog: str) -> Sweep:
     combinations = list(itertools.islice(itertools.product(*pairs), MOST + 1))
     if len(combinations) > MOST:
         raise UsageError(f"these are more than {MOST} variations: give fewer values")
-    cells = []
+    cells, fixed = [], [word for _, words in common for word in words]
+    name = default_output(pictures, "-sheet.png")
     for values in combinations:
-        flags, recipe = parse(
-            [
-                *_words(values),
-                *itertools.chain(*(words for _, words in common)),
-                *pictures,
-                *_styles(values),
-            ],
-            prog,
-            DESCRIPTION,
-            single=False,
-            size=SIZE,
-        )
-        name = default_output(pictures, "-sheet.png")
+        varying = [f"{flag}={value}" for flag, value in values if flag != STYLE]
+        style = [value for flag, value in values if flag == STYLE]
+        cell_arguments = [*varying, *fixed, *pictures, *style]
+        flags, recipe = parse(cell_arguments, prog, DESCRIPTION, single=False, size=SIZE)
         cells.append(Cell(values, replace(flags, output=flags.output or name), recipe))
     if not axes:
         raise UsageError(
@@ -136,15 +128,6 @@ def _read(arguments: Sequence[str], prog: str) -> Sweep:
         )
     columns = len(cells) // len(axes[0][1]) if len(axes) > 1 else min(COLUMNS, len(cells))
     return Sweep(cells, columns, common)
-
-
-def _words(values: Sequence[tuple[str, str]]) -> list[str]:
-    """Write what varies as flags."""
-    return [f"{flag}={value}" for flag, value in values if flag != STYLE]
-
-
-def _styles(values: Sequence[tuple[str, str]]) -> list[str]:
-    return [value for flag, value in values if flag == STYLE]
 
 
 def _axes(
