@@ -237,8 +237,8 @@ def test_more_values_than_any_network_has(tmp_path, monkeypatch):
 
 # Damage. SciPy's reader does crash on two files in a hundred, and hangs on one in a thousand: what
 # makes an error of that is the process, here a fork. Those are then read again as users read them.
-# Whether it crashes on the same file again depends on what lies in memory beside the values it reads
-# past, so only the rule is stated here; test_weights_process has the message for each ending.
+# Whether it crashes on the same file again depends on what lies in memory beside the values that it
+# reads, so only the rule is stated here; test_weights_process has the message for each ending.
 
 
 def damage(rng, data, form):
