@@ -722,12 +722,6 @@ def test_small_pictures_are_given_notice_of(painted):
     assert "style.png is 70x90, smaller than 91 pixels" in err and "never enlarged" in err
 
 
-def test_a_missing_jaxopt_is_said(painted, monkeypatch):
-    monkeypatch.setattr("jaxnst.optim.lbfgs.jaxopt", lambda: None)
-    assert "runs on optax" in painted("-o", "out.png")[2]
-    assert "optax" not in painted("-o", "out.png", "--optimizer", "adam")[2]
-
-
 def test_warnings_of_libraries_become_notices(painted, monkeypatch):
     def stylize(*_, **more):
         warnings.warn("two\nlines", stacklevel=1)

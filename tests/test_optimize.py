@@ -25,10 +25,12 @@ from jaxnst.optim.solvers import (
     SOLVERS,
     advance,
     advance_over,
+    lower_over,
     make_solver,
     picture,
     start,
     start_after,
+    state_shapes,
 )
 from jaxnst.recipes.schema import Content, Recipe, Solver, Style, TotalVariation
 
@@ -221,15 +223,23 @@ def test_lbfgs_finds_the_exact_solution(args, image):
     assert record[-1, 0] < 1e-8 * record[0, 0]
 
 
-def test_lbfgs_on_optax_equals_jaxopt(monkeypatch, args, image):
-    expected, _ = follow(bowl, METHODS["lbfgs"], args, image, [10])
-    monkeypatch.setattr(lbfgs, "jaxopt", lambda: None)
+def test_pairs_are_updated_in_place():
+    """One pair more takes two more pictures: no copies of them while the loop runs."""
+    size = (96, 64)
 
-    def fresh(x, *args):  # another function, so another program
-        return problem(x, 0, *args)
+    def total(x):
+        return jnp.sum(x**2), jnp.sum(x**2)[None]
 
-    found, _ = follow(fresh, METHODS["lbfgs"], args, image, [10])
-    np.testing.assert_allclose(found.point, expected.point, atol=1e-4)
+    def footprint(memory):
+        method, rates = make_solver(Recipe(solver=dataclasses.replace(PLAIN, memory=memory)))
+        state, count = state_shapes(method, size, 1), jnp.asarray(0)
+        program = lower_over(total, method, (), rates, state, count, count).compile()
+        memory = program.memory_analysis()
+        passed = memory.argument_size_in_bytes + memory.output_size_in_bytes
+        return passed + memory.temp_size_in_bytes - memory.alias_size_in_bytes
+
+    two_pictures = 2 * 4 * 3 * size[0] * size[1]
+    assert footprint(12) - footprint(4) == pytest.approx(8 * two_pictures, rel=0.02)
 
 
 def test_preconditioned_steps_are_plain_steps_in_other_coordinates(args, rng):

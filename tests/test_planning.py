@@ -73,7 +73,7 @@ def test_memory_counts_pictures_programs_and_history(tiny):
     history = 2 * 10 * (96 * 128 * 3 * 4)
     # The rest are the ten reciprocals of curvature that go with it.
     grown = plan(tiny, longer, 128, host=False).bytes - there
-    assert grown == pytest.approx(planning.STATE_COPIES * history, rel=1e-3)
+    assert grown == pytest.approx(history, rel=1e-3)
 
 
 def test_a_large_style_counts(tiny):

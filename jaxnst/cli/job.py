@@ -43,7 +43,6 @@ from jaxnst.cli.watching import Display, Watch, make_listeners, report_interval
 from jaxnst.image.record import Record, parameters_sha256
 from jaxnst.losses.objective import make_objective
 from jaxnst.networks import LossNetwork
-from jaxnst.optim import lbfgs
 from jaxnst.optim.sharding import threads_of
 from jaxnst.optim.solvers import make_solver
 from jaxnst.recipes import STAND_IN, is_approximation
@@ -286,8 +285,6 @@ def open_network(flags: RunFlags, recipe: Recipe) -> tuple[jax.Device, LossNetwo
 
 def report_method(recipe: Recipe, network: LossNetwork, messages: Messages) -> None:
     """Give notice of what differs from what a recipe's name promises."""
-    if recipe.solver.kind == "lbfgs" and lbfgs.jaxopt() is None:
-        messages.notice("jaxopt cannot be imported, so L-BFGS runs on optax")
     if is_approximation(recipe):
         messages.notice(
             f"{network.name} stands in for the network of {recipe.name}: the picture is "

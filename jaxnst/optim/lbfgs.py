@@ -1,4 +1,4 @@
-"""One guarded step of L-BFGS, on jaxopt or, where that cannot be imported, on optax.
+"""One guarded step of L-BFGS; a line search is jaxopt's.
 
 Without a line search L-BFGS needs one evaluation per step and converges best per evaluation on
 these losses, but nothing stops a bad step. Two guards decide inside the compiled step:
@@ -19,7 +19,6 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
-import optax
 from jax import lax
 from jaxtyping import Array, Bool, Float, Int
 
@@ -56,7 +55,7 @@ class LbfgsState(NamedTuple):
 
 
 class Trial(NamedTuple):
-    """What a backend proposes: a new point, evaluated, and its pair of differences."""
+    """What a step proposes: a new point, evaluated, and its pair of differences."""
 
     x: Image
     value: Scalar
@@ -115,8 +114,10 @@ def step(
     norm = jnp.sum(jnp.abs(state.grad))
     first = jnp.where(norm > 0, jnp.minimum(1, 1 / norm), 0)
     length = rate * state.scale * jnp.where(state.pairs == 0, first, 1)
-    backend = _on_optax if jaxopt() is None else _on_jaxopt
-    trial = backend(fun, x, state, length, line_search)
+    if line_search == "fixed":
+        trial, state = _fixed(fun, x, state, length)
+    else:
+        trial = _searched(fun, x, state)
     return _judge(x, aux, state, trial._replace(evaluations=trial.evaluations + evaluations))
 
 
@@ -158,17 +159,70 @@ def _judge(x: Image, aux: Any, state: LbfgsState, trial: Trial) -> Outcome:
     )
 
 
-def _on_jaxopt(
-    fun: Function, x: Image, state: LbfgsState, length: Scalar, line_search: str
-) -> Trial:
+def _fixed(fun: Function, x: Image, state: LbfgsState, length: Scalar) -> tuple[Trial, LbfgsState]:
+    """Propose a step of some length, without a search; the state comes back as it was."""
+    uphill, state = _uphill(state)
+    new_x = x - length * uphill
+    (value, aux), grad = jax.value_and_grad(fun, has_aux=True)(new_x)
+    change = grad - state.grad
+    product, square = _dot(new_x - x, change), _dot(change, change)
+    trial = Trial(
+        x=new_x,
+        value=value,
+        aux=aux,
+        grad=grad,
+        rho=jnp.where(product == 0, 0, 1 / product),
+        gamma=jnp.where(square > 0, product / square, 1),
+        evaluations=jnp.ones((), int),
+        line_search_step=state.line_search_step,
+    )
+    return trial, state
+
+
+def _uphill(state: LbfgsState) -> tuple[Image, LbfgsState]:
+    """Multiply the gradient by the inverse Hessian that the pairs stand for (algorithm 7.4).
+
+    Returns:
+      The product, and the state again. Its pairs are those that come out of the loops: XLA would
+      copy the ones that go in if they were used, and updated, afterwards.
+    """
+    memory = state.rho.size
+
+    def slot(age: Array) -> Array:
+        return (state.pairs - 1 - age) % memory
+
+    def newest_first(age: Array, carry: Any) -> Any:
+        uphill, shares, steps, changes = carry
+        i = slot(age)
+        share = state.rho[i] * _dot(steps[i], uphill)
+        return uphill - share * changes[i], shares.at[i].set(share), steps, changes
+
+    def oldest_first(count: Array, carry: Any) -> Any:
+        uphill, shares, steps, changes = carry
+        i = slot(memory - 1 - count)
+        share = shares[i] - state.rho[i] * _dot(changes[i], uphill)
+        return uphill + share * steps[i], shares, steps, changes
+
+    carry = state.grad, jnp.zeros_like(state.rho), state.steps, state.changes
+    uphill, *carry = lax.fori_loop(0, memory, newest_first, carry)
+    carry = state.gamma * uphill, *carry
+    uphill, _, steps, changes = lax.fori_loop(0, memory, oldest_first, carry)
+    return uphill, state._replace(steps=steps, changes=changes)
+
+
+def _dot(one: Image, other: Image) -> Scalar:
+    return jnp.vdot(one, other, precision=lax.Precision.HIGHEST)
+
+
+def _searched(fun: Function, x: Image, state: LbfgsState) -> Trial:
+    """Propose a step that jaxopt's search finds long enough."""
     module = jaxopt()
     assert module is not None
-    fixed = line_search == "fixed"
     solver = module.LBFGS(
         fun,
         has_aux=True,
         tol=0.0,
-        stepsize=(lambda _: length) if fixed else 0.0,
+        stepsize=0.0,
         linesearch="zoom",
         history_size=state.rho.size,
         implicit_diff=False,
@@ -199,41 +253,6 @@ def _on_jaxopt(
         gamma=after.gamma,
         evaluations=after.num_fun_eval,
         line_search_step=after.stepsize,
-    )
-
-
-def _on_optax(
-    fun: Function, x: Image, state: LbfgsState, length: Scalar, line_search: str
-) -> Trial:
-    if line_search != "fixed":
-        raise ValueError(f"line search {line_search!r} needs jaxopt: install it or use 'fixed'")
-    # optax stores the newest pair in the same call that gives the direction. Given a previous
-    # point and gradient that result in that very pair, it keeps its memory equal to ours.
-    newest = (state.pairs - 1) % state.rho.size
-    before = optax.ScaleByLBFGSState(
-        count=state.pairs,
-        params=x - state.steps[newest],
-        updates=state.grad - state.changes[newest],
-        diff_params_memory=state.steps,
-        diff_updates_memory=state.changes,
-        weights_memory=state.rho,
-    )
-    uphill, _ = optax.scale_by_lbfgs(state.rho.size).update(state.grad, before, x)
-    new_x = x - length * jnp.where(state.pairs == 0, state.grad, uphill)
-    (value, aux), grad = jax.value_and_grad(fun, has_aux=True)(new_x)
-    change = grad - state.grad
-    product, square = (
-        jnp.vdot(one, change, precision=lax.Precision.HIGHEST) for one in (new_x - x, change)
-    )
-    return Trial(
-        x=new_x,
-        value=value,
-        aux=aux,
-        grad=grad,
-        rho=jnp.where(product == 0, 0, 1 / product),
-        gamma=jnp.where(square > 0, product / square, 1),
-        evaluations=jnp.ones((), int),
-        line_search_step=state.line_search_step,
     )
 
 

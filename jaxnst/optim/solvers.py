@@ -118,7 +118,7 @@ def make_solver(recipe: Recipe) -> tuple[SolverConfig, Hyperparameters]:
     bounds = recipe.bounds or (-float("inf"), float("inf"))
     method = SolverConfig(
         kind=s.kind,
-        memory=s.memory,
+        memory=s.pairs,
         line_search=s.line_search,
         precondition=s.precondition if s.kind == "lbfgs" else 0.0,
         round=s.round if s.kind == "lbfgs" else None,
@@ -199,7 +199,7 @@ def advance(
     Returns:
       The new state, and its terms after each of the steps (rows beyond are NaN).
     """
-    take = SOLVERS[method.kind].step
+    take, origin = SOLVERS[method.kind].step, state.origin
     record = jnp.full((CHUNK, state.terms.size), jnp.nan)
 
     def proceed(carry: tuple[Array, State, Array]) -> Array:
@@ -210,11 +210,13 @@ def advance(
 
     def body(carry: tuple[Array, State, Array]) -> tuple[Array, State, Array]:
         i, state, record = carry
-        state = take(lambda x: fun(_image(method, state, x), *args), method, rates, state)
+        state = take(lambda x: fun(_image(method, origin, x), *args), method, rates, state)
         return i + 1, state, record.at[i].set(state.terms)
 
-    _, state, record = lax.while_loop(proceed, body, (jnp.zeros_like(steps), state, record))
-    return state, record
+    # The origin stays as it is: outside of the loop it is not copied.
+    carry = jnp.zeros_like(steps), state._replace(origin=None), record
+    _, state, record = lax.while_loop(proceed, body, carry)
+    return state._replace(origin=origin), record
 
 
 def advance_over(
@@ -231,8 +233,8 @@ def advance_over(
     The old state can still be shown: a solver whose state a picture needs keeps its memory.
     """
     program, parts = _in_place(method, state)
-    result: tuple[State, Array] = program(fun, method, args, rates, *parts, steps, budget)
-    return result
+    new, record = program(fun, method, args, rates, *parts, steps, budget)
+    return new._replace(origin=state.origin), record
 
 
 def lower_over(
@@ -262,19 +264,21 @@ def _advance_over(
     steps: Int[Array, ""],
     budget: Int[Array, ""],
 ) -> tuple[State, Float[Array, "chunk terms"]]:
-    return advance(fun, method, args, rates, rest._replace(solver=solver), steps, budget)
+    state = rest._replace(solver=solver)
+    state, record = advance(fun, method, args, rates, state, steps, budget)
+    return state._replace(origin=None), record  # the caller has it: it is not copied
 
 
 def picture(method: SolverConfig, state: State) -> Image:
     """Return the image to show and hand on: the averaged iterate where the method has one."""
-    return _image(method, state, SOLVERS[method.kind].picture(method, state))
+    return _image(method, state.origin, SOLVERS[method.kind].picture(method, state))
 
 
-def _image(method: SolverConfig, state: State, point: Image) -> Image:
+def _image(method: SolverConfig, origin: Image | None, point: Image) -> Image:
     """Return the image that a point stands for."""
-    if state.origin is None:
+    if origin is None:
         return point
-    return state.origin + amplify_coarse(point, method.precondition)
+    return origin + amplify_coarse(point, method.precondition)
 
 
 def _lbfgs_step(

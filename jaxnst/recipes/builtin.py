@@ -51,7 +51,7 @@ TORCHVISION = 1 / 57.6
 """Strength of feature maps with torchvision's parameters in terms of those with Caffe's: one over
 the deviation of its input, 0.226 times 255. The parameters themselves were not at hand."""
 
-SCIPY = Solver(precondition=0.0, round=21)
+SCIPY = Solver(memory=10, precondition=0.0, round=21)
 """``fmin_l_bfgs_b(maxfun=20)`` again and again: it looks at its limit after a step, which makes 21
 evaluations, and begins with an empty memory of ten pairs."""
 

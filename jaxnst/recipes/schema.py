@@ -372,7 +372,8 @@ class Solver(_Part):
     Attributes:
       kind: Name in ``jaxnst.optim.solvers.SOLVERS``: ``lbfgs`` or ``adam``.
       learning_rate: Step scale. For L-BFGS, 1 is the plain quasi-Newton step.
-      memory: Curvature pairs that L-BFGS keeps.
+      memory: Curvature pairs that L-BFGS keeps; None: ten, or fewer where a very large picture
+        would not fit into memory with them.
       line_search: ``fixed`` (one evaluation per step) or ``zoom``.
       precondition: For L-BFGS: power of their size by which forms larger than a pixel are
         amplified in its steps (``jaxnst.optim.preconditioner``); 0: steps in plain pixels.
@@ -389,7 +390,7 @@ class Solver(_Part):
     learning_rate: float | None = option(
         None, "--learning-rate", "learning rate (default: 1 for lbfgs, 0.02 for adam)"
     )
-    memory: int = 10
+    memory: int | None = None
     line_search: Literal["fixed", "zoom"] = "fixed"
     precondition: float = 0.5
     round: int | None = None
@@ -406,7 +407,8 @@ class Solver(_Part):
         super().__post_init__()
         if self.learning_rate is not None:
             positive("learning rate", self.learning_rate)
-        check("memory", self.memory, self.memory >= 1, "at least 1 curvature pair")
+        if self.memory is not None:
+            check("memory", self.memory, self.memory >= 1, "at least 1 curvature pair")
         power = self.precondition
         check("precondition", power, 0 <= power <= 2, "0 (none) to 2")
         if self.round is not None:
@@ -415,6 +417,11 @@ class Solver(_Part):
                 raise ValueError("rounds are for fixed steps: set round or line_search, not both")
         for value in (*self.betas, self.average):
             check("decay rate", value, 0 <= value < 1, "0 <= rate < 1")
+
+    @property
+    def pairs(self) -> int:
+        """Curvature pairs that L-BFGS keeps where memory allows it."""
+        return 10 if self.memory is None else self.memory
 
 
 @dataclass(frozen=True, kw_only=True)

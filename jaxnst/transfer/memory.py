@@ -27,6 +27,7 @@ from jaxnst.networks.remat import blocks
 from jaxnst.networks.tiles import Tiling, least_tile, overlap_of
 from jaxnst.optim.sharding import default_device
 from jaxnst.optim.solvers import (
+    SOLVERS,
     advance,
     lower_over,
     make_solver,
@@ -60,7 +61,11 @@ BLOCK_COPIES = 2
 """The same within the largest block, where blocks are recomputed for the gradient."""
 
 STATE_COPIES = 2.5
-"""The solver's state as it enters the loop and as it leaves it, and part of it in between."""
+"""The solver's state as it enters the loop and as it leaves it, and part of it in between; only
+once if the loop updates it in place."""
+
+STEP_PICTURES = 13
+"""Pictures that a step has besides a state that is updated in place, and the content's features."""
 
 FIRST_WAIT = 2.0
 """How many compilations of a loop a run waits before its first step: it computes targets, too.
@@ -270,7 +275,8 @@ def cost_of(
     image = jax.ShapeDtypeStruct((NOMINAL, NOMINAL, 3), jnp.float32)  # type: ignore[no-untyped-call]
     see = partial(objective.network.features, layers=network.layers[:depth])
     maps = jax.eval_shape(see, network.params, image)
-    state = state_shapes(make_solver(recipe)[0], (NOMINAL, NOMINAL), len(TERMS))
+    method, _ = make_solver(recipe)
+    state = state_shapes(method, (NOMINAL, NOMINAL), len(TERMS))
 
     def work(names: Collection[str]) -> tuple[float, float]:
         """Values of convolutions' outputs, and multiply-adds."""
@@ -297,9 +303,14 @@ def cost_of(
         held = sum(maps[names[-1]].size for names in before) + BLOCK_COPIES * max(works)[0]
     area = NOMINAL**2
     state_bytes = sum(leaf.size * leaf.dtype.itemsize for leaf in jax.tree.leaves(state))
+    picture_bytes = 4 * image.size
+    if SOLVERS[method.kind].in_picture:
+        solving = STATE_COPIES * state_bytes
+    else:
+        solving = state_bytes + STEP_PICTURES * picture_bytes
     return Cost(
         multiply_adds=(2 * adds + twice) / area,  # as much again for the gradient
-        loop_bytes=(value_bytes * held + STATE_COPIES * state_bytes) / area,
+        loop_bytes=(value_bytes * held + solving) / area,
         map_bytes=value_bytes * held / area,
         target_bytes=value_bytes * values / area,
         fixed_bytes=2 * 4 * parameters,  # and flipped, for the gradient

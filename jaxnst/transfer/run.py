@@ -21,7 +21,7 @@ from jaxnst.networks.registry import LossNetwork, Params, load_network
 from jaxnst.networks.rescale import unit_means
 from jaxnst.optim.solvers import make_solver
 from jaxnst.recipes import recipe_on
-from jaxnst.recipes.schema import STARTS, Precision, Recipe
+from jaxnst.recipes.schema import STARTS, Precision, Recipe, replace
 from jaxnst.transfer.color_transfer import recolor_after, recolor_before
 from jaxnst.transfer.fingerprint import fingerprint_of, surroundings
 from jaxnst.transfer.guidance import UNGUIDED, Guidance, StyleMix, make_guidance
@@ -72,6 +72,7 @@ class Run:
         guidance: Guidance = UNGUIDED,
         init: Picture | None = None,
     ):
+        recipe = replace(recipe, ("solver", "memory"), recipe.solver.pairs)
         self.init, self.guidance = init, guidance
         self.styles = [s if isinstance(s, StyleImage) else StyleImage(s) for s in styles]
         self.content, self.recipe, self.seed = content, recipe, seed
