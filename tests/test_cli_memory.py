@@ -75,19 +75,33 @@ def test_feature_maps_are_kept_where_they_fit(ran):
 
 
 def test_recomputing_and_tiles_come_before_refusing(ran):
-    """Whatever there is: first kept, then recomputed, then in tiles, then refused."""
-    size, found, tiles = 2048, [], []
-    for available in np.arange(8, 1, -0.125) * GIB:
+    """Whatever there is: first kept, then recomputed, then in tiles, then refused.
+
+    Before that, tiles with fewer and fewer of L-BFGS's pairs.
+    """
+    size, found, tiles = 2048, [], {None: [], 5: [], 3: []}
+    for available in np.arange(8, 1, -0.0625) * GIB:
         status, err, asked = ran("--size", size, available=int(available))
-        tile = asked.get("tile")
-        found.append("none" if status else "tiles" if tile else asked["remat"])
-        tiles += [tile] if tile else []
-        if found[-1] in (True, "tiles"):
+        tile, pairs = asked.get("tile"), asked["recipe"].solver.memory if asked else None
+        found.append("none" if status else pairs or "tiles" if tile else asked["remat"])
+        tiles[pairs] += [tile] if tile else []
+        if found[-1] not in (False, "none"):
             assert "2048 takes about" in err and re.search(r"\d+% more time", err)
             assert asked["size"] == size
-    ways = [False, True, "tiles", "none"]
+            assert (f"L-BFGS keeps {pairs} pairs instead of 10" in err) == (pairs is not None)
+    ways = [False, True, "tiles", 5, 3, "none"]
     assert found == sorted(found, key=ways.index) and {*found} == {*ways}
-    assert tiles == sorted(tiles, reverse=True) and size > tiles[0] > tiles[-1] >= 384
+    assert all(several == sorted(several, reverse=True) for several in tiles.values())
+    assert size > tiles[None][0] > tiles[None][-1] >= 384
+
+
+def test_a_number_of_pairs_that_is_set_is_kept(ran):
+    """What is refused with ten is painted if the recipe leaves their number open."""
+    Path("ten.toml").write_text("[solver]\nmemory = 10\n")
+    err = refused(ran("--size", 8192, "--quiet", "--recipe", "ten.toml", available=12 * GIB), 1)
+    largest = int(re.search(r"the largest that fits is --size (\d+)", err)[1])
+    assert ran("--size", largest + 16, available=12 * GIB)[2]["recipe"].solver.memory == 5
+    assert ran("--size", largest, available=12 * GIB)[2]["recipe"].solver.memory is None
 
 
 def test_tiles_are_as_asked_for(ran):

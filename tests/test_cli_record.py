@@ -19,7 +19,7 @@ from jaxnst.cli import job, parser, recording
 from jaxnst.image import DPI, load_image, read_record, save_image
 from jaxnst.optim.sharding import threads_of
 from jaxnst.recipes import base_recipe, get_recipe, read_recipe, recipe_on
-from jaxnst.recipes.schema import Approximation, Recipe, Style
+from jaxnst.recipes.schema import Approximation, Recipe, Style, replace
 from jaxnst.transfer.stylize import StylizeResult
 
 GIVEN = ("content.png", "style.png")
@@ -326,6 +326,10 @@ def test_memory_is_saved_again_where_it_was_saved(folder, run, unpainted):
     for flags, tile in (((), 512), (("--tile", "256"), 256), (("--tile", "off"), None)):
         assert run(*GIVEN, "--from", "out.png", "-o", "new.png", *flags)[0] == 0
         assert unpainted["tile"] == tile
+    few = replace(read_record("out.png").recipe, ("solver", "memory"), 3)
+    rewritten("out.png", recipe=few)
+    assert run(*GIVEN, "--from", "out.png", "-o", "new.png")[0] == 0
+    assert unpainted["recipe"].solver.memory == 3
 
 
 def test_mixtures_and_masks_are_recorded_and_asked_for_again(folder, run, unpainted):

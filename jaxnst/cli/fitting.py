@@ -16,7 +16,6 @@ from jaxnst.losses.statistics import get_statistic
 from jaxnst.recipes.schema import replace
 from jaxnst.transfer.memory import (
     MULTIPLE,
-    Plan,
     estimate_seconds,
     largest_size,
     loop_footprint,
@@ -27,6 +26,9 @@ from jaxnst.transfer.memory import (
 SURE, HOPELESS = 0.5, 2.0
 """Shares of the available memory below and above which an estimate alone decides."""
 
+FEWER_PAIRS = 5, 3
+"""Of L-BFGS, where a picture does not fit into memory with all of them."""
+
 TRIES = 3
 """Most sizes for which XLA is asked in search of the largest."""
 
@@ -35,8 +37,8 @@ def settle(job: Job, messages: Messages) -> tuple[Job, ValueError | None]:
     """Return a job as it is going to be run, within the memory that is available or allowed.
 
     Feature maps are kept if they fit, else computed anew for the gradient, else the picture is
-    computed in tiles. Where it does not fit even so, the size is reduced if ``--max-memory`` was
-    given.
+    computed in tiles, else L-BFGS keeps fewer pairs if the recipe leaves their number open. Where
+    it does not fit even so, the size is reduced if ``--max-memory`` was given.
 
     Returns:
       The job, and why it cannot be run, if it cannot: a UsageError if no size fits into
@@ -51,25 +53,14 @@ def settle(job: Job, messages: Messages) -> tuple[Job, ValueError | None]:
     plain, fits = _tried(job, limit, messages)
     if fits:
         return plain, None
-    saving = plain
-    if job.tile is None:
-        saving, fits = _tried(dataclasses.replace(job, remat=True), limit, messages)
+    saving, fewer = plain, _with_fewer_pairs(job)
+    for trial in [job, *fewer] if job.tile is None else fewer:
+        saving, fits = _saving(trial, limit, messages)
         if fits:
             messages.notice(
-                f"{_too_much(plain, limit)}: feature maps are computed anew for the gradient, "
-                f"which {_costs(saving, plain)}"
+                f"{_too_much(plain, limit)}: {_ways(saving, plain)}, which {_costs(saving, plain)}"
             )
             return saving, None
-    if job.flags.tile == "auto" and (least := smallest_tile(job.recipe, job.network)) is not None:
-        for remat in (False, True):
-            saving = dataclasses.replace(job, remat=remat, tile=least)
-            tiled = _in_tiles(saving, limit, messages)
-            if tiled is not None:
-                messages.notice(
-                    f"{_too_much(plain, limit)}: the picture is computed in tiles of at most "
-                    f"{tiled.tile} pixels, which {_costs(tiled, plain)}"
-                )
-                return tiled, None
     largest = _largest(saving, limit, messages, _resized, max(job.plan().schedule.size))
     if job.flags.max_memory is None:
         way = "no size fits: free some"
@@ -86,9 +77,39 @@ def settle(job: Job, messages: Messages) -> tuple[Job, ValueError | None]:
         )
     messages.notice(
         f"{_too_much(saving, limit)}: the largest size that fits is painted, {largest.flags.size} "
-        f"pixels, with feature maps {_how(largest.plan())}"
+        f"pixels, with feature maps {_how(largest)}"
     )
     return largest, None
+
+
+def _with_fewer_pairs(job: Job) -> list[Job]:
+    """Return the job with fewer and fewer of L-BFGS's pairs, if the recipe allows it."""
+    solver = job.recipe.solver
+    if solver.kind != "lbfgs" or solver.memory is not None:
+        return []
+    return [
+        dataclasses.replace(job, recipe=replace(job.recipe, ("solver", "memory"), pairs))
+        for pairs in FEWER_PAIRS
+    ]
+
+
+def _saving(job: Job, limit: int, messages: Messages) -> tuple[Job, bool]:
+    """Return a job as it takes less memory at the cost of time, and whether it fits.
+
+    It has as many pairs as the given one; if it does not fit, it takes the least memory.
+    """
+    fits, least = False, smallest_tile(job.recipe, job.network)
+    if job.tile is not None:
+        return _tried(job, limit, messages)
+    job, fits = _tried(dataclasses.replace(job, remat=True), limit, messages)
+    if fits or job.flags.tile != "auto" or least is None:
+        return job, fits
+    for remat in (False, True):
+        job = dataclasses.replace(job, remat=remat, tile=least)
+        tiled = _in_tiles(job, limit, messages)
+        if tiled is not None:
+            return tiled, True
+    return job, False
 
 
 def _tried(job: Job, limit: int, messages: Messages) -> tuple[Job, bool]:
@@ -182,17 +203,30 @@ def _costs(job: Job, plain: Job) -> str:
     return f"takes about {amount(plan.bytes)} and {more:.0%} more time"
 
 
-def _how(plan: Plan) -> str:
-    """Say what becomes of feature maps."""
-    tiling = plan.tilings[-1]
+def _ways(job: Job, plain: Job) -> str:
+    """Say how a job saves memory."""
+    ways, pairs = [], job.recipe.solver.pairs
+    if job.tile is not None:
+        ways.append(f"the picture is computed in tiles of at most {job.tile} pixels")
+    elif job.remat:
+        ways.append("feature maps are computed anew for the gradient")
+    if pairs < plain.recipe.solver.pairs:
+        ways.append(f"L-BFGS keeps {pairs} pairs instead of {plain.recipe.solver.pairs}")
+    return " and ".join(ways)
+
+
+def _how(job: Job) -> str:
+    """Say what becomes of feature maps, and what L-BFGS keeps."""
+    tiling, solver = job.plan().tilings[-1], job.recipe.solver
+    pairs = f"; L-BFGS keeps {solver.pairs} pairs" if solver.kind == "lbfgs" else ""
     if tiling is not None:
         return (
             f"computed twice, in {len(tiling.rows.offsets)}x{len(tiling.columns.offsets)} "
-            f"tiles of {shape(tiling.window)} pixels"
+            f"tiles of {shape(tiling.window)} pixels{pairs}"
         )
-    if plan.remat:
-        return "computed anew for the gradient, to save memory"
-    return "kept for the gradient"
+    if job.remat:
+        return f"computed anew for the gradient, to save memory{pairs}"
+    return f"kept for the gradient{pairs}"
 
 
 def _where(job: Job) -> str:
@@ -224,7 +258,7 @@ def report(job: Job, *, startup: float) -> str:
     facts += [
         ("evaluations", f"{sum(scale.evaluations for scale in schedule.scales)} in all"),
         ("memory", f"about {amount(plan.bytes)}, and {amount(plan.bytes_again)} {compiled}{most}"),
-        ("plan", f"feature maps are {_how(plan)}"),
+        ("plan", f"feature maps are {_how(job)}"),
         ("time", f"about {length(first)}, and {length(again)} {compiled}"),
     ]
     return "\n".join(f"{name:<12}{text}" for name, text in facts)

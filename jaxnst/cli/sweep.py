@@ -258,11 +258,12 @@ def _jobs(sweep: Sweep, messages: Messages) -> "list[Job]":
                 raise refusal
         job = settled[program]
         scales = replace(recipe.scales, sides=job.recipe.scales.sides)
+        solver = replace(recipe.solver, memory=job.recipe.solver.memory)
         jobs.append(
             replace(
                 job,
                 flags=replace(flags, size=job.flags.size),
-                recipe=replace(recipe, scales=scales),
+                recipe=replace(recipe, scales=scales, solver=solver),
                 pictures=shown,
             )
         )
