@@ -1,7 +1,11 @@
 """Tiles: the loss, gradient and picture of the whole image, with less memory."""
 
 import dataclasses
+import os
+import subprocess
+import sys
 from functools import partial
+from pathlib import Path
 
 import helpers
 import jax
@@ -73,7 +77,7 @@ def evaluate(objective, *args):
     return jax.value_and_grad(objective, has_aux=True)(*args)
 
 
-def of_run(network, recipe, size, tile, *, styles=1, masks=(), opacity=None):
+def of_run(network, recipe, size, tile, *, styles=1, masks=(), opacity=None, devices=()):
     """Terms, gradient and style unit of a picture that is neither content nor style."""
     content = helpers.picture(*size, seed=1)
     if opacity is not None:
@@ -91,6 +95,7 @@ def of_run(network, recipe, size, tile, *, styles=1, masks=(), opacity=None):
         recipe,
         masks=masks,
         tile=tile,
+        devices=devices,
     )
     params = run.tuned_parameters()
     targets = run.targets(params, run.schedule.scales[0])
@@ -193,6 +198,59 @@ def test_pictures_are_the_same_after_three_evaluations(network):
         assert np.abs(whole.image - pair[0]).max() > 1e-3
         assert np.abs(tiled.image - whole.image).max() < 1e-4
         np.testing.assert_allclose(tiled.losses["total"], whole.losses["total"], rtol=1e-4)
+
+
+SEVERAL_DEVICES = """
+import sys
+
+sys.path.insert(0, {tests!r})
+import helpers
+import jax
+import jaxnst
+import numpy as np
+import test_tiles as tiles
+from jaxnst.networks import PREPROCESSING
+
+network = helpers.tiny_network(PREPROCESSING["imagenet"])
+recipe = tiles.RECIPES["divided by the photograph's distance"]
+whole = tiles.of_run(network, recipe, tiles.SIZE, None)
+pair = helpers.picture(*tiles.SIZE, seed=1), helpers.picture(90, 60, seed=2)
+alone = jaxnst.stylize(*pair, network=network, recipe=recipe, tile=40)
+for count, tile in ((2, 45), (4, 37)):
+    devices = jax.devices()[:count]
+    shared = tiles.of_run(network, recipe, tiles.SIZE, tile, devices=devices)
+    assert shared[1].sharding.device_set == set(devices)
+    tiles.assert_same(shared, whole)
+saved, three = [], {{"tile": 40, "devices": jax.devices()[:3]}}
+shared = jaxnst.stylize(
+    *pair,
+    network=network,
+    recipe=recipe,
+    callback=lambda now: saved.append(now.checkpoint()),
+    **three,
+)
+np.testing.assert_allclose(shared.image, alone.image, atol=1e-4)
+np.testing.assert_allclose(shared.losses["total"], alone.losses["total"], rtol=1e-4)
+assert 0 < saved[1].done < 3
+again = jaxnst.stylize(*pair, network=network, recipe=recipe, resume=saved[1], **three)
+np.testing.assert_array_equal(again.image, shared.image)
+"""
+
+
+def test_devices_share_the_tiles(network):
+    """Numbers of tiles that the devices divide, and numbers that they do not."""
+    for tile, count, rest in ((45, 2, 0), (37, 4, 1), (40, 3, 0)):
+        objective = make_objective(RECIPES["covariance"], network, tile=tile)
+        assert objective.tiling(objective.layers, SIZE).windows % count == rest
+    environment = os.environ | {"XLA_FLAGS": "--xla_force_host_platform_device_count=4"}
+    done = subprocess.run(
+        [sys.executable, "-c", SEVERAL_DEVICES.format(tests=str(Path(__file__).parent))],
+        env=environment | {"JAX_PLATFORMS": "cpu"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
 
 
 def test_filters_are_rescaled_by_means_over_tiles(network):

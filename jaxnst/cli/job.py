@@ -104,6 +104,7 @@ class Job:
             remat=self.remat,
             tile=self.tile,
             loop=self.loop,
+            devices=len(self.devices),
         )
 
     @property
@@ -125,6 +126,7 @@ class Job:
             "seed": flags.seed,
             "remat": self.remat,
             "tile": self.tile,
+            "devices": self.devices,
         }
 
     def settings(self) -> dict[str, str]:

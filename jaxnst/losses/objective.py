@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import lax
@@ -65,6 +66,7 @@ class Objective:
       remat: Whether the gradient recomputes the feature maps of each block of the network, to save
         memory.
       tile: Longest side of the tiles in which images are looked at, pixels; None: whole.
+      devices: Of one kind, to share the tiles; with fewer than two, JAX's default one.
     """
 
     network: LossNetwork
@@ -78,6 +80,7 @@ class Objective:
     tv_kind: TotalVariationKind
     remat: bool = False
     tile: int | None = None
+    devices: tuple[jax.Device, ...] = ()
 
     @property
     def layers(self) -> tuple[str, ...]:
@@ -152,7 +155,7 @@ class Objective:
         """Lay out tiles for layers of images of some size; None: they are looked at whole."""
         if self.tile is None or not layers:
             return None
-        return make_tiling(self.network, layers, size, self.tile)
+        return make_tiling(self.network, layers, size, self.tile, self.devices)
 
     def summarize(self, layer: str, features: FeatureMap, positions: Positions) -> "LayerSums":
         """Take from a feature map, or a tile of it, what the loss needs."""
@@ -260,7 +263,12 @@ class Targets(NamedTuple):
 
 
 def make_objective(
-    recipe: Recipe, network: LossNetwork, *, remat: bool = False, tile: int | None = None
+    recipe: Recipe,
+    network: LossNetwork,
+    *,
+    remat: bool = False,
+    tile: int | None = None,
+    devices: Sequence[jax.Device] = (),
 ) -> Objective:
     """Take from a recipe what its loss computes.
 
@@ -270,6 +278,7 @@ def make_objective(
       remat: Whether to save memory at the cost of time; the loss is the same.
       tile: Longest side of the tiles in which images are looked at, pixels; None: whole. The loss
         is the same.
+      devices: Of one kind, to share the tiles; with fewer than two, JAX's default one.
 
     Raises:
       KeyError: If the network has no such layer.
@@ -308,6 +317,7 @@ def make_objective(
         tv_kind=recipe.tv.kind,
         remat=remat,
         tile=tile,
+        devices=tuple(devices),
     )
     if tile is not None and objective.layers:
         make_tiling(objective.network, objective.layers, (tile, tile), tile)  # refuses small tiles

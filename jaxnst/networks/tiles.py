@@ -19,7 +19,9 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax import lax
+from jax.sharding import Mesh, PartitionSpec
 from jaxtyping import Array, Int
 
 from jaxnst._types import Features, Image
@@ -62,12 +64,16 @@ class Axis(NamedTuple):
 
 
 class Tiling(NamedTuple):
-    """The windows over images of one size, for some layers of a network; hashable."""
+    """The windows over images of one size, for some layers of a network; hashable.
+
+    ``devices`` share the windows if there are several.
+    """
 
     network: LossNetwork
     layers: tuple[str, ...]
     rows: Axis
     columns: Axis
+    devices: tuple[jax.Device, ...] = ()
 
     @property
     def size(self) -> tuple[int, int]:
@@ -85,13 +91,23 @@ class Tiling(NamedTuple):
         return len(self.rows.offsets) * len(self.columns.offsets)
 
     def places(self) -> Int[Array, "tiles 2 3"]:
-        """Return :meth:`Axis.places` of the rows and columns of every window."""
+        """Return :meth:`Axis.places` of the rows and columns of every window.
+
+        Windows that own nothing fill up the last device's share.
+        """
         rows, columns = self.rows.places(), self.columns.places()
-        return jnp.asarray([(row, column) for row in rows for column in columns], jnp.int32)
+        places = [(row, column) for row in rows for column in columns]
+        nothing = (0, 0, 0)
+        places += [(nothing, nothing)] * (-len(places) % max(1, len(self.devices)))
+        return jnp.asarray(places, jnp.int32)
 
 
 def make_tiling(
-    network: LossNetwork, layers: tuple[str, ...], size: tuple[int, ...], tile: int
+    network: LossNetwork,
+    layers: tuple[str, ...],
+    size: tuple[int, ...],
+    tile: int,
+    devices: tuple[jax.Device, ...] = (),
 ) -> Tiling | None:
     """Lay out windows over an image: as few as possible, and no larger than these need to be.
 
@@ -100,6 +116,7 @@ def make_tiling(
       layers: The layers that are computed, by the network's own names.
       size: Height and width of the image.
       tile: Longest side of a window, pixels.
+      devices: Of one kind, to share the windows; with fewer than two, JAX's default one.
 
     Returns:
       The windows, or None if a single one holds the image.
@@ -126,7 +143,7 @@ def make_tiling(
         offsets = (min(i * (window - overlap), whole - window) * stride for i in range(count))
         return Axis(side, window * stride + rest, tuple(offsets), halo * stride)
 
-    tiling = Tiling(network, layers, axis(size[0]), axis(size[1]))
+    tiling = Tiling(network, layers, axis(size[0]), axis(size[1]), devices)
     return None if tiling.windows == 1 else tiling
 
 
@@ -174,16 +191,38 @@ def sum_over_tiles(
       positions: By layer, of the whole image.
     """
 
-    def of_tile(place: Array) -> Any:
-        return function(params, *_cut(tiling, image, positions, place))
+    def sums(places: Array, params: Params, image: Image, positions: Any) -> Any:
+        def of_tile(place: Array) -> Any:
+            return function(params, *_cut(tiling, image, positions, place))
 
-    def add(sums: Any, place: Array) -> tuple[Any, None]:
-        return jax.tree.map(jnp.add, sums, of_tile(place)), None
+        def add(sums: Any, place: Array) -> tuple[Any, None]:
+            return jax.tree.map(jnp.add, sums, of_tile(place)), None
 
-    places = tiling.places()
-    shapes = jax.eval_shape(of_tile, places[0])
-    zeros = jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), shapes)
-    return lax.scan(add, zeros, places)[0]
+        shapes = jax.eval_shape(of_tile, places[0])
+        zeros = jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), shapes)
+        return lax.scan(add, zeros, places)[0]
+
+    return _add_up(sums, tiling, params, image, positions)
+
+
+def _add_up(function: Callable[..., Any], tiling: Tiling, *args: Any) -> Any:
+    """Compute ``function(places, *args)`` for all windows, on each device for its share of them."""
+    if len(tiling.devices) < 2:
+        return function(tiling.places(), *args)
+
+    def share(*args: Any) -> Any:
+        return lax.psum(function(*args), "tiles")  # type: ignore[no-untyped-call]
+
+    whole = PartitionSpec()  # type: ignore[no-untyped-call]
+    apart = PartitionSpec("tiles")  # type: ignore[no-untyped-call]
+    split = jax.shard_map(
+        share,
+        mesh=Mesh(np.array(tiling.devices), ("tiles",)),
+        in_specs=(apart, *[whole] * len(args)),
+        out_specs=whole,
+        check_vma=False,
+    )
+    return split(tiling.places(), *args)
 
 
 def _forward(
@@ -196,16 +235,18 @@ def _forward(
 def _backward(
     function: Function, tiling: Tiling, saved: Any, grad_sums: Any
 ) -> tuple[None, Image, None]:
-    params, image, positions = saved
 
-    def add(grad: Image, place: Array) -> tuple[Image, None]:
-        window, here = _cut(tiling, image, positions, place)
-        _, vjp = jax.vjp(lambda window: function(params, window, here), window)
-        start = (*place[:, 0], 0)
-        before = lax.dynamic_slice(grad, start, window.shape)
-        return lax.dynamic_update_slice(grad, before + vjp(grad_sums)[0], start), None
+    def grads(places: Array, params: Params, image: Image, positions: Any, grad_sums: Any) -> Image:
+        def add(grad: Image, place: Array) -> tuple[Image, None]:
+            window, here = _cut(tiling, image, positions, place)
+            _, vjp = jax.vjp(lambda window: function(params, window, here), window)
+            start = (*place[:, 0], 0)
+            before = lax.dynamic_slice(grad, start, window.shape)
+            return lax.dynamic_update_slice(grad, before + vjp(grad_sums)[0], start), None
 
-    return None, lax.scan(add, jnp.zeros_like(image), tiling.places())[0], None
+        return lax.scan(add, jnp.zeros_like(image), places)[0]
+
+    return None, _add_up(grads, tiling, *saved, grad_sums), None
 
 
 sum_over_tiles.defvjp(_forward, _backward)

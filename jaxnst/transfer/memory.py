@@ -164,6 +164,7 @@ def make_plan(
     remat: bool = False,
     tile: int | None = None,
     loop: int | None = None,
+    devices: int = 1,
 ) -> Plan:
     """Work out what a run takes.
 
@@ -180,6 +181,8 @@ def make_plan(
       tile: Longest side of its tiles, pixels; None: no tiles.
       loop: Bytes of the largest loop, from :func:`loop_footprint`; None
         to estimate them.
+      devices: How many share the tiles, each with the whole state; those of a host share its
+        memory, too.
 
     Raises:
       KeyError: If the network lacks a layer of the recipe.
@@ -201,6 +204,8 @@ def make_plan(
             for area, (_, piece) in zip(areas, pieces, strict=True)
         )
         loop = round(max(loops) + cost.fixed_bytes)
+    if host and tilings[-1] is not None:
+        loop *= devices
     most = math.inf if tile is None else tile**2
     pixels = max(math.prod(s) for scale in schedule.scales for s in (scale.inner, *scale.styles))
     memory = max(loop, round(min(pixels, most) * cost.target_bytes + cost.fixed_bytes))

@@ -1,5 +1,6 @@
 """One run: everything that follows from its arguments, and what is computed for each scale."""
 
+import dataclasses
 from collections.abc import Hashable, Sequence
 from functools import cached_property, partial
 from typing import Any, Literal
@@ -52,6 +53,7 @@ class Run:
       remat: Whether feature maps are recomputed for the gradient, to save memory.
       tile: Longest side of the tiles in which pictures are looked at, pixels; None: no tiles;
         ``auto``: the largest that fit into memory, if whole pictures do not.
+      devices: Of one kind, to share the tiles; with fewer than two, JAX's default one.
       guidance: Masks and mixtures.
       init: Picture to start from; None: the recipe's start.
     """
@@ -69,6 +71,7 @@ class Run:
         store: StyleCache | None = None,
         remat: bool = False,
         tile: int | Literal["auto"] | None = None,
+        devices: Sequence[jax.Device] = (),
         guidance: Guidance = UNGUIDED,
         init: Picture | None = None,
     ):
@@ -88,7 +91,9 @@ class Run:
             raise ValueError(f"tile is {tile!r}, expected a number of pixels, 'auto' or None")
         if tile == "auto":
             tile = tile_that_fits(self.schedule, recipe, network, remat=remat)
-        self.objective = make_objective(recipe, network, remat=remat, tile=tile)
+        self.objective = make_objective(recipe, network, remat=remat, tile=tile, devices=devices)
+        if self.objective.tiling(self.objective.layers, self.schedule.scales[-1].inner) is None:
+            self.objective = dataclasses.replace(self.objective, devices=())
         self.numbers = make_loss_weights(recipe)
         self.mixture = self.guidance.mixture(
             self.objective.network, self.objective.style_layers, len(self.styles)
@@ -135,7 +140,10 @@ class Run:
     def surroundings(self) -> dict[str, str]:
         """All that decides the picture's last bits, by name."""
         objective = self.objective
-        return surroundings() | {"remat": str(objective.remat), "tile": str(objective.tile)}
+        words = surroundings() | {"remat": str(objective.remat), "tile": str(objective.tile)}
+        if objective.devices:
+            words["devices"] = str(len(objective.devices))
+        return words
 
     @cached_property
     def tuning(self) -> Hashable:

@@ -24,7 +24,7 @@ from jaxnst.image import resample
 from jaxnst.losses.objective import TERMS, Objective, Targets, make_targets
 from jaxnst.networks.color_space import decode, encode
 from jaxnst.networks.registry import Params
-from jaxnst.optim.sharding import apart, over_lanes, shared
+from jaxnst.optim.sharding import apart, mesh_of, over_lanes, shared
 from jaxnst.optim.solvers import (
     CHUNK,
     Hyperparameters,
@@ -130,7 +130,10 @@ class Programs:
         counts = jnp.asarray(steps), jnp.asarray(total)
         if self.mesh is None:
             args = self.params, targets, self.numbers
-            return advance_over(*self.static, args, self.rates, state, *counts)
+            rates = self.rates
+            if devices := self.runs[0].objective.devices:
+                args, rates, state = shared(mesh_of(len(devices), devices), (args, rates, state))
+            return advance_over(*self.static, args, rates, state, *counts)
         lanes = targets, self.numbers, self.rates, state
         result: tuple[State, jax.Array] = self._each(_advance, (self.params, *counts), lanes)
         return result

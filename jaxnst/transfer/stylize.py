@@ -5,6 +5,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any, Literal
 
+import jax
 from numpy.typing import ArrayLike
 
 from jaxnst._checks import lookup, style_pictures
@@ -47,6 +48,7 @@ def stylize(
     precision: Precision | None = None,
     remat: bool = False,
     tile: int | Literal["auto"] | None = None,
+    devices: Sequence[jax.Device] = (),
     resume: Checkpoint | None = None,
     **overrides: Any,
 ) -> StylizeResult:
@@ -89,6 +91,8 @@ def stylize(
         fit into memory; they overlap, and a smaller picture is looked at whole. The picture is the
         same up to rounding, without seams. None: always whole; ``auto``: whole if that fits, by an
         estimate, else in the largest tiles that do.
+      devices: Of one kind; tiles are divided between them, and each holds the whole picture and
+        the optimizer's state. Fewer than two, or no tiles: JAX's default device.
       resume: Checkpoint of a run with the same arguments (``Progress.checkpoint``). The result is
         that of a run that never stopped: byte-identical on the same CPU with the same versions and
         number of threads.
@@ -133,6 +137,7 @@ def stylize(
         seed=seed,
         remat=remat,
         tile=tile,
+        devices=devices,
         init=None if init is None else as_image("init", init),
     )
     return optimize(run, callback=callback, every=every, resume=resume)
