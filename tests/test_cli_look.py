@@ -60,7 +60,7 @@ def test_the_help_lists_choices_and_defaults(call):
         "--pooling {max,avg,avg-scaled}",
         "--padding {zero,edge,reflect}",
         "--tv-kind {squared,sum,power,diagonal}",
-        "--colors {style,content-luminance,linear,histogram}",
+        "--colors {style,content-luminance,linear,histogram,palette}",
         "--colors-when {before,after}",
         "--average RATE",
         "recolor the styles before the transfer, or the result after it (default: before)",

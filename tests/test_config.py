@@ -269,6 +269,8 @@ def test_fields_set_together_are_checked_together():
         ("linear", "before", True, False),
         ("histogram", "before", True, False),
         ("linear", "after", False, True),
+        ("palette", "before", False, True),
+        ("palette", "after", False, True),
     ],
 )
 def test_every_way_of_colouring_has_its_time(mode, when, before, after):

@@ -160,7 +160,7 @@ def test_every_recipe_runs_on_the_network_that_ships(name):
     recipe = recipe_on(get_recipe(name), STAND_IN)
     make_objective(recipe, load_network(STAND_IN))
     assert recipe.network == STAND_IN and recipe.preprocessing is None
-    assert is_approximation(recipe) == (name != "default")
+    assert is_approximation(recipe) == (get_recipe(name).network != STAND_IN)
     assert recipe_on(recipe, STAND_IN) == recipe
 
 

@@ -19,6 +19,8 @@ from jaxnst.losses.objective import (
     content_targets,
     make_loss_weights,
     make_objective,
+    match_columns,
+    style_columns,
     style_summaries,
     style_targets,
 )
@@ -38,6 +40,7 @@ STYLE = helpers.picture(*SIZE, seed=2)
 FIRST = [f"relu{b}_1" for b in range(1, 6)]
 MEAN = torch.tensor([103.939, 116.779, 123.68], dtype=torch.float64)
 NARROW = {"vgg16": ((4, 4), (6, 6), (8, 8, 8), (8, 8, 8), (8, 8, 8))}
+NARROW["vgg16-lite"] = NARROW["vgg16"]
 NARROW["vgg19"] = ((4, 4), (6, 6), (8, 8, 8, 8), (8, 8, 8, 8), (8, 8, 8, 8))
 
 
@@ -85,7 +88,7 @@ def normalised(image):
     return (chw(image) - mean[:, None, None]) / deviation[:, None, None]
 
 
-def vgg(network, x, pool, first="zeros"):
+def vgg(network, x, pool, first="zeros", rest="zeros"):
     """All ReLU outputs by name, ``(C, H, W)``."""
     found, block = {}, "1"
     for layer, arrays in network.params.items():
@@ -93,7 +96,8 @@ def vgg(network, x, pool, first="zeros"):
             x = pool(x[None], 2)[0]
             block = layer[4]
         kernel = tensor(arrays["kernel"]).permute(3, 2, 0, 1)
-        mode = "replicate" if layer == "conv1_1" and first == "replicate" else "constant"
+        padding = first if layer == "conv1_1" else rest
+        mode = "replicate" if padding == "replicate" else "constant"
         padded = functional.pad(x[None], (1, 1, 1, 1), mode=mode)
         x = functional.conv2d(padded, kernel, tensor(arrays["bias"]))[0].relu()
         found[layer.replace("conv", "relu")] = x
@@ -271,6 +275,23 @@ def wasserstein(network, image, content, style, trace_of_root=root_trace):
     return loss + 2.0 * 2 * (straight / 3 + diagonal / 12)
 
 
+def nnst(network, image, content, style):
+    def columns(picture):
+        maps = vgg(network, normalised(picture), most, "replicate", "replicate")
+        layers = [
+            (b, i) for b, last in ((1, 2), (2, 2), (3, 3), (4, 3)) for i in range(1, last + 1)
+        ]
+        parts = [maps[f"relu{b}_{i}"][None] for b, i in layers]
+        size = {"size": (SIZE[0] // 4, SIZE[1] // 4), "mode": "bilinear"}
+        sized = [functional.interpolate(part, **size) / part.shape[1] for part in parts]
+        return torch.cat(sized, dim=1)[0].flatten(1).T
+
+    f, p, s = map(columns, (image, content, style))
+    centered = [functional.normalize(x - x.mean(0)) for x in (p, s)]
+    targets = s[(centered[0] @ centered[1].T).argmax(dim=1)]
+    return 1 - functional.cosine_similarity(f, targets).mean()
+
+
 STATEMENTS = {
     "gatys2016": gatys2016,
     "keras-vgg16-avgpool": keras_vgg16,
@@ -282,6 +303,7 @@ STATEMENTS = {
     "tensorflow-vgg19-matconvnet": tensorflow_vgg19,
     "neural-style": neural_style,
     "wasserstein": wasserstein,
+    "nnst": nnst,
 }
 # Each post's own channel count stands in a weight: relu1_2 has 64, relu4_2 512 in the real VGG16.
 NARROWED = {
@@ -343,6 +365,11 @@ def value_and_grad(objective, variable, *args):
 
 
 def targets_of(objective, network):
+    if objective.samples:  # of nearest neighbors, here those of a style that is not turned
+        images, numbers = map(jnp.asarray, (CONTENT, STYLE)), make_loss_weights(get_recipe("nnst"))
+        content, style = images
+        styles = [style_columns(objective, network.params, style, numbers)]
+        return match_columns(objective, network.params, content, styles, numbers)
     see = jax.jit(partial(style_summaries, objective, network.params))
     content = jax.jit(partial(content_targets, objective, network.params))
     styles = style_targets(objective, [see(jnp.asarray(STYLE))])

@@ -1,5 +1,6 @@
 """Sizes and shares of evaluations."""
 
+from dataclasses import replace
 from fractions import Fraction
 
 import pytest
@@ -43,6 +44,15 @@ def test_the_default_at_512_pixels():
 def test_scales_shrink_by_the_factor_down_to_the_least(size, sides):
     schedule = make_schedule((size, size), [(64, 64)], DEFAULT, size=size)
     assert [max(inner) for inner in layout(schedule)] == [round(s / 16) * 16 for s in sides]
+
+
+def test_a_last_pass_has_the_size_of_the_last_scale():
+    for scales in (replace(DEFAULT, last_pass=7), Scales(sides=(128, 256), last_pass=7)):
+        schedule = make_schedule((192, 256), [(64, 64)], scales)
+        assert layout(schedule) == [(96, 128), (192, 256), (192, 256)]
+        assert [scale.again for scale in schedule.scales] == [False, False, True]
+    assert counts(schedule) == [50, 40, 7]
+    assert counts(make_schedule((192, 256), [], replace(scales, steps=10))) == [5, 4, 1]
 
 
 def test_further_scales_repeat_the_last_count():

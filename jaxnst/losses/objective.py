@@ -8,18 +8,32 @@ is traced, so that changing one compiles nothing.
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from functools import partial
+from typing import Any, NamedTuple, TypeAlias
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import lax
-from jaxtyping import Array, Float
+from jaxtyping import Array, Float, Int
 
 from jaxnst._numerics import default_numerics
 from jaxnst._types import FeatureMap, Features, Image, PositionWeights, Scalar
 from jaxnst.losses.distances import Distance, Extent, get_distance
-from jaxnst.losses.statistics import Statistic, get_statistic, mix
+from jaxnst.losses.neighbors import (
+    LIBRARY,
+    REDUCTION,
+    ColumnTargets,
+    LayerTargets,
+    column_loss,
+    column_part,
+    layer_loss,
+    library_sample,
+    nearest,
+    sample_positions,
+    unit,
+)
+from jaxnst.losses.statistics import STATISTICS, Statistic, get_statistic, mix
 from jaxnst.losses.terms import (
     ContentSums,
     content_sums,
@@ -28,7 +42,7 @@ from jaxnst.losses.terms import (
 )
 from jaxnst.networks.color_space import decode
 from jaxnst.networks.registry import LossNetwork, Params
-from jaxnst.networks.remat import map_with_remat
+from jaxnst.networks.remat import LayerFunction, map_with_remat
 from jaxnst.networks.tiles import (
     Positions,
     Tiling,
@@ -87,8 +101,18 @@ class Objective:
         """Every layer that the loss looks at, once."""
         return tuple(dict.fromkeys((*self.content_layers, *self.style_layers)))
 
+    @property
+    def samples(self) -> bool:
+        """Whether the loss is that of nearest neighbors, which takes other samples every step."""
+        return STATISTICS["neighbors"] in self.statistics
+
     def __call__(
-        self, variable: Image, params: Params, targets: "Targets", numbers: "LossWeights"
+        self,
+        variable: Image,
+        params: Params,
+        targets: "AnyTargets",
+        numbers: "LossWeights",
+        step: Int[Array, ""] | int = 0,
     ) -> tuple[Scalar, Float[Array, " terms"]]:
         """Compute the loss of an image.
 
@@ -97,10 +121,18 @@ class Objective:
           params: The loss network's parameters.
           targets: What it is compared with.
           numbers: Weights of the terms.
+          step: How many evaluations there were; decides the samples of nearest neighbors.
 
         Returns:
           The total, and the array of :data:`TERMS`.
         """
+        if not isinstance(targets, Targets):
+            image = decode(variable, self.space)
+            distance = self.neighbor_loss(params, image, targets, numbers, step)
+            tv = total_variation(variable, kind=self.tv_kind, chroma=numbers.tv_chroma)
+            terms = jnp.stack([jnp.zeros(()), distance, numbers.tv * tv])
+            total = terms.sum()
+            return total, jnp.concatenate([total[None], terms])
         where = targets.where
         if where.free is not None:
             variable = jnp.where(where.free[..., None] > 0, variable, where.still)
@@ -146,10 +178,52 @@ class Objective:
         self, params: Params, image: Image, positions: Mapping[str, Positions]
     ) -> dict[str, "LayerSums"]:
         """Look at an image or a window in one pass."""
+        return self.each_layer(params, image, self.summarize, positions)
+
+    def each_layer(
+        self, params: Params, image: Image, function: LayerFunction, values: Mapping[str, Any]
+    ) -> dict[str, Any]:
+        """Return ``function(layer, feature map, value)`` by layer, for layers with their values."""
         if self.remat:
-            return map_with_remat(self.network, params, image, self.summarize, positions)
-        features = self.network.features(params, image, tuple(positions))
-        return {name: self.summarize(name, features[name], p) for name, p in positions.items()}
+            return map_with_remat(self.network, params, image, function, values)
+        features = self.network.features(params, image, tuple(values))
+        return {name: function(name, features[name], value) for name, value in values.items()}
+
+    def columns(self, params: Params, image: Image, numbers: "LossWeights") -> FeatureMap:
+        """Compute the hypercolumns of an image, RGB in [0, 1]: ``(H // 4, W // 4, C)``.
+
+        The vectors of all style layers, brought to one size, divided by the layer's number of
+        channels and multiplied by its relative weight.
+        """
+        height, width, _ = image.shape
+        part = partial(_column_part, (height, width))
+        weights = numbers.style / jnp.mean(numbers.style)
+        parts = self.each_layer(
+            params, image, part, dict(zip(self.style_layers, weights, strict=True))
+        )
+        return jnp.concatenate([parts[name] for name in self.style_layers], axis=-1)
+
+    def neighbor_loss(
+        self,
+        params: Params,
+        image: Image,
+        targets: ColumnTargets | LayerTargets,
+        numbers: "LossWeights",
+        step: Int[Array, ""] | int,
+    ) -> Scalar:
+        """Return an image's mean cosine distance from its neighbors; RGB in [0, 1]."""
+        if isinstance(targets, ColumnTargets):
+            return column_loss(self.columns(params, image, numbers), targets)
+        key = jax.random.fold_in(jax.random.key(targets.seed), step)
+        keys = dict(zip(self.style_layers, jax.random.split(key, len(numbers.style)), strict=True))
+        samples = self.each_layer(params, image, _sample, keys)
+        distances = [
+            layer_loss(
+                keys[name], samples[name], targets.library[name], precision=self.network.precision
+            )
+            for name in self.style_layers
+        ]
+        return _weighted(numbers.style / jnp.sum(numbers.style), distances)
 
     def tiling(self, layers: tuple[str, ...], size: tuple[int, ...]) -> Tiling | None:
         """Lay out tiles for layers of images of some size; None: they are looked at whole."""
@@ -184,6 +258,16 @@ class Objective:
             ]
             distances.append(of_regions[0] if shares is None else _weighted(shares, of_regions))
         return distances
+
+
+def _column_part(
+    size: tuple[int, int], layer: str, features: FeatureMap, weight: Scalar
+) -> FeatureMap:
+    return weight * column_part(features, size).astype(jnp.float32)
+
+
+def _sample(layer: str, features: FeatureMap, key: Array) -> Array:
+    return sample_positions(key, features)
 
 
 class LayerSums(NamedTuple):
@@ -262,6 +346,9 @@ class Targets(NamedTuple):
         }
 
 
+AnyTargets: TypeAlias = Targets | ColumnTargets | LayerTargets
+
+
 def make_objective(
     recipe: Recipe,
     network: LossNetwork,
@@ -285,7 +372,6 @@ def make_objective(
       ValueError: If there is no such statistic or distance, or the two do not go together; or the
         tiles are too small, or a statistic is no sum over positions.
     """
-    content = tuple(network.resolve(name) for name, _ in recipe.content.layers)
     style = tuple(network.resolve(name) for name, _ in recipe.style.layers)
     statistics = _by_layer(network, style, recipe.style.statistic, recipe.style.statistics)
     distances = _by_layer(network, style, recipe.style.distance, recipe.style.distances)
@@ -295,11 +381,18 @@ def make_objective(
                 f"style distance {distance!r} compares {get_distance(distance).only} statistics, "
                 f"but that of {layer} is {statistic!r}: change either"
             )
+        if "neighbors" in statistics and statistic != "neighbors":
+            raise ValueError(
+                f"style statistic of {layer} is {statistic!r} and that of another layer is "
+                "'neighbors', which is for all layers or none: set style_statistic alone"
+            )
         if tile is not None and not get_statistic(statistic).additive:
             raise ValueError(
                 f"style statistic {statistic!r} of {layer} is no sum over positions and cannot be "
                 "computed in tiles: set it to gram, covariance or mean-deviation, or turn tiles off"
             )
+    layers = () if "neighbors" in statistics else recipe.content.layers  # which have no such term
+    content = tuple(network.resolve(name) for name, _ in layers)
     objective = Objective(
         network=network.configure(
             pooling=recipe.pooling,
@@ -441,3 +534,64 @@ def style_targets(
         mixed = [mix([style[name] for style in styles], shares) for shares in mixture[i]]
         targets[name] = tuple(distance.prepare(statistic.form(summary)) for summary in mixed)
     return targets
+
+
+@partial(jax.jit, static_argnums=0)
+def style_columns(
+    objective: Objective, params: Params, style: Image, numbers: LossWeights
+) -> Float[Array, "n c"]:
+    """Compute the hypercolumns of a style image, RGB in [0, 1], as rows, compiled."""
+    columns = objective.columns(params, style, numbers)
+    return columns.reshape(-1, columns.shape[-1])
+
+
+@partial(jax.jit, static_argnums=0)
+def match_columns(
+    objective: Objective,
+    params: Params,
+    image: Image,
+    styles: Sequence[Float[Array, "_ c"]],
+    numbers: LossWeights,
+) -> ColumnTargets:
+    """Find a target for every hypercolumn of an image, compiled.
+
+    Args:
+      objective: What is computed.
+      params: The network's parameters.
+      image: RGB in [0, 1].
+      styles: From :func:`style_columns`, in which the nearest are looked for.
+      numbers: Weights of the layers.
+    """
+    columns = objective.columns(params, image, numbers)
+    flat = columns.reshape(-1, columns.shape[-1])
+    chosen = nearest(flat, styles, precision=objective.network.precision)
+    return ColumnTargets(unit(chosen).reshape(columns.shape))
+
+
+@partial(jax.jit, static_argnums=(1, 4))
+def style_samples(
+    key: Array, objective: Objective, params: Params, style: Image, count: int
+) -> dict[str, Float[Array, "n _"]]:
+    """Draw ``count`` feature vectors of a style image from each style layer, compiled."""
+    features = objective.network.features(params, style, objective.style_layers)
+    return {name: library_sample(key, value, count) for name, value in features.items()}
+
+
+def neighbor_shapes(
+    objective: Objective, size: tuple[int, int], *, by_layer: bool
+) -> ColumnTargets | LayerTargets:
+    """Return the shapes of the targets of nearest neighbors for an image of some size.
+
+    Args:
+      objective: What is computed.
+      size: Height and width of the image, pixels.
+      by_layer: Those of :class:`LayerTargets`, else of :class:`ColumnTargets`.
+    """
+    shape: Any = jax.ShapeDtypeStruct
+    table = objective.network.table
+    channels = {name: table[name].channels for name in objective.style_layers}
+    if by_layer:
+        library = {name: shape((LIBRARY, width), jnp.float32) for name, width in channels.items()}
+        return LayerTargets(library, shape((), jnp.uint32))
+    height, width = (max(1, side // REDUCTION) for side in size)
+    return ColumnTargets(shape((height, width, sum(channels.values())), jnp.float32))

@@ -219,6 +219,13 @@ def _sliced(
     return quantile_means(seen, weights=None if weights is None else weights.reshape(-1))
 
 
+def _neighbors(features: FeatureMap, weights: PositionWeights | None, precision: Precision) -> Any:
+    raise ValueError(
+        "style statistic 'neighbors' matches each picture anew and has no summary of a style: use "
+        "it with stylize, or set another statistic, such as covariance"
+    )
+
+
 @lru_cache(maxsize=32)
 def _directions(channels: int) -> np.ndarray:
     """Draw as many directions as there are channels, the same ones every time, as columns."""
@@ -237,6 +244,7 @@ STATISTICS: dict[str, Statistic] = {
     "mean-deviation": Statistic(_first_two, _mean_deviation, additive=True),
     "histogram": Statistic(_histogram, _itself),
     "sliced": Statistic(_sliced, _itself),
+    "neighbors": Statistic(_neighbors, _itself),
 }
 """Style statistics by name; a recipe's ``style.statistic`` is looked up here.
 
@@ -248,6 +256,8 @@ STATISTICS: dict[str, Statistic] = {
   apart from what varies within a share.
 * ``sliced``: the same along C fixed random directions (Heitz et al. 2021, who draw new ones for
   every step; L-BFGS needs one function).
+* ``neighbors``: none, but the loss of :mod:`jaxnst.losses.neighbors`, which only runs of
+  :func:`jaxnst.stylize` and :func:`jaxnst.stylize_batch` have.
 """
 
 _OURS = frozenset(STATISTICS)

@@ -1,19 +1,30 @@
-"""The coordinates in which L-BFGS moves: an image in which large forms count for more.
+"""The coordinates in which solvers move: images in which large forms count for more.
+
+L-BFGS moves what :func:`amplify_coarse` turns into the image's difference from its start, and Adam,
+if asked to, the coefficients of that difference's Laplacian pyramid (:func:`sum_pyramid`).
 
 Pixels are poor coordinates for these losses. A large form changes when many pixels move together,
 each a little, which a quasi-Newton method has to learn step by step. With ``x = x0 + S u``
 and a fixed S that amplifies what is coarse, one step in u moves large forms as readily as small
-ones; the minimum is the same. What it saves is in docs/experiments.md.
+ones; the minimum is the same. What it saves is in docs/experiments.md. Adam, which moves every
+coordinate about as far as any other, moves large forms only by coordinates of their own. Its steps
+do not depend on where it starts, so the pyramid of the difference takes the image through the same
+steps as the image's own.
 """
 
+import math
 from functools import partial
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jaxtyping import Array, Float
 
 from jaxnst._types import Image
 from jaxnst.networks.layers import conv
+
+PYRAMID_TOP = 4
+"""A Laplacian pyramid ends at the first level whose longest side is below this."""
 
 OCTAVES = 3
 """How many times the image is halved."""
@@ -79,3 +90,37 @@ def _kernel(dtype: jnp.dtype) -> jax.Array:
     """Make the kernel (3, 3, 12, 3) of _halve."""
     kernel = np.einsum("ya,xb,cd->yxabcd", _LINE, _LINE, np.eye(3))
     return jnp.asarray(kernel.reshape(3, 3, 12, 3), dtype)
+
+
+def pyramid_sizes(size: tuple[int, int]) -> list[tuple[int, int]]:
+    """List the heights and widths of a Laplacian pyramid's levels, the image's own first."""
+    sizes = [size]
+    while max(sizes[-1]) >= PYRAMID_TOP:
+        height, width = sizes[-1]
+        sizes.append((max(1, height // 2), max(1, width // 2)))
+    return sizes
+
+
+def pyramid_length(size: tuple[int, int]) -> int:
+    """Count the coefficients of the Laplacian pyramid of an RGB image of some height and width."""
+    return sum(3 * height * width for height, width in pyramid_sizes(size))
+
+
+def sum_pyramid(coefficients: Float[Array, " n"], size: tuple[int, int]) -> Image:
+    """Make an image from the coefficients of its Laplacian pyramid (Burt and Adelson 1983).
+
+    From the coarsest level to the finest, the sum so far is enlarged to the next level's size,
+    linearly, and added to it.
+
+    Args:
+      coefficients: Of all levels, the finest first, ``pyramid_length(size)`` in all.
+      size: Height and width of the image.
+    """
+    image, end = None, len(coefficients)
+    for height, width in reversed(pyramid_sizes(size)):
+        shape = height, width, 3
+        level = coefficients[end - math.prod(shape) : end].reshape(shape)
+        image = level if image is None else level + jax.image.resize(image, shape, "linear")
+        end -= math.prod(shape)
+    assert image is not None
+    return image

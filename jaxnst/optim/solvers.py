@@ -9,7 +9,7 @@ further place would be compiled again.
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import partial
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeAlias
 
 import jax
 import jax.numpy as jnp
@@ -21,7 +21,7 @@ from jaxnst._checks import lookup
 from jaxnst._numerics import default_numerics
 from jaxnst._types import Image, Scalar
 from jaxnst.optim import lbfgs
-from jaxnst.optim.preconditioner import amplify_coarse
+from jaxnst.optim.preconditioner import amplify_coarse, pyramid_length, sum_pyramid
 from jaxnst.recipes.schema import Recipe
 
 CHUNK = 64
@@ -40,6 +40,7 @@ class SolverConfig:
     memory: int
     line_search: str
     precondition: float
+    pyramid: bool
     bounded: bool
     averaged: bool
     round: int | None = field(compare=False)
@@ -55,16 +56,21 @@ class Hyperparameters(NamedTuple):
     average: Scalar
 
 
+Point: TypeAlias = Float[Array, "..."]
+"""What a solver moves: an image, or ``(n,)`` coefficients."""
+
+
 class State(NamedTuple):
     """Where a run stands.
 
-    ``point`` is the image or, where steps are preconditioned, what S turns into its difference from
-    ``origin``. ``terms`` are the last finite losses, infinite before there are any: of ``point``
-    with L-BFGS, which evaluates after it moves, of the point before with Adam, which evaluates
-    first. ``evaluations`` counts evaluations of the loss, ``restarts`` steps taken back.
+    ``point`` is the image or, where solvers move in other coordinates, those of its difference from
+    ``origin``: what S turns into it, or the coefficients of its Laplacian pyramid. ``terms`` are
+    the last finite losses, infinite before there are any: of ``point`` with L-BFGS, which evaluates
+    after it moves, of the point before with Adam, which evaluates first. ``evaluations`` counts
+    evaluations of the loss, ``restarts`` steps taken back.
     """
 
-    point: Image
+    point: Point
     terms: Float[Array, " terms"]
     solver: Any
     evaluations: Int[Array, ""]
@@ -76,9 +82,9 @@ class AdamState(NamedTuple):
     """Adam's moments, the last point with a finite loss, and a decaying sum of iterates."""
 
     moments: Any
-    last: Image
+    last: Point
     scale: Scalar
-    total: Image
+    total: Point
     share: Scalar
 
 
@@ -96,9 +102,9 @@ class Solver(NamedTuple):
     """
 
     learning_rate: float
-    init: Callable[[SolverConfig, Image], Any]
+    init: Callable[[SolverConfig, Point], Any]
     step: Callable[[Callable[..., Any], SolverConfig, Hyperparameters, State], State]
-    picture: Callable[[SolverConfig, State], Image]
+    picture: Callable[[SolverConfig, State], Point]
     in_picture: bool
     carry: Callable[[Any, Any], Any] | None
 
@@ -121,6 +127,7 @@ def make_solver(recipe: Recipe) -> tuple[SolverConfig, Hyperparameters]:
         memory=s.pairs,
         line_search=s.line_search,
         precondition=s.precondition if s.kind == "lbfgs" else 0.0,
+        pyramid=s.pyramid and s.kind == "adam",
         round=s.round if s.kind == "lbfgs" else None,
         bounded=recipe.bounds is not None,
         averaged=s.average > 0,
@@ -137,13 +144,16 @@ def make_solver(recipe: Recipe) -> tuple[SolverConfig, Hyperparameters]:
 def start(method: SolverConfig, image: Image, terms: int) -> State:
     """Make the state before the first evaluation; ``terms`` is the length of the loss record."""
     point = jnp.zeros_like(image) if method.precondition else image
+    if method.pyramid:
+        height, width, _ = image.shape
+        point = jnp.zeros(pyramid_length((height, width)), image.dtype)
     return State(
         point=point,
         terms=jnp.full(terms, jnp.inf, jnp.float32),
         solver=SOLVERS[method.kind].init(method, point),
         evaluations=jnp.zeros((), int),
         restarts=jnp.zeros((), int),
-        origin=image if method.precondition else None,
+        origin=image if method.precondition or method.pyramid else None,
     )
 
 
@@ -188,7 +198,8 @@ def advance(
     """Take ``steps`` steps, fewer if a line search has used up the budget of evaluations.
 
     Args:
-      fun: ``fun(image, *args) -> (loss, terms)``, hashable. Static.
+      fun: ``fun(image, *args) -> (loss, terms)``, hashable; one whose ``samples`` is true is passed
+        the number of evaluations before as a last argument. Static.
       method: Static.
       args: Everything that ``fun`` needs; traced.
       rates: Traced.
@@ -210,7 +221,8 @@ def advance(
 
     def body(carry: tuple[Array, State, Array]) -> tuple[Array, State, Array]:
         i, state, record = carry
-        state = take(lambda x: fun(_image(method, origin, x), *args), method, rates, state)
+        count = (state.evaluations,) if getattr(fun, "samples", False) else ()
+        state = take(lambda x: fun(_image(method, origin, x), *args, *count), method, rates, state)
         return i + 1, state, record.at[i].set(state.terms)
 
     # The origin stays as it is: outside of the loop it is not copied.
@@ -274,10 +286,13 @@ def picture(method: SolverConfig, state: State) -> Image:
     return _image(method, state.origin, SOLVERS[method.kind].picture(method, state))
 
 
-def _image(method: SolverConfig, origin: Image | None, point: Image) -> Image:
+def _image(method: SolverConfig, origin: Image | None, point: Point) -> Image:
     """Return the image that a point stands for."""
     if origin is None:
         return point
+    if method.pyramid:
+        height, width, _ = origin.shape
+        return origin + sum_pyramid(point, (height, width))
     return origin + amplify_coarse(point, method.precondition)
 
 
@@ -296,10 +311,10 @@ def _lbfgs_step(
     )
 
 
-def _adam_init(method: SolverConfig, image: Image) -> AdamState:
-    zero = jnp.zeros((), image.dtype)
-    moments = optax.scale_by_adam().init(image)
-    return AdamState(moments, image, zero + 1, jnp.zeros_like(image), zero)
+def _adam_init(method: SolverConfig, point: Point) -> AdamState:
+    zero = jnp.zeros((), point.dtype)
+    moments = optax.scale_by_adam().init(point)
+    return AdamState(moments, point, zero + 1, jnp.zeros_like(point), zero)
 
 
 def _adam_carry(new: AdamState, before: AdamState) -> AdamState:
@@ -345,7 +360,7 @@ def _adam_step(
     )
 
 
-def _adam_picture(method: SolverConfig, state: State) -> Image:
+def _adam_picture(method: SolverConfig, state: State) -> Point:
     solver: AdamState = state.solver
     if not method.averaged:
         return state.point

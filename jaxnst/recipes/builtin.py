@@ -21,6 +21,7 @@ from jaxnst.recipes.schema import (
     MATCONVNET,
     SHIPPED,
     Approximation,
+    Colors,
     Content,
     LayerWeights,
     Noise,
@@ -356,6 +357,48 @@ compares them. Adam's moments are carried from scale to scale as in that program
 without a scale's first picture.
 """
 
+NNST = Recipe(
+    name="nnst",
+    summary="nearest neighbors of features, coarse to fine, Adam on a Laplacian pyramid",
+    init="content",
+    padding="edge",
+    content=Content(weight=0.75),
+    style=Style(
+        weight=0.25,
+        layers=tuple(
+            (f"relu{b}_{i}", 1.0)
+            for b, last in enumerate((2, 2, 3, 3), 1)
+            for i in range(1, last + 1)
+        ),
+        statistic="neighbors",
+    ),
+    tv=TotalVariation(weight=0.0),
+    solver=Solver(kind="adam", learning_rate=0.002, betas=(0.9, 0.999), pyramid=True),
+    scales=Scales(multiple=1, least=48, evaluations=(200,), last_pass=25),
+    colors=Colors(mode="palette"),
+)
+"""Kolkin et al. 2022, *Neural Neighbor Style Transfer* (arXiv:2203.13215), NNST-Opt, with the
+settings of the authors' program.
+
+Hypercolumns: features of relu1_1 ... relu4_3, each over its number of channels, brought to a
+quarter of the picture's size and joined. At each scale, from 48 to 95 pixels on, the hypercolumns
+of the photograph, three parts, and the enlarged result of the scale before, one part (its coarse
+forms; fine ones are all the photograph's), are replaced by the nearest of the painting (cosine
+distance, centered), which is also looked at turned by 90, 180 and 270 degrees. 200 steps of Adam on
+the Laplacian pyramid of the picture bring its hypercolumns to those (mean cosine distance). A last
+pass compares the layers one by one, each with the neighbors that are nearest at that step, on
+samples. In the end a and b of OKLab are given the mean and covariance of the painting's.
+
+What differs: convolutions repeat the edges, as in the default recipe, and do not pad with zeros.
+Maps are interpolated between the centers of pixels, and the mean of the content is that of all
+positions, not of a block. The last pass has 25 steps, not 200: nothing holds it to the photograph,
+and at 384 pixels 200 replaced houses by stars (*The Starry Night*, bundled network). It has at most
+2048 positions of each layer and 4096 vectors of the painting at a step, out of 16384. Layers are
+averaged there, not summed. Colors at the end are those of the result, where the program maps the
+photograph's and filters them along the result's edges. The network is the bundled one, not
+torchvision's VGG16; ``--network vgg16`` is the genuine one, with Keras' parameters.
+"""
+
 RECIPES: dict[str, Recipe] = {
     recipe.name: recipe
     for recipe in (
@@ -370,6 +413,7 @@ RECIPES: dict[str, Recipe] = {
         TENSORFLOW_VGG19_MATCONVNET,
         NEURAL_STYLE,
         WASSERSTEIN,
+        NNST,
     )
 }
 

@@ -20,7 +20,7 @@ from jaxnst._checks import among, check, finite, not_negative, positive, unknown
 
 ChannelOrder = Literal["rgb", "bgr"]
 Distribution = Literal["normal", "uniform"]
-ColorMode = Literal["style", "content-luminance", "linear", "histogram"]
+ColorMode = Literal["style", "content-luminance", "linear", "histogram", "palette"]
 ColorTime = Literal["before", "after"]
 LayerWeights = tuple[tuple[str, float], ...]
 LayerNames = tuple[tuple[str, str], ...]
@@ -183,9 +183,11 @@ class Colors(_Part):
     """Whose colours the result has.
 
     Attributes:
-      mode: ``style``: they are learned with the rest of the style, and nothing is recoloured. Else
-        the content's: ``content-luminance`` keeps its chroma and takes luminance from the style
-        transfer, ``linear`` matches mean and covariance, ``histogram`` the three channels' values.
+      mode: ``style``: they are learned with the rest of the style, and nothing is recoloured.
+        ``palette``: the result keeps its lightness, and its hues and saturations are matched to the
+        style's (mean and covariance of OKLab's a and b), always afterwards. Else the content's:
+        ``content-luminance`` keeps its chroma and takes luminance from the style transfer,
+        ``linear`` matches mean and covariance, ``histogram`` the three channels' values.
       when: ``before``: the styles are recoloured, and the picture follows them (for luminance, all
         pictures are grey meanwhile). ``after``: the result is recoloured.
     """
@@ -195,7 +197,8 @@ class Colors(_Part):
     mode: ColorMode = option(
         "style",
         "--colors",
-        "take the colors of the style, or keep those of the content in one of three ways",
+        "take the colors of the style (palette: matched at the end), or keep those of the content "
+        "in one of three ways",
     )
     when: ColorTime = option(
         "before", "--colors-when", "recolor the styles before the transfer, or the result after it"
@@ -204,12 +207,13 @@ class Colors(_Part):
     @property
     def before(self) -> bool:
         """Whether pictures are recoloured before the transfer."""
-        return self.mode != "style" and self.when == "before"
+        return self.mode not in ("style", "palette") and self.when == "before"
 
     @property
     def after(self) -> bool:
-        """Whether the result is recoloured: for content-luminance it always is."""
-        return self.mode == "content-luminance" or (self.mode != "style" and self.when == "after")
+        """Whether the result is recoloured: for palette and content-luminance it always is."""
+        always = self.mode in ("palette", "content-luminance")
+        return always or (self.mode != "style" and self.when == "after")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -287,7 +291,10 @@ class Style(_Part):
       normalization: ``content``: the term is divided by its value for the content picture, so that
         a weight has the same effect on every pair of pictures, as in the default recipe; ``none``:
         it is left as it is.
-      statistic: Name in :data:`jaxnst.losses.statistics.STATISTICS`, such as ``gram``.
+      statistic: Name in :data:`jaxnst.losses.statistics.STATISTICS`, such as ``gram``. With
+        ``neighbors`` the loss is that of :mod:`jaxnst.losses.neighbors`: content weight and style
+        weight are the proportion in which the photograph and the result of the scale before are
+        mixed, and the nearest neighbors of that mixture are the targets.
       statistics: Names of those that single layers have in its place.
       distance: Name in :data:`jaxnst.losses.distances.DISTANCES`, such as ``gatys``: how
         the image's statistic and the style's are compared, and what is divided by.
@@ -306,7 +313,8 @@ class Style(_Part):
     statistic: str = option(
         "covariance",
         "--style-statistic",
-        "statistic that describes a style: covariance, gram, mean-deviation, histogram or sliced",
+        "statistic that describes a style: covariance, gram, mean-deviation, histogram or sliced; "
+        "or neighbors, as in the recipe nnst",
     )
     statistics: LayerNames = option(
         (),
@@ -380,6 +388,8 @@ class Solver(_Part):
       round: For L-BFGS: evaluations after which it begins anew with an empty memory, the image
         clipped to the recipe's bounds; None: never.
       betas: Adam's decay rates.
+      pyramid: For Adam: whether it moves the coefficients of the image's Laplacian pyramid in place
+        of pixels.
       average: Decay of the running average of iterates that is shown and handed on; 0: none. Every
         scale begins one anew.
       carry: For Adam: whether its moments are kept at the next scale, enlarged with the image.
@@ -395,6 +405,7 @@ class Solver(_Part):
     precondition: float = 0.5
     round: int | None = None
     betas: tuple[float, float] = (0.9, 0.99)
+    pyramid: bool = False
     average: float = option(
         0.0,
         "--average",
@@ -415,6 +426,8 @@ class Solver(_Part):
             check("round", self.round, self.round >= 2, "at least 2 evaluations")
             if self.line_search != "fixed":
                 raise ValueError("rounds are for fixed steps: set round or line_search, not both")
+        if self.pyramid and self.carry:
+            raise ValueError("moments of a pyramid are not carried over: set pyramid or carry")
         for value in (*self.betas, self.average):
             check("decay rate", value, 0 <= value < 1, "0 <= rate < 1")
 
@@ -447,6 +460,7 @@ class Scales(_Part):
       least: Longest side of the coarsest scale, pixels; smaller scales are left out.
       factor: Ratio of one scale's side to the next coarser one's.
       evaluations: Loss evaluations per scale, coarsest first; the last repeats for further ones.
+      last_pass: Loss evaluations of a further pass at the size of the last scale; 0: there is none.
       steps: Total loss evaluations, shared over the scales in that proportion, or None.
     """
 
@@ -470,6 +484,7 @@ class Scales(_Part):
     least: int = 128
     factor: float = 2.0
     evaluations: tuple[int, ...] = (50, 40, 22)
+    last_pass: int = 0
     steps: int | None = option(
         None,
         "--steps",
@@ -489,6 +504,9 @@ class Scales(_Part):
         check("multiple", self.multiple, 1 <= self.multiple <= 256, "1 to 256 pixels")
         check("least scale", self.least, self.least >= 16, "at least 16 pixels")
         check("scale factor", self.factor, self.factor >= 1.05, "at least 1.05")
+        last = self.last_pass
+        fit = 0 <= last <= MOST_EVALUATIONS
+        check("last pass", last, fit, f"0 (none) to {MOST_EVALUATIONS} evaluations")
         counts = self.evaluations
         fit = bool(counts) and min(counts) >= 1 and max(counts) <= MOST_EVALUATIONS
         check("evaluations", counts, fit, f"at least 1 per scale, at most {MOST_EVALUATIONS}")
@@ -569,6 +587,16 @@ class Recipe(_Part):
             )
         if solver.kind == "lbfgs" and self.bounds is not None and solver.round is None:
             raise ValueError("lbfgs keeps to bounds between rounds only: give round, or use adam")
+        if solver.pyramid and self.bounds is not None:
+            raise ValueError("a pyramid has no bounds: set pyramid or bounds, not both")
+        if style.statistic == "neighbors":
+            if solver.kind != "adam" or not solver.pyramid:
+                raise ValueError(
+                    "style statistic 'neighbors' is for adam with pyramid = true, as in the recipe "
+                    f"nnst, but the optimizer is {solver.kind}, pyramid {solver.pyramid}"
+                )
+            if style.weight == 0:
+                raise ValueError("style weight is 0, expected above 0 for statistic 'neighbors'")
         if content.weight == style.weight == 0:
             raise ValueError("content weight and style weight are both 0: nothing to optimise")
 

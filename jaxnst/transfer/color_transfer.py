@@ -9,12 +9,16 @@ References:
     arXiv:1606.05897, 2016.
   Pitié, Kokaram: The Linear Monge-Kantorovitch Linear Colour Mapping for Example-Based Colour
     Transfer. CVMP 2007.
+  Ottosson: A perceptual color space for image processing. 2020 (OKLab).
   Gonzalez, Woods: Digital Image Processing, on histogram matching (specification).
 """
+
+from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import NDArray
 
+from jaxnst.image.color import from_linear, to_linear
 from jaxnst.recipes.schema import Colors
 from jaxnst.transfer.result import Picture
 
@@ -28,6 +32,22 @@ A direction in which colors vary no more than that is not stretched: the roundin
 picture must not become its colors."""
 
 PIXELS_AT_ONCE = 2**20
+
+TO_CONES = np.array(
+    [
+        [0.4122214708, 0.5363325363, 0.0514459929],
+        [0.2119034982, 0.6806995451, 0.1073969566],
+        [0.0883024619, 0.2817188376, 0.6299787005],
+    ]
+)
+TO_OKLAB = np.array(
+    [
+        [0.2104542553, 0.7936177850, -0.0040720468],
+        [1.9779984951, -2.4285922050, 0.4505937099],
+        [0.0259040371, 0.7827717662, -0.8086757660],
+    ]
+)
+"""From linear sRGB to responses of cones, and from their cubic roots to OKLab (Ottosson 2020)."""
 
 
 def luminance(image: Picture) -> Picture:
@@ -106,6 +126,35 @@ def match_linear(image: Picture, reference: Picture) -> Picture:
     return centered @ stretch.astype(np.float32) + target_mean.astype(np.float32)
 
 
+def match_palette(image: Picture, references: Sequence[Picture]) -> Picture:
+    """Give an image the hues and saturations of pictures, in [0, 1]; its lightness is kept.
+
+    a and b of OKLab are mapped as :func:`match_linear` maps colors, to the mean and covariance that
+    they have in all pixels of the references (Kolkin et al. 2022 map those of the photograph, and
+    filter them along the edges of the result).
+
+    Args:
+      image: ``(H, W, 3)``.
+      references: Of any sizes; small ones count for less.
+    """
+    lab = to_oklab(image)
+    chroma = [to_oklab(reference)[..., 1:].reshape(1, -1, 2) for reference in references]
+    lab[..., 1:] = match_linear(lab[..., 1:], np.concatenate(chroma, axis=1))
+    return np.clip(from_oklab(lab), 0, 1)
+
+
+def to_oklab(image: Picture) -> Picture:
+    """Convert sRGB in [0, 1] to OKLab: lightness, a (green to red) and b (blue to yellow)."""
+    cones = np.cbrt(to_linear(np.clip(image, 0, 1)) @ TO_CONES.T)
+    return (cones @ TO_OKLAB.T).astype(np.float32)
+
+
+def from_oklab(lab: Picture) -> Picture:
+    """Convert OKLab to sRGB. Colors that sRGB lacks are clipped, channel by channel."""
+    linear = (lab @ np.linalg.inv(TO_OKLAB).T) ** 3 @ np.linalg.inv(TO_CONES).T
+    return from_linear(np.clip(linear, 0, 1)).astype(np.float32)
+
+
 def match_histogram(image: Picture, reference: Picture) -> Picture:
     """Give each channel of RGB the reference's distribution of values, exactly (by sorting).
 
@@ -158,9 +207,9 @@ def recolor_after(colors: Colors, result: Picture, content: Picture) -> Picture:
 
 def _moments(image: Picture) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Compute mean and covariance of the channels, in pieces that take little memory."""
-    flat = image.reshape(-1, 3)
+    flat = image.reshape(-1, image.shape[-1])
     mean = flat.mean(axis=0, dtype=np.float64)
-    covariance = np.zeros((3, 3))
+    covariance = np.zeros((len(mean), len(mean)))
     for first in range(0, len(flat), PIXELS_AT_ONCE):
         centered = flat[first : first + PIXELS_AT_ONCE] - mean
         covariance += centered.T @ centered

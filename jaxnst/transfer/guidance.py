@@ -79,6 +79,14 @@ class Guidance:
         each = np.reshape(np.asarray(rows, np.float32), (len(rows), 1, styles))
         return np.repeat(each, regions, axis=1)
 
+    def refuse_for(self, objective: Objective, styles: Sequence[StyleImage]) -> None:
+        """Raise ValueError if an objective cannot be guided in this way."""
+        if objective.samples and (self.structure != (0, False) or self.mix or _masked(styles)):
+            raise ValueError(
+                "style statistic 'neighbors' finds the nearest in whole pictures and takes no "
+                "masks, style mix or transparency: leave them out, or take another recipe"
+            )
+
     def where(self, objective: Objective, content: Picture) -> SpatialGuidance:
         """Lay the regions out for the content picture at some size."""
         if not self.masks and self.opacity is None:
@@ -124,6 +132,10 @@ class Guidance:
         still = np.clip(resize(self.hidden, size), 0, 1)
         picture = np.where(opacity[..., None] > 0, painted, still)
         return np.concatenate([picture, opacity[..., None]], axis=-1)
+
+
+def _masked(styles: Sequence[StyleImage]) -> bool:
+    return any(style.mask is not None for style in styles)
 
 
 UNGUIDED = Guidance({})

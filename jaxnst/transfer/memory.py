@@ -20,7 +20,7 @@ import numpy as np
 from jaxnst._memory import available_memory
 from jaxnst._numerics import default_numerics
 from jaxnst.image import fit
-from jaxnst.losses.objective import TERMS, make_loss_weights, make_objective
+from jaxnst.losses.objective import TERMS, make_loss_weights, make_objective, neighbor_shapes
 from jaxnst.networks.precision import map_bytes
 from jaxnst.networks.registry import LossNetwork
 from jaxnst.networks.remat import blocks
@@ -66,6 +66,11 @@ once if the loop updates it in place."""
 
 STEP_PICTURES = 13
 """Pictures that a step has besides a state that is updated in place, and the content's features."""
+
+LOOP_COLUMNS, TARGET_COLUMNS = 4, 8
+"""Copies of the hypercolumns of nearest neighbors in the loop (those of the layers, joined, their
+targets and the gradient), and while they are found (of four turned styles, of the picture, and
+chosen ones)."""
 
 FIRST_WAIT = 2.0
 """How many compilations of a loop a run waits before its first step: it computes targets, too.
@@ -285,7 +290,8 @@ def cost_of(
 
     def work(names: Collection[str]) -> tuple[float, float]:
         """Values of convolutions' outputs, and multiply-adds."""
-        adds = sum(maps[n].size * maps[n].shape[-1] for n in objective.style_layers if n in names)
+        style = () if objective.samples else objective.style_layers
+        adds = sum(maps[n].size * maps[n].shape[-1] for n in style if n in names)
         values = 0.0
         for name in names:
             arrays = network.params.get(name, {})
@@ -306,7 +312,11 @@ def cost_of(
         works = [work(names) for names in (*before, last)]
         twice = sum(adds for _, adds in works[:-1])
         held = sum(maps[names[-1]].size for names in before) + BLOCK_COPIES * max(works)[0]
-    area = NOMINAL**2
+    area, columns = NOMINAL**2, 0.0
+    if objective.samples:
+        shapes = neighbor_shapes(objective, (NOMINAL, NOMINAL), by_layer=False)
+        columns = jax.tree.leaves(shapes)[0].size
+        held += LOOP_COLUMNS * columns
     state_bytes = sum(leaf.size * leaf.dtype.itemsize for leaf in jax.tree.leaves(state))
     picture_bytes = 4 * image.size
     if SOLVERS[method.kind].in_picture:
@@ -317,7 +327,7 @@ def cost_of(
         multiply_adds=(2 * adds + twice) / area,  # as much again for the gradient
         loop_bytes=(value_bytes * held + solving) / area,
         map_bytes=value_bytes * held / area,
-        target_bytes=value_bytes * values / area,
+        target_bytes=(value_bytes * values + 4 * TARGET_COLUMNS * columns) / area,
         fixed_bytes=2 * 4 * parameters,  # and flipped, for the gradient
     )
 

@@ -20,11 +20,15 @@ Size = tuple[int, int]
 
 
 class Scale(NamedTuple):
-    """One scale: its size, the sizes of the styles, the evaluations planned."""
+    """One scale: its size, the sizes of the styles, the evaluations planned.
+
+    With ``again`` it is a further pass at the size of the scale before.
+    """
 
     inner: Size
     styles: tuple[Size, ...]
     evaluations: int
+    again: bool = False
 
 
 class Schedule(NamedTuple):
@@ -74,17 +78,20 @@ def make_schedule(
         if value < LEAST:
             raise ValueError(f"{name} is {value}, expected at least {LEAST} pixels")
     sides = _sides(scales, longest)
+    again = [False] * len(sides)
+    if scales.last_pass:
+        sides, again = [*sides, sides[-1]], [*again, True]
     planned = _evaluations(scales, len(sides))
 
-    def scale(side: float, count: int) -> Scale:
+    def scale(side: float, count: int, again: bool) -> Scale:
         inner = _rounded(fit(result, round(side)), scales.multiple)
         if scales.style_like_content:
-            return Scale(inner, (inner,) * len(styles), count)
+            return Scale(inner, (inner,) * len(styles), count, again)
         shrunk = (_style(own, side * style_size / longest) for own in styles)
         of_styles = tuple(_nearly(size, scales.multiple) for size in shrunk)
-        return Scale(inner, of_styles, count)
+        return Scale(inner, of_styles, count, again)
 
-    return Schedule(result, tuple(scale(*pair) for pair in zip(sides, planned, strict=True)))
+    return Schedule(result, tuple(map(scale, sides, planned, again)))
 
 
 def _sides(scales: Scales, longest: int) -> list[float]:
@@ -157,8 +164,9 @@ def _nearly_side(side: int, multiple: int) -> int:
 
 def _evaluations(scales: Scales, count: int) -> list[int]:
     """Share out evaluations over ``count`` scales, at least one each."""
-    counts = list(scales.evaluations[:count])
-    counts += [counts[-1]] * (count - len(counts))
+    last = [scales.last_pass] if scales.last_pass else []
+    counts = list(scales.evaluations[: count - len(last)])
+    counts += [counts[-1]] * (count - len(counts) - len(last)) + last
     if scales.steps is None:
         return counts
     if scales.steps < count:

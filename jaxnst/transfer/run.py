@@ -12,18 +12,22 @@ from numpy.typing import ArrayLike
 
 from jaxnst.feedforward.instant import start_in_one_pass
 from jaxnst.image import resample
+from jaxnst.losses.neighbors import LIBRARY, ColumnTargets, LayerTargets, make_library
 from jaxnst.losses.objective import (
     SpatialGuidance,
     Targets,
     make_loss_weights,
     make_objective,
+    match_columns,
+    style_columns,
+    style_samples,
 )
 from jaxnst.networks.registry import LossNetwork, Params, load_network
 from jaxnst.networks.rescale import unit_means
 from jaxnst.optim.solvers import make_solver
 from jaxnst.recipes import recipe_on
 from jaxnst.recipes.schema import STARTS, Precision, Recipe, replace
-from jaxnst.transfer.color_transfer import recolor_after, recolor_before
+from jaxnst.transfer.color_transfer import match_palette, recolor_after, recolor_before
 from jaxnst.transfer.fingerprint import fingerprint_of, surroundings
 from jaxnst.transfer.guidance import UNGUIDED, Guidance, StyleMix, make_guidance
 from jaxnst.transfer.initial import make_noise, scatter_colors
@@ -94,6 +98,7 @@ class Run:
         self.objective = make_objective(recipe, network, remat=remat, tile=tile, devices=devices)
         if self.objective.tiling(self.objective.layers, self.schedule.scales[-1].inner) is None:
             self.objective = dataclasses.replace(self.objective, devices=())
+        self.guidance.refuse_for(self.objective, self.styles)
         self.numbers = make_loss_weights(recipe)
         self.mixture = self.guidance.mixture(
             self.objective.network, self.objective.style_layers, len(self.styles)
@@ -186,6 +191,40 @@ class Run:
             self.objective, params, jnp.asarray(image), style, self.numbers, where=where
         )
 
+    def neighbors(self, params: Params, index: int, start: Picture) -> ColumnTargets | LayerTargets:
+        """Compute a scale's targets where they are nearest neighbors.
+
+        All styles are looked at, each as it is and turned by 90, 180 and 270 degrees.
+
+        Args:
+          params: From :meth:`tuned_parameters`.
+          index: Of the scale.
+          start: What it begins with, RGB of its size: the result of the scale before.
+        """
+        scale, coarser = self.schedule.scales[index], self.schedule.scales[max(0, index - 1)]
+        pairs = zip(self.styles, scale.styles, strict=True)
+        styles = [jnp.asarray(resample(style.image, size)) for style, size in pairs]
+        turned = [jnp.rot90(style, quarter) for style in styles for quarter in range(4)]
+        if scale.again:
+            key, *keys = jax.random.split(jax.random.key(self.seed), 1 + len(turned))
+            count = -(-LIBRARY // len(turned))
+            samples = [
+                style_samples(key, self.objective, params, style, count)
+                for style, key in zip(turned, keys, strict=True)
+            ]
+            library = {
+                name: make_library(key, [sample[name] for sample in samples])
+                for name in self.objective.style_layers
+            }
+            return LayerTargets(library, jnp.asarray(self.seed % 2**32, jnp.uint32))
+        image = resample(self.content, scale.inner)
+        if index > 0:  # the photograph's fine forms, which the scale before has not seen, stay
+            blurred = resample(resample(self.content, coarser.inner), scale.inner)
+            content, style = self.recipe.content.weight, self.recipe.style.weight
+            image = image + style / (content + style) * (start - blurred)
+        columns = [style_columns(self.objective, params, style, self.numbers) for style in turned]
+        return match_columns(self.objective, params, jnp.asarray(image), columns, self.numbers)
+
     def where(self, content: Picture) -> SpatialGuidance:
         """Lay out the regions of a scale; ``content`` has its size."""
         return jax.tree.map(jnp.asarray, self.guidance.where(self.objective, content))
@@ -245,7 +284,9 @@ class Run:
         What is transparent in the content stays as it was, and so does the content's opacity.
         """
         shown = np.clip(resample(image, self.schedule.size), 0, 1)
-        if self.recipe.colors.after:
+        if self.recipe.colors.mode == "palette":
+            shown = match_palette(shown, [style.image for style in self.styles])
+        elif self.recipe.colors.after:
             shown = recolor_after(self.recipe.colors, shown, self.colored_like)
         return self.guidance.kept(shown)
 

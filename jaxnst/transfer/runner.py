@@ -21,7 +21,7 @@ from numpy.typing import ArrayLike, NDArray
 from jaxnst._numerics import default_numerics
 from jaxnst._types import Image
 from jaxnst.image import resample
-from jaxnst.losses.objective import TERMS, Objective, Targets, make_targets
+from jaxnst.losses.objective import TERMS, AnyTargets, Objective, Targets, make_targets
 from jaxnst.networks.color_space import decode, encode
 from jaxnst.networks.registry import Params
 from jaxnst.optim.sharding import apart, mesh_of, over_lanes, shared
@@ -71,14 +71,18 @@ class Programs:
             self.params = shared(mesh, self.params_of_one)
             self.params_of_one = jax.device_put(self.params_of_one, mesh.devices[0])
 
-    def prepare(self, pool: Executor, index: int) -> Callable[[], Targets]:
-        """Begin to compile a scale's programs and compute its targets; call the result to wait."""
-        compiled = pool.submit(self.compile_loop, index)
-        targets = pool.submit(self.targets, index)
+    def prepare(self, pool: Executor, index: int) -> Callable[[State], AnyTargets]:
+        """Begin to compile a scale's programs and compute its targets.
 
-        def wait() -> Targets:
+        Call the result to wait, with a state of the scale: nearest neighbors are only found then.
+        """
+        compiled = pool.submit(self.compile_loop, index)
+        matched = self.runs[0].objective.samples
+        targets = None if matched else pool.submit(self.targets, index)
+
+        def wait(state: State) -> AnyTargets:
             compiled.result()
-            return targets.result()
+            return self.neighbors(index, state) if targets is None else targets.result()
 
         return wait
 
@@ -88,7 +92,8 @@ class Programs:
         run, size = self.runs[0], self.scales[index].inner
         blank = np.zeros((*size, 3), np.float32)
         where = run.guidance.where(run.objective, blank)
-        targets = blank_targets(run.objective, self.params_of_one, size, where=where)
+        again = self.scales[index].again
+        targets = blank_targets(run.objective, self.params_of_one, size, where=where, again=again)
         lanes = () if self.mesh is None else (len(self.runs),)
         state = self.begin(index, np.zeros((*lanes, *size, 3), np.float32), None)
         state, _ = self.advance(self._stack([targets] * len(self.runs)), state, 0, 0)
@@ -108,6 +113,17 @@ class Programs:
         targets: Targets = self._each(_targets, self.params, lanes)
         return targets
 
+    @default_numerics()
+    def neighbors(self, index: int, state: State) -> AnyTargets:
+        """Find the nearest neighbors of a scale that begins, or began, with ``state.origin``."""
+        origins = np.asarray(self._each(_origin, None, state))
+        several = [origins] if self.mesh is None else origins
+        pairs = zip(self.runs, several, strict=True)
+        targets: AnyTargets = self._stack(
+            [run.neighbors(self.params_of_one, index, origin) for run, origin in pairs]
+        )
+        return targets
+
     def begin(self, index: int, images: Picture, before: State | None) -> State:
         """Return the state in which a scale begins.
 
@@ -124,7 +140,7 @@ class Programs:
         return state
 
     def advance(
-        self, targets: Targets, state: State, steps: int, total: int
+        self, targets: AnyTargets, state: State, steps: int, total: int
     ) -> tuple[State, jax.Array]:
         """Take steps of a scale's loop; only the image of the old state can be read afterwards."""
         counts = jnp.asarray(steps), jnp.asarray(total)
@@ -190,6 +206,11 @@ def _restart(
     _: Objective, method: SolverConfig, __: None, lane: tuple[Hyperparameters, State]
 ) -> State:
     return restart(method, *lane)
+
+
+def _origin(objective: Objective, _: SolverConfig, __: None, state: State) -> Image:
+    assert state.origin is not None
+    return decode(state.origin, objective.space)
 
 
 def _image(objective: Objective, method: SolverConfig, _: None, state: State) -> Image:
@@ -340,7 +361,7 @@ def optimize_scales(
             waited, ran = run_state.seconds[-1]
             report("compile")
             tick = time.perf_counter()
-            targets = targets_of()
+            targets = targets_of(run_state.state)
             begin = time.perf_counter()
             waited, steps = waited + begin - tick, 1
             while used < total:

@@ -24,11 +24,13 @@ from jaxnst.image import fill_hidden, resample
 from jaxnst.image.color import Pixels
 from jaxnst.losses.objective import (
     EVERYWHERE,
+    AnyTargets,
     Objective,
     SpatialGuidance,
     Targets,
     content_targets,
     make_targets,
+    neighbor_shapes,
     style_summaries,
     style_targets,
 )
@@ -187,8 +189,13 @@ def mixed_styles(
 
 
 def target_shapes(
-    objective: Objective, params: Params, size: Size, *, where: SpatialGuidance = EVERYWHERE
-) -> Targets:
+    objective: Objective,
+    params: Params,
+    size: Size,
+    *,
+    where: SpatialGuidance = EVERYWHERE,
+    again: bool = False,
+) -> AnyTargets:
     """Return the targets of a scale with shapes in place of arrays; nothing is computed.
 
     Args:
@@ -196,7 +203,10 @@ def target_shapes(
       params: The network's parameters.
       size: Of the scale, pixels.
       where: Its regions.
+      again: Whether the scale before has that size, too (:attr:`jaxnst.transfer.pyramid.Scale`).
     """
+    if objective.samples:
+        return neighbor_shapes(objective, size, by_layer=again)
     regions = 1 if where.shares is None else where.shares.shape[0]
 
     def targets(params: Params, image: Image) -> Targets:
@@ -212,8 +222,13 @@ def target_shapes(
 
 
 def blank_targets(
-    objective: Objective, params: Params, size: Size, *, where: SpatialGuidance = EVERYWHERE
-) -> Targets:
+    objective: Objective,
+    params: Params,
+    size: Size,
+    *,
+    where: SpatialGuidance = EVERYWHERE,
+    again: bool = False,
+) -> AnyTargets:
     """Make targets of zeros for a picture of some size: a loop can be compiled with them."""
-    shapes = target_shapes(objective, params, size, where=where)
+    shapes = target_shapes(objective, params, size, where=where, again=again)
     return jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), shapes)
