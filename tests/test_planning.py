@@ -73,7 +73,8 @@ def test_memory_counts_pictures_programs_and_history(tiny):
     history = 2 * 10 * (96 * 128 * 3 * 4)
     # The rest are the ten reciprocals of curvature that go with it.
     grown = plan(tiny, longer, 128, host=False).bytes - there
-    assert grown == pytest.approx(history, rel=1e-3)
+    # And in the state of the scale before, with sides half as long.
+    assert grown == pytest.approx(1.25 * history, rel=1e-3)
 
 
 def test_a_large_style_counts(tiny):
