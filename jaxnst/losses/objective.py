@@ -229,7 +229,7 @@ class Objective:
         """Lay out tiles for layers of images of some size; None: they are looked at whole."""
         if self.tile is None or not layers:
             return None
-        return make_tiling(self.network, layers, size, self.tile, self.devices)
+        return make_tiling(self.network, layers, size, self.tile, devices=self.devices)
 
     def summarize(self, layer: str, features: FeatureMap, positions: Positions) -> "LayerSums":
         """Take from a feature map, or a tile of it, what the loss needs."""

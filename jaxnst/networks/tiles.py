@@ -107,6 +107,7 @@ def make_tiling(
     layers: tuple[str, ...],
     size: tuple[int, ...],
     tile: int,
+    *,
     devices: tuple[jax.Device, ...] = (),
 ) -> Tiling | None:
     """Lay out windows over an image: as few as possible, and no larger than these need to be.
