@@ -15,10 +15,12 @@ cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
 versions=(jax jaxlib flax numpy optax jaxopt jaxtyping scipy pillow)
 # The quick tests leave out the files that take most of the suite's time (each above a fiftieth,
-# together three quarters). Every package is still run by the others, and by the command line's.
+# together three quarters). Every package is still run by the others, and by the command line's. Most
+# of the rest is compilation, and which libraries work does not depend on how well XLA does it.
 quick=(-m 'not slow')
 for name in batch instant guidance networks cli_guidance remat cli_batch losses precision \
-  layers transfer cli_methods cli_train objective lbfgs optimize planning statistics; do
+  layers transfer cli_methods cli_train objective lbfgs optimize planning statistics neighbors \
+  tiles; do
   quick+=(--ignore="tests/test_$name.py")
 done
 
@@ -95,6 +97,7 @@ PYTHON
   if [[ $full ]]; then
     "$bin/python" -m pytest -ra -n 2 --dist loadfile --no-loadscope-reorder
   else
+    export JAX_DISABLE_MOST_OPTIMIZATIONS=1
     unset JAXNST_SHARED
     "$bin/python" -m pytest -q -n 2 --dist loadfile --no-loadscope-reorder "${quick[@]}"
   fi
