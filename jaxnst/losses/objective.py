@@ -372,6 +372,9 @@ def make_objective(
       ValueError: If there is no such statistic or distance, or the two do not go together; or the
         tiles are too small, or a statistic is no sum over positions.
     """
+    # Nearest neighbors have no content term.
+    content_layers = () if recipe.style.statistic == "neighbors" else recipe.content.layers
+    content = tuple(network.resolve(name) for name, _ in content_layers)
     style = tuple(network.resolve(name) for name, _ in recipe.style.layers)
     statistics = _by_layer(network, style, recipe.style.statistic, recipe.style.statistics)
     distances = _by_layer(network, style, recipe.style.distance, recipe.style.distances)
@@ -391,8 +394,6 @@ def make_objective(
                 f"style statistic {statistic!r} of {layer} is no sum over positions and cannot be "
                 "computed in tiles: set it to gram, covariance or mean-deviation, or turn tiles off"
             )
-    layers = () if "neighbors" in statistics else recipe.content.layers  # which have no such term
-    content = tuple(network.resolve(name) for name, _ in layers)
     objective = Objective(
         network=network.configure(
             pooling=recipe.pooling,
