@@ -189,7 +189,7 @@ def test_the_cache_is_shown_and_cleared(call, monkeypatch, tmp_path):
     (folder / "jax-1" / "program").write_bytes(bytes(2048))
     assert call("cache") == (0, f"{folder}, 2 KiB; 2 checkpoints, 2 KiB\n", "")
     left = "kept 2 checkpoints, 2 KiB (--checkpoints deletes them too)"
-    assert call("cache", "clear") == (0, f"deleted 1 files, 2 KiB; {left}\n", "")
+    assert call("cache", "clear") == (0, f"deleted 1 file, 2 KiB; {left}\n", "")
     assert call("cache", "clear", "--checkpoints") == (0, "deleted 2 files, 2 KiB\n", "")
     assert [*folder.rglob("*.ck")] == []
     assert call("cache", "--checkpoints")[0] == call("cache", "empty")[0] == 2
@@ -200,7 +200,7 @@ def test_the_cache_is_shown_and_cleared(call, monkeypatch, tmp_path):
     (folder / "jax-1" / "program").touch()
     (folder / "checkpoints" / "a.ck").write_bytes(bytes(1024))
     assert call("cache") == (0, f"{tmp_path / 'own'}, 0 bytes; 1 checkpoint, 1 KiB\n", "")
-    assert call("cache", "clear", "--checkpoints") == (0, "deleted 1 files, 1 KiB\n", "")
+    assert call("cache", "clear", "--checkpoints") == (0, "deleted 1 file, 1 KiB\n", "")
     assert (folder / "jax-1" / "program").exists()
 
 

@@ -114,6 +114,7 @@ colors should be the photo's      --colors content-luminance, or --colors linear
 strokes too small or too large    --style-scale 1.5, or --style-scale 0.7
 fine grain or speckle             --tv-weight 5, or
                                   --optimizer adam --average 0.99
+strokes are not the painting's    --recipe nnst
 blurred or unfinished             --steps 200, or a larger --size
 a motif where it makes no sense   --style-weight 3, or
                                   --init style-colors --seed 1
