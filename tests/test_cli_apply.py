@@ -76,15 +76,15 @@ def test_a_folder_is_painted_once_and_what_has_changed_again(applied):
     status, out, err = applied(*command)
     names = [os.path.join("out", name) for name in ("a-waves.bmp", "b-waves.bmp")]
     assert (status, out.split()) == (0, names)
-    assert "inputs: 2, of which there already: 0" in err and "done: 2, failed: 0" in err
-    others = "jaxnst apply: notice: passed over: 1 file of a kind that is not read (.txt)\n"
-    assert applied(*command) == (0, "", others + "inputs: 2, of which there already: 2\n")
+    assert "inputs: 2, already done: 0" in err and "done: 2, failed: 0" in err
+    others = "jaxnst apply: notice: skipped: 1 file of a kind that is not read (.txt)\n"
+    assert applied(*command) == (0, "", others + "inputs: 2, already done: 2\n")
     save_image("photos/a.png", np.zeros((32, 40, 3), np.float32))
-    words = "out/a-waves.bmp{} there already, made of other pictures or with other settings"
-    assert words.format(" is") in applied(*command)[2]
+    words = "out/a-waves.bmp{}, made of other pictures or with other settings"
+    assert words.format(" already exists") in applied(*command)[2]
     assert applied(*command, "--overwrite")[1].split() == names[:1]
     refused = applied(*command, "--size", "20")
-    assert refused[:2] == (2, "") and words.format(" and 1 more are") in refused[2]
+    assert refused[:2] == (2, "") and words.format(" and 1 more already exist") in refused[2]
     assert load_image("out/b-waves.bmp").shape != (16, 20, 3)
     assert applied(*command, "--size", "20", "--overwrite")[1].split() == names
     assert load_image("out/b-waves.bmp").shape == (16, 20, 3)
@@ -119,7 +119,7 @@ def test_a_bad_input_costs_itself_only(applied):
     assert [bool(record["error"]) for record in records()].count(True) == 4
     Path("photos/broken.jpg").unlink()
     status, out, err = applied("photos", *bad, "-o", "out", "--no-cache")
-    assert (status, out) == (1, "") and "of which there already: 2" in err
+    assert (status, out) == (1, "") and "already done: 2" in err
     os.remove("out/a-waves.png")
     status, out, err = applied("photos", *bad, "-o", "out", "--no-cache", "--json", "--quiet")
     lines = list(map(json.loads, out.splitlines()))
@@ -166,7 +166,7 @@ def test_a_film_and_a_picture_go_to_one_folder(applied):
     painted = apply_model(load_model("waves.safetensors"), np.float32(first / 255))
     assert np.abs(pictures[0] - 255 * np.asarray(painted)).mean() < 12
     status, out, err = applied("clip.mp4", "-o", "out", "--no-cache")
-    assert (status, out, err) == (0, "", "inputs: 1, of which there already: 1\n")
+    assert (status, out, err) == (0, "", "inputs: 1, already done: 1\n")
 
 
 def test_a_film_that_was_cut_is_kept_with_a_notice(applied):
@@ -222,7 +222,7 @@ def test_a_film_that_is_stopped_leaves_nothing_behind(folder, name, code):
     process.send_signal(getattr(signal, name))
     _, err = process.communicate(timeout=600)
     assert process.returncode == code
-    assert err.endswith("stopped; what is finished is saved, the same command goes on\n")
+    assert err.endswith("what is finished is saved; run the same command again to resume\n")
     assert not os.listdir("out")  # nor the lock
 
 

@@ -62,7 +62,7 @@ def test_every_content_with_every_style_and_then_nothing_is_left(batched):
     names = [f"{c}-{s}.png" for c in ("a", "b", "tall") for s in ("x", "y")]
     assert status == 0 and made() == names
     assert sorted(out.split()) == [os.path.join("out", name) for name in names]
-    assert "6 pictures, 0 of them there already" in err and "0 failed" in err
+    assert "6 pictures, 0 of them already painted" in err and "0 failed" in err
     found = {record["output"]: record for record in records()}
     assert sorted(found) == names
     one = found["tall-y.png"]
@@ -75,7 +75,7 @@ def test_every_content_with_every_style_and_then_nothing_is_left(batched):
     assert made_of.recipe.scales.steps == 3 and made_of.network == "vgg16-lite"
     before = {name: os.stat(f"out/{name}").st_mtime_ns for name in names}
     status, out, err = batched(*FOLDERS, *SMALL)
-    assert (status, out) == (0, "") and "6 of them there already" in err
+    assert (status, out) == (0, "") and "6 of them already painted" in err
     assert {name: os.stat(f"out/{name}").st_mtime_ns for name in names} == before
 
 
@@ -84,11 +84,11 @@ def test_what_has_changed_is_made_again(batched):
     save_image("photos/a.png", helpers.picture(48, 64, seed=9))
     os.remove("out/b-x.png")
     _, out, err = batched(*FOLDERS, *SMALL, "--overwrite")
-    assert "6 pictures, 3 of them there already" in err
+    assert "6 pictures, 3 of them already painted" in err
     assert sorted(out.split()) == ["out/a-x.png", "out/a-y.png", "out/b-x.png"]
     other = (*FOLDERS, *SMALL, "--style-weight", "9", "--overwrite")
-    assert "0 of them there already" in batched(*other)[2]
-    assert "6 of them there already" in batched(*other[:-1])[2]
+    assert "0 of them already painted" in batched(*other)[2]
+    assert "6 of them already painted" in batched(*other[:-1])[2]
 
 
 def test_what_another_command_made_is_kept_unless_it_may_be_replaced(batched, folder):
@@ -97,21 +97,21 @@ def test_what_another_command_made_is_kept_unless_it_may_be_replaced(batched, fo
     assert batched(*FOLDERS, *SMALL, "--quiet")[0] == 0
     os.remove("out/b-x.png")
     before = {path.name: path.read_bytes() for path in (folder / "out").iterdir()}
-    error = "jaxnst batch: error: out/{} there already, made of other pictures or with other "
+    error = "jaxnst batch: error: out/{}, made of other pictures or with other "
     error += "settings: choose another folder, or give --overwrite to replace what differs\n"
     weight = batched(*FOLDERS, *SMALL, "--style-weight", "9")
-    assert weight == (2, "", error.format("a-x.png and 4 more are"))
+    assert weight == (2, "", error.format("a-x.png and 4 more already exist"))
     # Pictures of the same names from elsewhere.
     (folder / "paintings").rename(folder / "others")
     save_image(folder / "others/x.jpg", helpers.picture(48, 48, seed=9))
     others = batched(*FOLDERS[:2], "--styles", "others/x.jpg", *FOLDERS[-2:], *SMALL)
-    assert others == (2, "", error.format("a-x.png and 1 more are"))
+    assert others == (2, "", error.format("a-x.png and 1 more already exist"))
     (folder / "others").rename(folder / "paintings")
     save_image(folder / "out/own.png", helpers.picture(48, 48, seed=9))
     before["own.png"] = (folder / "out/own.png").read_bytes()
     (folder / "m.csv").write_text("content,style,output\nphotos/a.png,paintings/y.jpg,own.png\n")
     own = batched("--manifest", "m.csv", *FOLDERS[-2:], *SMALL, "--seed", "3", "--quiet")
-    assert own == (2, "", error.format("own.png is"))
+    assert own == (2, "", error.format("own.png already exists"))
     assert {path.name: path.read_bytes() for path in (folder / "out").iterdir()} == before
 
 
@@ -120,7 +120,7 @@ def test_files_of_another_kind_are_made_again_and_logs_without_that_stay_valid(b
     jpeg = (*jpeg, ".jpg", *SMALL)
 
     def there(*more):
-        return int(re.search(r"(\d) of them there", batched(*jpeg, *more)[2])[1])
+        return int(re.search(r"(\d) of them already", batched(*jpeg, *more)[2])[1])
 
     assert there() == 0 and there("--quality", "95", "--bits", "8") == 2
     assert there("--quality", "30", "--overwrite") == 0 and there("--quality", "30") == 2
@@ -189,7 +189,7 @@ def test_rows_of_a_manifest_differ_in_what_a_run_can_set(batched, call, folder):
     np.testing.assert_allclose(load_image("out/mixed.png"), load_image("alone.png"), atol=0.01)
     assert np.abs(load_image("out/plain.png") - load_image("alone.png")).max() > 0.02
     assert (
-        "4 of them there already"
+        "4 of them already painted"
         in batched("--manifest", "lists/m.jsonl", "--out", "out", *SMALL)[2]
     )
 
@@ -237,7 +237,7 @@ def test_a_bad_file_costs_only_its_own_rows(batched, folder):
     assert len(errors) == 7 and "expected at least 16" in errors["small-x.png"]
     # What failed is tried again, what was done is not.
     (folder / "photos/broken.png").write_bytes((folder / "photos/a.png").read_bytes())
-    assert "10 pictures, 3 of them there already" in batched(*FOLDERS, *SMALL)[2]
+    assert "10 pictures, 3 of them already painted" in batched(*FOLDERS, *SMALL)[2]
     assert "broken-x.png" in made()
 
 
@@ -429,8 +429,8 @@ def test_a_log_cut_short_is_gone_on_with(batched, folder):
     whole = log.read_bytes()
     log.write_bytes(b"nonsense\n[1]\n{}\n" + whole[: len(whole) - 40])
     status, out, err = batched(*FOLDERS, *SMALL)
-    assert status == 0 and "5 of them there already" in err and len(out.split()) == 1
-    assert "6 of them there already" in batched(*FOLDERS, *SMALL)[2]
+    assert status == 0 and "5 of them already painted" in err and len(out.split()) == 1
+    assert "6 of them already painted" in batched(*FOLDERS, *SMALL)[2]
 
 
 # What is refused.

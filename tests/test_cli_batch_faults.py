@@ -138,11 +138,11 @@ def test_a_log_that_cannot_be_written_stops_the_batch_in_one_line(batched, monke
     )
     status, out, err = batched(*FOLDERS, *SMALL, "--quiet")
     assert status == 1 and out.split() == ["out/a-x.png"]
-    words = r"out.results\.jsonl could not be written \(No space left on device\): make room; .+"
+    words = r"out.results\.jsonl could not be written \(No space left on device\): make room, .+"
     assert re.fullmatch(rf"jaxnst batch: error: {words}\n", err)
     monkeypatch.setattr(ResultsLog, "_append", plain)
     status, out, err = batched(*FOLDERS, *SMALL)
-    assert status == 0 and "1 of them there already" in err and len(out.split()) == 2
+    assert status == 0 and "1 of them already painted" in err and len(out.split()) == 2
     assert all(load_image(f"out/{name}-x.png").size for name in "abc")
 
 

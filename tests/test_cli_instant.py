@@ -112,10 +112,10 @@ def test_a_folder_is_painted_once_and_what_has_changed_again(folder, instant, rn
     assert painted() == ["painted/b.png"]
     save_image("photos/a.png", rng.uniform(0, 1, (40, 48, 3)).astype(np.float32))
     before = (folder / "painted/a.png").read_bytes()
-    refused(instant("photos", "style.png", "-o", "painted", "--quiet"), 2, "a.png is there alread")
+    refused(instant("photos", "style.png", "-o", "painted", "--quiet"), 2, "a.png already exists")
     assert (folder / "painted/a.png").read_bytes() == before
     assert painted("--overwrite") == ["painted/a.png"]
-    words = "a.png and 1 more are there already, made of other pictures or with other settings"
+    words = "a.png and 1 more already exist, made of other pictures or with other settings"
     refused(instant("photos", "style.png", "-o", "painted", "--quiet", "--alpha", "0.5"), 2, words)
     assert painted("--alpha", "0.5", "--overwrite") == both
     assert painted("--alpha", "0.5", "--yes") == []
@@ -143,7 +143,7 @@ def test_names_that_are_too_long_are_refused_before_anything_is_painted(folder, 
 def test_a_single_picture_is_replaced_with_a_notice(folder, instant):
     given = ("photos/a.png", "style.png", "-o", "out.png")
     (folder / "out.png").touch()  # of mktemp
-    words = "jaxnst instant: notice: out.png is there already, and is replaced at the end\n"
+    words = "jaxnst instant: notice: out.png already exists and will be replaced\n"
     assert words not in instant(*given)[2] and words in instant(*given)[2]
     assert words not in instant(*given, "--overwrite")[2]
 

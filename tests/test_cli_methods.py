@@ -188,7 +188,7 @@ def test_a_sheet_and_single_pictures(call, folder, action, output, layers, names
         *together,
     )
     assert (status, out) == (0, f"{stem}.png\n")
-    assert f"{stem}.png and 1 more are there already, and are replaced at the end" in err
+    assert f"{stem}.png and 1 more already exist and will be replaced" in err
     for name in names:
         assert load_image(f"{stem}-{name}.png").shape == (24, 32, 3)
         assert f"{name}: loss " in err

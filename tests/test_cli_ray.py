@@ -108,7 +108,7 @@ def test_a_worker_paints_what_this_process_would(folder, environment, address):
     assert status == 0, err
     assert sorted(out.split()) == [os.path.join("there", name) for name in NAMES]
     lines = [line for line in err.splitlines() if not line.startswith("  0%  0/4 pictures")]
-    assert lines[0] == "4 pictures, 0 of them there already" and len(lines) == 2, err
+    assert lines[0] == "4 pictures, 0 of them already painted" and len(lines) == 2, err
     for name in NAMES:  # with all the cores there are, to the byte
         assert (folder / "here" / name).read_bytes() == (folder / "there" / name).read_bytes()
     told = [

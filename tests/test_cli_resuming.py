@@ -122,7 +122,7 @@ def test_the_same_command_goes_on_and_its_picture_has_the_same_bytes(
         with pytest.raises(PowerCut):
             call("run", *GIVEN, *kept, "--checkpoint-every", "0")
         assert not (folder / "part.png").exists()
-    assert "going on from run.ck, after 4 evaluations" in capsys.readouterr().err
+    assert "resuming from run.ck, after 4 evaluations" in capsys.readouterr().err
     monkeypatch.setattr(watching, "save_checkpoint", plain)
     # Pictures on the way go on too: of 10 and 12 evaluations, not of where it begins again.
     status, out, err = call("run", *GIVEN, *kept, "--save-every", "2")
@@ -136,7 +136,7 @@ def test_the_same_command_goes_on_and_its_picture_has_the_same_bytes(
     assert (folder / "again.png").read_bytes() == (folder / "whole.png").read_bytes()
     err = call("run", *GIVEN, *kept)[2]
     assert "the checkpoint is finished, after 12 evaluations: nothing was left to do\n" in err
-    assert "going on" not in err and "saved" not in err
+    assert "resuming" not in err and "saved" not in err
 
 
 def test_a_checkpoint_of_another_run_is_replaced_only_if_that_is_said(call, folder):
@@ -154,11 +154,11 @@ def test_a_checkpoint_of_another_run_is_replaced_only_if_that_is_said(call, fold
     ):
         status, out, err = call(*given, *more)
         assert (status, out) == (1, "") and f"{words}{ways}one by --overwrite\n" in err, err
-        assert "going on" not in err
+        assert "resuming" not in err
     assert [(folder / name).read_bytes() for name in ("run.ck", "out.png")] == before
     status, _, err = call(*given, "--steps", "10", "--overwrite")
     assert status == 0 and "run.ck is of a run with other settings: it is replaced" in err
-    assert "going on" not in err and load_checkpoint(folder / "run.ck").done == 10
+    assert "resuming" not in err and load_checkpoint(folder / "run.ck").done == 10
     assert "the checkpoint is finished, after 10" in call(*given, "--steps", "10")[2]
 
 
@@ -208,7 +208,7 @@ def test_a_run_without_a_finite_loss_leaves_no_picture_and_nothing_to_go_on_with
 
 
 TWO_SCALES = ("run", *PICTURES, "--scales", "32,48", "--steps", "12", *helpers.SHALLOW)
-RESUMING = "to go on, give the same command with --resume\n"
+RESUMING = "to resume, run the same command with --resume\n"
 
 
 @pytest.fixture
@@ -268,7 +268,7 @@ def test_what_was_stopped_goes_on_by_resume_to_the_same_bytes(
     assert load_checkpoint(path).done == count
     end_after.undo()
     status, out, err = call(*TWO_SCALES, "-o", "part.png", "--resume")
-    assert (status, out) == (0, "part.png\n") and f"going on from {path}, after {count} " in err
+    assert (status, out) == (0, "part.png\n") and f"resuming from {path}, after {count} " in err
     assert (folder / "part.png").read_bytes() == (folder / "whole.png").read_bytes()
     assert not [*kept.iterdir()]
     status, out, err = call(*TWO_SCALES, "-o", "part.png", "--resume", "--quiet")
@@ -345,7 +345,7 @@ def test_a_run_ends_well_where_its_checkpoint_cannot_be_kept(call, kept, monkeyp
         words = "of memory, and 10 bytes are available"
     status, out, err = call(*TWO_SCALES, "-o", "a.png")
     assert (status, out) == (0, "a.png\n") and not kept.is_dir()
-    assert err.count("notice: --resume cannot go on from here: ") == err.count(words) == 1
+    assert err.count("notice: --resume will not work for this run: ") == err.count(words) == 1
 
 
 def test_the_command_line_and_checkpoints_agree_on_settings(folder, monkeypatch):

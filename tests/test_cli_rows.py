@@ -84,7 +84,7 @@ def test_apply_reads_a_file_that_is_named_by_what_it_holds(call, folder):
     assert status == 1 and "e.psd is neither a picture nor a film by its ending" in err
 
 
-# Files that are passed over
+# Files that are skipped
 
 
 def told(places, capsys, **options):
@@ -95,14 +95,14 @@ def told(places, capsys, **options):
 @pytest.mark.parametrize("place", ["plain", "plain/*", "br [2024]"])
 def test_files_passed_over_are_counted_in_one_line(capsys, place):
     assert told([place], capsys) == (
-        "jaxnst test: notice: passed over: 3 files of kinds that are not read (.psd, .svg)\n"
+        "jaxnst test: notice: skipped: 3 files of kinds that are not read (.psd, .svg)\n"
     )
 
 
 def test_what_is_named_or_matches_is_all_that_counts(capsys, folder):
     assert told(["plain/*.png", "plain/a.png", "plain/e.psd"], capsys) == ""
-    assert "passed over: 1 file of a kind that is not read (.psd)" in told(["plain/*.psd"], capsys)
-    assert "passed over: 3 files" in told(["plain", "plain/*"], capsys)  # each once
+    assert "skipped: 1 file of a kind that is not read (.psd)" in told(["plain/*.psd"], capsys)
+    assert "skipped: 3 files" in told(["plain", "plain/*"], capsys)  # each once
     assert told(["plain"], capsys, endings=(".png", ".jfif", ".jpe", ".psd", ".svg")) == ""
     for i in range(9):
         (folder / "plain" / f"x.{i}").touch()
@@ -125,8 +125,8 @@ def test_every_command_that_takes_a_folder_says_so_once(call, monkeypatch, name)
     monkeypatch.setattr(module, work, lambda *_, **__: 0)
     status, _, err = call(name, *arguments)
     assert status == 0
-    assert err.count("passed over: 3 files") == 1 and err.count("\n") == 1
-    assert err.startswith(f"jaxnst {name}: notice: passed over: ")
+    assert err.count("skipped: 3 files") == 1 and err.count("\n") == 1
+    assert err.startswith(f"jaxnst {name}: notice: skipped: ")
     assert call(name, *arguments, "--quiet")[2] == ""
 
 
@@ -138,7 +138,7 @@ def test_training_says_so_once(call, monkeypatch):
         "train", "style.png", "--images", "plain", "-o", "m.safetensors", "--crop", 32
     )
     assert status == 0, err
-    assert err.count("passed over: 3 files of kinds that are not read") == 1
+    assert err.count("skipped: 3 files of kinds that are not read") == 1
 
 
 # What is said of pictures that are read

@@ -405,7 +405,7 @@ def test_a_run_that_is_stopped_writes_what_there_is(run, folder, monkeypatch, ag
 
 
 def test_a_picture_so_far_does_not_replace_a_finished_one(run, folder, monkeypatch):
-    words = "jaxnst-run: notice: out.png is there already, and is replaced at the end\n"
+    words = "jaxnst-run: notice: out.png already exists and will be replaced\n"
     assert words not in run("-o", "out.png")[2]
     before = (folder / "out.png").read_bytes()
 

@@ -15,7 +15,7 @@ from jaxnst._files import name_of
 from jaxnst.cli.errors import UsageError, guarded
 from jaxnst.cli.flags import FolderFlags, Parser, add_flags, flag, read_fields, report_unused_seed
 from jaxnst.cli.inputs import report_odd_values
-from jaxnst.cli.interrupt import GOES_ON, Stopped, exit_when_stopped, stoppable
+from jaxnst.cli.interrupt import RESUMABLE, Stopped, exit_when_stopped, stoppable
 from jaxnst.cli.manifest import Row, pictures, read_manifest, report_skipped_files, rows_of
 from jaxnst.cli.messages import Messages, quiet_xla
 from jaxnst.cli.option_types import integer
@@ -129,7 +129,7 @@ def _run(options: BatchFlags, rest: list[str], prog: str) -> int:
     report_skipped_files(filter(None, [options.contents, options.styles]), messages)
     os.makedirs(options.out, exist_ok=True)
     with (
-        exit_when_stopped(messages, GOES_ON),
+        exit_when_stopped(messages, RESUMABLE),
         lock_folder(options.out, shard),
         messages.warnings_as_notices(),
     ):
@@ -215,7 +215,7 @@ def _work(tasks: list[Task], options: BatchFlags, messages: Messages, *, debug: 
     rows = [(task.row, task.settings) for task in tasks]
     left = log.left(rows, overwrite=options.overwrite)
     done = {task.row.output for task in tasks} - {row.output for row in left}
-    messages.info(f"{counted(len(tasks), 'picture')}, {len(done)} of them there already")
+    messages.info(f"{counted(len(tasks), 'picture')}, {len(done)} of them already painted")
     if not left:
         return 0
     quiet_xla(debug=debug)

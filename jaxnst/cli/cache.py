@@ -35,7 +35,7 @@ def main(arguments: Sequence[str], prog: str) -> int:
     parser.add_argument(
         "--checkpoints",
         action="store_true",
-        help="with clear: delete the checkpoints too, from which jaxnst run --resume goes on",
+        help="with clear: delete the checkpoints too, from which jaxnst run --resume continues",
     )
     add_fields(parser, MachineFlags, ["debug"])
     flags = parser.read(arguments)

@@ -20,7 +20,7 @@ from jaxnst.cli.progress import close_bar
 
 T = TypeVar("T")
 
-GOES_ON = "; what is finished is saved, the same command goes on"
+RESUMABLE = "; what is finished is saved; run the same command again to resume"
 """What is saved by commands that keep a log."""
 
 SIGNALS = tuple(

@@ -62,7 +62,7 @@ from jaxnst.transfer.run import make_run
 from jaxnst.transfer.style_cache import StyleImage
 from jaxnst.transfer.stylize import StylizeResult, stylize
 
-RESUMING = "to go on, give the same command with --resume"
+RESUMING = "to resume, run the same command with --resume"
 
 
 @dataclass(frozen=True)
@@ -334,7 +334,7 @@ def paint(job: Job, messages: Messages, begin: float) -> int:
 
 
 def resumed(job: Job, messages: Messages) -> tuple[Job, Checkpoint]:
-    """Return what ``--resume`` goes on with: the job, and the checkpoint of the same settings.
+    """Return what ``--resume`` continues: the job, and the checkpoint of the same settings.
 
     More ``--steps`` than the checkpoint's run had are all given to the job's last scale.
 

@@ -26,7 +26,7 @@ from jaxnst.image import ENDINGS, READ_ENDINGS
 MAX_BYTES = 2**28
 
 MOST_ENDINGS = 5
-"""Endings of files passed over that a notice lists."""
+"""Endings of skipped files that a notice lists."""
 
 FLAGS = [flag.removeprefix("--") for flag in own_flags("bits", "dpi", "quality")]
 """Columns beside the pictures and the result: flags of ``jaxnst run`` for a row of its own."""
@@ -174,21 +174,21 @@ def report_skipped_files(
 
 
 def passed_over(endings: Collection[str]) -> str:
-    """Write how many files are passed over.
+    """Write how many files are skipped.
 
     Args:
       endings: Of all of them, each as often as there are files.
 
     Example:
       >>> passed_over([".psd", ".txt", ".psd"])
-      'passed over: 3 files of kinds that are not read (.psd, .txt)'
+      'skipped: 3 files of kinds that are not read (.psd, .txt)'
     """
     listed = [ending or "none" for ending in sorted(set(endings))]
     if len(listed) > MOST_ENDINGS:
         listed[MOST_ENDINGS:] = ["..."]
     count = len(endings)
     kinds = "of a kind that is" if count == 1 else "of kinds that are"
-    return f"passed over: {counted(count, 'file')} {kinds} not read ({', '.join(listed)})"
+    return f"skipped: {counted(count, 'file')} {kinds} not read ({', '.join(listed)})"
 
 
 def name_after(paths: Iterable[str], ending: str) -> str:

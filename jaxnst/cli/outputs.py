@@ -154,7 +154,7 @@ def is_taken(path: str) -> bool:
 
 
 def report_replacing(paths: Sequence[str], flags: object, messages: Messages) -> None:
-    """Give notice of the results that a command names one by one and that are there already.
+    """Give notice of the results that a command names one by one and that already exist.
 
     Each is replaced when the new one is finished, as by any program that writes a picture. What
     takes longer, and is not named one by one, is replaced with ``--overwrite`` only: networks,
@@ -162,9 +162,9 @@ def report_replacing(paths: Sequence[str], flags: object, messages: Messages) ->
     """
     taken = [path for path in paths if path != STREAM and is_taken(path)]
     if taken and not getattr(flags, "overwrite", False):
-        more, are = (f" and {len(taken) - 1} more", "are") if len(taken) > 1 else ("", "is")
+        more, exist = (f" and {len(taken) - 1} more", "exist") if taken[1:] else ("", "exists")
         first = name_of(taken[0])
-        messages.notice(f"{first}{more} {are} there already, and {are} replaced at the end")
+        messages.notice(f"{first}{more} already {exist} and will be replaced")
 
 
 def report_transparency(picture: Pixels, source: str, output: str, messages: Messages) -> None:

@@ -125,8 +125,8 @@ class WatchFlags:
     )
     resume: bool = flag(
         "--resume",
-        "go on from where the same command was stopped, by the file of --checkpoint or that in the "
-        "cache folder; larger --steps extend the last scale",
+        "resume the same command where it was stopped, from the file of --checkpoint or the one in "
+        "the cache folder; larger --steps extend the last scale",
         False,
     )
     overwrite: bool = flag(

@@ -92,9 +92,9 @@ class ResultsLog:
             if os.path.exists(row.output) and not not_logged and _inputs_if_readable(row):
                 taken.append(row.output)
         if taken and not overwrite:
-            more = f" and {len(taken) - 1} more are" if len(taken) > 1 else " is"
+            more = f" and {len(taken) - 1} more already exist" if taken[1:] else " already exists"
             raise UsageError(
-                f"{name_of(taken[0])}{more} there already, made of other pictures or with other "
+                f"{name_of(taken[0])}{more}, made of other pictures or with other "
                 "settings: choose another folder, or give --overwrite to replace what differs"
             )
         return [row for row, _ in left]
@@ -136,8 +136,8 @@ class ResultsLog:
             self._append((json.dumps(record) + "\n").encode())
         except OSError as error:
             raise type(error)(
-                f"{name_of(self.path)} could not be written ({reason(error)}): make room; the same "
-                "command goes on"
+                f"{name_of(self.path)} could not be written ({reason(error)}): make room, and run "
+                "the same command again"
             ) from error
 
     def _append(self, line: bytes) -> None:

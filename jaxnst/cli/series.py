@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 from jaxnst._files import name_of
 from jaxnst.cli.errors import FAILED, explain, print_error
 from jaxnst.cli.flags import FileFlags, FolderFlags
-from jaxnst.cli.interrupt import GOES_ON, Stopped, exit_when_stopped, stoppable
+from jaxnst.cli.interrupt import RESUMABLE, Stopped, exit_when_stopped, stoppable
 from jaxnst.cli.manifest import Row
 from jaxnst.cli.messages import Messages, length
 from jaxnst.cli.outputs import report_replacing, save_options, save_picture
@@ -87,7 +87,7 @@ class Series:
         """Paint everything; return the exit status."""
         messages = self.messages
         with contextlib.ExitStack() as stack:
-            stack.enter_context(exit_when_stopped(messages, GOES_ON if self.folder else ""))
+            stack.enter_context(exit_when_stopped(messages, RESUMABLE if self.folder else ""))
             if self.folder is not None:
                 os.makedirs(self.folder, exist_ok=True)
                 stack.enter_context(lock_folder(self.folder, (1, 1)))
@@ -155,7 +155,7 @@ class Series:
             log, settings = ResultsLog(self.folder), self.settings()
             left = log.left([(row, settings) for row in left], overwrite=self.flags.overwrite)
             count = len(self.rows)
-            messages.info(f"inputs: {count}, of which there already: {count - len(left)}")
+            messages.info(f"inputs: {count}, already done: {count - len(left)}")
             if not left:
                 return 0
 

@@ -51,7 +51,7 @@ class Listener:
 
     Attributes:
       last: The last report with a picture.
-      resumable: Whether ``--resume`` can go on from what it has written.
+      resumable: Whether ``--resume`` can continue from what it has written.
     """
 
     last: Progress | None = None
@@ -110,7 +110,7 @@ class Watch:
 
     @property
     def resumable(self) -> bool:
-        """Whether ``--resume`` can go on with the run."""
+        """Whether ``--resume`` can continue the run."""
         return any(listener.resumable for listener in self.listeners)
 
     def close(self, result: StylizeResult | None, prog: str) -> bool:
@@ -400,7 +400,7 @@ class Keeper(Listener):
         """Write a checkpoint, if it is time; if that fails, the run continues."""
         if self.last is None and self.done:  # by now the checkpoint is known to be of this run
             after = f"after {counted(self.done, 'evaluation')}"
-            self.messages.notice(f"going on from {name_of(self.path)}, {after}")
+            self.messages.notice(f"resuming from {name_of(self.path)}, {after}")
         self.last, begin = progress, time.monotonic()
         if begin < self.next:
             return
@@ -462,7 +462,7 @@ class CacheKeeper(Keeper):
                 super()._save(progress)
         except OSError as error:
             if not self.refused:
-                self.messages.notice(f"--resume cannot go on from here: {explain(error)}")
+                self.messages.notice(f"--resume will not work for this run: {explain(error)}")
             self.refused = True
 
     def _write(self, checkpoint: Checkpoint) -> None:
