@@ -16,7 +16,7 @@ from jaxnst.cli.interrupt import Stopped
 from jaxnst.cli.run import prepare
 from jaxnst.image import read_record, save_image
 from jaxnst.transfer import runner
-from jaxnst.transfer.checkpoint import Checkpoint, load_checkpoint
+from jaxnst.transfer.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
 from jaxnst.transfer.stylize import Progress
 
 PICTURES = ("content.png", "style.png")
@@ -267,9 +267,14 @@ def test_what_was_stopped_goes_on_by_resume_to_the_same_bytes(
     assert call(*TWO_SCALES, "-o", "part.png", "--resume")[0] == status
     assert load_checkpoint(path).done == count
     end_after.undo()
+    checkpoint = load_checkpoint(path)
+    seconds = ((50.0, 0.0), *checkpoint.seconds[1:])
+    save_checkpoint(path, checkpoint._replace(seconds=seconds))
     status, out, err = call(*TWO_SCALES, "-o", "part.png", "--resume")
     assert (status, out) == (0, "part.png\n") and f"resuming from {path}, after {count} " in err
     assert (folder / "part.png").read_bytes() == (folder / "whole.png").read_bytes()
+    compiling = re.search(r"of which compiling (\d+) s; .* earlier", err)
+    assert int(compiling[1]) < 40  # by this command, not the 50 seconds of the one before
     assert not [*kept.iterdir()]
     status, out, err = call(*TWO_SCALES, "-o", "part.png", "--resume", "--quiet")
     words = f"error: --resume: there is no checkpoint of these pictures and settings, {path}: give "

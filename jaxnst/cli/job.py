@@ -418,7 +418,7 @@ def _paint(
             losses = {name: float(values[-1]) for name, values in result.losses.items()}
             facts = _facts(losses, result.evaluations, begin, stopped=False)
             hand_over(flags, result.image, messages, record=record, **facts)
-            messages.info(_summary(flags, result, done, time.perf_counter() - begin))
+            messages.info(_summary(flags, result, resume, time.perf_counter() - begin))
             size = result.image.shape[0], result.image.shape[1]
             for text in suggestions(job, record, size, messages.prog) if record else ():
                 messages.info(text)
@@ -431,21 +431,26 @@ def _paint(
     return FAILED if failed else 0
 
 
-def _summary(flags: RunFlags, result: StylizeResult, done: int, seconds: float) -> str:
+def _summary(
+    flags: RunFlags, result: StylizeResult, resume: Checkpoint | None, seconds: float
+) -> str:
     """Write where the result is and how long it took, from the command's first second.
 
     Args:
       flags: Of the command.
       result: Of the run.
-      done: Evaluations of an earlier process.
+      resume: Checkpoint from which it resumed.
       seconds: Since the command began.
     """
+    done, compiling = 0, result.compile_seconds
+    if resume is not None:
+        done, compiling = resume.done, compiling - sum(waited for waited, _ in resume.seconds)
     if done == result.evaluations:
         after = f"after {counted(done, 'evaluation')}"
         return f"the checkpoint is finished, {after}: nothing was left to do"
     where = "wrote the picture" if flags.output == STREAM else f"saved {name_of(flags.output)}"
     text = (
-        f"{where} after {length(seconds)}, of which compiling {length(result.compile_seconds)}; "
+        f"{where} after {length(seconds)}, of which compiling {length(compiling)}; "
         f"{counted(result.evaluations, 'evaluation')}"
     )
     text += f", {done} of them earlier" if done else ""
