@@ -264,7 +264,15 @@ def test_a_palette_is_that_of_all_styles_and_lightness_stays():
         ({"optimizer": "lbfgs"}, "'neighbors' is for adam with pyramid = true"),
         ({"solver_pyramid": False}, "'neighbors' is for adam with pyramid = true"),
         ({"style_weight": 0.0}, "style weight is 0"),
-        ({"style_statistics": {"relu2_1": "gram"}}, "relu2_1 is 'gram' and that of another layer"),
+        ({"style_statistics": {"relu2_1": "gram"}}, "is 'gram' and that of the recipe 'neighbors'"),
+        (
+            {
+                "content_layers": {"relu2_1": 1.0},
+                "style_statistic": "gram",
+                "style_statistics": {"relu1_1": "neighbors", "relu2_1": "neighbors"},
+            },
+            "relu1_1 is 'neighbors' and that of the recipe 'gram', but 'neighbors' is for all",
+        ),
         ({"bounds": (0.0, 1.0)}, "a pyramid has no bounds"),
         ({"solver_carry": True}, "moments of a pyramid are not carried over"),
     ],

@@ -365,7 +365,7 @@ def value_and_grad(objective, variable, *args):
 
 
 def targets_of(objective, network):
-    if objective.samples:  # of nearest neighbors, here those of a style that is not turned
+    if objective.by_neighbors:  # of nearest neighbors, here those of a style that is not turned
         images, numbers = map(jnp.asarray, (CONTENT, STYLE)), make_loss_weights(get_recipe("nnst"))
         content, style = images
         styles = [style_columns(objective, network.params, style, numbers)]

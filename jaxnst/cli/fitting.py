@@ -98,10 +98,10 @@ def _saving(job: Job, limit: int, messages: Messages) -> tuple[Job, bool]:
 
     It has as many pairs as the given one; if it does not fit, it takes the least memory.
     """
-    fits, least = False, smallest_tile(job.recipe, job.network)
     if job.tile is not None:
         return _tried(job, limit, messages)
     job, fits = _tried(dataclasses.replace(job, remat=True), limit, messages)
+    least = smallest_tile(job.recipe, job.network)
     if fits or job.flags.tile != "auto" or least is None:
         return job, fits
     for remat in (False, True):

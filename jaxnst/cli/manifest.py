@@ -170,17 +170,17 @@ def report_skipped_files(
     paths = {path for where in places if is_several(where) for path in _files(where)}
     others = [ending for path in paths if (ending := Path(path).suffix.lower()) not in endings]
     if others:
-        messages.notice(passed_over(others))
+        messages.notice(skipped_files(others))
 
 
-def passed_over(endings: Collection[str]) -> str:
+def skipped_files(endings: Collection[str]) -> str:
     """Write how many files are skipped.
 
     Args:
       endings: Of all of them, each as often as there are files.
 
     Example:
-      >>> passed_over([".psd", ".txt", ".psd"])
+      >>> skipped_files([".psd", ".txt", ".psd"])
       'skipped: 3 files of kinds that are not read (.psd, .txt)'
     """
     listed = [ending or "none" for ending in sorted(set(endings))]

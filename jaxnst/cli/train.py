@@ -24,7 +24,7 @@ from jaxnst.cli.flags import (
     read_fields,
 )
 from jaxnst.cli.inputs import report_small_style
-from jaxnst.cli.manifest import passed_over
+from jaxnst.cli.manifest import skipped_files
 from jaxnst.cli.messages import Messages, quiet_xla
 from jaxnst.cli.option_types import SIZES, integer, integers
 from jaxnst.cli.outputs import refuse_meeting, refuse_stream
@@ -289,7 +289,7 @@ def _read_inputs(
     for text in pictures.left_out(flags.training.crop):
         messages.notice(text)
     if pictures.others:
-        messages.notice(passed_over(pictures.others))
+        messages.notice(skipped_files(pictures.others))
     if len(pictures) == 1:
         messages.notice("there is only one picture: the network learns to paint that one")
     # Held out whatever the sheet shows: watching a run does not change its result.

@@ -102,7 +102,7 @@ class Objective:
         return tuple(dict.fromkeys((*self.content_layers, *self.style_layers)))
 
     @property
-    def samples(self) -> bool:
+    def by_neighbors(self) -> bool:
         """Whether the loss is that of nearest neighbors, which takes other samples every step."""
         return STATISTICS["neighbors"] in self.statistics
 
@@ -126,35 +126,37 @@ class Objective:
         Returns:
           The total, and the array of :data:`TERMS`.
         """
-        if not isinstance(targets, Targets):
-            image = decode(variable, self.space)
-            distance = self.neighbor_loss(params, image, targets, numbers, step)
-            tv = total_variation(variable, kind=self.tv_kind, chroma=numbers.tv_chroma)
-            terms = jnp.stack([jnp.zeros(()), distance, numbers.tv * tv])
-            total = terms.sum()
-            return total, jnp.concatenate([total[None], terms])
-        where = targets.where
+        where = targets.where if isinstance(targets, Targets) else EVERYWHERE
         if where.free is not None:
             variable = jnp.where(where.free[..., None] > 0, variable, where.still)
-        sums = self.sums(params, decode(variable, self.space), targets.positions(self.layers))
+        image = decode(variable, self.space)
+        if isinstance(targets, Targets):
+            content, style = self.distances_from(targets, params, image, numbers)
+        else:
+            content = jnp.zeros(())
+            style = self.neighbor_loss(params, image, targets, numbers, step)
+        tv = total_variation(
+            variable, kind=self.tv_kind, chroma=numbers.tv_chroma, inside=where.free
+        )
+        terms = jnp.stack([content, style, numbers.tv * tv])
+        total = terms.sum()
+        return total, jnp.concatenate([total[None], terms])
+
+    def distances_from(
+        self, targets: "Targets", params: Params, image: Image, numbers: "LossWeights"
+    ) -> tuple[Scalar, Scalar]:
+        """Return the content term and the style term of an image; RGB in [0, 1]."""
+        sums = self.sums(params, image, targets.positions(self.layers))
         content = [
             normalized_content_loss(part, self.content_normalization, targets.content[name].size)
             for name in self.content_layers
             if (part := sums[name].content) is not None
         ]
-        style = self.style_distances(targets, sums, variable.shape[:2])
-        tv = total_variation(
-            variable, kind=self.tv_kind, chroma=numbers.tv_chroma, inside=where.free
+        style = self.style_distances(targets, sums, image.shape[:2])
+        return (
+            _weighted(numbers.content, content),
+            _weighted(numbers.style, style) / targets.style_unit,
         )
-        terms = jnp.stack(
-            [
-                _weighted(numbers.content, content),
-                _weighted(numbers.style, style) / targets.style_unit,
-                numbers.tv * tv,
-            ]
-        )
-        total = terms.sum()
-        return total, jnp.concatenate([total[None], terms])
 
     def sums(
         self, params: Params, image: Image, positions: Mapping[str, Positions]
@@ -384,10 +386,11 @@ def make_objective(
                 f"style distance {distance!r} compares {get_distance(distance).only} statistics, "
                 f"but that of {layer} is {statistic!r}: change either"
             )
-        if "neighbors" in statistics and statistic != "neighbors":
+        if (statistic == "neighbors") != (recipe.style.statistic == "neighbors"):
             raise ValueError(
-                f"style statistic of {layer} is {statistic!r} and that of another layer is "
-                "'neighbors', which is for all layers or none: set style_statistic alone"
+                f"style statistic of {layer} is {statistic!r} and that of the recipe "
+                f"{recipe.style.statistic!r}, but 'neighbors' is for all layers or none: set "
+                "style_statistic alone"
             )
         if tile is not None and not get_statistic(statistic).additive:
             raise ValueError(

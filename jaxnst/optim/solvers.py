@@ -198,8 +198,8 @@ def advance(
     """Take ``steps`` steps, fewer if a line search has used up the budget of evaluations.
 
     Args:
-      fun: ``fun(image, *args) -> (loss, terms)``, hashable; one whose ``samples`` is true is passed
-        the number of evaluations before as a last argument. Static.
+      fun: ``fun(image, *args) -> (loss, terms)``, hashable; one whose ``by_neighbors`` is true is
+        passed the number of evaluations before as a last argument. Static.
       method: Static.
       args: Everything that ``fun`` needs; traced.
       rates: Traced.
@@ -221,7 +221,7 @@ def advance(
 
     def body(carry: tuple[Array, State, Array]) -> tuple[Array, State, Array]:
         i, state, record = carry
-        count = (state.evaluations,) if getattr(fun, "samples", False) else ()
+        count = (state.evaluations,) if getattr(fun, "by_neighbors", False) else ()
         state = take(lambda x: fun(_image(method, origin, x), *args, *count), method, rates, state)
         return i + 1, state, record.at[i].set(state.terms)
 

@@ -199,8 +199,12 @@ def recolor_before(colors: Colors, picture: Picture, content: Picture) -> Pictur
     return np.clip(MATCHES[colors.mode](picture, content), 0, 1)
 
 
-def recolor_after(colors: Colors, result: Picture, content: Picture) -> Picture:
-    """Give a result the colors of the content, which has the same size, in [0, 1]."""
+def recolor_after(
+    colors: Colors, result: Picture, content: Picture, *, styles: Sequence[Picture] = ()
+) -> Picture:
+    """Give a result the colors of the content, which has the same size, or of styles, in [0, 1]."""
+    if colors.mode == "palette":
+        return match_palette(result, styles)
     match = content_luminance if colors.mode == "content-luminance" else MATCHES[colors.mode]
     return np.clip(match(result, content), 0, 1)
 

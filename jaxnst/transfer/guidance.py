@@ -81,7 +81,7 @@ class Guidance:
 
     def refuse_for(self, objective: Objective, styles: Sequence[StyleImage]) -> None:
         """Raise ValueError if an objective cannot be guided in this way."""
-        if objective.samples and (self.structure != (0, False) or self.mix or _masked(styles)):
+        if objective.by_neighbors and (self.structure != (0, False) or self.mix or _masked(styles)):
             raise ValueError(
                 "style statistic 'neighbors' finds the nearest in whole pictures and takes no "
                 "masks, style mix or transparency: leave them out, or take another recipe"

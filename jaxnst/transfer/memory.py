@@ -294,7 +294,7 @@ def cost_of(
 
     def work(names: Collection[str]) -> tuple[float, float]:
         """Values of convolutions' outputs, and multiply-adds."""
-        style = () if objective.samples else objective.style_layers
+        style = () if objective.by_neighbors else objective.style_layers
         adds = sum(maps[n].size * maps[n].shape[-1] for n in style if n in names)
         values = 0.0
         for name in names:
@@ -317,7 +317,7 @@ def cost_of(
         twice = sum(adds for _, adds in works[:-1])
         held = sum(maps[names[-1]].size for names in before) + BLOCK_COPIES * max(works)[0]
     area, columns = NOMINAL**2, 0.0
-    if objective.samples:
+    if objective.by_neighbors:
         shapes = neighbor_shapes(objective, (NOMINAL, NOMINAL), by_layer=False)
         columns = jax.tree.leaves(shapes)[0].size
         held += LOOP_COLUMNS * columns
@@ -405,7 +405,7 @@ def measure_pace(
     objective = make_objective(recipe, network)
     method, rates = make_solver(recipe)
     # The time does not depend on the values.
-    targets = blank_targets(objective, network.params, (height, width))
+    targets = blank_targets(target_shapes(objective, network.params, (height, width)))
     targets = jax.tree.map(jnp.ones_like, targets)
     args = network.prepare(network.params), targets, make_loss_weights(recipe)
     state = start(method, jnp.full((height, width, 3), 0.5), len(TERMS))

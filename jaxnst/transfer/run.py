@@ -27,7 +27,7 @@ from jaxnst.networks.rescale import unit_means
 from jaxnst.optim.solvers import make_solver
 from jaxnst.recipes import recipe_on
 from jaxnst.recipes.schema import STARTS, Precision, Recipe, replace
-from jaxnst.transfer.color_transfer import match_palette, recolor_after, recolor_before
+from jaxnst.transfer.color_transfer import recolor_after, recolor_before
 from jaxnst.transfer.fingerprint import fingerprint_of, surroundings
 from jaxnst.transfer.guidance import UNGUIDED, Guidance, StyleMix, make_guidance
 from jaxnst.transfer.initial import make_noise, scatter_colors
@@ -284,10 +284,9 @@ class Run:
         What is transparent in the content stays as it was, and so does the content's opacity.
         """
         shown = np.clip(resample(image, self.schedule.size), 0, 1)
-        if self.recipe.colors.mode == "palette":
-            shown = match_palette(shown, [style.image for style in self.styles])
-        elif self.recipe.colors.after:
-            shown = recolor_after(self.recipe.colors, shown, self.colored_like)
+        if self.recipe.colors.after:
+            styles = [style.image for style in self.styles]
+            shown = recolor_after(self.recipe.colors, shown, self.colored_like, styles=styles)
         return self.guidance.kept(shown)
 
 

@@ -42,7 +42,7 @@ from jaxnst.transfer.checkpoint import AGAIN, Checkpoint
 from jaxnst.transfer.fingerprint import check_same_run, warn_of_other_environment
 from jaxnst.transfer.result import Picture, Progress, ScaleTiming, StylizeResult
 from jaxnst.transfer.run import Run
-from jaxnst.transfer.style_cache import blank_targets
+from jaxnst.transfer.style_cache import blank_targets, target_shapes
 
 CHUNK_SECONDS = 1.0
 
@@ -77,7 +77,7 @@ class Programs:
         Call the result to wait, with a state of the scale: nearest neighbors are only found then.
         """
         compiled = pool.submit(self.compile_loop, index)
-        matched = self.runs[0].objective.samples
+        matched = self.runs[0].objective.by_neighbors
         targets = None if matched else pool.submit(self.targets, index)
 
         def wait(state: State) -> AnyTargets:
@@ -93,7 +93,8 @@ class Programs:
         blank = np.zeros((*size, 3), np.float32)
         where = run.guidance.where(run.objective, blank)
         again = self.scales[index].again
-        targets = blank_targets(run.objective, self.params_of_one, size, where=where, again=again)
+        shapes = target_shapes(run.objective, self.params_of_one, size, where=where, again=again)
+        targets = blank_targets(shapes)
         lanes = () if self.mesh is None else (len(self.runs),)
         state = self.begin(index, np.zeros((*lanes, *size, 3), np.float32), None)
         state, _ = self.advance(self._stack([targets] * len(self.runs)), state, 0, 0)

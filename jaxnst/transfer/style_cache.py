@@ -205,7 +205,7 @@ def target_shapes(
       where: Its regions.
       again: Whether the scale before has that size, too (:attr:`jaxnst.transfer.pyramid.Scale`).
     """
-    if objective.samples:
+    if objective.by_neighbors:
         return neighbor_shapes(objective, size, by_layer=again)
     regions = 1 if where.shares is None else where.shares.shape[0]
 
@@ -221,14 +221,6 @@ def target_shapes(
     return shapes._replace(where=where)
 
 
-def blank_targets(
-    objective: Objective,
-    params: Params,
-    size: Size,
-    *,
-    where: SpatialGuidance = EVERYWHERE,
-    again: bool = False,
-) -> AnyTargets:
-    """Make targets of zeros for a picture of some size: a loop can be compiled with them."""
-    shapes = target_shapes(objective, params, size, where=where, again=again)
+def blank_targets(shapes: AnyTargets) -> AnyTargets:
+    """Make targets of zeros with the shapes of others: a loop can be compiled with them."""
     return jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), shapes)
