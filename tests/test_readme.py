@@ -24,7 +24,7 @@ from jaxnst.weights import bundled_styles
 ROOT = Path(__file__).parents[1]
 PAGES = [
     *("README.md", "CONTRIBUTING.md", "weights/README.md", "examples/README.md"),
-    *sorted(f"docs/{page.name}" for page in (ROOT / "docs").glob("*.md")),
+    *sorted(page.relative_to(ROOT).as_posix() for page in (ROOT / "docs").rglob("*.md")),
 ]
 SMALLER = {
     "size=512": 'size=32, style_layers={"relu1_1": 1.0}, content_layers={"relu2_1": 1.0}',
@@ -236,8 +236,18 @@ def test_the_first_command_leaves_the_programs_on_the_path():
     assert all(words[0].startswith("jaxnst") for words in simple_commands(second))
 
 
-def test_files_that_the_pages_name_are_there():
+def anchors(text):
+    """List the anchors of a page's headings, as GitHub and the site form them."""
+    prose = re.sub(r"^```.*?^```$", "", text, flags=re.DOTALL | re.MULTILINE)
+    for heading in re.findall(r"^#+ (.+)$", prose, re.MULTILINE):
+        yield re.sub(r"[^\w -]", "", heading.lower()).replace(" ", "-")
+
+
+def test_files_and_headings_that_the_pages_name_are_there():
     for page in PAGES:
         prose = re.sub(r"```.*?```|`[^`]+`", "", text_of(page), flags=re.DOTALL)
-        for target in re.findall(r"\]\(([^)#]+)", prose):
-            assert is_address(target) or (ROOT / page).parent.joinpath(target).exists(), target
+        for target, anchor in re.findall(r"\]\(([^)#]*)#?([^)]*)\)", prose):
+            path = (ROOT / page).parent / target if target else ROOT / page
+            assert is_address(target) or path.exists(), f"{page}: {target}"
+            if anchor and not is_address(target):
+                assert anchor in anchors(path.read_text(encoding="utf-8")), f"{page}: #{anchor}"
