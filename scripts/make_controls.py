@@ -111,6 +111,9 @@ SHEETS = {
         "skimage:chelsea painting:vg_wheat_field",
         ("--style-scale 0.7", "", "--style-scale 1.5"),
     ),
+    "tips-grain": Sheet(
+        "content.jpg strokes.jpg", ("--init noise --tv-weight 0", "--init noise --tv-weight 5"), 2
+    ),
     "tips-blurred": Sheet("skimage:coffee painting:vg_wheat_field", ("--size 160", ""), 2),
     "tips-motif": Sheet(
         "content.jpg strokes.jpg", ("", "--style-weight 3", "--init style-colors --seed 1")

@@ -62,7 +62,7 @@ def instant(
         :func:`jaxnst.stylize`.
       styles: One such image or several, of any sizes; transparent parts do not count.
       network: A VGG with decoders, or the name of one.
-      decoders: Autoencoders by level (:func:`load_autoencoders`), or a file of them; None: the
+      decoders: Autoencoders by level (:func:`.load_autoencoders`), or a file of them; None: the
         bundled ones.
       alpha: Strength of the style, from 0, the content after encoding and decoding, to 1.
       levels: Levels in the order in which they run; 4 changes the largest shapes, 1 only colors.

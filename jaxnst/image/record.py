@@ -74,7 +74,7 @@ class Record:
       recipe: The method; None if it was not optimized. Where it starts from a picture, ``init`` is
         that one's name.
       network: Name of the loss network.
-      network_sha256: Digest of its parameters; see :func:`parameters_sha256`.
+      network_sha256: Digest of its parameters; see :func:`.parameters_sha256`.
       size: Longest side set by the user, pixels; None: the recipe's own.
       style_size: Longest side at which the styles were looked at; None: that of the result.
       seed: Of the noise.

@@ -69,7 +69,7 @@ def style_loss(
     Args:
       statistic: Of the image being made, positions averaged.
       target: Of the style image or images, positions averaged.
-      distance: Name in :data:`DISTANCES`.
+      distance: Name in :data:`.DISTANCES`.
       positions: N, for the distances that need it.
       pixels: P, for the distances that need it.
 

@@ -433,7 +433,7 @@ def recipe_on(recipe: Recipe, network: str) -> Recipe:
     """Return a recipe as it runs on a network: for ``vgg16-lite`` in another's place, adapted.
 
     Layers that it lacks are replaced, and terms weighted, as the recipe's
-    :class:`~jaxnst.recipes.schema.Approximation` says.
+    :class:`~jaxnst.recipes.Approximation` says.
     """
     stand_in = recipe.approximation
     if network != STAND_IN or recipe.network == STAND_IN or stand_in is None:

@@ -523,7 +523,7 @@ class Recipe(_Part):
       name: What it is called.
       summary: One line about it.
       network: Loss network it is meant for.
-      init: What the image starts from: one of :data:`STARTS`, or for the command line a path.
+      init: What the image starts from: one of :data:`.STARTS`, or for the command line a path.
       noise: What a start from noise is.
       pooling: The loss network's pooling, or None for its own; ``avg-scaled`` are means times a
         factor that makes them about as large as maxima (:mod:`jaxnst.networks.layers`).
