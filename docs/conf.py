@@ -44,7 +44,9 @@ nb_execution_raise_on_error = True
 nb_execution_show_tb = True
 nb_merge_streams = True
 
+napoleon_use_ivar = True
 napoleon_use_rtype = False
+napoleon_attr_annotations = False
 autodoc_member_order = "bysource"
 maximum_signature_line_length = 88
 toc_object_entries_show_parents = "hide"

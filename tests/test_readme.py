@@ -13,6 +13,7 @@ from pathlib import Path
 import helpers
 import pytest
 
+import jaxnst
 from jaxnst.cli import COMMANDS, batch, inputs, parser, sweep
 from jaxnst.cli.fetching import STREAM, is_address
 from jaxnst.cli.help import SHORT_HELP, TIPS
@@ -215,6 +216,22 @@ def test_documented_extras_exist():
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
     named = {n for page in PAGES for n in re.findall(r'(?:jaxnst|"\.)\[(\w+)\]', text_of(page))}
     assert named <= project["optional-dependencies"].keys() and len(named) > 4
+
+
+# The reference.
+
+
+def test_the_reference_lists_every_public_name_once():
+    pages = "".join(text_of(f"docs/api/{page.name}") for page in (ROOT / "docs/api").glob("*.md"))
+    listed, module = [], ""
+    for directive, name in re.findall(r"(?m)^\.\. (currentmodule|auto\w+):: (\S+)$", pages):
+        if directive == "currentmodule":
+            module = name
+        elif module == "jaxnst" or name.startswith("jaxnst."):
+            listed.append(name.removeprefix("jaxnst."))
+    public = {*jaxnst.__all__} - {"__version__", "notebook"}  # a module, whose functions are listed
+    assert public <= {*listed} and len(listed) == len({*listed})
+    assert "notebook.live" in listed
 
 
 # The first commands.

@@ -62,7 +62,12 @@ class Model:
 
 
 def bundled_models() -> tuple[str, ...]:
-    """Return the names of the bundled models, in order."""
+    """Return the names of the bundled models, in order.
+
+    Example:
+      >>> bundled_models()
+      ('great-wave', 'starry-night')
+    """
     return tuple(bundled_styles())
 
 
@@ -154,6 +159,10 @@ def apply_model(
       TypeError: The image holds integers.
       ValueError: It has another shape, is too small, or holds values that are not finite or outside
         [0, 1] by more than 0.05 (less is clipped).
+
+    Example:
+      >>> apply_model(load_model("great-wave"), np.zeros((32, 48, 3), np.float32)).shape
+      (32, 48, 3)
     """
     array = np.asarray(image)
     floating("image", array.dtype)

@@ -42,6 +42,10 @@ def resize(image: npt.ArrayLike, size: tuple[int, int], *, box: Box | None = Non
     Raises:
       ValueError: The image has another number of axes or no pixels, or has its channels first, a
         side is less than 1, or the box is empty.
+
+    Example:
+      >>> resize(np.ones((40, 60, 3)), (20, 30)).shape
+      (20, 30, 3)
     """
     values = np.asarray(image, np.float32)
     resampled = resample(values, size, box=box)

@@ -61,6 +61,13 @@ def save_image(
       IsADirectoryError: ``path`` is a folder.
       PermissionError: The folder or the existing file may not be written.
       OSError: Writing fails otherwise, e.g. the disk is full.
+
+    Example:
+      >>> import jaxnst, tempfile
+      >>> with tempfile.TemporaryDirectory() as folder:
+      ...     jaxnst.save_image(f"{folder}/gray.png", np.full((4, 6, 3), 0.5))
+      ...     jaxnst.load_image(f"{folder}/gray.png").shape
+      (4, 6, 3)
     """
     _files.destination(path)
     kind = kind_of(path)

@@ -112,6 +112,12 @@ def moments(
     before a covariance is formed. ``precision`` is that of the products, as in :func:`gram_matrix`;
     ``weights`` of positions sum to 1 (guided Gram matrices: Gatys et al., Controlling Perceptual
     Factors in Neural Style Transfer, CVPR 2017, eq. 5, with their weights squared).
+
+    Example:
+      >>> import jax.numpy as jnp
+      >>> mean, second = moments(jnp.full((4, 5, 2), 3.0))
+      >>> mean.tolist(), second.tolist()
+      ([3.0, 3.0], [[9.0, 9.0], [9.0, 9.0]])
     """
     flat, how = _flat(features), PRODUCTS[precision]
     if weights is None:

@@ -80,6 +80,12 @@ def content_loss(
         ``mean (F - P)^2``. ``target``: ``mean (F - P)^2 / (mean P^2 + EPSILON)``.
       weights: Of the positions in these means, sum 1; None: all alike. The sum is then the mean
         times the number of elements.
+
+    Example:
+      >>> import jax.numpy as jnp
+      >>> features, target = jnp.full((4, 5, 2), 3.0), jnp.ones((4, 5, 2))
+      >>> float(content_loss(features, target, normalization="mean"))
+      4.0
     """
     sums = content_sums(features, target, weights=weights)
     return normalized_content_loss(sums, normalization, target.size)
@@ -113,6 +119,12 @@ def total_variation(
 
     Raises:
       ValueError: If the image has another shape.
+
+    Example:
+      >>> import jax.numpy as jnp
+      >>> stripes = jnp.broadcast_to(jnp.array([0.0, 1.0, 0.0, 1.0])[:, None], (4, 4, 3))
+      >>> float(total_variation(stripes))
+      1.0
     """
     fits = image.ndim == 3 and image.shape[2] == 3
     channels_last("image", image.shape, "(height, width, 3)", fits=fits)

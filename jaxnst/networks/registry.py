@@ -253,6 +253,11 @@ def load_network(
       FileNotFoundError: If the parameter file is not there.
       ValueError: If the file cannot be read, belongs to another network, or the network has no
         parameters of its own and ``weights`` is missing, or its preprocessing is unknown.
+
+    Example:
+      >>> network = load_network("vgg16-lite")
+      >>> network.layers[:3], network.stride("relu3_1")
+      (('conv1_1', 'relu1_1', 'conv1_2'), 4)
     """
     entry = network_entry(name)
     if weights is None:
@@ -348,6 +353,12 @@ def extract_features(
       TypeError: If the image holds integers.
       ValueError: If it has another shape, is too small for a layer, or holds values outside [0, 1]
         by more than 0.05 or not finite. The values of traced images are not checked.
+
+    Example:
+      >>> image = jnp.full((32, 48, 3), 0.5)
+      >>> features = extract_features(load_network("vgg16-lite"), image, ["relu1_1", "pool1"])
+      >>> {name: maps.shape for name, maps in features.items()}
+      {'relu1_1': (32, 48, 32), 'pool1': (16, 24, 32)}
     """
     names = (layers,) if isinstance(layers, str) else tuple(layers)
     image = jnp.asarray(image)

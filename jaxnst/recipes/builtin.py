@@ -423,6 +423,14 @@ def get_recipe(name: str) -> Recipe:
 
     Raises:
       KeyError: If there is none of that name; the message gives the nearest.
+
+    Example:
+      >>> from dataclasses import replace
+      >>> recipe = get_recipe("gatys2016")
+      >>> recipe.network, recipe.style.statistic
+      ('vgg19', 'gram')
+      >>> replace(recipe, init="content").init
+      'content'
     """
     if name not in RECIPES:
         raise KeyError(unknown("recipe", name, RECIPES))

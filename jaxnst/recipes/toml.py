@@ -38,7 +38,7 @@ def format_recipe(recipe: Recipe) -> str:
 def read_recipe(
     path: str | os.PathLike[str], *, base: Callable[[str, str], Recipe] = base_recipe
 ) -> Recipe:
-    """Read a recipe from a TOML file.
+    r"""Read a recipe from a TOML file.
 
     Args:
       path: The file.
@@ -49,6 +49,15 @@ def read_recipe(
       OSError: If it cannot be read.
       ValueError: If it is no TOML, or something in it is unknown, of another type or out of range;
         in one line that says where.
+
+    Example:
+      >>> import pathlib, tempfile
+      >>> with tempfile.TemporaryDirectory() as folder:
+      ...     path = pathlib.Path(folder, "mine.toml")
+      ...     length = path.write_text("base = 'gatys2016'\nstyle.weight = 20.0")
+      ...     recipe = read_recipe(path)
+      >>> recipe.name, recipe.network, recipe.style.weight
+      ('mine', 'vgg19', 20.0)
     """
     name = os.fspath(path)
     with open(path, "rb") as file:
