@@ -92,7 +92,7 @@ def show_formula(translator: Any, node: nodes.math | nodes.math_block) -> None:
 def signature_as_written(
     app: Sphinx, what: str, name: str, thing: Any, options: Any, signature: str, returns: str
 ) -> tuple[str, str] | None:
-    """Return the signature of a function or class as its source has it.
+    """Return the signature of a function or class as its source has it, with values of defaults.
 
     Sphinx would write out every alias: ``ArrayLike`` alone takes ten lines.
     """
@@ -114,6 +114,13 @@ def signature_as_written(
         del arguments.args[0]
     for argument in (*arguments.args, *arguments.kwonlyargs):
         argument.annotation = argument.annotation and _unquoted(argument.annotation)
+    parameters = inspect.signature(thing).parameters
+    for i, (argument, default) in enumerate(
+        zip(arguments.kwonlyargs, arguments.kw_defaults, strict=True)
+    ):
+        value = parameters[argument.arg].default
+        if isinstance(default, ast.Name | ast.Attribute) and _default(value) != "...":
+            arguments.kw_defaults[i] = ast.parse(_default(value), mode="eval").body
     result = "" if definition.returns is None else ast.unparse(_unquoted(definition.returns))
     return f"({ast.unparse(arguments)})", result
 

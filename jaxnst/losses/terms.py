@@ -74,7 +74,7 @@ def content_loss(
     """Compare the features F of the image being made with the content's, P.
 
     Args:
-      features: F.
+      features: F, ``(H, W, C)``.
       target: P, of the same shape.
       normalization: ``sum``: ``sum (F - P)^2 / 2`` (Gatys et al. 2016, eq. 1). ``mean``:
         ``mean (F - P)^2``. ``target``: ``mean (F - P)^2 / (mean P^2 + EPSILON)``.
