@@ -31,7 +31,7 @@ extensions = [
     "sphinx_copybutton",
     "sphinx_design",
 ]
-exclude_patterns = ["pictures"]
+exclude_patterns = ["pictures", "**.ipynb"]  # notebooks for Colab need the internet
 nitpicky = True
 # Types of other libraries, whose documentation is not at hand, and modules that have no page.
 nitpick_ignore_regex = [("py:class", r"(?!jaxnst\.).*"), ("py:mod", r"jaxnst\..*")]
