@@ -19,6 +19,7 @@ from filelock import FileLock, Timeout
 
 from jaxnst._files import destination, name_of, reason
 from jaxnst.cli.errors import UsageError
+from jaxnst.cli.logs import json_line
 from jaxnst.cli.manifest import Row
 
 NAME = "results.jsonl"
@@ -133,7 +134,7 @@ class ResultsLog:
             **facts,
         }
         try:
-            self._append((json.dumps(record) + "\n").encode())
+            self._append((json_line(record) + "\n").encode())
         except OSError as error:
             raise type(error)(
                 f"{name_of(self.path)} could not be written ({reason(error)}): make room, and run "
