@@ -1,4 +1,4 @@
-"""One pass of whitening and colouring: against the same in PyTorch, and as a whole process.
+"""One pass of whitening and coloring: against the same in PyTorch, and as a whole process.
 
 PyTorch sees the same pictures, of the size that jaxnst's frame has, and looks at the style each
 time, as jaxnst does here.

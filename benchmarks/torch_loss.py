@@ -24,12 +24,12 @@ class Setting(NamedTuple):
       exceptions: Convolutions with a padding of their own.
       pooling: ``max`` or ``avg``.
       preprocessing: Order, scale, mean and deviation that the network expects.
-      space: The same of the image that is optimised.
+      space: The same of the image that is optimized.
       content: Weights by layer.
       style: Weights by layer.
       statistic: ``covariance`` or ``gram``.
       tv: Weight of the total variation.
-      chroma: Factor of its colours.
+      chroma: Factor of its colors.
     """
 
     blocks: list[list[int]]
@@ -140,7 +140,7 @@ class TorchLoss:
         return torch.cat([second - torch.outer(mean, mean), mean[None]])
 
     def total_variation(self, image: torch.Tensor) -> torch.Tensor:
-        """Mean squared differences of neighbours, those of colour weighted on their own."""
+        """Mean squared differences of neighbors, those of color weighted on their own."""
         down, right = image.diff(dim=2), image.diff(dim=3)
         total = down.square().mean() + right.square().mean()
         if self.setting.chroma == 1:

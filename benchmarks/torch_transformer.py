@@ -14,7 +14,7 @@ CONTRAST = 150 / 255
 
 
 class TorchTransformer:
-    """Instance normalisation, reflected borders, resized maps, a scaled tanh at the end.
+    """Instance normalization, reflected borders, resized maps, a scaled tanh at the end.
 
     Args:
       params: Flat, kernels HWIO: ``conv1/kernel``, ``conv1_norm/gamma`` and ``beta``, ``res1_1``,

@@ -1,4 +1,4 @@
-"""Whitening and colouring in PyTorch, written from the paper, not from jaxnst's code.
+"""Whitening and coloring in PyTorch, written from the paper, not from jaxnst's code.
 
 Neither jaxnst nor JAX is imported here. Pictures and parameters come in as arrays, channels last.
 """

@@ -1,9 +1,9 @@
-"""Compare what a transformation network paints with optimisation from the photograph.
+"""Compare what a transformation network paints with optimization from the photograph.
 
     python scripts/compare_apply.py MODEL PAINTING PHOTOGRAPH ... [--sheet SHEET]
 
 For each photograph: the loss that the network was trained with, of what it paints, and how many
-evaluations of that loss `jaxnst-run`'s optimisation takes, at one scale and from the photograph, to
+evaluations of that loss `jaxnst-run`'s optimization takes, at one scale and from the photograph, to
 paint a picture with less. Johnson et al. (2016, figure 5) found about 50 to 100 for theirs, against
 L-BFGS in plain pixels: that is `--precondition 0`.
 """
@@ -47,7 +47,7 @@ def optimised(
     precondition: float | None,
     measure: Callable[[np.ndarray], float],
 ) -> tuple[list[float], np.ndarray]:
-    """Optimise, and return the loss after every few evaluations, and the last picture."""
+    """Optimize, and return the loss after every few evaluations, and the last picture."""
     recipe = jaxnst.get_recipe(model.facts["recipe"])
     scales = dataclasses.replace(recipe.scales, several=False, steps=EVALUATIONS)
     solver = recipe.solver

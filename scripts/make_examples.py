@@ -24,7 +24,7 @@ PICTURES: dict[str, Callable[[], np.ndarray]] = {
 
 
 def save(picture: np.ndarray, path: Path) -> None:
-    """Write a picture (H, W, 3) in [0, 1] as a JPEG that keeps colours at full resolution."""
+    """Write a picture (H, W, 3) in [0, 1] as a JPEG that keeps colors at full resolution."""
     pixels = np.round(255 * np.clip(picture, 0, 1)).astype(np.uint8)
     Image.fromarray(pixels).save(path, quality=92, subsampling=0, optimize=True)
 

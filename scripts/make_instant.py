@@ -1,4 +1,4 @@
-"""Make the sheets of docs/instant.md: pictures in one pass, beside optimised ones.
+"""Make the sheets of docs/instant.md: pictures in one pass, beside optimized ones.
 
     python scripts/make_instant.py --data DIR [--standard FOLDER]
 
@@ -37,7 +37,7 @@ def timed(paint: Callable[[], object]) -> tuple[float, np.ndarray]:
 
 
 def any_style(content: np.ndarray, style: np.ndarray, size: int) -> list[tuple[str, np.ndarray]]:
-    """Paint a pair in one pass, at several strengths, and by optimisation."""
+    """Paint a pair in one pass, at several strengths, and by optimization."""
     cells = []
     for alpha in ALPHAS:
         seconds, found = timed(lambda a=alpha: jaxnst.instant(content, style, size=size, alpha=a))

@@ -2,7 +2,7 @@
 
 Sixteen pictures, centre crops of 256 px, encoded to each level and decoded: the mean of their peak
 signal-to-noise ratios, dB. Beside the decoders that ship (or ``--decoders FILE``), those of the
-distilled encoder (Wang et al. 2020) and of the normalised VGG (Li et al. 2017), whose files the
+distilled encoder (Wang et al. 2020) and of the normalized VGG (Li et al. 2017), whose files the
 folder DIR holds (default: JAXNST_SHARED; extra ``torch``).
 
     python scripts/reconstruction_psnr.py --data DIR [--decoders FILE]

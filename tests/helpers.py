@@ -142,7 +142,7 @@ def squeezenet_features(x, parameters, fires, pooled):
 
 
 def encode(image, space):
-    """Apply a colour space channel by channel."""
+    """Apply a color space channel by channel."""
     channels = {"rgb": (0, 1, 2), "bgr": (2, 1, 0)}[space.order]
     image = np.asarray(image, np.float64)
     planes = [

@@ -15,7 +15,7 @@ COLOURS = 7
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
-    """Pictures of one colour each, by which crops of them are known."""
+    """Pictures of one color each, by which crops of them are known."""
     root = tmp_path_factory.mktemp("pictures")
     (root / "more").mkdir()
     for i in range(COLOURS):

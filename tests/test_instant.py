@@ -1,4 +1,4 @@
-"""Whitening and colouring: transforms, decoders, and whole pictures in one pass."""
+"""Whitening and coloring: transforms, decoders, and whole pictures in one pass."""
 
 import dataclasses
 import re
@@ -39,7 +39,7 @@ FLOORS = {5: 22, 4: 25, 3: 28, 2: 30, 1: 39}
 
 
 def picture(seed, height=40, width=56):
-    """Smooth colours, so that no covariance is close to singular."""
+    """Smooth colors, so that no covariance is close to singular."""
     rng = np.random.default_rng(seed)
     coarse = rng.uniform(0, 1, (-(-height // 4), -(-width // 4), 3))
     fine = np.kron(coarse, np.ones((4, 4, 1)))[:height, :width]

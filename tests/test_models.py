@@ -61,7 +61,7 @@ def test_a_model_that_ships_paints_and_has_a_card(name):
     rows, columns = np.mgrid[:64, :96]
     photo = np.stack([rows / 64, columns / 96, (rows + columns) % 16 / 16], -1).astype(np.float32)
     painted = np.asarray(apply_model(found, photo))
-    # Of colours of its own, with contrast, and what was light and dark is not lost.
+    # Of colors of its own, with contrast, and what was light and dark is not lost.
     assert np.abs(painted - photo).mean() > 0.1 < painted.std()
     assert not np.allclose(painted, np.asarray(apply_model(found, photo[::-1])), atol=0.1)
 

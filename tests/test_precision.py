@@ -31,7 +31,7 @@ from jaxnst.transfer.stylize import stylize
 CONTENT, STYLE = helpers.picture(32, 48, seed=1), helpers.picture(40, 32, seed=2)
 JAX_NAMES = {"float32": "HIGHEST", "tf32": "HIGH", "bfloat16": "DEFAULT"}
 BFLOAT16 = 2.0**-8
-"""Relative distance of neighbouring numbers, at most."""
+"""Relative distance of neighboring numbers, at most."""
 
 
 @pytest.fixture(scope="module")

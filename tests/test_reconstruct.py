@@ -55,7 +55,7 @@ def test_the_loss_is_the_relative_error_of_the_layer(content, network):
     for one in content:
         (layer,) = one.layers
         pair = [jaxnst.extract_features(network, p, [layer])[layer] for p in (one.image, PICTURE)]
-        # The picture is clipped to [0, 1], what was optimised is not.
+        # The picture is clipped to [0, 1], what was optimized is not.
         np.testing.assert_allclose(one.loss, relative(*pair), rtol=0.5, atol=1e-3)
 
 

@@ -1,4 +1,4 @@
-"""Starts from noise of the styles' colours; grey noise is in ``test_transfer.py``."""
+"""Starts from noise of the styles' colors; gray noise is in ``test_transfer.py``."""
 
 import dataclasses
 
@@ -30,7 +30,7 @@ def test_scattered_colours_have_the_style_s_mean_and_covariance():
     for ours, theirs in zip(moments(found), moments(DARK), strict=True):
         np.testing.assert_allclose(ours, theirs, atol=0.01)  # 19200 draws
     assert {tuple(p) for p in found.reshape(-1, 3)} <= {tuple(p) for p in DARK.reshape(-1, 3)}
-    # Neighbours have nothing to do with each other.
+    # Neighbors have nothing to do with each other.
     centred = found - found.mean((0, 1))
     assert abs(np.mean(centred[1:] * centred[:-1])) < 0.02 * np.mean(centred**2)
 

@@ -3,7 +3,7 @@
 M and A are the statistics of the two at one layer, with C channels: averages over the N positions
 of the feature map, so that pictures of different sizes can be compared. Published methods differ in
 what they divide by; where one leaves a sum over positions, N comes in again here. P is the number
-of pixels of the image that is optimised.
+of pixels of the image that is optimized.
 
 References:
   Gatys, Ecker, Bethge: Image Style Transfer Using Convolutional Neural Networks. CVPR 2016.

@@ -496,7 +496,7 @@ def style_summaries(
     *,
     weights: Mapping[str, PositionWeights] | None = None,
 ) -> dict[str, Any]:
-    """Summarise one style image by layer.
+    """Summarize one style image by layer.
 
     Args:
       objective: Says at which layers, and how.

@@ -79,7 +79,7 @@ def gram_matrix(
 ) -> GramMatrix:
     """Correlate the channels of a feature map: ``G_ij = sum_n F_ni F_nj``.
 
-    Gatys et al. 2016, eq. 3, who leave it a sum and normalise in the loss.
+    Gatys et al. 2016, eq. 3, who leave it a sum and normalize in the loss.
 
     Args:
       features: Feature map; positions may be in any order without changing the result.

@@ -1,7 +1,7 @@
 """Content loss and total variation: pure functions of feature maps and images, jnp only.
 
 Losses are float32 whatever the features are. Published methods differ in little but their
-normalisations, which are therefore options.
+normalizations, which are therefore options.
 
 Reference:
   Gatys, Ecker, Bethge: Image Style Transfer Using Convolutional Neural Networks. CVPR 2016.
@@ -98,18 +98,18 @@ def total_variation(
     chroma: float | Scalar = 1.0,
     inside: Float[Array, "h w"] | None = None,
 ) -> Scalar:
-    """Measure how much neighbouring pixels differ.
+    """Measure how much neighboring pixels differ.
 
     Args:
-      image: In the space in which it is optimised.
+      image: In the space in which it is optimized.
       kind: ``squared``: mean squared vertical plus mean squared horizontal difference, a squared
         gradient. ``sum``: ``sum (dx^2 + dy^2) / 2`` over the (H-1) x (W-1) grid, whose gradient is
         neural-style's. ``power``: ``sum (dx^2 + dy^2)^1.25`` over that grid, as the Keras example
         has it (Mahendran and Vedaldi 2015, beta = 2.5). ``diagonal``: twice the mean squared
         differences, a third of the vertical and horizontal ones and a twelfth of the two diagonal
         ones, with the border repeated once (style-transfer-pytorch).
-      chroma: For ``squared``: factor of differences in colour, that is, of what is left of a
-        difference when the mean of its channels is taken off. Above 1 it thins out coloured
+      chroma: For ``squared``: factor of differences in color, that is, of what is left of a
+        difference when the mean of its channels is taken off. Above 1 it thins out colored
         fringes and keeps edges.
       inside: 1 where a pixel counts, else 0. Only differences between two pixels that count enter
         means and sums. None: all count.
@@ -130,9 +130,9 @@ def total_variation(
     channels_last("image", image.shape, "(height, width, 3)", fits=fits)
     if kind == "diagonal":
         return _nine_points(image, inside)
-    (down, below), (right, beside) = (_neighbours(image, inside, *step) for step in STEPS)
+    (down, below), (right, beside) = (_neighbors(image, inside, *step) for step in STEPS)
     if kind == "squared":
-        return _grey_and_colour(down, below, chroma) + _grey_and_colour(right, beside, chroma)
+        return _gray_and_color(down, below, chroma) + _gray_and_color(right, beside, chroma)
     squares = down[:, :-1] ** 2 + right[:-1] ** 2
     terms = squares / 2 if kind == "sum" else squares**1.25
     if below is not None and beside is not None:
@@ -141,10 +141,10 @@ def total_variation(
 
 
 STEPS = (1, 0), (0, 1)
-"""To the neighbours below and to the right."""
+"""To the neighbors below and to the right."""
 
 
-def _neighbours(
+def _neighbors(
     image: Float[Array, "h w c"], inside: Float[Array, "h w"] | None, down: int, right: int
 ) -> tuple[Float[Array, "_ _ c"], Float[Array, "_ _ 1"] | None]:
     """Return the differences of neighboring pixels, and the pairs that both count."""
@@ -168,21 +168,21 @@ def _mean_square(difference: Float[Array, "h w c"], counts: Array | None) -> Sca
     return total / jnp.maximum(jnp.sum(counts) * difference.shape[-1], 1)
 
 
-def _grey_and_colour(difference: Image, counts: Array | None, chroma: float | Scalar) -> Scalar:
+def _gray_and_color(difference: Image, counts: Array | None, chroma: float | Scalar) -> Scalar:
     """Mean square of a difference, its chromatic part multiplied by ``chroma``."""
     whole = _mean_square(difference, counts)
-    grey = _mean_square(jnp.mean(difference, axis=-1, keepdims=True), counts)
-    return grey + chroma * (whole - grey)
+    gray = _mean_square(jnp.mean(difference, axis=-1, keepdims=True), counts)
+    return gray + chroma * (whole - gray)
 
 
 def _nine_points(image: Image, inside: Float[Array, "h w"] | None) -> Scalar:
-    """Mean squared differences with all eight neighbours, by the nine-point stencil's weights."""
+    """Mean squared differences with all eight neighbors, by the nine-point stencil's weights."""
     x = jnp.pad(image, ((1, 1), (1, 1), (0, 0)), mode="edge")
     counts = None if inside is None else jnp.pad(inside, 1, mode="edge")
 
     def mean(rows: slice, columns: slice, *step: int) -> Scalar:
         part = None if counts is None else counts[rows, columns]
-        return _mean_square(*_neighbours(x[rows, columns], part, *step))
+        return _mean_square(*_neighbors(x[rows, columns], part, *step))
 
     whole, inner, later = slice(None), slice(1, -1), slice(1, None)
     straight = mean(later, inner, 1, 0) + mean(inner, later, 0, 1)

@@ -1,4 +1,4 @@
-"""What an image starts from other than a picture: noise, grey or in the styles' colours."""
+"""What an image starts from other than a picture: noise, gray or in the styles' colors."""
 
 from collections.abc import Sequence
 
@@ -48,7 +48,7 @@ def scatter_colors(
 ) -> Picture:
     """Fill a picture with pixels drawn at random from the styles.
 
-    Its colours have the mean, the covariance and every other statistic of single pixels that the
+    Its colors have the mean, the covariance and every other statistic of single pixels that the
     styles' mixture has, and lie in [0, 1]. style-transfer-pytorch starts from normal noise of the
     styles' means and variances (``style_stats``), which [0, 1] truncates.
 

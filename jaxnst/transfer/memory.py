@@ -152,7 +152,7 @@ class Seconds(NamedTuple):
     Attributes:
       wait: For programs, if none was compiled before.
       wait_again: For programs, if all were compiled in an earlier run.
-      run: Optimising.
+      run: Optimizing.
     """
 
     wait: float

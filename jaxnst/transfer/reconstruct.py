@@ -85,7 +85,7 @@ def reconstruct_content(
       image: A path, a Pillow image or an array, as for :func:`jaxnst.stylize`.
       layers: Layers of the network, one reconstruction for each; or one layer.
       network: A loss network or its name.
-      recipe: Start, space, solver, evaluations and content normalisation.
+      recipe: Start, space, solver, evaluations and content normalization.
       size: Longest side, pixels; None: the picture's own.
       seed: Decides the noise.
       together: All in one program, by ``vmap`` over weights that choose the layer: faster on

@@ -34,7 +34,7 @@ class Progress(NamedTuple):
       losses: The loss and its weighted terms by name, as in :class:`StylizeResult`; empty before
         the first evaluation.
       image: Call it for the present picture, at the size asked for.
-      seconds: Spent waiting for programs and optimising, including before the run was resumed.
+      seconds: Spent waiting for programs and optimizing, including before the run was resumed.
       rounds: Rounds of L-BFGS that have ended in this scale, 0 for a method without.
       checkpoint: Call it, from any thread, for where the run stands at that moment (``resume`` of
         :func:`jaxnst.stylize`). It waits for the end of a chunk, and raises ValueError if the run
@@ -65,7 +65,7 @@ class ScaleTiming(NamedTuple):
       size: Height and width, pixels.
       compile_seconds: Spent waiting until it could begin. What was compiled or computed for it
         while an earlier scale ran is not counted; it makes that scale's ``run_seconds`` longer.
-      run_seconds: Spent optimising, the callback included.
+      run_seconds: Spent optimizing, the callback included.
       evaluations: Of the loss.
     """
 
@@ -87,7 +87,7 @@ class StylizeResult(NamedTuple):
       evaluations: Of the loss, in all scales.
       restarts: Steps that were taken back because the loss rose far or was not finite.
       compile_seconds: Spent waiting for programs to be compiled and targets to be computed.
-      run_seconds: Spent optimising.
+      run_seconds: Spent optimizing.
       timings: The same for every scale.
     """
 

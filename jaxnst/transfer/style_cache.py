@@ -50,8 +50,8 @@ class StyleImage:
         not be changed afterwards.
 
     Attributes:
-      given: Its colours as they were given.
-      image: The same, with hidden pixels in the colours around them.
+      given: Its colors as they were given.
+      image: The same, with hidden pixels in the colors around them.
       mask: How much each pixel counts; None: all alike.
     """
 
@@ -176,7 +176,7 @@ targets_of = jax.jit(make_targets, static_argnums=0)
 def summaries_of(
     objective: Objective, params: Params, style: Image, weights: dict[str, Any] | None
 ) -> dict[str, Any]:
-    """Summarise one style, compiled."""
+    """Summarize one style, compiled."""
     return style_summaries(objective, params, style, weights=weights)
 
 

@@ -19,10 +19,10 @@ def bristles(rng: np.random.Generator, size: int = 512) -> Array:
 
 
 class Canvas:
-    """Colour and height of the paint, oversampled; positions and sizes are in its pixels."""
+    """Color and height of the paint, oversampled; positions and sizes are in its pixels."""
 
     def __init__(self, ground: Array, rng: np.random.Generator):
-        self.colour = ground.copy()
+        self.color = ground.copy()
         self.height = 0.12 * rng.standard_normal(ground.shape[:2]).astype(np.float32)
         self.texture, self.rng = bristles(rng), rng
 
@@ -62,8 +62,8 @@ class Canvas:
         Args:
             course: Points (x, y) along each stroke.
             width: Widths (N,).
-            first: Colours (N, 3).
-            second: Colours (N, 3) that streak the first.
+            first: Colors (N, 3).
+            second: Colors (N, 3) that streak the first.
             load: How much paint there is: less leaves more of what lies below.
         """
         for begin in range(0, len(course), BATCH):
@@ -92,10 +92,10 @@ class Canvas:
         wet = texture > -dry
         ridge = 0.55 * np.abs(t) ** 3 * (1 - np.abs(t) ** 12) + 0.35 * (1 - s[None, :, None])
         relief = ridge + 0.30 * texture
-        # Shifted, so that the second colour does not follow the gaps in the paint.
+        # Shifted, so that the second color does not follow the gaps in the paint.
         streak = np.clip(0.5 + 0.42 * np.roll(texture, 7, axis=2), 0, 1)[..., None] ** 1.5
-        colour = first[:, None, None] + (second - first)[:, None, None] * streak
-        self._write(place[wet], colour[wet], relief[wet], np.sqrt(width.mean()))
+        color = first[:, None, None] + (second - first)[:, None, None] * streak
+        self._write(place[wet], color[wet], relief[wet], np.sqrt(width.mean()))
 
     def _texture(self, count: int, s: Array, t: Array, along: Array) -> Array:
         """Cut each stroke its own piece (count, s, t) of the bristle texture."""
@@ -105,14 +105,14 @@ class Canvas:
         columns = column[:, None] + (s * np.minimum(along, 400)[:, None] * 0.5).astype(int)
         return self.texture[rows[:, None, :] % size, columns[:, :, None] % size]
 
-    def _write(self, place: Array, colour: Array, relief: Array, thickness: float) -> None:
+    def _write(self, place: Array, color: Array, relief: Array, thickness: float) -> None:
         x, y = np.round(place[:, 0]).astype(int), np.round(place[:, 1]).astype(int)
         inside = (x >= 0) & (y >= 0) & (x < self.height.shape[1]) & (y < self.height.shape[0])
         x, y = x[inside], y[inside]
         # Of repeated indices the last wins: the latest stroke lies on top.
         below = 0.35 * self.height[y, x]
         self.height[y, x] = below + thickness * (0.35 + 0.45 * relief[inside])
-        self.colour[y, x] = colour[inside]
+        self.color[y, x] = color[inside]
 
     def lit(self, strength: float = 0.16) -> Array:
         """Light the paint from the upper left: relief, and a little gloss on the ridges."""
@@ -121,7 +121,7 @@ class Canvas:
         toward = (slope_x + 1.1 * slope_y) * strength * 3.0
         shade = np.clip(1.0 + np.tanh(toward), 0.35, 1.6)[..., None]
         gloss = 0.16 * np.clip(toward - 0.35, 0, 1)[..., None]
-        return np.clip(self.colour * (0.25 + 0.75 * shade) + gloss, 0, 1)
+        return np.clip(self.color * (0.25 + 0.75 * shade) + gloss, 0, 1)
 
 
 def _resample(course: Array, s: Array) -> tuple[Array, Array]:

@@ -1,4 +1,4 @@
-"""Noise, blurs and colour, shared by the renderers."""
+"""Noise, blurs and color, shared by the renderers."""
 
 import functools
 
@@ -96,7 +96,7 @@ def blur(image: Array, sigma: float) -> Array:
 
 
 def _soften(image: Array, variance: float, axis: int) -> Array:
-    """Mix in the two neighbours along one axis, for blurs finer than a pixel."""
+    """Mix in the two neighbors along one axis, for blurs finer than a pixel."""
     pad = [(0, 0)] * image.ndim
     pad[axis] = (1, 1)
     padded, size = np.pad(image, pad, mode="edge"), image.shape[axis]
@@ -106,7 +106,7 @@ def _soften(image: Array, variance: float, axis: int) -> Array:
 
 
 def _box(image: Array, radius: int, axis: int) -> Array:
-    """Average over ``2 radius + 1`` neighbours along one axis."""
+    """Average over ``2 radius + 1`` neighbors along one axis."""
     pad = [(0, 0)] * image.ndim
     pad[axis] = (radius + 1, radius)
     total = np.cumsum(np.pad(image, pad, mode="edge"), axis=axis)

@@ -20,7 +20,7 @@ def scatter(a: Array, b: Array) -> Array:
 
 @dataclasses.dataclass(frozen=True)
 class Place:
-    """Where a building stands: local x and z turn about the upright axis; metres, radians."""
+    """Where a building stands: local x and z turn about the upright axis; meters, radians."""
 
     x: float
     z: float
@@ -47,7 +47,7 @@ class Place:
 def face(place: Place, corners: list, paint, taper: float = 1.0) -> Things:
     """Sample a face from three corners (origin, end of u, end of v); ``taper`` narrows its top.
 
-    ``paint(u, v, width, height)`` gives albedo (N, 3) and occlusion (N,) at metres from the origin.
+    ``paint(u, v, width, height)`` gives albedo (N, 3) and occlusion (N,) at meters from the origin.
     """
     origin, right, top = (np.array(corner, np.float64) for corner in corners)
     along, upward = right - origin, top - origin
@@ -62,22 +62,22 @@ def face(place: Place, corners: list, paint, taper: float = 1.0) -> Things:
     return things(place.world(local), facing, albedo, 0.6 * place.spacing, occlusion)
 
 
-def plain(colour: tuple):
-    """Paint a face in one colour with slight stains."""
+def plain(color: tuple):
+    """Paint a face in one color with slight stains."""
 
     def paint(u: Array, v: Array, width: float, height: float) -> tuple[Array, Array]:
         stain = 1.0 + 0.10 * gradient_noise(u / 0.7, v / 0.9, 51)
-        return tint(*colour) * stain[:, None], np.ones(len(u))
+        return tint(*color) * stain[:, None], np.ones(len(u))
 
     return paint
 
 
-def walls(colour: tuple, shutters: tuple, floors: int, timber: bool, door: bool, eaves: bool):
+def walls(color: tuple, shutters: tuple, floors: int, timber: bool, door: bool, eaves: bool):
     """Paint a wall with windows and shutters, if asked with timber, a door, the eaves' shade."""
 
     def paint(u: Array, v: Array, width: float, height: float) -> tuple[Array, Array]:
         stain = 1.0 + 0.07 * gradient_noise(u / 1.1, v / 0.8, 52) - 0.25 * smoothstep(0.9, 0.2, v)
-        albedo = tint(*colour) * stain[:, None]
+        albedo = tint(*color) * stain[:, None]
         if timber:
             post = np.abs(np.mod(u, 1.75) - 0.875) > 0.80
             beam = (np.abs(np.mod(v, 2.7) - 2.6) < 0.10) | (v > height - 0.15)
@@ -105,7 +105,7 @@ def _window(
     v: Array,
     width: float,
 ) -> None:
-    """Paint one row of windows, and a door in its middle, into a wall's colours."""
+    """Paint one row of windows, and a door in its middle, into a wall's colors."""
     wide, tall = 0.48, 0.66
     leaf = (np.abs(np.abs(across) - wide - 0.27) < 0.25) & (np.abs(up) < tall)
     albedo[leaf] = tint(*shutters) * (0.8 + 0.25 * (np.mod(up[leaf] * 9, 1) > 0.4))[:, None]
@@ -127,7 +127,7 @@ def _window(
         albedo[(np.abs(u - width / 2) < 0.5) & (v < 2.4)] = (0.13, 0.07, 0.045)
 
 
-def tiles(colour: tuple):
+def tiles(color: tuple):
     """Paint a roof in rows of tiles, each a little different."""
 
     def paint(u: Array, v: Array, width: float, height: float) -> tuple[Array, Array]:
@@ -135,7 +135,7 @@ def tiles(colour: tuple):
         column = np.floor(u / 0.24 + 0.5 * np.mod(row, 2))
         tone = 0.74 + 0.42 * scatter(column, row) + 0.18 * gradient_noise(u / 1.6, v / 1.6, 53)
         tone *= 0.72 + 0.28 * smoothstep(0.0, 0.35, np.mod(v / 0.30, 1.0))
-        return tint(*colour) * tone[:, None], np.ones(len(u))
+        return tint(*color) * tone[:, None], np.ones(len(u))
 
     return paint
 

@@ -12,7 +12,7 @@ def _profile(v: Array) -> Array:
     return np.where(v < 0, ball, np.cos(np.clip(v / 1.46, 0, 1) * 1.36) ** 0.92)
 
 
-def balloon(plate: Plate, cx: float, cy: float, radius: float, colours: tuple, gores: int) -> None:
+def balloon(plate: Plate, cx: float, cy: float, radius: float, colors: tuple, gores: int) -> None:
     """Hang a striped balloon with its basket in the sky, seen a little from below."""
     u, v = (plate.x - cx) / radius, (plate.y - cy) / radius
     half = _profile(v)
@@ -26,7 +26,7 @@ def balloon(plate: Plate, cx: float, cy: float, radius: float, colours: tuple, g
     normal = np.stack([np.sin(angle), np.clip(-slope, -3, 3) + 0 * u, np.cos(angle)], -1)
     stripe = np.floor(turn * gores / np.pi).astype(int)
     band = (np.abs(v + 0.05 + 0.30 * half * facing) < 0.11) & (radius > 60)
-    wash = np.stack([rgb(code) for code in colours])[np.mod(stripe, len(colours))]
+    wash = np.stack([rgb(code) for code in colors])[np.mod(stripe, len(colors))]
     wash = np.where(band[..., None], rgb("#46606b"), wash)
     local = np.where(np.mod(stripe, 2) == 0, 0.13, 0.0) + 0.22 * band
     latitude = plate.y + 0.40 * radius * half * facing

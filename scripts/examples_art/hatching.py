@@ -98,8 +98,8 @@ def _hill(plate: Plate, crest: Array, seed: int, tone: float, wash: Array, depth
         + 0.34 * smoothstep(0.15 * depth, depth, below)
         - 0.12 * smoothstep(14, 0, below)
     )
-    colour = np.clip(wash * (1.0 + 0.10 * fractal(x / 60, y / 30, 3, seed + 1))[..., None], 0, 1)
-    plate.add(below > 0, dark, y - 0.55 * crest[None, :] + 0.9 * swell, colour)
+    color = np.clip(wash * (1.0 + 0.10 * fractal(x / 60, y / 30, 3, seed + 1))[..., None], 0, 1)
+    plate.add(below > 0, dark, y - 0.55 * crest[None, :] + 0.9 * swell, color)
     plate.outline(np.stack([x[0], crest], 1), 1.1)
 
 
@@ -227,7 +227,7 @@ def _paper(rng: np.random.Generator) -> Array:
     return PAPER * value[..., None]
 
 
-def _watercolour(plate: Plate, rng: np.random.Generator) -> Array:
+def _watercolor(plate: Plate, rng: np.random.Generator) -> Array:
     """Lay the wash: a little beside the lines, pooled at its edges, grainy; 1 is bare paper."""
     y, x = grid(HEIGHT, WIDTH)
     shift_x = 2.2 * fractal(x / 60, y / 60, 2, 124) + 1.0
@@ -248,7 +248,7 @@ def render(seed: int = 3) -> Array:
     _compose(plate)
     _draw(plate, pen)
     _grass(plate, pen)
-    ground = _paper(rng) * np.clip(_watercolour(plate, rng), 0, 1.06)
+    ground = _paper(rng) * np.clip(_watercolor(plate, rng), 0, 1.06)
     ink = pen.ink() * (
         0.90 + 0.08 * blur(rng.standard_normal((HEIGHT, WIDTH)).astype(np.float32), 1.0)
     )

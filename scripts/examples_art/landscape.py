@@ -18,18 +18,18 @@ def render(seed: int = 1) -> Array:
     objects = Things.join(_objects(rng))
     shadows = ShadowMap()
     shadows.add(objects.points)
-    colours = objects.lit(shadows)
+    colors = objects.lit(shadows)
     view, heaven = terrain.View(camera), sky.render(camera)
     picture, mirror = Frame(camera), Frame(camera, flip=True)
     rows = len(heaven)
-    picture.colour[:rows] = heaven
+    picture.color[:rows] = heaven
     reflected = np.minimum(2 * rows - np.arange(rows, camera.height), rows - 1)
-    mirror.colour[rows:] = heaven[np.maximum(reflected, 0)]
+    mirror.color[rows:] = heaven[np.maximum(reflected, 0)]
     for frame in (mirror, picture):
         _draw_ground(frame, view, shadows)
-        frame.draw(objects.points, colours, objects.radii)
+        frame.draw(objects.points, colors, objects.radii)
     _fill_water(picture, mirror)
-    return _develop(picture.colour, rng)
+    return _develop(picture.color, rng)
 
 
 def _buildings() -> list[tuple[faces.Place, village.House]]:
@@ -88,7 +88,7 @@ def _draw_ground(frame: Frame, view: terrain.View, shadows: ShadowMap) -> None:
     row, column, z = view.visible(frame.flip)
     x = (column + 0.5 - frame.camera.width / 2) / frame.camera.focal * z
     points = np.stack([x, terrain.surface(x, z), z], 1).astype(np.float32)
-    frame.colour[row, column] = terrain.colours(points, shadows, 1 / frame.camera.focal)
+    frame.color[row, column] = terrain.colors(points, shadows, 1 / frame.camera.focal)
     frame.depth[row, column] = z
 
 
@@ -109,10 +109,10 @@ def _fill_water(picture: Frame, mirror: Frame) -> None:
     source = row + 2 * camera.focal * (steep + smear) * np.minimum(1.0, slope * 12)
     source = np.clip(np.round(source), camera.horizon + 1, camera.height - 1).astype(int)
     shift = np.round(camera.focal * 0.5 * steep * slope).astype(int)
-    seen = mirror.colour[source, np.clip(column + shift, 0, camera.width - 1)]
+    seen = mirror.color[source, np.clip(column + shift, 0, camera.width - 1)]
     fresnel = 0.16 + 0.80 * (1.0 - np.clip(slope + 1.2 * steep, 0, 1)) ** 4.5
     depth = np.array([0.020, 0.060, 0.068], np.float32)
-    picture.colour[row, column] = mix(depth, seen * np.array([0.93, 0.97, 1.0]), fresnel[:, None])
+    picture.color[row, column] = mix(depth, seen * np.array([0.93, 0.97, 1.0]), fresnel[:, None])
 
 
 def _develop(light: Array, rng: np.random.Generator) -> Array:

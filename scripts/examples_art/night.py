@@ -1,4 +1,4 @@
-"""What the painting in strokes shows: regions, directions and colours of a windy night.
+"""What the painting in strokes shows: regions, directions and colors of a windy night.
 
 Positions are in parts of the picture's width, y down.
 """
@@ -125,15 +125,15 @@ def directions(x: Array, y: Array, region: Array) -> Array:
 
 
 def _ramp(codes: tuple, t: Array) -> Array:
-    """Look up a palette, mixing neighbours, at t in [0, 1]."""
-    colours = np.stack([rgb(code) for code in codes])
+    """Look up a palette, mixing neighbors, at t in [0, 1]."""
+    colors = np.stack([rgb(code) for code in codes])
     place = np.clip(t, 0, 1) * (len(codes) - 1)
     low = np.minimum(place.astype(int), len(codes) - 2)
-    return mix(colours[low], colours[low + 1], (place - low)[..., None])
+    return mix(colors[low], colors[low + 1], (place - low)[..., None])
 
 
-def colours(x: Array, y: Array, region: Array) -> Array:
-    """Give the colour that strokes at each pixel are mixed from."""
+def colors(x: Array, y: Array, region: Array) -> Array:
+    """Give the color that strokes at each pixel are mixed from."""
     slope = (y - _hilltop(x)) / np.maximum(_horizon(x) - _hilltop(x), 1e-3)
     hill = _ramp(HILLS, 0.62 - 0.62 * slope + 0.35 * fractal(x * 9, y * 22, 3, 78))
     leafy = 0.40 + 0.62 * fractal(x * 9 - y * 5, y * 21, 3, 79) + 2.2 * (0.37 - y)
@@ -155,7 +155,7 @@ def colours(x: Array, y: Array, region: Array) -> Array:
 
 
 def _sky(x: Array, y: Array) -> Array:
-    """Colour the sky in bands along the wind, light in the eddies and about the moon."""
+    """Color the sky in bands along the wind, light in the eddies and about the moon."""
     stream = _stream(x, y)
     bands = 0.5 + 0.5 * np.sin(stream * 95 + 1.6 * fractal(x * 3, y * 3, 2, 73))
     fine = 0.5 + 0.5 * np.sin(stream * 260 + 2.5 * fractal(x * 5, y * 5, 2, 74))
@@ -170,7 +170,7 @@ def _sky(x: Array, y: Array) -> Array:
 
 
 def _field(x: Array, y: Array) -> Array:
-    """Colour the field in furrows that meet far off, with gusts, and the tree's shadow."""
+    """Color the field in furrows that meet far off, with gusts, and the tree's shadow."""
     depth = (y - _horizon(x)) / (0.79 - _horizon(x))
     angle = np.arctan2(x - 0.30 + 0.04 * np.sin(16 * y), np.maximum(y - 0.46, 0.01))
     rows = 0.5 + 0.5 * np.sin(angle * 26 + fractal(x * 6, y * 9, 2, 76))

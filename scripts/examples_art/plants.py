@@ -180,7 +180,7 @@ def _blades(
     width: float,
     samples: int = 11,
 ) -> Things:
-    """Draw curved blades from the ground at (x, z), coloured from ``root`` to ``tip`` (N, 3)."""
+    """Draw curved blades from the ground at (x, z), colored from ``root`` to ``tip`` (N, 3)."""
     count = len(x)
     y = terrain.height(x, z)
     part = np.linspace(0, 1, samples, dtype=np.float32)
@@ -215,9 +215,9 @@ def meadow(rng: Random, count: int) -> list[Things]:
 
 
 def _flowers(rng: Random, x: Array, z: Array, height: Array) -> list[Things]:
-    """Set flowers of three colours on the tips of some of the grass."""
+    """Set flowers of three colors on the tips of some of the grass."""
     blooms = []
-    for seed, colour in (
+    for seed, color in (
         (44, (0.75, 0.06, 0.035)),
         (45, (0.85, 0.82, 0.74)),
         (46, (0.80, 0.50, 0.04)),
@@ -226,7 +226,7 @@ def _flowers(rng: Random, x: Array, z: Array, height: Array) -> list[Things]:
         chosen = rng.random(len(x)) < 0.035 * likely
         middle = np.stack([x, terrain.height(x, z) + height * 0.95, z], 1)[chosen]
         petals = middle[:, None] + rng.normal(0, 0.035, (len(middle), 7, 3)) * [1, 0.6, 1]
-        tone = rng.uniform(0.7, 1.15, (len(middle), 7, 1)) * np.array(colour)
+        tone = rng.uniform(0.7, 1.15, (len(middle), 7, 1)) * np.array(color)
         up = np.array([-0.3, 0.8, -0.5])
         blooms.append(things(petals.reshape(-1, 3), up, tone.reshape(-1, 3), 0.028))
     return blooms

@@ -12,7 +12,7 @@ INK, PAPER = rgb("#2b211d"), rgb("#f1e5cb")
 
 
 class Plate:
-    """What the pen needs at every pixel: tone, two directions, region; and the wash's colour."""
+    """What the pen needs at every pixel: tone, two directions, region; and the wash's color."""
 
     def __init__(self, rng: np.random.Generator):
         self.y, self.x = grid(HEIGHT, WIDTH)

@@ -1,6 +1,6 @@
 """Camera, light, depth-tested drawing of points, and the shadow map of the landscape.
 
-World coordinates are metres: x to the right, y up from the water's surface, z into the picture.
+World coordinates are meters: x to the right, y up from the water's surface, z into the picture.
 The camera looks level, with a shifted lens, so that upright things stay upright.
 """
 
@@ -41,14 +41,14 @@ class Frame:
 
     def __init__(self, camera: Camera, flip: bool = False):
         self.camera, self.flip = camera, flip
-        self.colour = np.zeros((camera.height, camera.width, 3), np.float32)
+        self.color = np.zeros((camera.height, camera.width, 3), np.float32)
         self.depth = np.full((camera.height, camera.width), np.inf, np.float32)
 
-    def draw(self, points: Array, colours: Array, radii: Array | float = 0.0) -> None:
-        """Draw world points (N, 3) as discs of ``radii`` metres, nearest on top."""
+    def draw(self, points: Array, colors: Array, radii: Array | float = 0.0) -> None:
+        """Draw world points (N, 3) as discs of ``radii`` meters, nearest on top."""
         if self.flip:
             keep = points[:, 1] > 0.0
-            points, colours = points[keep], colours[keep]
+            points, colors = points[keep], colors[keep]
             radii = radii[keep] if np.ndim(radii) else radii
         rows, columns = self.camera.project(points, self.flip)
         pixels = np.broadcast_to(radii * self.camera.focal / points[:, 2], rows.shape)
@@ -56,21 +56,21 @@ class Frame:
         order = np.argsort(-points[:, 2], kind="stable")
         row = np.round(rows[order]).astype(np.int32)
         column = np.round(columns[order]).astype(np.int32)
-        depth, colour, size = points[order, 2], colours[order], size[order]
+        depth, color, size = points[order, 2], colors[order], size[order]
         for dy, dx, least in _disc_offsets(int(size.max(initial=0))):
             chosen = size >= least
-            self._fragments(row[chosen] + dy, column[chosen] + dx, depth[chosen], colour[chosen])
+            self._fragments(row[chosen] + dy, column[chosen] + dx, depth[chosen], color[chosen])
 
-    def _fragments(self, row: Array, column: Array, depth: Array, colour: Array) -> None:
+    def _fragments(self, row: Array, column: Array, depth: Array, color: Array) -> None:
         """Write single pixels, sorted from far to near, where nothing nearer stands."""
         inside = (row >= 0) & (row < self.depth.shape[0])
         inside &= (column >= 0) & (column < self.depth.shape[1])
-        row, column, depth, colour = row[inside], column[inside], depth[inside], colour[inside]
+        row, column, depth, color = row[inside], column[inside], depth[inside], color[inside]
         near = depth < self.depth[row, column]
         row, column = row[near], column[near]
         # An index that repeats keeps its last value, here the nearest.
         self.depth[row, column] = depth[near]
-        self.colour[row, column] = colour[near]
+        self.color[row, column] = color[near]
 
 
 def _disc_offsets(largest: int) -> list[tuple[int, int, int]]:
@@ -125,21 +125,21 @@ def shade(
     return albedo * (facing[:, None] * SUNLIGHT + ambient)
 
 
-def air_colour(across: Array, upward: Array) -> Array:
-    """Give the colour of far air in directions (x / z, y / z): warm about the sun."""
+def air_color(across: Array, upward: Array) -> Array:
+    """Give the color of far air in directions (x / z, y / z): warm about the sun."""
     distance = np.hypot(across - SUN_IN_PICTURE[0], 1.3 * (upward - SUN_IN_PICTURE[1]))
     warm = np.exp(-((distance / 0.34) ** 2))[..., None]
     cool = np.array([0.60, 0.72, 0.88], np.float32)
     return mix(cool, np.array([1.25, 0.98, 0.70], np.float32), warm)
 
 
-def haze(colour: Array, points: Array) -> Array:
-    """Fade colours (N, 3) of world points into the air with their distance."""
+def haze(color: Array, points: Array) -> Array:
+    """Fade colors (N, 3) of world points into the air with their distance."""
     x, y, z = points.T
     # Haze lies low: it thins out with height, and begins behind the lake.
     depth = np.maximum(z - 60.0, 0.0) * (0.45 + 0.55 * np.exp(-np.maximum(y, 0) / 220.0))
     amount = 0.93 * (1.0 - np.exp(-((depth / 2900.0) ** 0.85)))
-    return mix(colour, air_colour(x / z, smoothstep(0, 900, y) * 0.1), amount[:, None])
+    return mix(color, air_color(x / z, smoothstep(0, 900, y) * 0.1), amount[:, None])
 
 
 @dataclasses.dataclass(frozen=True)
@@ -147,10 +147,10 @@ class Things:
     """Points on surfaces, not yet lit: what trees, houses and grass are made of.
 
     Attributes:
-        points: World coordinates (N, 3), metres.
+        points: World coordinates (N, 3), meters.
         normals: Unit directions (N, 3).
-        albedo: Colours (N, 3), linear light.
-        radii: Radii of the discs they are drawn as (N,), metres.
+        albedo: Colors (N, 3), linear light.
+        radii: Radii of the discs they are drawn as (N,), meters.
         occlusion: The part of the sky's light that reaches them (N,).
     """
 

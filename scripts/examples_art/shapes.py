@@ -1,4 +1,4 @@
-"""A poster of flat shapes: a harbour in discs, sails and bars that change colour as they cross."""
+"""A poster of flat shapes: a harbor in discs, sails and bars that change color as they cross."""
 
 import numpy as np
 
@@ -19,7 +19,7 @@ class Poster:
         n = OVERSAMPLING
         row, column = grid(HEIGHT * n, WIDTH * n)
         self.x, self.y = (column + 0.5) / n, (row + 0.5) / n
-        self.colour = np.broadcast_to(CREAM, (*self.x.shape, 3)).copy()
+        self.color = np.broadcast_to(CREAM, (*self.x.shape, 3)).copy()
         self.odd = np.zeros(self.x.shape, bool)
         self.grain = rng.random(self.x.shape, np.float32)
         self.shift = rng.uniform(0, 99, 2)
@@ -27,7 +27,7 @@ class Poster:
     def paint(
         self,
         shape: Array,
-        colour: Array,
+        color: Array,
         through: Array | None = None,
         *,
         ramp: tuple | None = None,
@@ -38,32 +38,32 @@ class Poster:
 
         Args:
             shape: Signed distance to its border in pixels.
-            colour: Its colour.
-            through: Its colour over shapes painted before, by turns; None: the same everywhere.
+            color: Its color.
+            through: Its color over shapes painted before, by turns; None: the same everywhere.
             ramp: (angle, from, to): a grainy shade that grows in a direction (degrees,
                 clockwise from the right) between two positions, given in pixels.
             line: Width of the outline, 0 for none.
-            lasting: Whether shapes painted later change colour over this one.
+            lasting: Whether shapes painted later change color over this one.
         """
         inside = shape < 0
-        second = colour if through is None else through
-        fill = np.where(self.odd[inside, None], second, colour)
+        second = color if through is None else through
+        fill = np.where(self.odd[inside, None], second, color)
         if ramp is not None:
             fill = self._shaded(fill, inside, *ramp)
-        self.colour[inside] = fill
+        self.color[inside] = fill
         if lasting:
             self.odd[inside] = True if through is None else ~self.odd[inside]
         if line > 0:
-            self.colour[np.abs(shape) < line / 2] = BLACK
+            self.color[np.abs(shape) < line / 2] = BLACK
 
-    def overprint(self, shape: Array, colour: Array, *, line: float = LINE) -> None:
-        """Print a translucent colour over what is there, as a second pass of the press does."""
+    def overprint(self, shape: Array, color: Array, *, line: float = LINE) -> None:
+        """Print a translucent color over what is there, as a second pass of the press does."""
         inside = shape < 0
-        black = self.colour[inside].max(1, keepdims=True) < 0.2
-        tinted = self.colour[inside] * mix(np.ones(3, np.float32), colour, 0.75)
-        self.colour[inside] = np.where(black, self.colour[inside], tinted)
+        black = self.color[inside].max(1, keepdims=True) < 0.2
+        tinted = self.color[inside] * mix(np.ones(3, np.float32), color, 0.75)
+        self.color[inside] = np.where(black, self.color[inside], tinted)
         if line > 0:
-            self.colour[np.abs(shape) < line / 2] = BLACK
+            self.color[np.abs(shape) < line / 2] = BLACK
 
     def _shaded(self, fill: Array, inside: Array, angle: float, begin: float, end: float) -> Array:
         """Spatter a darker tone over a fill, denser along a direction."""
@@ -75,7 +75,7 @@ class Poster:
 
     def finish(self, rng: np.random.Generator) -> Array:
         """Give the print its paper: grain, worn ink, uneven paint."""
-        picture = shrink(self.colour, OVERSAMPLING)
+        picture = shrink(self.color, OVERSAMPLING)
         row, column = grid(HEIGHT, WIDTH)
         tooth = blur(rng.standard_normal((HEIGHT, WIDTH)).astype(np.float32), 0.7)
         strokes = fractal(column / 46, row / 4.5, 3, 131)
@@ -126,13 +126,13 @@ def _sky(p: Poster) -> None:
     )
     p.paint(p.polygon((-20, -20), (215, -20), (-20, 330)), PINK, TEAL, ramp=(-40, -60, 130))
     p.paint(p.polygon((600, -20), (790, -20), (790, 300)), YELLOW, ORANGE, ramp=(60, 250, 620))
-    for radius, colour, through, edge in (
+    for radius, color, through, edge in (
         (168, RED, ORANGE, 470),
         (122, ORANGE, RED, 500),
         (78, YELLOW, CREAM, 520),
         (36, CREAM, YELLOW, 560),
     ):
-        p.paint(p.circle(548, 212, radius), colour, through, ramp=(35, edge + 60, edge + 330))
+        p.paint(p.circle(548, 212, radius), color, through, ramp=(35, edge + 60, edge + 330))
     p.paint(
         p.polygon((395, -20), (470, -20), (790, 390), (790, 470)), CREAM, PINK, ramp=(128, -120, 60)
     )
@@ -153,7 +153,7 @@ def _town(p: Poster) -> None:
     p.paint(p.circle(100, 278, 19), CREAM, lasting=False)
     p.paint(p.box(98, 262, 102, 279), BLACK, line=0, lasting=False)
     p.paint(p.box(98, 276, 112, 280), BLACK, line=0, lasting=False)
-    for left, top, colour in (
+    for left, top, color in (
         (0, 330, CREAM),
         (30, 330, YELLOW),
         (0, 376, YELLOW),
@@ -169,7 +169,7 @@ def _town(p: Poster) -> None:
         (226, 384, BLUE),
         (254, 384, RED),
     ):
-        p.paint(p.box(left, top, left + 18, top + 27), colour, line=3, lasting=False)
+        p.paint(p.box(left, top, left + 18, top + 27), color, line=3, lasting=False)
 
 
 def _sea(p: Poster) -> None:
@@ -219,12 +219,12 @@ def _boat(p: Poster) -> None:
 
 
 def _waves(p: Poster) -> None:
-    for k, colour in enumerate((TEAL, PALE, GREEN)):
+    for k, color in enumerate((TEAL, PALE, GREEN)):
         top, size = 540 + 36 * k, 46.0
         phase = (p.x + 33 * k) * np.pi / size
         slope = 15 * np.pi / size * np.sin(phase)
         crest = (p.y - top - 15 * np.cos(phase)) / np.hypot(1, slope)
-        p.paint(-crest, colour, ramp=(90, top - 20, top + 110))
+        p.paint(-crest, color, ramp=(90, top - 20, top + 110))
 
 
 def _skiff(p: Poster) -> None:
@@ -243,8 +243,8 @@ def _accents(p: Poster) -> None:
     column, row = np.floor(p.x / 20), np.floor(p.y / 20)
     squares = np.where(np.mod(column + row, 2) == 0, -1.0, 1.0)
     p.paint(both(squares, corner + 15), CREAM, line=0)
-    for k, colour in enumerate((RED, BLUE, PALE)):
-        p.paint(p.circle(694 + 27 * k, 66 - 15 * k, 15), colour, line=3.4, lasting=False)
+    for k, color in enumerate((RED, BLUE, PALE)):
+        p.paint(p.circle(694 + 27 * k, 66 - 15 * k, 15), color, line=3.4, lasting=False)
     p.overprint(p.polygon((-20, 470), (-20, 400), (290, -20), (352, -20)), rgb("#f5c64a"))
     p.overprint(p.polygon((440, 660), (790, 262), (790, 330), (500, 660)), rgb("#9cc9cf"))
 

@@ -3,7 +3,7 @@
 import numpy as np
 
 from examples_art.common import Array, bilinear, blur, fractal, mix, smoothstep
-from examples_art.scene import SUN_IN_PICTURE, Camera, air_colour
+from examples_art.scene import SUN_IN_PICTURE, Camera, air_color
 
 BASE, TOP = 470.0, 1500.0
 VOLUME = 96
@@ -31,9 +31,9 @@ def _puffs(rng: np.random.Generator, cells: int) -> Array:
     cell = place.astype(np.int32)
     least = np.full(place.shape[:3], 9.0, np.float32)
     for shift in np.ndindex(3, 3, 3):
-        neighbour = cell + np.array(shift, np.int32) - 1
-        index = neighbour % cells
-        centre = neighbour.astype(np.float32) + offset[index[..., 0], index[..., 1], index[..., 2]]
+        neighbor = cell + np.array(shift, np.int32) - 1
+        index = neighbor % cells
+        centre = neighbor.astype(np.float32) + offset[index[..., 0], index[..., 1], index[..., 2]]
         apart = place - centre
         least = np.minimum(least, np.einsum("...i,...i", apart, apart))
     return np.clip(1.0 - least, 0, 1)
@@ -57,7 +57,7 @@ def _lookup(volume: Array, points: Array) -> Array:
 
 
 def _density(volume: Array, points: Array, detail: bool = True) -> Array:
-    """Give how thick the clouds are at points (N, 3) in metres: flat below, billowing above."""
+    """Give how thick the clouds are at points (N, 3) in meters: flat below, billowing above."""
     x, y, z = points.T
     up = (y - BASE) / (TOP - BASE)
     weather = fractal(x / 1500 + 3.33, z / 2300 + 5.49, 2, 31)
@@ -99,9 +99,9 @@ def clouds(across: Array, upward: Array, seed: int) -> tuple[Array, Array]:
         index, points, density = open_rays[thick], points[thick], density[thick]
         passed = np.exp(-density * pace[index] / 45.0)
         glow = _cloud_light(volume, points, density, silver[index])
-        # Far clouds take the colour of the air before them.
+        # Far clouds take the color of the air before them.
         fade = (1 - np.exp(-((z[index] / 15000.0) ** 1.5)))[:, None]
-        glow = mix(glow, air_colour(across[index], upward[index]), fade)
+        glow = mix(glow, air_color(across[index], upward[index]), fade)
         light[index] += glow * (clear[index] * (1 - passed))[:, None]
         clear[index] *= passed
     return light, clear
@@ -141,10 +141,10 @@ def render(camera: Camera, seed: int = 5) -> Array:
 
 
 def _air(across: Array, upward: Array) -> Array:
-    """Colour the clear sky: deep above, pale low down, bright about the sun."""
+    """Color the clear sky: deep above, pale low down, bright about the sun."""
     zenith = np.array([0.10, 0.26, 0.60], np.float32)
     height = 1.0 - np.exp(-upward / 0.17)
-    sky = mix(air_colour(across, upward), zenith, (0.88 * height)[..., None])
+    sky = mix(air_color(across, upward), zenith, (0.88 * height)[..., None])
     distance = np.hypot(across - SUN_IN_PICTURE[0], upward - SUN_IN_PICTURE[1])
     glow = 0.9 * np.exp(-distance / 0.09) + 1.9 * np.exp(-((distance / 0.017) ** 2))
     veil = 0.5 + 0.5 * fractal(across * 3 / (upward + 0.12), 2.2 / (upward + 0.12), 5, 33)

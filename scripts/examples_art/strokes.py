@@ -12,7 +12,7 @@ from examples_art.night import (
     ROOF,
     SKY,
     TREE,
-    colours,
+    colors,
     directions,
     regions,
 )
@@ -28,7 +28,7 @@ def render(seed: int = 2) -> Array:
     x, y = (column + 0.5) / (WIDTH * n), (row + 0.5) / (WIDTH * n)
     region = regions(x, y)
     direction = directions(x, y, region)
-    target = colours(x, y, region)
+    target = colors(x, y, region)
     canvas = Canvas(0.8 * blur(target, 6 * n), rng)
     detail = _detail(region, x, y)
     for width, length, cover, load in (
@@ -77,7 +77,7 @@ def _paint(
     direction: Array,
     region: Array,
 ) -> None:
-    """Lay one layer of strokes in the target's colours, each a little off, as mixed by hand."""
+    """Lay one layer of strokes in the target's colors, each a little off, as mixed by hand."""
     rng, count = canvas.rng, len(starts)
     at = starts[:, 1].astype(int), starts[:, 0].astype(int)
     width = width * rng.uniform(0.7, 1.25, count)

@@ -1,4 +1,4 @@
-"""The ground of the landscape: its height, its colours, and how the camera sees it."""
+"""The ground of the landscape: its height, its colors, and how the camera sees it."""
 
 import numpy as np
 
@@ -9,7 +9,7 @@ NEAREST, FARTHEST = 9.0, 14000.0
 
 
 def shore(x: Array, z: Array) -> Array:
-    """Give the signed distance to the shoreline in metres, about: positive on land."""
+    """Give the signed distance to the shoreline in meters, about: positive on land."""
     ragged = 1.2 * fractal(x / 9, z / 9, 3, 11)
     near = 24.5 + 11 * smoothstep(3, 15, x) + 3.0 * smoothstep(-6, -14, x) + ragged
     far = 82 + 6 * gradient_noise(x / 24, 0.3, 12) + 520 * smoothstep(4, 150, x) + 3 * ragged
@@ -25,7 +25,7 @@ def _where(needed: Array, function, *arguments: Array) -> Array:
 
 
 def height(x: Array, z: Array, octaves: int = 9) -> Array:
-    """Give the height of the ground over the water in metres."""
+    """Give the height of the ground over the water in meters."""
     x, z = np.broadcast_arrays(x, z)
     s = shore(x, z)
     land = np.maximum(s, 0.0)
@@ -120,7 +120,7 @@ class View:
         return np.where(found, z, np.inf)
 
 
-def colours(points: Array, shadows: ShadowMap, pixel: float) -> Array:
+def colors(points: Array, shadows: ShadowMap, pixel: float) -> Array:
     """Light the ground at world points (N, 3); ``pixel`` is the angle that a pixel covers."""
     x, _, z = points.T
     step = np.maximum(0.12, 1.2 * z * pixel)
@@ -157,16 +157,16 @@ def _path(x: Array, z: Array) -> Array:
 
 
 def _albedo(x: Array, y: Array, z: Array, normal: Array, woods: Array) -> Array:
-    """Colour the ground: meadows, fields, woods, rock, snow and a strip of sand."""
+    """Color the ground: meadows, fields, woods, rock, snow and a strip of sand."""
 
     def tint(*value: float) -> Array:
         return np.array(value, np.float32)
 
     blend = (0.5 + 0.5 * fractal(x / 17, z / 26, 4, 21))[:, None]
-    colour = mix(tint(0.075, 0.125, 0.03), tint(0.205, 0.225, 0.055), np.clip(blend, 0, 1))
+    color = mix(tint(0.075, 0.125, 0.03), tint(0.205, 0.225, 0.055), np.clip(blend, 0, 1))
     tufts = _where(z < 260, lambda a, b: fractal(a / 1.5, b / 3.0, 3, 26), x, z)
-    colour = colour * (1.0 + 0.45 * tufts)[:, None]
-    colour = mix(colour, tint(0.33, 0.27, 0.18), _path(x, z)[:, None])
+    color = color * (1.0 + 0.45 * tufts)[:, None]
+    color = mix(color, tint(0.33, 0.27, 0.18), _path(x, z)[:, None])
     # Fields in strips along the slopes behind the lake.
     u, v = (0.86 * x + 0.5 * z) / 46, (0.86 * z - 0.5 * x) / 120
     u = u + 0.25 * gradient_noise(u / 3, v, 24)
@@ -176,17 +176,17 @@ def _albedo(x: Array, y: Array, z: Array, normal: Array, woods: Array) -> Array:
     )
     field = kinds.astype(np.float32)[np.mod(cell * 2.7, 4).astype(int)]
     field = field * (0.85 + 0.15 * np.sin(u * 60))[:, None]
-    colour = mix(colour, field, (0.75 * smoothstep(150, 210, z) * smoothstep(1.2, 5, y))[:, None])
+    color = mix(color, field, (0.75 * smoothstep(150, 210, z) * smoothstep(1.2, 5, y))[:, None])
     leaf = mix(tint(0.035, 0.07, 0.025), tint(0.11, 0.115, 0.03), np.clip(blend, 0, 1))
-    colour = mix(colour, leaf, woods[:, None])
+    color = mix(color, leaf, woods[:, None])
     stony = smoothstep(330, 640, y + 120 * fractal(x / 300, z / 300, 3, 22)) * smoothstep(
         2500, 4000, z
     )
-    colour = mix(colour, tint(0.20, 0.19, 0.19), stony[:, None])
+    color = mix(color, tint(0.20, 0.19, 0.19), stony[:, None])
     snow = smoothstep(760, 930, y + 150 * fractal(x / 380, z / 380, 4, 23))
     snow = snow * smoothstep(0.45, 0.70, normal[:, 1])
-    colour = mix(colour, tint(0.85, 0.88, 0.92), snow[:, None])
+    color = mix(color, tint(0.85, 0.88, 0.92), snow[:, None])
     sand = smoothstep(0.55, 0.12, y + 0.15 * gradient_noise(x / 2, z / 2, 25)) * smoothstep(
         900, 300, z
     )
-    return mix(colour, tint(0.36, 0.29, 0.18), sand[:, None])
+    return mix(color, tint(0.36, 0.29, 0.18), sand[:, None])

@@ -11,7 +11,7 @@ from examples_art.scene import Things, things
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class House:
-    """The measures (metres) and colours of a house whose ridge runs along its width."""
+    """The measures (meters) and colors of a house whose ridge runs along its width."""
 
     width: float = 10.0
     depth: float = 7.5
@@ -82,11 +82,11 @@ def church(place: Place) -> list[Things]:
     return parts
 
 
-def _tower_wall(colour: tuple):
+def _tower_wall(color: tuple):
     """Paint the tower: a belfry opening and a clock."""
 
     def paint(u: Array, v: Array, width: float, height: float) -> tuple[Array, Array]:
-        albedo = tint(*colour) * (1.0 + 0.08 * gradient_noise(u / 0.9, v / 1.4, 54))[:, None]
+        albedo = tint(*color) * (1.0 + 0.08 * gradient_noise(u / 0.9, v / 1.4, 54))[:, None]
         middle = u - width / 2
         arch = (
             (np.abs(middle) < 0.55)
@@ -116,7 +116,7 @@ def jetty(x: float, z: float, length: float) -> list[Things]:
     return parts
 
 
-def boat(x: float, z: float, turn: float, colour: tuple) -> list[Things]:
+def boat(x: float, z: float, turn: float, color: tuple) -> list[Things]:
     """Build a rowing boat afloat at (x, z)."""
     place = Place(x, z, turn, 0.0)
     samples = int(5.4 / (0.6 * place.spacing))
@@ -132,7 +132,7 @@ def boat(x: float, z: float, turn: float, colour: tuple) -> list[Things]:
             normal = np.stack(
                 [np.zeros_like(t), np.full_like(t, -0.15), np.full_like(t, float(side))], 1
             )
-            albedo = np.where((s > 0.82)[:, None], tint(0.66, 0.62, 0.52), tint(*colour))
+            albedo = np.where((s > 0.82)[:, None], tint(0.66, 0.62, 0.52), tint(*color))
             if inside:
                 normal, albedo = -normal, np.broadcast_to(tint(0.24, 0.17, 0.11), albedo.shape)
                 local = local - np.array([0, 0, 0.05 * side])
