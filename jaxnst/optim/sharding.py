@@ -75,8 +75,15 @@ def mesh_of(lanes: int, devices: Sequence[jax.Device]) -> Mesh:
 
 
 def shared(mesh: Mesh, values: Any) -> Any:
-    """Place a pytree of arrays whole on every device."""
-    return jax.device_put(values, NamedSharding(mesh, WHOLE))
+    """Place a pytree of arrays, or of their shapes, whole on every device."""
+    sharding = NamedSharding(mesh, WHOLE)
+
+    def place(leaf: Any) -> Any:
+        if isinstance(leaf, jax.ShapeDtypeStruct):
+            return leaf.update(sharding=sharding)  # type: ignore[no-untyped-call]
+        return jax.device_put(leaf, sharding)
+
+    return jax.tree.map(place, values)
 
 
 def apart(mesh: Mesh, several: Sequence[Any]) -> Any:
@@ -85,22 +92,35 @@ def apart(mesh: Mesh, several: Sequence[Any]) -> Any:
     return jax.device_put(stacked, NamedSharding(mesh, APART))
 
 
+def apart_shapes(mesh: Mesh, shape: Any, lanes: int) -> Any:
+    """Return the shapes of what :func:`apart` makes of pytrees, from one of them or its shapes."""
+    sharding = NamedSharding(mesh, APART)
+
+    def of_lanes(leaf: Any) -> Any:
+        size = lanes, *leaf.shape
+        return jax.ShapeDtypeStruct(size, leaf.dtype, sharding=sharding)  # type: ignore[no-untyped-call]
+
+    return jax.tree.map(of_lanes, shape)
+
+
 @partial(jax.jit, static_argnums=(0, 1, 2))
 def over_lanes(
-    function: Callable[..., Any], static: tuple[Any, ...], mesh: Mesh, whole: Any, own: Any
+    function: Callable[..., Any], static: tuple[Any, ...], mesh: Mesh | None, whole: Any, own: Any
 ) -> Any:
     """Compute ``function(*static, whole, of_one_lane)`` for every lane, on its device.
 
     Args:
       function: Defined in a module, not on the fly: its programs are cached by its identity.
       static: Its first arguments, hashable.
-      mesh: From :func:`mesh_of`.
+      mesh: From :func:`mesh_of`; None: there is a single lane, and no axis for it.
       whole: A pytree for all lanes, placed by :func:`shared`.
       own: A pytree with one entry for each lane along the first axis of every leaf.
 
     Returns:
       What the function returns, stacked in the same way.
     """
+    if mesh is None:
+        return function(*static, whole, own)
 
     def on_a_device(whole: Any, own: Any) -> Any:
         if jax.tree.leaves(own)[0].shape[0] == 1:  # the same program as for a single run

@@ -262,7 +262,7 @@ def _in_place(method: SolverConfig, state: State) -> tuple[Any, tuple[Any, ...]]
     """Return the program that reuses a state's memory, and the state in the form it takes."""
     if SOLVERS[method.kind].in_picture:
         return advance, (state,)
-    return _advance_over, (state._replace(solver=None), state.solver)
+    return _advance_over, (shown_part(method, state), state.solver)
 
 
 @partial(jax.jit, static_argnums=(0, 1), donate_argnums=5)
@@ -279,6 +279,11 @@ def _advance_over(
     state = rest._replace(solver=solver)
     state, record = advance(fun, method, args, rates, state, steps, budget)
     return state._replace(origin=None), record  # the caller has it: it is not copied
+
+
+def shown_part(method: SolverConfig, state: State) -> State:
+    """Return what :func:`picture` reads of a state, which :func:`advance_over` leaves as it is."""
+    return state if SOLVERS[method.kind].in_picture else state._replace(solver=None)
 
 
 def picture(method: SolverConfig, state: State) -> Image:

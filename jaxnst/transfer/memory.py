@@ -101,7 +101,6 @@ class Cost(NamedTuple):
       multiply_adds: Of one evaluation (loss and gradient), per pixel.
       loop_bytes: While the loop runs, per pixel of the scale.
       map_bytes: The share of feature maps in them, per pixel of the scale or of a tile.
-      state_bytes: Of the solver's state, per pixel of the scale.
       target_bytes: While targets are computed, per pixel of the largest picture, or of a tile.
       fixed_bytes: Whatever the size: parameters.
     """
@@ -109,7 +108,6 @@ class Cost(NamedTuple):
     multiply_adds: float
     loop_bytes: float
     map_bytes: float
-    state_bytes: float
     target_bytes: float
     fixed_bytes: float
 
@@ -211,8 +209,6 @@ def make_plan(
             for area, (_, piece) in zip(areas, pieces, strict=True)
         )
         loop = round(max(loops) + cost.fixed_bytes)
-    # While a loop is tried with a blank state, that of the scale before exists, or the first one's.
-    loop += round(areas[max(0, len(areas) - 2)] * cost.state_bytes)
     if host and tilings[-1] is not None:
         loop *= devices
     most = math.inf if tile is None else tile**2
@@ -331,7 +327,6 @@ def cost_of(
         multiply_adds=(2 * adds + twice) / area,  # as much again for the gradient
         loop_bytes=(value_bytes * held + solving) / area,
         map_bytes=value_bytes * held / area,
-        state_bytes=state_bytes / area,
         target_bytes=(value_bytes * values + 4 * TARGET_COLUMNS * columns) / area,
         fixed_bytes=2 * 4 * parameters,  # and flipped, for the gradient
     )

@@ -24,7 +24,7 @@ from jaxnst.image import resample
 from jaxnst.losses.objective import TERMS, AnyTargets, Objective, Targets, make_targets
 from jaxnst.networks.color_space import decode, encode
 from jaxnst.networks.registry import Params
-from jaxnst.optim.sharding import apart, mesh_of, over_lanes, shared
+from jaxnst.optim.sharding import apart, apart_shapes, mesh_of, over_lanes, shared
 from jaxnst.optim.solvers import (
     CHUNK,
     Hyperparameters,
@@ -32,8 +32,10 @@ from jaxnst.optim.solvers import (
     State,
     advance,
     advance_over,
+    lower_over,
     picture,
     restart,
+    shown_part,
     start,
     start_after,
     state_shapes,
@@ -42,7 +44,7 @@ from jaxnst.transfer.checkpoint import AGAIN, Checkpoint
 from jaxnst.transfer.fingerprint import check_same_run, warn_of_other_environment
 from jaxnst.transfer.result import Picture, Progress, ScaleTiming, StylizeResult
 from jaxnst.transfer.run import Run
-from jaxnst.transfer.style_cache import blank_targets, target_shapes
+from jaxnst.transfer.style_cache import target_shapes
 
 CHUNK_SECONDS = 1.0
 
@@ -88,17 +90,26 @@ class Programs:
 
     @default_numerics()
     def compile_loop(self, index: int) -> None:
-        """Compile a scale's loop, and what shows its image, by running it for 0 steps."""
+        """Compile a scale's loop, and what begins it and shows its image, from shapes alone."""
         run, size = self.runs[0], self.scales[index].inner
-        blank = np.zeros((*size, 3), np.float32)
-        where = run.guidance.where(run.objective, blank)
-        again = self.scales[index].again
-        shapes = target_shapes(run.objective, self.params_of_one, size, where=where, again=again)
-        targets = blank_targets(shapes)
-        lanes = () if self.mesh is None else (len(self.runs),)
-        state = self.begin(index, np.zeros((*lanes, *size, 3), np.float32), None)
-        state, _ = self.advance(self._stack([targets] * len(self.runs)), state, 0, 0)
-        self.images(state)
+        image = jax.ShapeDtypeStruct((*size, 3), jnp.float32)  # type: ignore[no-untyped-call]
+        where = run.guidance.where(run.objective, np.zeros(image.shape, np.float32))
+        again, before = self.scales[index].again, None
+        targets = target_shapes(run.objective, self.params_of_one, size, where=where, again=again)
+        if self.method.carry and index > 0:
+            before = state_shapes(self.method, self.scales[index - 1].inner, len(TERMS))
+        state, count = state_shapes(self.method, size, len(TERMS)), jnp.asarray(0)
+        if self.mesh is None:
+            args = self.params, targets, self.numbers
+            args, rates, state, before = self._placed((args, self.rates, state, before))
+            lower_over(*self.static, args, rates, state, count, count).compile()
+        else:
+            shapes = image, before, targets, state
+            image, before, targets, state = apart_shapes(self.mesh, shapes, len(self.runs))
+            lanes = targets, self.numbers, self.rates, state
+            self._lower(_advance, (self.params, count, count), lanes).compile()
+        self._lower(_begin, None, (image, before)).compile()
+        self._lower(_image, None, shown_part(self.method, state)).compile()
 
     @default_numerics()
     def targets(self, index: int) -> Targets:
@@ -147,9 +158,7 @@ class Programs:
         counts = jnp.asarray(steps), jnp.asarray(total)
         if self.mesh is None:
             args = self.params, targets, self.numbers
-            rates = self.rates
-            if devices := self.runs[0].objective.devices:
-                args, rates, state = shared(mesh_of(len(devices), devices), (args, rates, state))
+            args, rates, state = self._placed((args, self.rates, state))
             return advance_over(*self.static, args, rates, state, *counts)
         lanes = targets, self.numbers, self.rates, state
         result: tuple[State, jax.Array] = self._each(_advance, (self.params, *counts), lanes)
@@ -163,7 +172,7 @@ class Programs:
     @default_numerics()
     def images(self, state: State) -> Picture:
         """Return the image of a state, RGB in no bounds, of its scale's inner size."""
-        return np.asarray(self._each(_image, None, state))
+        return np.asarray(self._each(_image, None, shown_part(self.method, state)))
 
     def _stack(self, values: Sequence[Any]) -> Any:
         """Place one pytree of arrays for each run."""
@@ -171,10 +180,16 @@ class Programs:
             jax.tree.map(jnp.asarray, values[0]) if self.mesh is None else apart(self.mesh, values)
         )
 
+    def _placed(self, values: Any) -> Any:
+        """Place arrays of a single run, or their shapes, on all devices that share its tiles."""
+        devices = self.runs[0].objective.devices
+        return shared(mesh_of(len(devices), devices), values) if devices else values
+
     def _each(self, function: Callable[..., Any], common: Any, lanes: Any) -> Any:
-        if self.mesh is None:
-            return function(*self.static, common, lanes)
         return over_lanes(function, self.static, self.mesh, common, lanes)
+
+    def _lower(self, function: Callable[..., Any], common: Any, lanes: Any) -> jax.stages.Lowered:
+        return over_lanes.lower(function, self.static, self.mesh, common, lanes)
 
 
 # What happens in a lane, in the form of :func:`jaxnst.optim.sharding.over_lanes`.
