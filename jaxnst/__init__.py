@@ -38,12 +38,14 @@ if TYPE_CHECKING:
     from jaxnst.report import notebook
     from jaxnst.report.plot import plot_losses
     from jaxnst.transfer.batch import BatchProgress, PairsError, stylize_batch
+    from jaxnst.transfer.change import Change
     from jaxnst.transfer.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
     from jaxnst.transfer.reconstruct import reconstruct_content, reconstruct_style
     from jaxnst.transfer.stylize import Progress, ScaleTiming, StylizeResult, stylize
 
 __all__ = [
     "BatchProgress",
+    "Change",
     "Checkpoint",
     "Colors",
     "Content",
@@ -96,6 +98,7 @@ __all__ = [
 # need. The names are those imported above for type checkers.
 _MODULES = {
     "jaxnst.transfer.batch": ("BatchProgress", "PairsError", "stylize_batch"),
+    "jaxnst.transfer.change": ("Change",),
     "jaxnst.transfer.checkpoint": ("Checkpoint", "load_checkpoint", "save_checkpoint"),
     "jaxnst.losses.distances": ("register_distance", "style_loss"),
     "jaxnst.feedforward": ("Model", "apply_model", "bundled_models", "load_model", "save_model"),

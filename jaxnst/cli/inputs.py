@@ -4,7 +4,9 @@ import difflib
 import os
 import posixpath
 import warnings
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from typing import Any
 from urllib.parse import urlsplit
 
 from jaxnst._files import name_of
@@ -28,9 +30,10 @@ from jaxnst.image import (
     same_shape,
 )
 from jaxnst.image.color import Pixels
-from jaxnst.image.record import Source, source_of
+from jaxnst.image.record import ROLES, Source, source_of
 from jaxnst.recipes import recipe_on
 from jaxnst.recipes.schema import STARTS, Recipe, options
+from jaxnst.transfer.change import Change
 from jaxnst.transfer.pyramid import Schedule, make_schedule
 
 BEFORE_BYTES = 64 * 2**20
@@ -54,6 +57,8 @@ class Pictures:
     masks: list[Pixels] = field(default_factory=list)
     style_masks: list[Pixels] = field(default_factory=list)
     sources: tuple[Source, ...] = ()
+    changes: tuple[Change, ...] = ()
+    """Of options while it is painted."""
     reading: int = 0
     """Bytes of the process at the peak of reading them, about."""
 
@@ -80,6 +85,10 @@ def check_flags(flags: RunFlags, recipe: Recipe) -> None:
     """
     if flags.other_inputs and flags.record is None:
         raise UsageError("--other-inputs goes with --from, which says what is repeated")
+    if flags.change and flags.record is None:
+        raise UsageError(
+            "--change goes with --from, whose picture was changed while it was painted"
+        )
     try:
         side = SIZE if flags.size is None else flags.size
         schedule = make_schedule(
@@ -130,7 +139,8 @@ def report_odd_values(flags: RunFlags, recipe: Recipe, messages: Messages) -> No
 def sources_of(flags: RunFlags, recipe: Recipe) -> list[str]:
     """List all pictures that the flags name, as they name them."""
     starts = [] if recipe.init in STARTS else [recipe.init]
-    return [flags.content, *flags.styles, *starts, *flags.mask, *flags.style_mask]
+    masks = *flags.mask, *flags.style_mask
+    return [flags.content, *flags.styles, *starts, *masks, *flags.change]
 
 
 def read_pictures(flags: RunFlags, recipe: Recipe) -> Pictures:
@@ -142,6 +152,7 @@ def read_pictures(flags: RunFlags, recipe: Recipe) -> Pictures:
       UsageError: Reading one takes more than ``--max-memory``.
     """
     sources: list[Source] = []
+    by_digest: dict[str, Pixels] = {}
     kept, peak = BEFORE_BYTES, 0
     with as_files(sources_of(flags, recipe)) as files:
 
@@ -154,6 +165,7 @@ def read_pictures(flags: RunFlags, recipe: Recipe) -> Pictures:
             picture = load_input(source, path, least=least, alpha=alpha)
             with blaming(source, path):
                 sources.append(source_of(role, path, name=file_name(source)))
+            by_digest[sources[-1].sha256] = picture
             kept, peak = kept + picture.nbytes, max(peak, kept + needed)
             return picture
 
@@ -166,7 +178,47 @@ def read_pictures(flags: RunFlags, recipe: Recipe) -> Pictures:
                 read("style-mask", source, least=1, alpha=True) for source in flags.style_mask
             ],
         )
-    return replace(pictures, sources=tuple(sources), reading=peak)
+        count = len(sources)
+        for source in flags.change:
+            read("change", source, least=1, alpha=True)
+    changes = _changes(flags, by_digest, sources[count:])
+    return replace(pictures, sources=tuple(sources[:count]), changes=changes, reading=peak)
+
+
+def _changes(
+    flags: RunFlags, by_digest: Mapping[str, Pixels], later: Sequence[Source]
+) -> tuple[Change, ...]:
+    """Return the changes of a run, with their pictures.
+
+    Args:
+      flags: Of the command.
+      by_digest: All pictures that were read.
+      later: Files that are for the changes alone.
+
+    Raises:
+      UsageError: A picture is missing, or is for no change.
+    """
+    wanted = {source.sha256: source for change in flags.changes for source in change.sources}
+    for digest, source in wanted.items():
+        if digest not in by_digest:
+            raise UsageError(
+                f"--from: its {source.role} {name_of(source.name)} (SHA-256 {digest[:12]}...), "
+                "which came while it was painted, is missing: give it by --change"
+            )
+    for source in later:
+        if source.sha256 not in wanted:
+            raise UsageError(
+                f"--change {name_of(source.name)} is another file than those that came while the "
+                "picture was painted: leave it out"
+            )
+
+    def value(name: str, recorded: Any) -> Any:
+        return [by_digest[source.sha256] for source in recorded] if name in ROLES else recorded
+
+    return tuple(
+        Change(change.evaluation, {name: value(name, v) for name, v in change.options.items()})
+        for change in flags.changes
+    )
 
 
 def _refuse_too_large(source: str, needed: int, kept: int, flags: RunFlags) -> None:

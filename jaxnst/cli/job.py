@@ -47,6 +47,7 @@ from jaxnst.optim.sharding import threads_of
 from jaxnst.optim.solvers import make_solver
 from jaxnst.recipes import STAND_IN, is_approximation
 from jaxnst.recipes.schema import ONE_PASS, SHIPPED, Recipe
+from jaxnst.transfer.change import change_words
 from jaxnst.transfer.checkpoint import Checkpoint, load_checkpoint
 from jaxnst.transfer.fingerprint import (
     OtherSettings,
@@ -132,7 +133,8 @@ class Job:
     def settings(self) -> dict[str, str]:
         """List all that decides its picture, by name, as its checkpoints do."""
         pictures = StyleImage(self.pictures.content), list(map(StyleImage, self.pictures.styles))
-        return make_run(*pictures, self.network, self.recipe, **self.options).settings
+        run = make_run(*pictures, self.network, self.recipe, **self.options)
+        return run.settings | change_words(self.pictures.changes)
 
     @property
     def devices(self) -> list[jax.Device]:
@@ -182,6 +184,7 @@ class Job:
             tile=self.tile,
             platform=self.device.platform,
             threads=self.threads,
+            changes=self.flags.changes,
         )
 
     def headline(self, detail: str = "") -> str:
@@ -401,6 +404,7 @@ def _paint(
             callback=watch,
             every=report_interval(flags, total),
             resume=resume,
+            changes=pictures.changes,
             **job.options,
         )
         try:

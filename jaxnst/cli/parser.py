@@ -29,7 +29,7 @@ from jaxnst.cli.flags import (
 from jaxnst.cli.help import TIPS
 from jaxnst.cli.option_types import SIZES, integer, memory, tile
 from jaxnst.image import ENDINGS
-from jaxnst.image.record import Record
+from jaxnst.image.record import Record, RecordedChange
 from jaxnst.recipes import (
     RECIPES,
     base_recipe,
@@ -70,6 +70,11 @@ class RecordFlags:
         "--other-inputs",
         "with --from: accept other pictures than those of the recorded run",
         False,
+    )
+    change: list[str] = flag(
+        "--change FILE",
+        "with --from: a style or mask that came while the recorded run went on; may be repeated",
+        [],
     )
 
 
@@ -180,6 +185,7 @@ class RunFlags(StyleFlags, FileFlags, RecordFlags, WatchFlags, LimitFlags, TileF
       recipe: A name or a file; "" if it is that of a record.
       seed_given: Whether the command line has a seed.
       record: Of the picture that ``--from`` names.
+      changes: Of options, while it is painted, as that record has them.
     """
 
     output: str = flag(
@@ -203,6 +209,7 @@ class RunFlags(StyleFlags, FileFlags, RecordFlags, WatchFlags, LimitFlags, TileF
     recipe: str
     seed_given: bool
     record: Record | None
+    changes: tuple[RecordedChange, ...]
 
     @property
     def repeats(self) -> bool:
@@ -278,7 +285,12 @@ def parse(
     chosen = first.parse_known_args(arguments)[0]
     record, recorded = None, list[str]()
     if single and chosen.origin:
-        from jaxnst.cli.recording import read_origin, recorded_flags, recorded_recipe
+        from jaxnst.cli.recording import (
+            changes_for,
+            read_origin,
+            recorded_flags,
+            recorded_recipe,
+        )
 
         try:
             record = read_origin(chosen.origin)
@@ -291,7 +303,7 @@ def parse(
         recipe = chosen_recipe(first, chosen)
     parser = make_parser(prog, recipe, description, single, size)
     parser.where = where
-    parser.set_defaults(record=record, seed_given=chosen.seed is not None)
+    parser.set_defaults(record=record, seed_given=chosen.seed is not None, changes=())
     if record is not None:
         parser.set_defaults(recipe="")  # what a record calls its recipe is no file's name
     parsed = parser.read([*recorded, *arguments])
@@ -301,12 +313,15 @@ def parse(
             f"--init: {name_of(parsed.origin)} was started from a picture, {name_of(start)}: "
             "give that one too"
         )
+    given = given_options(options(recipe), parsed)
     try:
-        recipe = replace_all(recipe, given_options(options(recipe), parsed))
+        recipe = replace_all(recipe, given)
     except ValueError as error:
         parser.error(str(error))
     if parsed.size is None and not recipe.scales.sides:
         parsed.size = size or (SIZE if recipe.scales.size is None else None)
+    if record is not None:
+        parsed.changes = changes_for(record, parsed, chosen, given)
     if single and not (parsed.output or parsed.dry_run):
         parsed.output = default_output([parsed.content, *parsed.styles])
     return read_fields(RunFlags, parsed), recipe

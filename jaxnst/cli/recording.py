@@ -8,7 +8,7 @@ import argparse
 import dataclasses
 import os
 import shlex
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
@@ -21,9 +21,16 @@ from jaxnst.cli.messages import Messages
 from jaxnst.cli.option_types import SIZES
 from jaxnst.cli.outputs import result_name
 from jaxnst.image import ENDINGS, holds_16_bits, holds_quality, holds_record, read_record
-from jaxnst.image.record import Argument, Record, Source, format_record
+from jaxnst.image.record import (
+    ROLES,
+    Argument,
+    Record,
+    RecordedChange,
+    Source,
+    format_record,
+)
 from jaxnst.recipes import is_approximation, recipe_on
-from jaxnst.recipes.schema import STARTS, Recipe
+from jaxnst.recipes.schema import STARTS, Recipe, keyword_paths
 
 if TYPE_CHECKING:
     from jaxnst.cli.job import Job
@@ -129,6 +136,42 @@ def recorded_flags(record: Record, chosen: argparse.Namespace, recipe: Recipe) -
     return [text for flag, setting in values.items() for text in as_flags(flag, setting)]
 
 
+def changes_for(
+    record: Record,
+    parsed: argparse.Namespace,
+    chosen: argparse.Namespace,
+    given: Collection[tuple[str, ...]],
+) -> tuple[RecordedChange, ...]:
+    """Return the changes of a recorded run for its repetition.
+
+    They are the same at the same size with the same method. Otherwise there is a single one, at the
+    beginning, to the final settings but for those that the command line gives. With other inputs no
+    style or mask comes later.
+
+    Args:
+      record: Of the picture.
+      parsed: All flags.
+      chosen: With ``recipe`` and ``style_mix`` of the command line.
+      given: Fields of the recipe that it sets.
+    """
+    changes = record.changes
+    left_out = {*ROLES, "style_mix"} if parsed.other_inputs else set[str]()
+    same_size = (record.size, record.style_size) == (parsed.size, parsed.style_size)
+    if not same_size or given or (chosen.recipe, chosen.style_mix) != (None, None):
+        final = {name: value for change in changes for name, value in change.options.items()}
+        paths = keyword_paths(record.recipe or Recipe())
+        left_out |= {name for name, path in paths.items() if chosen.recipe or path in given}
+        left_out |= {"style_mix"} if chosen.style_mix else set()
+        changes = (RecordedChange(evaluation=0, options=final),)
+    kept = [
+        dataclasses.replace(
+            change, options={k: v for k, v in change.options.items() if k not in left_out}
+        )
+        for change in changes
+    ]
+    return tuple(change for change in kept if change.options)
+
+
 def as_flags(flag: str, value: Argument | None) -> list[str]:
     """Write a recorded value as its flag, which is repeated for several values.
 
@@ -188,6 +231,12 @@ def refuse_other_inputs(record: Record, sources: tuple[Source, ...]) -> None:
 def as_recorded(job: "Job", record: Record, messages: Messages) -> "Job":
     """Return a job as its record has it, and give notice of what may change the picture."""
     here = job.record()
+    changes = job.flags.changes
+    if changes and changes[-1].evaluation == 0 < record.changes[-1].evaluation:
+        messages.notice(
+            f"it was changed {counted(len(record.changes), 'time')} while it was painted: at "
+            "another size or with other settings, the last settings hold from the beginning"
+        )
     for what, was, now in (
         ("jaxnst", record.jaxnst, here.jaxnst),
         ("JAX", record.jax, here.jax),
@@ -287,7 +336,8 @@ def suggestions(job: "Job", record: Record, size: tuple[int, int], prog: str) ->
     flags, recipe = job.flags, job.recipe
     files = [flags.content, *flags.styles]
     starts = [] if recipe.init in STARTS else [recipe.init]
-    for flag, paths in (("init", starts), ("mask", flags.mask), ("style-mask", flags.style_mask)):
+    several = ("mask", flags.mask), ("style-mask", flags.style_mask), ("change", flags.change)
+    for flag, paths in (("init", starts), *several):
         files += [word for path in paths for word in (f"--{flag}", path)]
     if STREAM in (flags.output, *files) or record.recipe is None:
         return

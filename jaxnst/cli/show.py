@@ -106,6 +106,17 @@ def _facts(record: Record) -> Iterator[tuple[str, str]]:
         yield "tiles", f"of at most {record.tile} pixels"
     for name, value in record.arguments.items():
         yield name, str(value)
+    for change in record.changes:
+        settings = (f"{name} {_setting(value)}" for name, value in change.options.items())
+        yield "change", f"after {change.evaluation} evaluations: {', '.join(settings)}"
+
+
+def _setting(value: Any) -> str:
+    """Write a value of a change."""
+    if isinstance(value, tuple):
+        files = (f"{name_of(source.name)} (SHA-256 {source.sha256})" for source in value)
+        return " and ".join(files) or "none"
+    return f"{value:g}" if isinstance(value, float) else str(value)
 
 
 def _again(record: Record, path: str) -> str:
@@ -115,6 +126,9 @@ def _again(record: Record, path: str) -> str:
     command, new = str(record.arguments.get("command", "")), f"NEW{Path(path).suffix}"
     names = [s.name for s in record.sources if s.role in ("content", "style")]
     others = [(f"--{s.role}", s.name) for s in record.sources if s.role not in ("content", "style")]
+    known = {source.sha256 for source in record.sources}
+    later = {source.sha256: source.name for change in record.changes for source in change.sources}
+    others += [("--change", name) for digest, name in later.items() if digest not in known]
     names += [word for pair in others for word in pair]
     if command in ("instant", "apply"):
         values: dict[str, Argument | None] = {

@@ -14,7 +14,7 @@ import os
 import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, TypeAlias, get_args
+from typing import Any, TypeAlias, TypeVar, get_args
 
 import numpy as np
 import numpy.typing as npt
@@ -42,7 +42,12 @@ MAX_BYTES = 60_000
 MOST = 2**53
 """Greatest whole number: beyond it, not every reader of JSON is exact."""
 
+ROLES = {"styles": "style", "masks": "mask", "style_masks": "style-mask"}
+"""Options that are pictures, and what a source of each is."""
+
 Value: TypeAlias = str | int | float | bool
+T = TypeVar("T")
+
 Argument: TypeAlias = Value | tuple[Value, ...]
 
 
@@ -67,6 +72,37 @@ class Source:
 
 
 @dataclass(frozen=True, kw_only=True)
+class RecordedChange:
+    """A change of a run while it went on, without the pictures themselves.
+
+    Attributes:
+      evaluation: After how many evaluations it came.
+      options: New values by name, as JSON has them; for those in :data:`ROLES` a tuple of sources.
+    """
+
+    evaluation: int
+    options: Mapping[str, Any] = field(hash=False)
+
+    def __post_init__(self) -> None:
+        count = self.evaluation
+        fits = type(count) is int and 0 <= count <= MOST
+        check("evaluation of a change", _short(count), fits, "a whole number, 0 or above")
+        for name, value in self.options.items():
+            _check_text("name of an option", name)
+            fits = isinstance(value, tuple) and all(isinstance(one, Source) for one in value)
+            if name in ROLES:
+                check(f"{name} of a change", _short(value), fits, "sources")
+            else:
+                _check_json(f"{name} of a change", value)
+
+    @property
+    def sources(self) -> tuple[Source, ...]:
+        """The files that came with it."""
+        pictures = (value for name, value in self.options.items() if name in ROLES)
+        return tuple(source for several in pictures for source in several)
+
+
+@dataclass(frozen=True, kw_only=True)
 class Record:
     """Everything needed to make a picture again, except the files themselves.
 
@@ -85,6 +121,7 @@ class Record:
       threads: On how many threads of a CPU; None if unknown, or not on a CPU.
       sources: The files, in the order of the command line.
       arguments: Further controls by name, and what they were set to.
+      changes: Of options, while it was painted.
       jaxnst: Version that made it.
       jax: Version of JAX that made it.
     """
@@ -102,6 +139,7 @@ class Record:
     threads: int | None = None
     sources: tuple[Source, ...] = ()
     arguments: Mapping[str, Argument] = field(default_factory=dict, hash=False)
+    changes: tuple[RecordedChange, ...] = ()
     jaxnst: str = __version__
     jax: str = field(default_factory=lambda: importlib.metadata.version("jax"))
 
@@ -167,6 +205,7 @@ def format_record(record: Record) -> str:
         "recipe": record.recipe and tomllib.loads(format_recipe(record.recipe)),
         "sources": [vars(source) for source in record.sources],
         "arguments": dict(sorted(record.arguments.items())),
+        "changes": list(map(_change_table, record.changes)) or None,
     }
     table = {key: value for key, value in table.items() if value is not None}
     text = json.dumps(table, allow_nan=False, separators=(",", ":"))
@@ -206,23 +245,62 @@ def parse_record(text: str) -> Record:
 
 def _record(table: dict[str, Any]) -> Record:
     _check_keys("", table, Record)
-    table = {"size": None, "sources": [], "arguments": {}, **table}
+    table = {"size": None, "sources": [], "arguments": {}, "changes": [], **table}
     for key in ("recipe", "network", "network_sha256", "jaxnst", "jax"):
         if key not in table and (key != "recipe" or "command" not in table["arguments"]):
             raise ValueError(f"{key} is missing")
-    for key, kind in (("recipe", dict), ("sources", list), ("arguments", dict)):
+    kinds = {"recipe": dict, "sources": list, "arguments": dict, "changes": list}
+    for key, kind in kinds.items():
         if key in table:
             check(key, _short(table[key]), isinstance(table[key], kind), f"a {kind.__name__}")
-    for source in table["sources"]:
-        check("source", _short(source), isinstance(source, dict), "a dict")
-        _check_keys("source's ", source, Source)
     table["recipe"] = recipe_from(table["recipe"], Recipe()) if "recipe" in table else None
-    table["sources"] = tuple(Source(**source) for source in table["sources"])
+    table["sources"] = tuple(_made("source", Source, source) for source in table["sources"])
+    table["changes"] = tuple(map(_change, table["changes"]))
     table["arguments"] = {
         name: tuple(value) if isinstance(value, list) else value
         for name, value in table["arguments"].items()
     }
     return Record(**table)
+
+
+def _made(name: str, kind: type[T], table: Any) -> T:
+    """Make a dataclass of a table."""
+    check(name, _short(table), isinstance(table, dict), "a dict")
+    _check_keys(f"{name}'s ", table, kind)
+    return kind(**table)
+
+
+def _change_table(change: RecordedChange) -> dict[str, Any]:
+    options = {
+        name: [vars(source) for source in value] if name in ROLES else value
+        for name, value in change.options.items()
+    }
+    return {"evaluation": change.evaluation, "options": options}
+
+
+def _change(table: Any) -> RecordedChange:
+    if isinstance(table, dict) and isinstance(options := table.get("options"), dict):
+        for name in options.keys() & ROLES:
+            check(name, _short(options[name]), isinstance(options[name], list), "a list")
+            options[name] = tuple(_made("source", Source, source) for source in options[name])
+        return _made("change", RecordedChange, table)
+    raise ValueError(f"change is {_short(table)}, expected a dict with options")
+
+
+def _check_json(name: str, value: object) -> None:
+    """Refuse what JSON does not hold, and very long texts."""
+    if isinstance(value, dict):
+        for key in value:
+            check(name, _short(value), isinstance(key, str), "texts as names")
+        value = list(value.values())
+    if isinstance(value, list):
+        for one in value:
+            _check_json(name, one)
+        return
+    finite = not isinstance(value, float) or math.isfinite(value)
+    fits = value is None or (finite and isinstance(value, str | int | float))
+    fits = fits and (not isinstance(value, str) or len(value) <= 1000)
+    check(name, _short(value), fits, "texts, finite numbers, or lists of these")
 
 
 def _check_keys(owner: str, table: dict[str, Any], kind: type) -> None:

@@ -30,6 +30,7 @@ TotalVariationKind = Literal["squared", "sum", "power", "diagonal"]
 Padding = Literal["zero", "edge", "reflect"]
 Pooling = Literal["max", "avg", "avg-scaled"]
 Side = Literal["longest", "shortest"]
+Outside = Literal["painted", "content"]
 Precision = Literal["float32", "tf32", "bfloat16"]
 
 SHIPPED = "vgg16-lite"
@@ -542,6 +543,8 @@ class Recipe(_Part):
       solver: How the loss is followed downhill.
       scales: Sizes and evaluations.
       colors: Whose colours the result has.
+      outside: What is shown where no mask covers: ``painted`` (as it comes out there, without a
+        style and blurred) or ``content`` (the content's own pixels).
       approximation: How ``vgg16-lite`` stands in for ``network``, or None: it does not.
     """
 
@@ -572,6 +575,12 @@ class Recipe(_Part):
     solver: Solver = Solver()
     scales: Scales = Scales()
     colors: Colors = Colors()
+    outside: Outside = option(
+        "painted",
+        "--outside",
+        "what to show where no mask is white: painted, as it comes out there, which is blurred; or "
+        "content, the photograph itself",
+    )
     approximation: Approximation | None = None
 
     def __post_init__(self) -> None:
@@ -658,6 +667,29 @@ def replace_all(recipe: Recipe, values: Mapping[tuple[str, ...], Any]) -> Recipe
     return dataclasses.replace(recipe, **changes)
 
 
+def keyword_paths(recipe: Recipe) -> dict[str, tuple[str, ...]]:
+    """Return the path of the field that each keyword of :func:`override` sets.
+
+    Example:
+      >>> keyword_paths(Recipe())["style_weight"], keyword_paths(Recipe())["colors"]
+      (('style', 'weight'), ('colors', 'mode'))
+    """
+    flags, paths = _keywords(recipe)
+    return paths | flags
+
+
+def _keywords(recipe: Recipe) -> tuple[dict[str, tuple[str, ...]], dict[str, tuple[str, ...]]]:
+    """List the keywords that are flags, and those that are fields, each with the field's path."""
+    paths: dict[str, tuple[str, ...]] = {}
+    for f in dataclasses.fields(recipe):
+        part = getattr(recipe, f.name)
+        paths[f.name] = (f.name,)
+        if dataclasses.is_dataclass(part):
+            paths |= {f"{f.name}_{g.name}": (f.name, g.name) for g in dataclasses.fields(part)}
+    flags = {flag[2:].replace("-", "_"): path for flag, (path, _, _) in options(recipe).items()}
+    return flags, paths
+
+
 def override(recipe: Recipe, values: Mapping[str, Any]) -> Recipe:
     """Return the recipe with fields set by keywords.
 
@@ -675,13 +707,7 @@ def override(recipe: Recipe, values: Mapping[str, Any]) -> Recipe:
       >>> override(Recipe(), {"style_weight": 15.0, "colors": "linear"}).colors.mode
       'linear'
     """
-    paths: dict[str, tuple[str, ...]] = {}
-    for f in dataclasses.fields(recipe):
-        part = getattr(recipe, f.name)
-        paths[f.name] = (f.name,)
-        if dataclasses.is_dataclass(part):
-            paths |= {f"{f.name}_{g.name}": (f.name, g.name) for g in dataclasses.fields(part)}
-    flags = {flag[2:].replace("-", "_"): path for flag, (path, _, _) in options(recipe).items()}
+    flags, paths = _keywords(recipe)
     changes = {}
     for name, value in values.items():
         if name == "scales" and value == "auto":

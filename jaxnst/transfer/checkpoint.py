@@ -44,6 +44,7 @@ class Checkpoint(NamedTuple):
       state: The optimiser's state by name: image, gradient, memory, moments, averages.
       settings: All that decides the picture, by name; a checkpoint only resumes a run of the same.
       surroundings: Versions and machine, in words, which decide its last bits.
+      changes: How many of the run's changes have been applied.
     """
 
     scale: int
@@ -54,6 +55,7 @@ class Checkpoint(NamedTuple):
     state: dict[str, NDArray[Any]]
     settings: dict[str, str]
     surroundings: dict[str, str]
+    changes: int = 0
 
     @property
     def done(self) -> int:
@@ -148,6 +150,7 @@ def _assembled(words: dict[str, Any], arrays: dict[str, NDArray[Any]]) -> Checkp
         state={key.removeprefix(STATE): array for key, array in arrays.items()},
         settings={str(key): str(value) for key, value in words["settings"].items()},
         surroundings={str(key): str(value) for key, value in words["surroundings"].items()},
+        changes=_count(words.get("changes", 0)),
     )
 
 

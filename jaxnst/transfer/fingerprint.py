@@ -22,8 +22,8 @@ from jaxnst.transfer.style_cache import StyleImage
 
 DIGEST = "sha256:"
 
-UNSAID = ("name", "summary", "scales")
-"""Parts of a recipe that decide nothing, or nothing beyond the schedule."""
+UNSAID = ("name", "summary", "scales", "outside")
+"""Parts of a recipe that decide nothing, or nothing beyond the schedule and what is shown."""
 
 
 def fingerprint_of(

@@ -122,6 +122,11 @@ class Guidance:
         opaque = whole if self.opacity is None else here(self.opacity)
         return disjoint([here(mask) for mask in self.masks] or [whole]) * opaque, opaque
 
+    def covered(self, size: Size) -> Mask:
+        """Return how much of every pixel the masks cover, at some size."""
+        shares = disjoint([sized(mask, size) for mask in self.masks])
+        return shares.sum(axis=0, dtype=np.float32)
+
     def kept(self, painted: Picture) -> Picture:
         """Put the content back where it is transparent, and add its opacity as a fourth channel."""
         if self.opacity is None or self.hidden is None:

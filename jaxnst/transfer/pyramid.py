@@ -94,6 +94,35 @@ def make_schedule(
     return Schedule(result, tuple(map(scale, sides, planned, again)))
 
 
+def continued(schedule: Schedule, done: Sequence[int], steps: int | None) -> Schedule:
+    """Plan the evaluations of a run anew that has taken some of them.
+
+    Scales that have ended keep what they had, and the present one gets no less than it has had. Of
+    ``steps`` the last scale gets what the others leave, at least one.
+
+    Args:
+      schedule: As it is for a run from its beginning.
+      done: Evaluations of each scale that has begun.
+      steps: Evaluations of the whole run; if it has taken so many, there are no further scales.
+        None: as many as the scales have.
+
+    Example:
+      >>> scales = tuple(Scale((side, side), (), count) for side, count in ((32, 9), (64, 5)))
+      >>> [s.evaluations for s in continued(Schedule((64, 64), scales), [9, 5], 20).scales]
+      [9, 11]
+    """
+    index, scales = len(done) - 1, schedule.scales
+    counts = [*done[:-1], *(scale.evaluations for scale in scales[index:])]
+    counts[index] = max(counts[index], done[-1])
+    if steps is not None and sum(done) >= steps:
+        counts = list(done)
+    elif steps is not None:
+        counts[-1] = max(1, steps - sum(counts[:-1]))
+    pairs = zip(scales, counts, strict=False)
+    planned = tuple(scale._replace(evaluations=count) for scale, count in pairs)
+    return schedule._replace(scales=planned)
+
+
 def _sides(scales: Scales, longest: int) -> list[float]:
     """List the longest sides of all scales, coarsest first."""
     if scales.sides:

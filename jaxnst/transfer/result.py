@@ -1,7 +1,7 @@
 """Progress of a run, and its result."""
 
 from collections.abc import Callable
-from typing import Literal, NamedTuple
+from typing import Literal, NamedTuple, NoReturn
 
 import numpy as np
 from numpy.typing import NDArray
@@ -10,13 +10,14 @@ from jaxnst._checks import counted
 from jaxnst._files import AnyPath
 from jaxnst.image import save_image
 from jaxnst.image.exchange import png_bytes
+from jaxnst.transfer.change import Change
 from jaxnst.transfer.checkpoint import Checkpoint
 
 Picture = NDArray[np.float32]
 
 
-def _nowhere() -> Checkpoint:
-    raise ValueError("this progress belongs to no run, so there is no checkpoint of it")
+def _nowhere() -> NoReturn:
+    raise ValueError("this progress belongs to no run, so there is no checkpoint or result of it")
 
 
 class Progress(NamedTuple):
@@ -40,6 +41,9 @@ class Progress(NamedTuple):
         :func:`jaxnst.stylize`). It waits for the end of a chunk, and raises ValueError if the run
         has failed and cannot be resumed.
       checkpoint_bytes: How much memory the checkpoint takes, about; its file is as long.
+      changes: Those that have been applied, with the evaluations after which they were.
+      result: Call it, from any thread, for the result as the run stands at that moment. It waits
+        for the end of a chunk, and raises ValueError if none of the losses was finite.
     """
 
     phase: Literal["compile", "optimize"]
@@ -56,6 +60,8 @@ class Progress(NamedTuple):
     rounds: int = 0
     checkpoint: Callable[[], Checkpoint] = _nowhere
     checkpoint_bytes: int = 0
+    changes: tuple[Change, ...] = ()
+    result: Callable[[], "StylizeResult"] = _nowhere
 
 
 class ScaleTiming(NamedTuple):
@@ -88,7 +94,9 @@ class StylizeResult(NamedTuple):
       restarts: Steps that were taken back because the loss rose far or was not finite.
       compile_seconds: Spent waiting for programs to be compiled and targets to be computed.
       run_seconds: Spent optimizing.
-      timings: The same for every scale.
+      timings: The same for every scale that has begun.
+      changes: Those that were applied, with the evaluations after which they were.
+        :func:`jaxnst.stylize` repeats the run with them.
     """
 
     image: Picture
@@ -98,6 +106,7 @@ class StylizeResult(NamedTuple):
     compile_seconds: float
     run_seconds: float
     timings: tuple[ScaleTiming, ...] = ()
+    changes: tuple[Change, ...] = ()
 
     def save(self, path: AnyPath, *, quality: int = 95, bits: int = 8) -> None:
         """Write the image to a file, as :func:`jaxnst.save_image` does."""

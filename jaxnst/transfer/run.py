@@ -1,17 +1,20 @@
 """One run: everything that follows from its arguments, and what is computed for each scale."""
 
 import dataclasses
-from collections.abc import Hashable, Sequence
+import os
+from collections.abc import Hashable, Mapping, Sequence
 from functools import cached_property, partial
-from typing import Any, Literal
+from typing import Any, Literal, TypeAlias
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from numpy.typing import ArrayLike
 
+from jaxnst._checks import lookup, style_pictures
 from jaxnst.feedforward.instant import start_in_one_pass
-from jaxnst.image import resample
+from jaxnst.image import load_image, resample
+from jaxnst.image.exchange import ImageLike, as_image
 from jaxnst.losses.neighbors import LIBRARY, ColumnTargets, LayerTargets, make_library
 from jaxnst.losses.objective import (
     SpatialGuidance,
@@ -25,14 +28,15 @@ from jaxnst.losses.objective import (
 from jaxnst.networks.registry import LossNetwork, Params, load_network
 from jaxnst.networks.rescale import unit_means
 from jaxnst.optim.solvers import make_solver
-from jaxnst.recipes import recipe_on
-from jaxnst.recipes.schema import STARTS, Precision, Recipe, replace
+from jaxnst.recipes import get_recipe, recipe_on
+from jaxnst.recipes.schema import STARTS, Precision, Recipe, override, replace
+from jaxnst.transfer.change import refuse_fixed
 from jaxnst.transfer.color_transfer import recolor_after, recolor_before
 from jaxnst.transfer.fingerprint import fingerprint_of, surroundings
 from jaxnst.transfer.guidance import UNGUIDED, Guidance, StyleMix, make_guidance
 from jaxnst.transfer.initial import make_noise, scatter_colors
 from jaxnst.transfer.memory import tile_that_fits
-from jaxnst.transfer.pyramid import Scale, make_schedule
+from jaxnst.transfer.pyramid import Scale, continued, make_schedule
 from jaxnst.transfer.result import Picture
 from jaxnst.transfer.style_cache import (
     StyleCache,
@@ -40,6 +44,16 @@ from jaxnst.transfer.style_cache import (
     mixed_styles,
     targets_of,
 )
+
+# Quoted in signatures, so that they show this name.
+MaskLike: TypeAlias = str | os.PathLike[str] | ArrayLike
+"""A path, or an array; see :func:`jaxnst.transfer.masks.check_mask`."""
+
+RUN_OPTIONS = (
+    *("size", "style_size", "style_mix", "masks", "style_masks", "seed"),
+    *("remat", "tile", "devices"),
+)
+"""Options of :func:`run_of` that are no fields of the recipe."""
 
 
 class Run:
@@ -60,7 +74,12 @@ class Run:
       devices: Of one kind, to share the tiles; with fewer than two, JAX's default one.
       guidance: Masks and mixtures.
       init: Picture to start from; None: the recipe's start.
+
+    Attributes:
+      arguments: Those of :func:`make_run` that made it.
     """
+
+    arguments: Mapping[str, Any]
 
     def __init__(
         self,
@@ -107,7 +126,42 @@ class Run:
         self.given, self.given_styles = content, self.styles
         if recipe.colors.before:
             self.content, self.styles = self.recolored()
-        self.total = sum(scale.evaluations for scale in self.schedule.scales)
+
+    @property
+    def total(self) -> int:
+        """Evaluations planned for all scales."""
+        return sum(scale.evaluations for scale in self.schedule.scales)
+
+    def changed(self, options: Mapping[str, Any]) -> "Run":
+        """Return the run with other options, as a change of it has them.
+
+        Args:
+          options: As for :class:`jaxnst.Change`.
+
+        Raises:
+          TypeError: There is no such option.
+          ValueError: An option cannot change, has a value that it cannot have, or would change the
+            sizes of the scales.
+        """
+        refuse_fixed(tuple(options))
+        arguments, overrides = dict(self.arguments), dict(options)
+        for name in ("style_mix", "masks", "style_masks"):
+            if name in overrides:
+                arguments[name] = overrides.pop(name)
+        if "styles" in overrides:
+            arguments["styles"] = style_images(overrides.pop("styles"))
+        arguments["recipe"] = override(arguments["recipe"], overrides)
+        run = make_run(**{**arguments, "store": self.store, "tile": self.objective.tile})
+        if _sizes(run) != _sizes(self):
+            raise ValueError(
+                f"{', '.join(overrides)} would change the sizes of the scales, which stay as they "
+                "are while a run goes on: begin another"
+            )
+        return run
+
+    def continue_from(self, done: Sequence[int]) -> None:
+        """Plan the evaluations of a changed run anew, which has taken some in each scale."""
+        self.schedule = continued(self.schedule, done, self.recipe.scales.steps)
 
     @cached_property
     def colored_like(self) -> Picture:
@@ -281,13 +335,29 @@ class Run:
     def finish(self, image: Picture) -> Picture:
         """Bring a picture to the size and the colours asked for, into [0, 1].
 
-        What is transparent in the content stays as it was, and so does the content's opacity.
+        What is transparent in the content stays as it was, and so does the content's opacity; and
+        what no mask covers, if the recipe wants it so.
         """
         shown = np.clip(resample(image, self.schedule.size), 0, 1)
         if self.recipe.colors.after:
             styles = [style.image for style in self.styles]
             shown = recolor_after(self.recipe.colors, shown, self.colored_like, styles=styles)
+        if self.recipe.outside == "content" and self.guidance.masks:
+            covered = self.guidance.covered(self.schedule.size)[..., None]
+            mixed = covered * shown + (1 - covered) * self.colored_like
+            shown = np.asarray(mixed, np.float32)
         return self.guidance.kept(shown)
+
+
+def _sizes(run: Run) -> list[Any]:
+    return [run.schedule.size, *((scale.inner, scale.again) for scale in run.schedule.scales)]
+
+
+def style_images(styles: "ImageLike | Sequence[ImageLike]") -> list[StyleImage]:
+    """Check and convert one or several style images."""
+    return [
+        StyleImage(as_image(name, style, opacity=True)) for name, style in style_pictures(styles)
+    ]
 
 
 def loss_network(
@@ -299,6 +369,42 @@ def loss_network(
     return network.configure(precision=precision)
 
 
+def run_of(
+    content: "ImageLike",
+    styles: "ImageLike | Sequence[ImageLike]",
+    *,
+    network: str | LossNetwork | None = None,
+    recipe: str | Recipe = "default",
+    init: "ImageLike | None" = None,
+    precision: Precision | None = None,
+    **options: Any,
+) -> Run:
+    """Prepare a run from the arguments of :func:`jaxnst.stylize`, with the same errors."""
+    recipe = get_recipe(recipe) if isinstance(recipe, str) else recipe
+    network = loss_network(network, recipe, precision=precision)
+    overrides = {name: value for name, value in options.items() if name not in RUN_OPTIONS}
+    recipe = override(recipe_on(recipe, network.name), overrides)
+    if isinstance(init, str) and not os.path.splitext(init)[1]:  # the name of a start, not a file
+        start = lookup("start", init, {name: name for name in STARTS})
+        recipe, init = replace(recipe, ("init",), start), None
+    return make_run(
+        StyleImage(as_image("content", content, opacity=True)),
+        style_images(styles),
+        network,
+        recipe,
+        init=None if init is None else as_image("init", init),
+        **{name: value for name, value in options.items() if name in RUN_OPTIONS},
+    )
+
+
+def _loaded(masks: Any) -> Any:
+    """Read those masks of a list that are files."""
+    if not isinstance(masks, list | tuple):  # it may be a single one
+        return masks
+    files = str, os.PathLike
+    return [load_image(mask, alpha=True) if isinstance(mask, files) else mask for mask in masks]
+
+
 def make_run(
     content: StyleImage,
     styles: Sequence[StyleImage],
@@ -306,17 +412,22 @@ def make_run(
     recipe: Recipe,
     *,
     style_mix: StyleMix | None = None,
-    masks: Sequence[ArrayLike] = (),
-    style_masks: Sequence[ArrayLike] = (),
+    masks: "Sequence[MaskLike]" = (),
+    style_masks: "Sequence[MaskLike]" = (),
     **options: Any,
 ) -> Run:
     """Prepare a run of a recipe on a network, which may stand in for the recipe's own.
 
-    Masks and mixtures are those of :func:`jaxnst.stylize`; other options are passed to
-    :class:`Run`.
+    Masks and mixtures are those of :func:`jaxnst.stylize`, with the same errors; other options are
+    passed to :class:`Run`.
     """
-    styles, guidance = make_guidance(
-        content, styles, style_mix=style_mix, masks=masks, style_masks=style_masks
-    )
+    regions = {"masks": _loaded(masks), "style_masks": _loaded(style_masks)}
+    arguments = {
+        **{"content": content, "styles": styles, "network": network, "recipe": recipe},
+        **{"style_mix": style_mix, **regions, **options},
+    }
+    styles, guidance = make_guidance(content, styles, style_mix=style_mix, **regions)
     recipe = recipe_on(recipe, network.name)
-    return Run(content.image, styles, network, recipe, guidance=guidance, **options)
+    run = Run(content.image, styles, network, recipe, guidance=guidance, **options)
+    run.arguments = arguments
+    return run

@@ -2,13 +2,14 @@
 
 Images are optimized coarse to fine. Every scale has targets and one compiled loop; both are
 prepared in the background while the scale before runs. The loop is called in chunks of about a
-second, between which the run can be watched, saved and stopped: where chunks end changes nothing.
+second, between which the run can be watched, saved, changed and stopped: where chunks end changes
+nothing.
 """
 
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import Executor, ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from types import EllipsisType
 from typing import Any, Literal
 
@@ -40,8 +41,10 @@ from jaxnst.optim.solvers import (
     start_after,
     state_shapes,
 )
+from jaxnst.transfer.change import Change, change_words
 from jaxnst.transfer.checkpoint import AGAIN, Checkpoint
 from jaxnst.transfer.fingerprint import check_same_run, warn_of_other_environment
+from jaxnst.transfer.pyramid import Scale
 from jaxnst.transfer.result import Picture, Progress, ScaleTiming, StylizeResult
 from jaxnst.transfer.run import Run
 from jaxnst.transfer.style_cache import target_shapes
@@ -59,34 +62,67 @@ class Programs:
     Args:
       runs: One for each lane; a run that is listed twice is computed twice.
       mesh: Of the lanes; None for a single run.
+      before: Programs of the same run before a change, whose parameters are used again if they are
+        the same.
     """
 
-    def __init__(self, runs: Sequence[Run], *, mesh: Mesh | None = None) -> None:
+    params: Params
+
+    def __init__(
+        self,
+        runs: Sequence[Run],
+        *,
+        mesh: Mesh | None = None,
+        before: "Programs | None" = None,
+    ) -> None:
         first = runs[0]
         self.runs, self.mesh = runs, mesh
-        self.method, self.scales = first.method, first.schedule.scales
+        self.method = first.method
         self.static = first.objective, first.method
         self.numbers = self._stack([run.numbers for run in runs])
         self.rates = self._stack([run.rates for run in runs])
-        self.params = self.params_of_one = first.tuned_parameters()
+        same = before is not None and before.runs[0].tuning == first.tuning
+        params = before.params if before and same else first.tuned_parameters()
+        self.params = self.params_of_one = params
         if mesh is not None:
-            self.params = shared(mesh, self.params_of_one)
-            self.params_of_one = jax.device_put(self.params_of_one, mesh.devices[0])
+            self.params = shared(mesh, params)
+            self.params_of_one = jax.device_put(params, mesh.devices[0])
+        self.pool: ThreadPoolExecutor | None = None
+        self.prepared = dict[int, tuple[Future[None], Future[Targets] | None]]()
 
-    def prepare(self, pool: Executor, index: int) -> Callable[[State], AnyTargets]:
-        """Begin to compile a scale's programs and compute its targets.
+    @property
+    def scales(self) -> tuple[Scale, ...]:
+        """Those of the run."""
+        return self.runs[0].schedule.scales
 
-        Call the result to wait, with a state of the scale: nearest neighbors are only found then.
+    def prepare(self, index: int, *, workers: int = 1) -> None:
+        """Begin to compile programs and compute targets in the background.
+
+        Args:
+          index: Of the first scale; later ones follow.
+          workers: Threads. A run that is stopped does not wait for them.
         """
-        compiled = pool.submit(self.compile_loop, index)
-        matched = self.runs[0].objective.by_neighbors
-        targets = None if matched else pool.submit(self.targets, index)
+        self.pool = ThreadPoolExecutor(workers, "jaxnst-compile")
+        matched = self.runs[0].objective.by_neighbors  # they are found when a scale has begun
+        for later in range(index, len(self.scales)):
+            compiled = self.pool.submit(self.compile_loop, later)
+            targets = None if matched else self.pool.submit(self.targets, later)
+            self.prepared[later] = compiled, targets
 
-        def wait(state: State) -> AnyTargets:
-            compiled.result()
-            return self.neighbors(index, state) if targets is None else targets.result()
+    def is_ready(self, index: int) -> bool:
+        """Return whether a scale is prepared."""
+        return all(future is None or future.done() for future in self.prepared[index])
 
-        return wait
+    def wait(self, index: int, state: State) -> AnyTargets:
+        """Wait until a scale is prepared, and return its targets; ``state`` is one of the scale."""
+        compiled, targets = self.prepared.pop(index)
+        compiled.result()
+        return self.neighbors(index, state) if targets is None else targets.result()
+
+    def close(self) -> None:
+        """Prepare no further scales."""
+        if self.pool is not None:
+            self.pool.shutdown(wait=False, cancel_futures=True)
 
     @default_numerics()
     def compile_loop(self, index: int) -> None:
@@ -237,8 +273,11 @@ class RunState:
     """How far a run is. It changes only while ``moving`` is held, so that any thread may read it.
 
     Attributes:
+      programs: Of the run, with its present options.
       index: The present scale.
       state: The optimizer's state.
+      shown: The images with which the present scale began, before they were enlarged to it; None
+        once it has moved.
       counts: Evaluations of each scale that has begun.
       seconds: Spent waiting for programs, and optimizing, of each scale that has begun.
       restarts: Of earlier scales.
@@ -246,8 +285,9 @@ class RunState:
       records: Terms of the loss at every step, ``([lanes,] steps, terms)``, in pieces.
     """
 
-    def __init__(self, state: State) -> None:
-        self.state, self.moving = state, threading.Lock()
+    def __init__(self, programs: Programs, state: State) -> None:
+        self.programs, self.state, self.moving = programs, state, threading.Lock()
+        self.shown: Picture | None = None
         self.terms = np.asarray(state.terms)
         self.index, self.restarts = 0, np.zeros_like(state.restarts)
         self.counts, self.seconds = [0], [(0.0, 0.0)]
@@ -258,33 +298,68 @@ class RunState:
         """Terms of the loss at every step, ``([lanes,] steps, terms)``."""
         return np.concatenate(self.records, axis=-2)
 
-    def next_scale(self, programs: Programs) -> None:
+    @property
+    def done(self) -> int:
+        """Evaluations of all scales."""
+        return sum(self.counts)
+
+    @property
+    def planned(self) -> int:
+        """Evaluations of the present scale, as far as it is known."""
+        return self.programs.scales[self.index].evaluations
+
+    @property
+    def is_between_scales(self) -> bool:
+        """Whether the present scale has ended and there is another."""
+        return self.counts[-1] >= self.planned and self.index + 1 < len(self.programs.scales)
+
+    def next_scale(self) -> None:
         """Begin the next scale, with the images of the present one."""
-        before = self.state
+        programs, before = self.programs, self.state
         images = programs.images(before)
         with self.moving:
             if not programs.method.carry:  # the memory of its solver is needed
                 before = self.state = before._replace(solver=None)
             self.state = programs.begin(self.index + 1, images, before)
             self.restarts = self.restarts + np.asarray(before.restarts)
-            self.index += 1
+            self.index, self.shown = self.index + 1, images
             self.counts.append(0)
             self.seconds.append((0.0, 0.0))
 
-    def result(self, run: Run, images: Picture, *, lane: int | EllipsisType = ...) -> StylizeResult:
-        """Assemble a run's result at the end of the last scale.
+    def change_to(self, programs: Programs) -> None:
+        """Begin anew where a single run stands, with other programs; ``moving`` is held."""
+        before, image = self.state, self.programs.images(self.state)
+        state = programs.begin(self.index, image, None)
+        self.state = state._replace(evaluations=before.evaluations, restarts=before.restarts)
+        self.programs.close()
+        self.programs, self.shown = programs, None
+
+    def images(self) -> Picture:
+        """Return the images that the run would end with here, RGB in no bounds."""
+        return self.programs.images(self.state) if self.shown is None else self.shown
+
+    def result(
+        self,
+        run: Run,
+        images: Picture,
+        *,
+        lane: int | EllipsisType = ...,
+        changes: Sequence[Change] = (),
+    ) -> StylizeResult:
+        """Assemble a run's result as it stands.
 
         Args:
           run: The run.
-          images: Of the programs, for the present state.
+          images: From :meth:`images`.
           lane: The run's lane where several are side by side.
+          changes: Those that have been applied.
 
         Raises:
           ValueError: None of its losses was finite.
         """
         losses = self.losses[lane]
         run.check_losses(losses[:, 0])
-        scales = zip(run.schedule.scales, self.seconds, self.counts, strict=True)
+        scales = zip(run.schedule.scales, self.seconds, self.counts, strict=False)
         timings = tuple(ScaleTiming(scale.inner, *seconds, n) for scale, seconds, n in scales)
         restarts = self.restarts + np.asarray(self.state.restarts)
         return StylizeResult(
@@ -295,10 +370,15 @@ class RunState:
             compile_seconds=sum(timing.compile_seconds for timing in timings),
             run_seconds=sum(timing.run_seconds for timing in timings),
             timings=timings,
+            changes=tuple(changes),
         )
 
-    def checkpoint(self, run: Run) -> Checkpoint:
+    def checkpoint(self, run: Run, changes: "Changes") -> Checkpoint:
         """Make a checkpoint of a single run.
+
+        Args:
+          run: As it began.
+          changes: Its changes.
 
         Raises:
           ValueError: If the run has failed and has no state left to continue from.
@@ -318,18 +398,30 @@ class RunState:
                 restarts=int(self.restarts),
                 losses=self.losses,
                 state=to_arrays(self.state),
-                settings=run.settings,
+                settings=run.settings | change_words([*changes.applied, *changes.planned]),
                 surroundings=run.surroundings,
+                changes=len(changes.applied),
             )
 
     @classmethod
-    def resumed(cls, run: Run, checkpoint: Checkpoint) -> "RunState":
+    def resumed(cls, run: Run, checkpoint: Checkpoint, changes: "Changes") -> "RunState":
         """Return to where an equal run stood.
+
+        Args:
+          run: As it began.
+          checkpoint: Of such a run.
+          changes: Of the run; those that the checkpoint has behind it become applied ones.
 
         Raises:
           ValueError: If the checkpoint is not of such a run.
         """
-        check_same_run(checkpoint.settings, run.settings)
+        check_same_run(checkpoint.settings, run.settings | change_words(changes.planned))
+        warn_of_other_environment(checkpoint.surroundings, run.surroundings)
+        for _ in range(min(checkpoint.changes, len(changes.planned))):
+            changes.applied.append(changes.planned.pop(0))
+            run = run.changed(changes.applied[-1].options)
+        if changes.applied:
+            run.continue_from(checkpoint.evaluations)
         scales = run.schedule.scales
         if checkpoint.scale >= len(scales) or checkpoint.losses.shape[1] != len(TERMS):
             raise ValueError("the checkpoint is of no run of this jaxnst: begin anew with another")
@@ -337,70 +429,150 @@ class RunState:
         state = jax.tree.map(jnp.array, from_arrays(checkpoint.state, shapes))
         if int(state.evaluations) != checkpoint.evaluations[-1]:
             raise ValueError("the checkpoint contradicts itself: begin anew with another")
-        warn_of_other_environment(checkpoint.surroundings, run.surroundings)
-        run_state = cls(state)
+        run_state = cls(Programs([run]), state)
         run_state.index, run_state.restarts = checkpoint.scale, np.asarray(checkpoint.restarts)
         run_state.counts, run_state.seconds = [*checkpoint.evaluations], [*checkpoint.seconds]
         run_state.records = [checkpoint.losses]
         return run_state
 
 
+class Changes:
+    """The changes of a single run: those to come, and those that its callback asks for.
+
+    Args:
+      planned: Those to come.
+
+    Attributes:
+      applied: Those that have been.
+      planned: Those to come, in the order of their evaluations.
+      asked: Options that are to be changed as soon as possible.
+      prepared: Options that are being changed, the run with them, and its programs; without
+        programs if the present ones stay.
+    """
+
+    def __init__(self, planned: Sequence[Change] = ()) -> None:
+        self.applied, self.asked = list[Change](), dict[str, Any]()
+        self.planned = sorted(planned, key=lambda change: change.evaluation)
+        self.prepared: tuple[dict[str, Any], Run, Programs | None] | None = None
+
+    def apply(self, run_state: RunState) -> None:
+        """Apply what is due, or asked for and prepared; at the end of a run without preparation.
+
+        Between two scales it is the next one that changes; but ``steps`` decide whether there is
+        one.
+        """
+        between = run_state.is_between_scales
+        at_end = not between and run_state.counts[-1] >= run_state.planned
+        while self.planned and self.planned[0].evaluation <= run_state.done:
+            if between and not _only_steps(self.planned[0].options):
+                break
+            change = self.planned.pop(0)
+            self._apply(run_state, change, *_changed(run_state, change.options))
+        if self.asked and not self.prepared and (at_end or not self.planned):
+            asked, self.asked = self.asked, {}
+            run, programs = _changed(run_state, asked)
+            self.prepared = asked, run, programs
+            if programs is not None and not at_end:
+                programs.prepare(run_state.index + between)
+        if self.prepared is not None:
+            options, run, programs = self.prepared
+            ready = not between and programs is not None and programs.is_ready(run_state.index)
+            if at_end or programs is None or ready:
+                self.prepared = None
+                self._apply(run_state, Change(run_state.done, options), run, programs)
+
+    def _apply(
+        self, run_state: RunState, change: Change, run: Run, programs: Programs | None
+    ) -> None:
+        with run_state.moving:
+            run.continue_from(run_state.counts)
+            if programs is None:
+                run_state.programs.runs = [run]
+            else:
+                run_state.change_to(programs)
+            self.applied.append(change)
+
+
+def _changed(run_state: RunState, options: Mapping[str, Any]) -> tuple[Run, Programs | None]:
+    """Return a run with other options, and its programs; None: they are the present ones."""
+    before = run_state.programs
+    run = before.runs[0].changed(options)
+    return run, None if _only_steps(options) else Programs([run], before=before)
+
+
+def _only_steps(options: Mapping[str, Any]) -> bool:
+    return options.keys() <= {"steps"}
+
+
 def optimize_scales(
-    programs: Programs,
     run_state: RunState,
     report: Callable[[Phase], None],
     *,
     every: int | None = None,
     workers: int = 1,
+    changes: Changes | None = None,
 ) -> None:
     """Optimize from where a run stands to the end of the last scale.
 
     Args:
-      programs: Of the run.
       run_state: Is changed.
-      report: Called when a scale begins and after every chunk. It may raise to stop.
+      report: Called when a scale begins or the run has changed, and after every chunk. It may raise
+        to stop.
       every: End a chunk after every so many evaluations as well, counted over all scales.
       workers: Threads that prepare scales. A run that is stopped does not wait for them.
+      changes: Of a single run; None: there are none.
     """
-    scales, period, counts = programs.scales, programs.method.round, run_state.counts
-    pool = ThreadPoolExecutor(workers, "jaxnst-compile")
+    counts, changes = run_state.counts, Changes() if changes is None else changes
+    programs, targets, steps = run_state.programs, None, 1
     try:
-        prepared = {
-            index: programs.prepare(pool, index)
-            for index in range(run_state.index, len(scales))
-            if index > run_state.index or counts[-1] < scales[index].evaluations
-        }
-        for index, targets_of in prepared.items():
-            if index > run_state.index:
-                run_state.next_scale(programs)
-            total, used = scales[index].evaluations, counts[-1]
-            waited, ran = run_state.seconds[-1]
-            report("compile")
-            tick = time.perf_counter()
-            targets = targets_of(run_state.state)
-            begin = time.perf_counter()
-            waited, steps = waited + begin - tick, 1
-            while used < total:
+        while True:
+            index = run_state.index
+            changes.apply(run_state)
+            if run_state.programs is not programs:
+                # The first evaluation is that of the present image.
+                programs, targets, steps = run_state.programs, None, 2
+            if run_state.is_between_scales:
+                targets, steps = None, 1
+                run_state.next_scale()
+                continue
+            if counts[-1] >= run_state.planned:
+                if changes.asked:
+                    continue
+                break
+            if targets is None:
+                if index not in programs.prepared:
+                    programs.prepare(index, workers=workers)
+                waited, ran = run_state.seconds[-1]
+                report("compile")
                 tick = time.perf_counter()
-                limits = [steps, total - used, CHUNK]
-                limits += [period - used % period] if period else []
-                limits += [every - sum(counts) % every] if every else []
-                with run_state.moving:
-                    state, record = programs.advance(targets, run_state.state, min(limits), total)
-                    used, before = int(np.max(state.evaluations)), used
-                    # Before the next round begins: its fresh state has no losses yet.
-                    run_state.terms = np.asarray(state.terms)
-                    if period and used % period == 0:
-                        state = programs.restart(state)
-                    run_state.state, counts[-1] = state, used
-                    run_state.records.append(_written(record))
-                    run_state.seconds[-1] = waited, ran + time.perf_counter() - begin
-                report("optimize")
-                per_step = (time.perf_counter() - tick) / max(1, used - before)
-                steps = max(1, int(CHUNK_SECONDS / per_step))
+                targets = programs.wait(index, run_state.state)
+                begin = time.perf_counter()
+                waited += begin - tick
+            tick, used, period = time.perf_counter(), counts[-1], programs.method.round
+            end = run_state.planned
+            if changes.planned:
+                end = min(end, used + changes.planned[0].evaluation - run_state.done)
+            limits = [1 if changes.prepared else steps, end - used, CHUNK]
+            limits += [period - used % period] if period else []
+            limits += [every - run_state.done % every] if every else []
+            with run_state.moving:
+                state, record = programs.advance(targets, run_state.state, min(limits), end)
+                used, before = int(np.max(state.evaluations)), used
+                # Before the next round begins: its fresh state has no losses yet.
+                run_state.terms = np.asarray(state.terms)
+                if period and used % period == 0:
+                    state = programs.restart(state)
+                run_state.state, run_state.shown, counts[-1] = state, None, used
+                run_state.records.append(_written(record))
+                run_state.seconds[-1] = waited, ran + time.perf_counter() - begin
+            report("optimize")
+            per_step = (time.perf_counter() - tick) / max(1, used - before)
+            steps = max(1, int(CHUNK_SECONDS / per_step))
             run_state.seconds[-1] = waited, ran + time.perf_counter() - begin
     finally:
-        pool.shutdown(wait=False, cancel_futures=True)
+        programs.close()
+        if changes.prepared and changes.prepared[2]:
+            changes.prepared[2].close()
 
 
 def _written(record: ArrayLike) -> NDArray[np.float32]:
@@ -413,9 +585,10 @@ def _written(record: ArrayLike) -> NDArray[np.float32]:
 def optimize(
     run: Run,
     *,
-    callback: Callable[[Progress], None] | None = None,
+    callback: Callable[[Progress], object] | None = None,
     every: int | None = None,
     resume: Checkpoint | None = None,
+    changes: Sequence[Change] = (),
 ) -> StylizeResult:
     """Optimize one run.
 
@@ -424,26 +597,38 @@ def optimize(
       callback: Called about once a second and at every event (see :func:`jaxnst.stylize`).
       every: Call it after every so many evaluations as well.
       resume: Checkpoint of an equal run to continue.
+      changes: New values of options, each from an evaluation on.
 
     Raises:
       ValueError: If the checkpoint is of another run, or no loss was finite.
     """
-    programs, scales = Programs([run]), run.schedule.scales
+    to_come = Changes(changes)
     if resume is None:
-        run_state = RunState(programs.begin(0, run.start_image(), None))
+        programs = Programs([run])
+        run_state = RunState(programs, programs.begin(0, run.start_image(), None))
     else:
-        run_state = RunState.resumed(run, resume)
+        run_state = RunState.resumed(run, resume, to_come)
+
+    def result() -> StylizeResult:
+        programs, applied = run_state.programs, to_come.applied
+        return run_state.result(programs.runs[0], run_state.images(), changes=applied)
+
+    def result_so_far() -> StylizeResult:
+        with run_state.moving:
+            return result()
 
     def report(phase: Phase) -> None:
-        losses = {}
+        programs, losses = run_state.programs, {}
+        present, scales = programs.runs[0], programs.scales
         if phase == "optimize":
             losses = dict(zip(TERMS, run_state.terms.tolist(), strict=True))
             if run_state.index == len(scales) - 1 and not np.isfinite(losses["total"]):
-                run.check_losses(run_state.losses[:, 0])  # else it would fail to the end
+                # Else it would fail to the end.
+                present.check_losses(run_state.losses[:, 0])
         if callback is None:
             return
         scale, used, state = scales[run_state.index], run_state.counts[-1], run_state.state
-        callback(
+        answer = callback(
             Progress(
                 phase=phase,
                 scale=run_state.index,
@@ -451,20 +636,24 @@ def optimize(
                 size=scale.inner,
                 evaluations=used,
                 scale_evaluations=scale.evaluations,
-                total_done=sum(run_state.counts),
-                total=run.total,
+                total_done=run_state.done,
+                total=present.total,
                 losses=losses,
-                image=lambda: run.finish(programs.images(state)),
+                image=lambda: present.finish(programs.images(state)),
                 seconds=sum(map(sum, run_state.seconds)),
-                rounds=used // run.method.round if run.method.round else 0,
-                checkpoint=lambda: run_state.checkpoint(run),
+                rounds=used // present.method.round if present.method.round else 0,
+                checkpoint=lambda: run_state.checkpoint(run, to_come),
                 checkpoint_bytes=sum(leaf.nbytes for leaf in jax.tree.leaves(state)),
+                changes=tuple(to_come.applied),
+                result=result_so_far,
             )
         )
+        if isinstance(answer, Mapping):
+            to_come.asked |= answer
 
     # At the start two workers share the first scale's programs and targets.
-    optimize_scales(programs, run_state, report, every=every, workers=2)
-    return run_state.result(run, programs.images(run_state.state))
+    optimize_scales(run_state, report, every=every, workers=2, changes=to_come)
+    return result()
 
 
 def optimize_side_by_side(
@@ -482,7 +671,7 @@ def optimize_side_by_side(
     """
     programs = Programs(runs, mesh=mesh)
     start_images = np.stack([run.start_image() for run in runs])
-    run_state = RunState(programs.begin(0, start_images, None))
+    run_state = RunState(programs, programs.begin(0, start_images, None))
     reported = 0
 
     def on_chunk(phase: Phase) -> None:
@@ -492,8 +681,8 @@ def optimize_side_by_side(
             report(run_state.index, done - reported)
         reported = done
 
-    optimize_scales(programs, run_state, on_chunk)
-    images = programs.images(run_state.state)
+    optimize_scales(run_state, on_chunk)
+    images = run_state.images()
     return lambda lane: run_state.result(runs[lane], images, lane=lane)
 
 

@@ -1,27 +1,23 @@
 """Style transfer from arrays to an array."""
 
-import os
 from collections.abc import Callable, Sequence
-from dataclasses import replace
 from typing import Any, Literal
 
 import jax
-from numpy.typing import ArrayLike
 
-from jaxnst._checks import lookup, style_pictures
 from jaxnst._numerics import default_numerics
-from jaxnst.image.exchange import ImageLike, as_image
+from jaxnst.image.exchange import ImageLike
 from jaxnst.networks.registry import LossNetwork
-from jaxnst.recipes import get_recipe, recipe_on
-from jaxnst.recipes.schema import STARTS, Precision, Recipe, override
+from jaxnst.recipes.schema import Precision, Recipe
+from jaxnst.transfer.change import Change
 from jaxnst.transfer.checkpoint import Checkpoint
 from jaxnst.transfer.guidance import StyleMix
 from jaxnst.transfer.result import Progress, ScaleTiming, StylizeResult
-from jaxnst.transfer.run import loss_network, make_run
+from jaxnst.transfer.run import MaskLike, run_of
 from jaxnst.transfer.runner import optimize
-from jaxnst.transfer.style_cache import StyleImage
 
 __all__ = [
+    "Change",
     "Progress",
     "ScaleTiming",
     "StylizeResult",
@@ -39,17 +35,18 @@ def stylize(
     size: int | None = None,
     style_size: int | None = None,
     style_mix: "StyleMix | None" = None,
-    masks: Sequence[ArrayLike] = (),
-    style_masks: Sequence[ArrayLike] = (),
+    masks: "Sequence[MaskLike]" = (),
+    style_masks: "Sequence[MaskLike]" = (),
     init: "ImageLike | None" = None,
     seed: int = 0,
-    callback: Callable[[Progress], None] | None = None,
+    callback: Callable[[Progress], object] | None = None,
     every: int | None = None,
     precision: Precision | None = None,
     remat: bool = False,
     tile: int | Literal["auto"] | None = None,
     devices: Sequence[jax.Device] = (),
     resume: Checkpoint | None = None,
+    changes: Sequence[Change] = (),
     **overrides: Any,
 ) -> StylizeResult:
     """Paint a content image in the manner of one or several style images.
@@ -71,17 +68,20 @@ def stylize(
       style_mix: Weights of the styles; or such weights by layer, ``""`` for all others:
         ``{"": (1, 0), "relu1_1": (0, 1)}`` takes the finest structure from the second. None: equal
         parts.
-      masks: Regions of the content, ``(H, W)`` in [0, 1], of its aspect and any size, soft edges
-        kept. With as many masks as styles, each style is painted in its region; a single style is
-        painted in all regions, and several in a single one are mixed. What no mask covers has no
-        style.
+      masks: Regions of the content, ``(H, W)`` in [0, 1] or paths of pictures, of its aspect and
+        any size, soft edges kept. With as many masks as styles, each style is painted in its
+        region; a single style is painted in all regions, and several in a single one are mixed.
+        What no mask covers has no style.
       style_masks: For each style which part of it counts; several for a single style make several
         styles of it.
       init: Image to start from, in place of the recipe's start; or the name of a start, such as
         ``noise``.
       seed: Decides the noise of a start from noise.
       callback: Called about once a second, after every round of L-BFGS, and whenever a scale
-        begins. It may raise to stop.
+        begins or a change is applied. It may raise to stop. It may return a mapping of options to
+        change (:class:`jaxnst.Change`): what they need is prepared while the run goes on, which
+        then continues with them from its image; what is returned meanwhile follows, the newest
+        values. Asked for after the last evaluation, more ``steps`` continue the run.
       every: Call it after every so many evaluations as well, counted over all scales.
       precision: How exactly the network computes: ``float32``, ``tf32`` or ``bfloat16``
         (:mod:`jaxnst.networks.precision`); None: the network's own, ``float32`` unless configured.
@@ -96,6 +96,9 @@ def stylize(
       resume: Checkpoint of a run with the same arguments (``Progress.checkpoint``). The result is
         that of a run that never stopped: byte-identical on the same CPU with the same versions and
         number of threads.
+      changes: New values of options, each from an evaluation on; those of ``StylizeResult.changes``
+        repeat a run that its callback changed, byte for byte on the same CPU. One that the run does
+        not reach is not applied.
       **overrides: Fields of the recipe, set by the flags of the command line with underscores
         (``style_weight=15``, ``steps=100``, ``colors="linear"``), by part and field
         (``solver_memory=20``), or as a whole (``style=jaxnst.Style(...)``). They are set after the
@@ -109,7 +112,8 @@ def stylize(
       TypeError: If there is no such option, or an image holds integers other than uint8.
       ValueError: If an image has the wrong shape or values, a side under 16 pixels, or the
         recipe asks for something that does not exist, or for what the network cannot do, or
-        ``resume`` is of a run with other arguments; if tiles are too small, or a statistic cannot
+        ``resume`` is of a run with other arguments; if a change is of an option that cannot
+        change; if tiles are too small, or a statistic cannot
         be computed in them; or if none of the run's losses is finite,
         since weights are too large.
       KeyError: If a recipe, network or layer does not exist.
@@ -119,25 +123,22 @@ def stylize(
     """
     if every is not None and every < 1:
         raise ValueError(f"every is {every}, expected at least 1 evaluation")
-    recipe = get_recipe(recipe) if isinstance(recipe, str) else recipe
-    network = loss_network(network, recipe, precision=precision)
-    recipe = override(recipe_on(recipe, network.name), overrides)
-    if isinstance(init, str) and not os.path.splitext(init)[1]:  # the name of a start, not a file
-        recipe, init = replace(recipe, init=lookup("start", init, {s: s for s in STARTS})), None
-    run = make_run(
-        StyleImage(as_image("content", content, opacity=True)),
-        [StyleImage(as_image(name, style, opacity=True)) for name, style in style_pictures(styles)],
-        network,
-        recipe,
+    run = run_of(
+        content,
+        styles,
+        network=network,
+        recipe=recipe,
+        size=size,
+        style_size=style_size,
         style_mix=style_mix,
         masks=masks,
         style_masks=style_masks,
-        size=size,
-        style_size=style_size,
+        init=init,
         seed=seed,
+        precision=precision,
         remat=remat,
         tile=tile,
         devices=devices,
-        init=None if init is None else as_image("init", init),
+        **overrides,
     )
-    return optimize(run, callback=callback, every=every, resume=resume)
+    return optimize(run, callback=callback, every=every, resume=resume, changes=changes)

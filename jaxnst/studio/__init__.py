@@ -1,0 +1,1 @@
+"""The studio: a run that a person changes while it paints."""
