@@ -188,7 +188,7 @@ class Painting:
             changes=tuple(map(recorded, changes)),
         )
 
-    def stop(self, timeout: float | None = None) -> None:
+    def stop(self, *, timeout: int | float | None = None) -> None:
         """End the thread after the present chunk, and wait for it.
 
         Args:

@@ -313,6 +313,11 @@ class RunState:
         """Whether the present scale has ended and there is another."""
         return self.counts[-1] >= self.planned and self.index + 1 < len(self.programs.scales)
 
+    @property
+    def at_end(self) -> bool:
+        """Whether all evaluations that are planned are done."""
+        return self.counts[-1] >= self.planned and self.index + 1 == len(self.programs.scales)
+
     def next_scale(self) -> None:
         """Begin the next scale, with the images of the present one."""
         programs, before = self.programs, self.state
@@ -461,25 +466,26 @@ class Changes:
         Between two scales it is the next one that changes; but ``steps`` decide whether there is
         one.
         """
-        between = run_state.is_between_scales
-        at_end = not between and run_state.counts[-1] >= run_state.planned
         while self.planned and self.planned[0].evaluation <= run_state.done:
-            if between and not _only_steps(self.planned[0].options):
+            if run_state.is_between_scales and not _only_steps(self.planned[0].options):
                 break
             change = self.planned.pop(0)
             self._apply(run_state, change, *_changed(run_state, change.options))
-        if self.asked and not self.prepared and (at_end or not self.planned):
-            asked, self.asked = self.asked, {}
-            run, programs = _changed(run_state, asked)
-            self.prepared = asked, run, programs
-            if programs is not None and not at_end:
-                programs.prepare(run_state.index + between)
-        if self.prepared is not None:
+        while self.asked or self.prepared:
+            index, between, at_end = run_state.index, run_state.is_between_scales, run_state.at_end
+            if self.prepared is None:
+                if self.planned and not at_end:
+                    return
+                asked, self.asked = self.asked, {}
+                run, programs = _changed(run_state, asked)
+                self.prepared = asked, run, programs
+                if programs is not None and not at_end:
+                    programs.prepare(index + between)
             options, run, programs = self.prepared
-            ready = not between and programs is not None and programs.is_ready(run_state.index)
-            if at_end or programs is None or ready:
-                self.prepared = None
-                self._apply(run_state, Change(run_state.done, options), run, programs)
+            if not (at_end or programs is None or (not between and programs.is_ready(index))):
+                return
+            self.prepared = None
+            self._apply(run_state, Change(run_state.done, options), run, programs)
 
     def _apply(
         self, run_state: RunState, change: Change, run: Run, programs: Programs | None
@@ -535,9 +541,7 @@ def optimize_scales(
                 targets, steps = None, 1
                 run_state.next_scale()
                 continue
-            if counts[-1] >= run_state.planned:
-                if changes.asked:
-                    continue
+            if run_state.at_end:
                 break
             if targets is None:
                 if index not in programs.prepared:
