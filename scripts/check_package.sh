@@ -43,6 +43,8 @@ for package in "$packages"/*.whl "$packages"/*.tar.gz; do
   rm -f out.png
   "$user/jaxnst-run" examples/content.jpg examples/strokes.jpg -o out.png --size 256
   "$user/python" - <<'PYTHON'
+from importlib.resources import files
+
 from PIL import Image
 
 import jaxnst
@@ -55,6 +57,8 @@ differs = max(abs(a - b) for a, b in zip(picture.size, expected, strict=True))
 assert max(picture.size) == 256 and differs <= 1, (picture.size, expected)
 flat = [low for low, high in picture.convert("RGB").getextrema() if high - low < 64]
 assert not flat, f"the picture is nearly blank: {picture.getextrema()}"
+page = {file.name for file in (files("jaxnst.studio") / "page").iterdir()}
+assert {"index.html", "app.js", "style.css"} <= page, f"the studio's page is incomplete: {page}"
 PYTHON
   printf '%s: installed alone, and painted\n' "$(basename "$package")"
 done

@@ -35,6 +35,7 @@ class Command(NamedTuple):
 COMMANDS = (
     Command("run", "paint a picture in the manner of others"),
     Command("instant", "paint pictures in one pass, a second each"),
+    Command("studio", "paint on a page in the browser, and change the picture meanwhile"),
     Command("batch", "paint folders of pictures, or the rows of a manifest"),
     Command("apply", "paint pictures and films with a network trained for one style"),
     Command("sweep", "paint a picture in many variations, on one labeled sheet"),

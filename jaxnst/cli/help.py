@@ -168,6 +168,7 @@ PICTURES = {
 COMMAND_WORDS = {
     **dict.fromkeys(("paint", "style", "style-transfer", "stylize", "transfer"), "run"),
     **dict.fromkeys(("film", "video"), "apply"),
+    **dict.fromkeys(("gui", "page", "serve", "ui", "web"), "studio"),
     **dict.fromkeys(("download", "fetch", "models", "networks"), "weights"),
     **dict.fromkeys(("doctor", "env", "version", "versions"), "info"),
 }

@@ -17,7 +17,7 @@ from jaxnst.cli.messages import amount, quiet_xla
 LIBRARIES = ("jax", "jaxlib", "flax", "optax", "jaxopt", "numpy", "pillow")
 OPTIONAL = (
     *("av", "matplotlib", "imagecodecs", "tifffile", "grain", "orbax-checkpoint"),
-    *("torch", "ray", "argcomplete"),
+    *("torch", "ray", "argcomplete", "starlette", "uvicorn"),
 )
 """Libraries that extras install."""
 

@@ -58,3 +58,11 @@ def png_bytes(image: Pixels) -> bytes:
     levels = np.rint(np.clip(image, 0, 1) * 255).astype(np.uint8)
     Image.fromarray(levels).save(buffer, "PNG")
     return buffer.getvalue()
+
+
+def jpeg_bytes(image: Pixels, *, quality: int = 85) -> bytes:
+    """Encode an image ``(H, W, 3)`` in [0, 1] as a JPEG file."""
+    buffer = io.BytesIO()
+    levels = np.rint(np.clip(image, 0, 1) * 255).astype(np.uint8)
+    Image.fromarray(levels).save(buffer, "JPEG", quality=quality)
+    return buffer.getvalue()

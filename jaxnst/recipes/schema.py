@@ -5,8 +5,9 @@ solver and the scales. Open sets (layers, statistics, networks, solvers) are str
 against their registry where they are used; closed sets and numbers are checked here. Everything is
 frozen, hashable and free of arrays; this module imports the standard library only.
 
-A field whose metadata holds ``flag`` is offered by the command line under that name, with the
-field's type, choices, help and default: this module is the only place where they are stated.
+A field whose metadata holds ``flag`` is offered by the command line under that name, and by the
+page of ``jaxnst studio`` under its ``label``, with the field's type, choices, help and default:
+this module is the only place where they are stated.
 """
 
 import dataclasses
@@ -49,7 +50,17 @@ RANDOM_STARTS = ("noise", "style-colors")
 
 
 def option(default: Any, flag: str, help: str, **more: Any) -> Any:
-    """Declare a field that the command line offers."""
+    """Declare a field that the command line and the studio offer.
+
+    Args:
+      default: Its value.
+      flag: Name on the command line.
+      help: What it does, in one line.
+      more: ``choices`` and ``metavar`` for the command line; for the studio a ``label``, by default
+        made of the flag, and for a slider either ``span``, its least and greatest value, or
+        ``spread``: the slider is logarithmic, and goes from the recipe's value divided by that to
+        the recipe's value times that.
+    """
     return field(default=default, metadata={"flag": flag, "help": help, **more})
 
 
@@ -200,6 +211,7 @@ class Colors(_Part):
         "--colors",
         "take the colors of the style (palette: matched at the end), or keep those of the content "
         "in one of three ways",
+        label="Colors",
     )
     when: ColorTime = option(
         "before", "--colors-when", "recolor the styles before the transfer, or the result after it"
@@ -268,7 +280,9 @@ class Content(_Part):
 
     label: ClassVar[str] = "content "
 
-    weight: float = option(1.0, "--content-weight", "weight of the content loss")
+    weight: float = option(
+        1.0, "--content-weight", "weight of the content loss", label="Likeness", spread=20
+    )
     layers: LayerWeights = option(
         (("relu4_2", 1.0),),
         "--content-layers",
@@ -304,7 +318,13 @@ class Style(_Part):
 
     label: ClassVar[str] = "style "
 
-    weight: float = option(5.0, "--style-weight", "weight of the style loss: more gives more style")
+    weight: float = option(
+        5.0,
+        "--style-weight",
+        "weight of the style loss: more gives more style",
+        label="Style",
+        spread=20,
+    )
     layers: LayerWeights = option(
         tuple((f"relu{b}_1", 0.2) for b in range(1, 6)),
         "--style-layers",
@@ -356,13 +376,18 @@ class TotalVariation(_Part):
     label: ClassVar[str] = "total variation "
 
     weight: float = option(
-        1.5, "--tv-weight", "weight of the total variation loss: more gives smoother pictures"
+        1.5,
+        "--tv-weight",
+        "weight of the total variation loss: more gives smoother pictures",
+        label="Smoothness",
+        spread=30,
     )
     kind: TotalVariationKind = option(
         "squared",
         "--tv-kind",
         "form of total variation: squared and diagonal are means over the pixels, sum and power "
         "are totals",
+        label="Form of smoothness",
     )
     chroma: float = 4.0
 
@@ -412,6 +437,7 @@ class Solver(_Part):
         "--average",
         "with adam: return a running average of the iterates with this decay rate",
         metavar="RATE",
+        span=(0.0, 0.999),
     )
     carry: bool = False
 
@@ -472,6 +498,8 @@ class Scales(_Part):
         1.0,
         "--style-scale",
         "size of the styles relative to the result: 1.5 gives larger strokes",
+        label="Stroke size",
+        spread=3,
     )
     style_like_content: bool = False
     multiple: int = 16
@@ -490,6 +518,7 @@ class Scales(_Part):
         None,
         "--steps",
         "number of loss evaluations, shared among the scales (default: the recipe's)",
+        label="Evaluations",
     )
 
     def __post_init__(self) -> None:
@@ -552,7 +581,10 @@ class Recipe(_Part):
     summary: str = ""
     network: str = SHIPPED
     init: str = option(
-        "content", "--init", f"image to start from: {', '.join(STARTS)}, or a picture's path"
+        "content",
+        "--init",
+        f"image to start from: {', '.join(STARTS)}, or a picture's path",
+        label="Start",
     )
     noise: Noise = Noise()
     pooling: Pooling | None = option(

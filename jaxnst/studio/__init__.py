@@ -1,1 +1,6 @@
-"""The studio: a run that a person changes while it paints."""
+"""The studio: a page on which a person paints with the optimizer.
+
+``painting`` is a run that can be changed while it goes on, ``session`` holds what is worked on,
+``versions`` what is kept of it, ``controls`` describes the controls of the page, and ``server``
+offers all of that over HTTP, with the files of ``page``.
+"""
