@@ -310,6 +310,32 @@ def test_auto_is_tiles_where_memory_is_short(network, monkeypatch):
     assert chosen[:2] == [None, None] and chosen[2] == 88 and chosen[3] == least == 72
 
 
+def test_auto_keeps_fewer_pairs_where_tiles_do_not_fit_with_ten(network, monkeypatch):
+    """The most pairs that fit with the smallest tiles; a number that the recipe sets is kept."""
+    pictures = StyleImage(helpers.picture(192, 256, seed=1)), [StyleImage(helpers.picture(64, 48))]
+    of_five, of_ten = (
+        dataclasses.replace(RECIPES["covariance"], solver=Solver(memory=pairs)) for pairs in (5, 10)
+    )
+    open_number = dataclasses.replace(of_ten, solver=Solver())
+    schedule = make_run(*pictures, network, of_ten).schedule
+    least = memory.smallest_tile(of_ten, network)
+    needed = [
+        memory.make_plan(schedule, recipe, network, tile=least).bytes
+        for recipe in (of_five, of_ten)
+    ]
+    chosen = []
+    for available in (needed[1], needed[1] - 1, needed[0], needed[0] - 1):
+        monkeypatch.setattr(memory, "available_memory", lambda _, available=available: available)
+        run, fixed = (
+            make_run(*pictures, network, recipe, tile="auto") for recipe in (open_number, of_ten)
+        )
+        assert fixed.method.memory == 10
+        assert run.recipe.solver.memory == run.method.memory
+        chosen.append((run.objective.tile, run.method.memory))
+    assert [pairs for _, pairs in chosen] == [10, 5, 5, 3]
+    assert chosen[0][0] == chosen[2][0] == least < chosen[1][0]
+
+
 def test_the_compiled_loop_needs_less_memory():
     recipe = dataclasses.replace(get_recipe("default"), solver=Solver(kind="adam"))
     network = init_network("vgg16-lite")

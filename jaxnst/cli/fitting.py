@@ -21,13 +21,11 @@ from jaxnst.transfer.memory import (
     loop_footprint,
     measure_pace,
     smallest_tile,
+    with_fewer_pairs,
 )
 
 SURE, HOPELESS = 0.5, 2.0
 """Shares of the available memory below and above which an estimate alone decides."""
-
-FEWER_PAIRS = 5, 3
-"""Of L-BFGS, where a picture does not fit into memory with all of them."""
 
 TRIES = 3
 """Most sizes for which XLA is asked in search of the largest."""
@@ -53,7 +51,8 @@ def settle(job: Job, messages: Messages) -> tuple[Job, ValueError | None]:
     plain, fits = _tried(job, limit, messages)
     if fits:
         return plain, None
-    saving, fewer = plain, _with_fewer_pairs(job)
+    saving = plain
+    fewer = [dataclasses.replace(job, recipe=recipe) for recipe in with_fewer_pairs(job.recipe)]
     for trial in [job, *fewer] if job.tile is None else fewer:
         saving, fits = _saving(trial, limit, messages)
         if fits:
@@ -80,17 +79,6 @@ def settle(job: Job, messages: Messages) -> tuple[Job, ValueError | None]:
         f"pixels, with feature maps {_how(largest)}"
     )
     return largest, None
-
-
-def _with_fewer_pairs(job: Job) -> list[Job]:
-    """Return the job with fewer and fewer of L-BFGS's pairs, if the recipe allows it."""
-    solver = job.recipe.solver
-    if solver.kind != "lbfgs" or solver.memory is not None:
-        return []
-    return [
-        dataclasses.replace(job, recipe=replace(job.recipe, ("solver", "memory"), pairs))
-        for pairs in FEWER_PAIRS
-    ]
 
 
 def _saving(job: Job, limit: int, messages: Messages) -> tuple[Job, bool]:

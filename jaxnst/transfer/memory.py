@@ -34,7 +34,7 @@ from jaxnst.optim.solvers import (
     start,
     state_shapes,
 )
-from jaxnst.recipes.schema import Recipe
+from jaxnst.recipes.schema import Recipe, replace
 from jaxnst.transfer.guidance import UNGUIDED, Guidance
 from jaxnst.transfer.pyramid import Schedule, Size
 from jaxnst.transfer.style_cache import blank_targets, target_shapes
@@ -86,6 +86,9 @@ other scales are compiled, arrays outgrow the caches, and pictures are shown."""
 OVERLAPS = 3
 """Least side of the tiles that are proposed, in overlaps: smaller ones would compute more than 2.25
 times the picture's pixels."""
+
+FEWER_PAIRS = 5, 3
+"""Of L-BFGS, where a picture does not fit into memory with all of them."""
 
 MULTIPLE = 16
 """Sizes that are proposed and measured are multiples of this."""
@@ -357,10 +360,17 @@ def smallest_tile(recipe: Recipe, network: LossNetwork) -> int | None:
     return max(worthwhile, least_tile(objective.network, objective.layers))
 
 
-def tile_that_fits(
+def with_fewer_pairs(recipe: Recipe) -> list[Recipe]:
+    """Return a recipe with fewer and fewer of L-BFGS's pairs, if it leaves their number open."""
+    if recipe.solver.kind != "lbfgs" or recipe.solver.memory is not None:
+        return []
+    return [replace(recipe, ("solver", "memory"), pairs) for pairs in FEWER_PAIRS]
+
+
+def tiles_that_fit(
     schedule: Schedule, recipe: Recipe, network: LossNetwork, *, remat: bool = False
-) -> int | None:
-    """Choose tiles for the memory that is available on JAX's default device.
+) -> tuple[int | None, Recipe]:
+    """Choose tiles, and L-BFGS's pairs, for the memory available on JAX's default device.
 
     Args:
       schedule: Sizes and evaluations.
@@ -369,19 +379,23 @@ def tile_that_fits(
       remat: Whether it recomputes feature maps for the gradient.
 
     Returns:
-      The largest tiles that fit, the smallest if none do; None if pictures fit whole, if nothing is
-      known of the memory, or if the recipe cannot be computed in tiles.
+      The largest tiles that fit, and the recipe: as it is if tiles fit with it, else with the most
+      pairs with which they do. If none do, the smallest tiles and the fewest pairs. No tiles (None)
+      if pictures fit whole, if the memory is unknown, or if the recipe cannot be computed in tiles.
     """
-    device = default_device()
+    device, least = default_device(), smallest_tile(recipe, network)
     available, host = available_memory(device), device.platform == "cpu"
 
-    def needed(tile: int | None) -> int:
+    def needed(recipe: Recipe, tile: int | None) -> int:
         return make_plan(schedule, recipe, network, host=host, remat=remat, tile=tile).bytes
 
-    least = smallest_tile(recipe, network)
-    if least is None or available is None or needed(None) <= available:
-        return None
-    return largest_size(needed, available, max(schedule.size), least=least) or least
+    if least is None or available is None or needed(recipe, None) <= available:
+        return None, recipe
+    for trial in (recipe, *with_fewer_pairs(recipe)):
+        tile = largest_size(partial(needed, trial), available, max(schedule.size), least=least)
+        if tile is not None:
+            return tile, trial
+    return least, trial
 
 
 @default_numerics()

@@ -35,7 +35,7 @@ from jaxnst.transfer.color_transfer import recolor_after, recolor_before
 from jaxnst.transfer.fingerprint import fingerprint_of, surroundings
 from jaxnst.transfer.guidance import UNGUIDED, Guidance, StyleMix, make_guidance
 from jaxnst.transfer.initial import make_noise, scatter_colors
-from jaxnst.transfer.memory import tile_that_fits
+from jaxnst.transfer.memory import tiles_that_fit
 from jaxnst.transfer.pyramid import Scale, continued, make_schedule
 from jaxnst.transfer.result import Picture
 from jaxnst.transfer.style_cache import (
@@ -70,7 +70,8 @@ class Run:
       store: Keeps summaries of styles; several runs may share one.
       remat: Whether feature maps are recomputed for the gradient, to save memory.
       tile: Longest side of the tiles in which pictures are looked at, pixels; None: no tiles;
-        ``auto``: the largest that fit into memory, if whole pictures do not.
+        ``auto``: the largest that fit into memory if whole pictures do not, with fewer of L-BFGS's
+        pairs if the recipe leaves their number open and ten do not fit.
       devices: Of one kind, to share the tiles; with fewer than two, JAX's default one.
       guidance: Masks and mixtures.
       init: Picture to start from; None: the recipe's start.
@@ -98,10 +99,9 @@ class Run:
         guidance: Guidance = UNGUIDED,
         init: Picture | None = None,
     ):
-        recipe = replace(recipe, ("solver", "memory"), recipe.solver.pairs)
         self.init, self.guidance = init, guidance
         self.styles = [s if isinstance(s, StyleImage) else StyleImage(s) for s in styles]
-        self.content, self.recipe, self.seed = content, recipe, seed
+        self.content, self.seed = content, seed
         self.store = StyleCache() if store is None else store
         self.schedule = make_schedule(
             content.shape[:2],
@@ -113,7 +113,8 @@ class Run:
         if not (tile in (None, "auto") or isinstance(tile, int)):
             raise ValueError(f"tile is {tile!r}, expected a number of pixels, 'auto' or None")
         if tile == "auto":
-            tile = tile_that_fits(self.schedule, recipe, network, remat=remat)
+            tile, recipe = tiles_that_fit(self.schedule, recipe, network, remat=remat)
+        self.recipe = recipe = replace(recipe, ("solver", "memory"), recipe.solver.pairs)
         self.objective = make_objective(recipe, network, remat=remat, tile=tile, devices=devices)
         if self.objective.tiling(self.objective.layers, self.schedule.scales[-1].inner) is None:
             self.objective = dataclasses.replace(self.objective, devices=())

@@ -90,7 +90,9 @@ def stylize(
       tile: Longest side of the tiles in which pictures are looked at, pixels, for sizes that do not
         fit into memory; they overlap, and a smaller picture is looked at whole. The picture is the
         same up to rounding, without seams. None: always whole; ``auto``: whole if that fits, by an
-        estimate, else in the largest tiles that do.
+        estimate, else in the largest tiles that do. Where not even tiles fit with ten of L-BFGS's
+        pairs, it keeps 5, or 3, which changes the picture a little, unless the recipe sets their
+        number (``solver_memory=10``).
       devices: Of one kind; tiles are divided between them, and each holds the whole picture and
         the optimizer's state. Fewer than two, or no tiles: JAX's default device.
       resume: Checkpoint of a run with the same arguments (``Progress.checkpoint``). The result is
