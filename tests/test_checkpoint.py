@@ -387,3 +387,15 @@ def test_a_checkpoint_that_cannot_be_written_leaves_the_last_one(file, whole, mo
     with pytest.raises(OSError, match="No space left"):
         save_checkpoint(file, whole[1][9][1])
     assert file.read_bytes() == before and [p.name for p in file.parent.iterdir()] == ["run.ck"]
+
+
+def test_a_checkpoint_for_which_a_disk_has_no_room_leaves_the_last_one(file, whole):
+    resource = pytest.importorskip("resource", reason="Windows has no limits of a process")
+    before, limits = file.read_bytes(), resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (len(before) - 1000, limits[1]))
+    try:
+        with pytest.raises(OSError, match=r"run.ck could not be saved .*too large.* make room or"):
+            save_checkpoint(file, whole[1][9][1])
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert file.read_bytes() == before and [p.name for p in file.parent.iterdir()] == ["run.ck"]

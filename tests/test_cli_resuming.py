@@ -81,6 +81,24 @@ def test_writing_takes_a_small_share_of_the_time_however_often_it_is_asked_for(s
     assert len(saved) == 1 and one.next - time.monotonic() > 0.1
 
 
+def test_a_run_that_is_stopped_says_that_it_waits_for_a_long_evaluation(saved, capsys):
+    for seconds in (1.0, 60.0):
+        one = keeper(60)
+        one(progress(1)._replace(seconds=seconds))
+        one.close(None)
+        words = "waiting for the end of the evaluation to save"
+        assert (words in capsys.readouterr().err) == (seconds > 30)
+    assert saved == [("run.ck", 1)] * 2
+
+
+def test_a_run_that_resumes_keeps_one_copy_of_its_state(saved):
+    before = progress(3).checkpoint()._replace(state={"point": np.zeros(3)})
+    one = watching.Keeper("run.ck", 60, messages.Messages("jaxnst-run", quiet=True), before)
+    assert before.state
+    one(progress(3))
+    assert not before.state
+
+
 def test_nothing_is_written_of_a_run_that_has_not_begun(saved):
     one = keeper(60)
     one.close(None)

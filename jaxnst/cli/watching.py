@@ -40,6 +40,9 @@ from jaxnst.transfer.stylize import Progress, StylizeResult
 FRAMES = 100
 """Most frames of an animation without ``--animate-every``."""
 
+SLOW = 5
+"""Seconds of an evaluation for which a stopped run says that it waits."""
+
 MOST_FRAMES = 300
 """Frames that are kept: more would take more memory than the run."""
 
@@ -163,7 +166,7 @@ def make_listeners(
     if flags.side_by_side:
         listeners.append(Figure(flags.side_by_side, pictures.content, pictures.styles))
     if flags.checkpoint:
-        listeners.append(Keeper(flags.checkpoint, flags.checkpoint_every, messages, done=done))
+        listeners.append(Keeper(flags.checkpoint, flags.checkpoint_every, messages, resume))
     elif not flags.no_cache:
         listeners.append(CacheKeeper(messages, resume))
     return listeners
@@ -386,21 +389,26 @@ class Keeper(Listener):
       path: The file.
       seconds: Between two checkpoints; None: the default.
       messages: Where to report that the run resumes, and errors.
-      done: Evaluations after which it resumes.
+      resume: The checkpoint from which the run resumes; it loses its state when the run has that.
     """
 
     def __init__(
-        self, path: str, seconds: int | None, messages: Messages, *, done: int = 0
+        self,
+        path: str,
+        seconds: int | None,
+        messages: Messages,
+        resume: Checkpoint | None = None,
     ) -> None:
-        self.path, self.messages, self.done = path, messages, done
+        self.path, self.messages, self.resume = path, messages, resume
         self.seconds = CHECKPOINT_SECONDS if seconds is None else seconds
         self.next = time.monotonic() + self.seconds
 
     def __call__(self, progress: Progress) -> None:
         """Write a checkpoint, if it is time; if that fails, the run continues."""
-        if self.last is None and self.done:  # by now the checkpoint is known to be of this run
-            after = f"after {counted(self.done, 'evaluation')}"
+        if self.last is None and self.resume is not None:  # which is known to be of this run by now
+            after = f"after {counted(self.resume.done, 'evaluation')}"
             self.messages.notice(f"resuming from {name_of(self.path)}, {after}")
+            self.resume.state.clear()  # else it would take memory to the end
         self.last, begin = progress, time.monotonic()
         if begin < self.next:
             return
@@ -412,13 +420,19 @@ class Keeper(Listener):
         self.next = end + max(self.seconds, (end - begin) / WRITING)
 
     def close(self, result: StylizeResult | None = None) -> None:
-        """Write the last checkpoint.
+        """Write the last checkpoint; that of a run that was stopped, after the present evaluation.
 
         Raises:
           OSError: It cannot be written; an earlier one is unchanged.
         """
-        if self.last is not None and self.last.total_done > 0:
-            self._save(self.last)
+        last = self.last
+        if last is None or last.total_done == 0:
+            return
+        if result is None and last.seconds > SLOW * last.total_done:
+            self.messages.info(
+                "waiting for the end of the evaluation to save the checkpoint; Ctrl-C ends it now"
+            )
+        self._save(last)
 
     def _save(self, progress: Progress) -> None:
         """Write a checkpoint, unless no step so far had a finite loss: then nothing has moved."""
@@ -442,7 +456,7 @@ class CacheKeeper(Keeper):
     """
 
     def __init__(self, messages: Messages, resume: Checkpoint | None) -> None:
-        super().__init__("the cache", None, messages, done=0 if resume is None else resume.done)
+        super().__init__("the cache", None, messages, resume)
         self.refused = False
         if resume is not None:
             self.path, self.resumable = _kept_path(resume), True
@@ -490,7 +504,7 @@ def _refuse_too_large(count: int) -> None:
             f"its state is {amount(count)}, more than the {amount(MOST_BYTES)} that the cache "
             "folder keeps: give --checkpoint FILE"
         )
-    if available is not None and 2 * count > available:  # a copy of the state, and the file
+    if available is not None and count > available:  # a copy, where the run is on an accelerator
         raise OSError(
-            f"that takes {amount(2 * count)} of memory, and {amount(available)} are available"
+            f"that takes {amount(count)} of memory, and {amount(available)} are available"
         )

@@ -14,7 +14,7 @@ import safetensors
 import safetensors.numpy
 from numpy.typing import NDArray
 
-from jaxnst._files import AnyPath, check_source, digest_of, name_of, reason, replace_file
+from jaxnst._files import AnyPath, check_source, digest_of, name_of, reason, replacing
 
 FORMAT = "jaxnst-checkpoint-2"
 
@@ -76,7 +76,11 @@ def save_checkpoint(path: AnyPath, checkpoint: Checkpoint) -> None:
     del words["losses"], words["state"]
     run = json.dumps(words)
     metadata = {"format": FORMAT, "run": run, "digest": _digest(run, arrays)}
-    replace_file(path, safetensors.numpy.save(arrays, metadata))
+    with replacing(path) as temporary:
+        try:  # straight from the arrays, which may take most of the memory
+            safetensors.numpy.save_file(arrays, temporary, metadata)
+        except safetensors.SafetensorError as error:
+            raise OSError(str(error)) from error
 
 
 def load_checkpoint(path: AnyPath) -> Checkpoint:

@@ -65,7 +65,9 @@ STATE_COPIES = 2.5
 once if the loop updates it in place."""
 
 STEP_PICTURES = 13
-"""Pictures that a step has besides a state that is updated in place, and the content's features."""
+"""Pictures that a step has besides a state that is updated in place, and the content's features.
+More than it takes to write the result or a checkpoint, which are written without copying a state.
+"""
 
 LOOP_COLUMNS, TARGET_COLUMNS = 4, 8
 """Copies of the hypercolumns of nearest neighbors in the loop (those of the layers, joined, their

@@ -40,7 +40,8 @@ class Progress(NamedTuple):
       checkpoint: Call it, from any thread, for where the run stands at that moment (``resume`` of
         :func:`jaxnst.stylize`). It waits for the end of a chunk, and raises ValueError if the run
         has failed and cannot be resumed.
-      checkpoint_bytes: How much memory the checkpoint takes, about; its file is as long.
+      checkpoint_bytes: Length of the checkpoint's file, about. The checkpoint takes as much memory
+        of the host if the run is on an accelerator, and none on a CPU until the next step.
       changes: Those that have been applied, with the evaluations after which they were.
       result: Call it, from any thread, for the result as the run stands at that moment. It waits
         for the end of a chunk, and raises ValueError if none of the losses was finite.

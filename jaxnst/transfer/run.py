@@ -151,7 +151,10 @@ class Run:
                 arguments[name] = overrides.pop(name)
         if "styles" in overrides:
             arguments["styles"] = style_images(overrides.pop("styles"))
-        arguments["recipe"] = override(arguments["recipe"], overrides)
+        recipe = override(arguments["recipe"], overrides)
+        if recipe.solver.memory is None:  # as many as fitted into memory
+            recipe = replace(recipe, ("solver", "memory"), self.recipe.solver.memory)
+        arguments["recipe"] = recipe
         run = make_run(**{**arguments, "store": self.store, "tile": self.objective.tile})
         if _sizes(run) != _sizes(self):
             raise ValueError(
