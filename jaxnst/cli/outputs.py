@@ -81,6 +81,11 @@ def check_outputs(flags: RunFlags, sources: Sequence[str], evaluations: int) -> 
     for name, check in BESIDE.items():
         if path := getattr(flags, name):
             flag = f"--{name.replace('_', '-')}"
+            if (name, path) == ("preview", STREAM):
+                from jaxnst.cli.terminal import check_terminal
+
+                check_terminal()
+                continue
             refuse_stream(flag, path)
             named.append((flag, path))
             try:

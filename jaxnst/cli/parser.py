@@ -99,7 +99,8 @@ class WatchFlags:
     )
     preview: str | None = flag(
         "--preview FILE",
-        "keep the picture so far in this file, for an image viewer that reloads it",
+        "keep the picture so far in this file, for an image viewer that reloads it; - shows it in "
+        "a terminal that can display pictures (kitty, iTerm2, sixel)",
     )
     log: str | None = flag(
         "--log FILE", "write evaluations, losses and seconds to this file, one JSON object per line"

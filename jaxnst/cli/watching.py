@@ -20,6 +20,7 @@ from jaxnst._files import name_of
 from jaxnst._memory import available_on_host
 from jaxnst.cli.cache import MOST_BYTES, checkpoint_path, discard_oldest
 from jaxnst.cli.errors import FAILED, explain, print_error
+from jaxnst.cli.fetching import STREAM
 from jaxnst.cli.flags import CHECKPOINT_SECONDS
 from jaxnst.cli.inputs import Pictures
 from jaxnst.cli.logs import JsonLines
@@ -27,6 +28,7 @@ from jaxnst.cli.messages import Messages, amount
 from jaxnst.cli.outputs import numbered, save_options
 from jaxnst.cli.parser import RunFlags
 from jaxnst.cli.progress import ProgressBar
+from jaxnst.cli.terminal import TerminalPicture
 from jaxnst.image import save_image
 from jaxnst.image.color import Pixels
 from jaxnst.report.animation import as_frame, save_animation
@@ -156,7 +158,8 @@ def make_listeners(
     if flags.json:
         listeners.append(Events(messages))
     if flags.preview:
-        listeners.append(Preview(flags.preview))
+        in_terminal = flags.preview == STREAM
+        listeners.append(TerminalPreview() if in_terminal else Preview(flags.preview))
     if flags.log:
         listeners.append(Log(flags.log))
     if flags.plot:
@@ -258,14 +261,15 @@ class Preview(Listener):
     """
 
     def __init__(self, path: str) -> None:
-        self.path, self.next = path, 0.0
+        self.next = 0.0
+        self.show: Callable[[Pixels], object] = lambda picture: save_image(path, picture)
 
     def __call__(self, progress: Progress) -> None:
         """Save the picture, if it is time."""
         super().__call__(progress)
         begin = time.monotonic()
         if self.last is progress and begin >= self.next:
-            save_image(self.path, progress.image())
+            self.show(progress.image())
             end = time.monotonic()
             self.next = end + 10 * (end - begin)
 
@@ -273,7 +277,23 @@ class Preview(Listener):
         """Save the last picture."""
         picture = self.picture(result)
         if picture is not None:
-            save_image(self.path, picture)
+            self.show(picture)
+
+
+class TerminalPreview(Preview):
+    """Shows the picture so far in the terminal, above the progress bar."""
+
+    def __init__(self) -> None:
+        super().__init__(STREAM)
+        self.show = TerminalPicture()
+
+    def __call__(self, progress: Progress) -> None:
+        """Show the picture, if it is time, and in any case the last: then the bar is closed."""
+        self.next *= progress.total_done < progress.total
+        super().__call__(progress)
+
+    def close(self, result: StylizeResult | None = None) -> None:
+        """Leave the last picture where it is, above all that has been printed since."""
 
 
 class Log(Listener):
