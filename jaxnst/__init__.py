@@ -9,6 +9,7 @@ A pure function from an image to a loss, and a compiled loop that follows its gr
 """
 
 import importlib
+import sys
 from typing import TYPE_CHECKING, Any
 
 from jaxnst import recipes
@@ -120,7 +121,8 @@ def __getattr__(name: str) -> Any:
     if name == "notebook":
         return importlib.import_module("jaxnst.report.notebook")
     if name not in _HOMES:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+        text = f"module {__name__!r} has no attribute {name!r}"
+        raise AttributeError(text, name=name, obj=sys.modules[__name__])  # suggests a near name
     value = getattr(importlib.import_module(_HOMES[name]), name)
     globals()[name] = value
     return value

@@ -50,7 +50,7 @@ def unknown(what: str, name: str, known: Collection[str], *, within: str = "", o
     if len(listed) > LISTED:
         listed[LISTED // 2 : -LISTED // 2] = ["..."]
     full_name = within + name if within else name
-    return f"unknown {what} {full_name!r}{of}: {hint}known are {', '.join(listed)}"
+    return f"unknown {what} {full_name!r}{of}: {hint}expected one of {', '.join(listed)}"
 
 
 def counted(number: int, noun: str) -> str:
@@ -73,7 +73,7 @@ def lookup(what: str, name: str, table: Mapping[str, T]) -> T:
 def not_own(what: str, name: str, own: Collection[str]) -> None:
     """Refuse to replace an entry of a registry that jaxnst itself made."""
     if name in own:
-        raise ValueError(f"{what} {name!r} is jaxnst's own: choose another name")
+        raise ValueError(f"{what} {name!r} is built in: choose another name")
 
 
 def check(name: str, value: object, fits: bool, expected: str) -> None:
@@ -110,17 +110,23 @@ def floating(name: str, dtype: Any) -> None:
     """Refuse pictures of integers or truth values."""
     if dtype.kind != "f" and dtype.name != "bfloat16":
         raise TypeError(
-            f"{name} has dtype {dtype}, expected floating point in [0, 1]: divide by 255 what is "
-            "in 0..255"
+            f"{name} has dtype {dtype}, expected floating point in [0, 1]: divide 8-bit values by "
+            "255"
         )
 
 
 def channels_last(name: str, shape: tuple[int, ...], expected: str, *, fits: bool) -> None:
-    """Refuse a picture whose shape does not fit; one with its channels first gets a hint."""
-    if not fits:
-        first = len(shape) in (3, 4) and shape[-3] in (1, 3, 4) and shape[-1] not in (1, 3, 4)
-        hint = ": move its channels to the end, as np.moveaxis(image, -3, -1) does" if first else ""
-        raise ValueError(f"{name} has shape {shape}, expected {expected}{hint}")
+    """Refuse a picture whose shape does not fit, with a hint for the usual other layouts."""
+    if fits:
+        return
+    hint = ""
+    if len(shape) in (3, 4) and shape[-3] in (1, 3, 4) and shape[-1] not in (1, 3, 4):
+        hint = ": move its channels to the end, as np.moveaxis(image, -3, -1) does"
+    elif len(shape) == 4:
+        hint = ": pass a single image, such as images[0]"
+    elif len(shape) == 2:
+        hint = ": repeat gray values, as np.stack([image] * 3, -1) does"
+    raise ValueError(f"{name} has shape {shape}, expected {expected}{hint}")
 
 
 def unit_range(name: str, least: float, greatest: float) -> None:
@@ -129,9 +135,12 @@ def unit_range(name: str, least: float, greatest: float) -> None:
         raise ValueError(f"{name} has values that are not finite, expected values in [0, 1]")
     if not (least >= -OVERSHOOT and greatest <= 1 + OVERSHOOT):
         hint = "divide 8-bit values by 255"
-        if greatest <= 1 + NEARLY:
-            hint = "clip them" if least >= -NEARLY else "bring values in [-1, 1] to [0, 1]"
-        raise ValueError(f"{name} has values outside [0, 1]: {hint}")
+        if least < -NEARLY:
+            hint = "undo the normalization"
+        elif greatest <= 1 + NEARLY:
+            hint = "clip them"
+        values = f"from {least:.3g} to {greatest:.3g}"
+        raise ValueError(f"{name} has values outside [0, 1], {values}: {hint}")
 
 
 def clipped(name: str, values: npt.NDArray[Any]) -> npt.NDArray[np.float32]:

@@ -68,9 +68,10 @@ def ending_of(path: AnyPath, known: Collection[str], *, usual: str) -> str:
     ending = os.path.splitext(path)[1].lower()
     if ending not in known:
         near = difflib.get_close_matches(ending, known, n=1, cutoff=0.8)
+        what = f"the extension {name_of(ending)}" if ending else "no file extension"
         raise ValueError(
-            f"{name_of(path)} has the ending {name_of(ending)}, expected one of "
-            f"{', '.join(known)}: try {near[0] if near else usual}"
+            f"{name_of(path)} has {what}, expected one of {', '.join(known)}: try "
+            f"{near[0] if near else usual}"
         )
     return ending
 
@@ -99,7 +100,7 @@ def check_source(path: AnyPath, most_bytes: int = 2**40) -> None:
     if not stat.S_ISREG(status.st_mode):
         raise ValueError(f"{name} is a pipe or a device: save its contents to a file first")
     if status.st_size == 0:
-        raise ValueError(f"{name} is empty: get a whole copy of it")
+        raise ValueError(f"{name} is empty: get a complete copy of it")
     if status.st_size > most_bytes:
         raise ValueError(
             f"{name} has {status.st_size} bytes, more than the {most_bytes} that are read: "
@@ -131,7 +132,7 @@ def destination(path: AnyPath) -> str:
         raise IsADirectoryError(f"{name} is a folder: name a file in it")
     if not os.path.isdir(folder):
         raise FileNotFoundError(
-            f"folder {name_of(folder)} does not exist: make it, or choose another for {name}"
+            f"folder {name_of(folder)} does not exist: create it, or choose another for {name}"
         )
     if os.path.exists(target):
         if not os.path.isfile(target):
@@ -155,7 +156,7 @@ def check_writable(path: AnyPath) -> None:
         tempfile.TemporaryFile(dir=folder).close()
     except OSError as error:
         raise type(error)(
-            f"folder {name_of(folder)} cannot be written to ({reason(error)}): "
+            f"folder {name_of(folder)} is not writable ({reason(error)}): "
             f"choose another for {name_of(path)}"
         ) from error
 
@@ -202,8 +203,8 @@ def replacing(path: AnyPath) -> Iterator[str]:
         if not isinstance(error, OSError):
             raise
         raise type(error)(
-            f"{name_of(path)} could not be saved ({reason(error)}): make room or choose another "
-            "folder; what was there before is unchanged"
+            f"{name_of(path)} could not be saved ({reason(error)}): free some space or choose "
+            "another folder; an earlier file of that name is unchanged"
         ) from error
     finally:
         _unfinished.discard(temporary)

@@ -347,6 +347,8 @@ def test_what_does_not_fit_together_is_refused(network):
         stylize_batch(CONTENTS, STYLES, seed=[1, 2], **given)
     with pytest.raises(ValueError, match="1 recipes for 3 contents"):
         stylize_batch(CONTENTS, STYLES, network=network, recipe=[RECIPE])
+    with pytest.raises(TypeError, match="unknown option 'stpes': did you mean 'steps'"):
+        stylize_batch(CONTENTS, STYLES, stpes=3, **given)
     with pytest.raises(ValueError, match="at_once is 0"):
         stylize_batch(CONTENTS, STYLES, at_once=0, **given)
     with pytest.raises(ValueError, match="devices is empty"):

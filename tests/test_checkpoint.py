@@ -226,7 +226,7 @@ def test_other_versions_and_machines_are_warned_of(network, whole):
     there = whole[1][4][1]
     there = there._replace(surroundings={**there.surroundings, "jax": "0.1", "remat": "True"})
     with pytest.warns(
-        UserWarning, match=r"begun elsewhere \(jax 0\.1 -> .*, remat True -> False\)"
+        UserWarning, match=r"began in another environment \(jax 0\.1 -> .*, remat True -> False\)"
     ):
         result = run(network, RECIPES["lbfgs"], resume=there)
     assert result.image.tobytes() == whole[0].image.tobytes()
@@ -235,7 +235,7 @@ def test_other_versions_and_machines_are_warned_of(network, whole):
 def test_another_number_of_threads_is_warned_of(whole):
     there = whole[1][4][1].surroundings
     assert there["threads"] == surroundings()["threads"]
-    with pytest.warns(UserWarning, match=r"begun elsewhere \(threads 99 -> \d+\)"):
+    with pytest.warns(UserWarning, match=r"began in another environment \(threads 99 -> \d+\)"):
         warn_of_other_environment({**there, "threads": "99"}, {**surroundings(), "remat": "False"})
 
 
@@ -243,7 +243,7 @@ def test_going_on_without_jaxopt_is_warned_of(network, whole, monkeypatch):
     there = whole[1][4][1]
     assert {"jaxopt", "optax"} <= there.surroundings.keys()
     monkeypatch.setattr("jaxnst.optim.lbfgs.jaxopt", lambda: None)
-    with pytest.warns(UserWarning, match=r"begun elsewhere \(jaxopt [\d.]+ -> missing\)"):
+    with pytest.warns(UserWarning, match=r"another environment \(jaxopt [\d.]+ -> missing\)"):
         warn_of_other_environment(there.surroundings, {**surroundings(), "remat": "False"})
 
 
@@ -286,7 +286,7 @@ def test_a_file_that_is_cut_short_is_refused(file):
     data = file.read_bytes()
     for length in (1, 7, 8, 9, 200, len(data) // 2, len(data) - 1):
         file.write_bytes(data[:length])
-        refused(file, "cut short or no checkpoint", "delete it to begin anew")
+        refused(file, "cut short or not a checkpoint", "delete it to start over")
     file.write_bytes(b"")
     refused(file, "is empty")
     file.write_bytes(data)
@@ -309,7 +309,7 @@ def test_what_is_no_file_or_no_checkpoint_is_refused(file, tmp_path):
     with pytest.raises(IsADirectoryError):
         load_checkpoint(tmp_path)
     file.write_bytes(safetensors.numpy.save({"conv1_1/kernel": np.zeros((3, 3, 3, 4), np.float32)}))
-    refused(file, "is no checkpoint of jaxnst")
+    refused(file, "is not a checkpoint of jaxnst")
     file.write_bytes(b"\x80\x04\x95" + bytes(100))  # as pickles begin
     refused(file)
     file.write_bytes((2**60).to_bytes(8, "little") + b"{" + bytes(100))
@@ -328,7 +328,7 @@ def test_a_file_of_another_version_is_refused(file, monkeypatch, whole):
 
 
 POISON = [
-    ({"losses": np.zeros(3, np.float32)}, {}, "losses are no table"),
+    ({"losses": np.zeros(3, np.float32)}, {}, "losses are not a table"),
     ({"state.point": np.full((2, 2, 3), np.inf, np.float32)}, {}, "state.point is not finite"),
     ({"state.terms": np.full(4, np.nan, np.float32)}, {}, "state.terms is not finite"),
     ({"other": np.zeros(3)}, {}, "unknown arrays"),
@@ -336,9 +336,9 @@ POISON = [
     ({}, {"scale": 0}, "counts are not those"),
     ({}, {"restarts": "1"}, "count"),
     ({}, {"evaluations": [5, 2**40]}, "count"),
-    ({}, {"evaluations": 5}, "makes no sense"),
-    ({}, {"seconds": [["a", 1.0]] * 2}, "makes no sense"),
-    ({}, {"settings": []}, "makes no sense"),
+    ({}, {"evaluations": 5}, "is inconsistent"),
+    ({}, {"seconds": [["a", 1.0]] * 2}, "is inconsistent"),
+    ({}, {"settings": []}, "is inconsistent"),
 ]
 
 
@@ -365,9 +365,13 @@ def rewrite(file, arrays, words):
         ({"state.point": np.zeros((9, 9, 3), np.float32)}, {}, r"float32 \(9, 9, 3\) as point"),
         ({"state.point": np.zeros((32, 48, 3))}, {}, r"float64 \(32, 48, 3\) as point"),
         ({"state.more": np.zeros(3, np.float32)}, {}, r"as more, expected nothing"),
-        ({"state.evaluations": np.int32(3)}, {}, "contradicts itself"),
-        ({"losses": np.zeros((7, 2), np.float32)}, {}, "of no run"),
-        ({}, {"scale": 2, "evaluations": [5, 4, 1], "seconds": [[0, 0]] * 3}, "of no run"),
+        ({"state.evaluations": np.int32(3)}, {}, "is inconsistent"),
+        ({"losses": np.zeros((7, 2), np.float32)}, {}, "does not fit this"),
+        (
+            {},
+            {"scale": 2, "evaluations": [5, 4, 1], "seconds": [[0, 0]] * 3},
+            "does not fit this",
+        ),
     ],
     ids=lambda v: str(v)[:30],
 )

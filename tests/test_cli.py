@@ -80,26 +80,32 @@ def test_commands_have_modules_and_an_unknown_one_is_refused(capsys):
     assert cli.main(["rum"]) == 2
     err = capsys.readouterr().err
     names = ", ".join(command.name for command in cli.COMMANDS)
-    assert err == (f"jaxnst: error: unknown command 'rum': did you mean 'run'? known are {names}\n")
+    words = f"unknown command 'rum': did you mean 'run'? expected one of {names}"
+    assert err == f"jaxnst: error: {words}\n"
     assert {"run", "instant", "batch", "apply", "sweep", "train"} <= set(names.split(", "))
-    assert cli.main([]) == 2
-    assert "--help" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        (("photo.jpg", "painting.jpg"), "to paint pictures, jaxnst run photo.jpg painting.jpg"),
+        (("photo.jpg", "painting.jpg"), "to paint pictures, use jaxnst run photo.jpg painting.jpg"),
         (("https://example.org/a.jpg", "b.jpg"), "jaxnst run https://example.org/a.jpg b.jpg"),
         (("stylize", "a", "b"), "did you mean 'run'?"),
         (("video", "a"), "did you mean 'apply'?"),
-        (("resnet50",), "unknown command 'resnet50': known are run"),
+        (("resnet50",), "unknown command 'resnet50': expected one of run"),
         (("--size", "3"), "unknown flag --size"),
     ],
 )
 def test_words_that_are_no_command_lead_to_the_right_one(call, arguments, words):
     status, out, err = call(*arguments)
     assert (status, out, err.count("\n")) == (2, "", 1) and words in err
+
+
+@pytest.mark.parametrize("command", [(), ("run",), ("train",), ("show",), ("weights",)])
+def test_a_command_alone_shows_its_help(call, command):
+    length = "-h" if command and command[0] in help.SHORT_HELP else "--help"
+    status, out, err = call(*command)
+    assert (status, out, err.rstrip()) == (2, "", call(*command, length)[1].rstrip())
 
 
 def test_help_of_a_command_is_its_own(call):
@@ -307,7 +313,7 @@ def test_flags_may_stand_between_the_pictures():
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        ((), ("CONTENT", "STYLE")),
+        (("--quiet",), ("missing CONTENT, STYLE",)),
         (("a", "b", "--size", "0"), ("--size", "0 is out of range", "16 to")),
         (("a", "b", "--size", "-5"), ("--size", "-5")),
         (("a", "b", "--size", "100000"), ("--size", "100000")),
@@ -362,14 +368,32 @@ def test_wrong_flags(run, arguments, words):
         (("--lr", "3"), "did you mean --learning-rate?"),
         (("--preserve-colors",), "did you mean --colors?"),
         (("--szie", "512"), "did you mean --size?"),
-        (("--content", "a"), "no flag --content: pictures are given without a flag"),
-        (("--style_image", "a"), "no flag --style_image: pictures are given without a flag"),
-        (("--print-iterations", "9"), "unknown flag --print-iterations ("),
-        (("--backend", "nn"), "unknown flag --backend ("),
+        (("--content", "a"), "unknown flag --content: pictures need no flag"),
+        (("--style_image", "a"), "unknown flag --style_image: pictures need no flag"),
+        (("--cpu",), "did you mean --device?"),
+        (("--print-iterations", "9"), "flag --print-iterations: jaxnst-run --help lists all flags"),
+        (("--backend", "nn"), "unknown flag --backend: jaxnst-run --help lists all flags"),
     ],
 )
 def test_flags_of_other_programs_lead_to_the_right_one(run, arguments, words):
     refused(run("a.jpg", "b.jpg", *arguments), 2, words)
+
+
+def test_an_unknown_flag_is_named_before_pictures_are_missed(run, call):
+    refused(run("-content_image", "a", "-style_image", "b"), 2, "unknown flag -content_image: pic")
+    refused(run("a", "b", "-output_image", "c"), 2, "unknown flag -output_image: did you mean --o")
+    refused(run("--list"), 2, "unknown flag --list: ")
+    refused(run("a"), 2, "missing STYLE: jaxnst-run -h shows examples")
+    err = call("instant", "a", "b", "--style-weight", "5")[2]
+    assert err == "jaxnst instant: error: unknown flag --style-weight: did you mean --alpha?\n"
+
+
+def test_a_folder_in_the_place_of_a_picture_leads_to_batch(folder, run, call):
+    os.mkdir("photos")
+    words = "photos is a folder, expected a picture: to paint whole folders, use jaxnst batch"
+    for pictures in (("photos", "style.png"), ("content.png", "photos")):
+        refused(run(*pictures), 1, words)
+    assert words in call("instant", "style.png", "photos", "-o", "out")[2]
 
 
 def test_a_film_and_a_network_of_another_kind_lead_to_what_is_meant(folder, run, call):
@@ -377,11 +401,11 @@ def test_a_film_and_a_network_of_another_kind_lead_to_what_is_meant(folder, run,
     status, _, err = call("apply", "content.png", "style.png", "-o", "out.png")
     assert status == 2 and "give the model first" in err and "use jaxnst run" in err
     given = "content.png", "style.png", "-o", "out.png", "--quiet"
-    err = refused(run(*given, "--network", "resnet50"), 2, "unknown network 'resnet50': known are")
+    err = refused(run(*given, "--network", "resnet50"), 2, "network 'resnet50': expected one of")
     assert "did you mean" not in err
     shapes = NETWORKS["squeezenet1.1"].module.shapes()
     write_parameters("other.safetensors", {k: np.zeros(s, np.float32) for k, s in shapes.items()})
-    words = "other.safetensors holds the parameters of squeezenet1.1, not of vgg16-lite: give "
+    words = "other.safetensors holds the parameters of squeezenet1.1, not of vgg16-lite: add "
     refused(run(*given, "--weights", "other.safetensors"), 1, words + "--network squeezenet1.1")
 
 
@@ -390,7 +414,7 @@ def test_a_style_weight_of_another_program_is_pointed_out(capsys, weight, count)
     flags, recipe = parser.parse(["a", "b", "--style-weight", str(weight)], "jaxnst-run")
     inputs.report_flags(flags, recipe, messages.Messages("jaxnst-run", quiet=False))
     err = capsys.readouterr().err
-    assert err.count("numbers of other programs are on other scales") == count
+    assert err.count("weights of other programs are on another scale") == count
 
 
 def test_a_result_without_a_name_is_named_after_its_pictures(painted, folder):
@@ -466,7 +490,9 @@ def test_unknown_network_and_network_without_parameters(folder, run):
     given = "content.png", "style.png", "-o", "out.png", "--quiet"
     refused(run(*given, "--network", "vgg16-light"), 2, "did you mean 'vgg16-lite'?")
     refused(run(*given, "--network", "vgg19"), 2, "--weights FILE")
-    refused(run(*given, "--network", "vgg19-lite"), 2, "give --network vgg16-lite")
+    refused(run(*given, "--network", "vgg19-lite"), 2, "use --network vgg16-lite")
+    words = "vgg16-lite has no layer relu9_1: jaxnst reconstruct layers --network vgg16-lite lists"
+    refused(run(*given, "--style-layers", "relu9_1"), 2, words)
 
 
 def test_a_device_that_is_not_there(folder, run, monkeypatch):
@@ -521,7 +547,7 @@ def fake_devices(counts):
     [
         (KeyError("unknown layer 'relu9_9'"), "unknown layer 'relu9_9'"),
         (ValueError("one\n  two"), "one two"),
-        (FileNotFoundError(2, "No such file or directory", "a.png"), "a.png: No such file"),
+        (FileNotFoundError(2, "No such file or directory", "a.png"), "a.png does not exist"),
         (OSError("out.png could not be saved"), "out.png could not be saved"),
         (MemoryError(), "smaller --size"),
         (RuntimeError("RESOURCE_EXHAUSTED: Out of memory allocating"), "smaller --size"),
@@ -613,7 +639,7 @@ def test_a_run_ends_with_the_path_and_reports_on_stderr(painted, folder):
     assert "recipe two, 16 evaluations; compiling takes" in second
     assert rest[0] == "  0%  0/16 evaluations, compiling"
     assert rest[-1] == "100%  16/16 evaluations  loss 3 = content 2 + style 1"
-    words = r"saved out\.png after .*, of which compiling 2 s; 16 evaluations, 1 step taken back"
+    words = r"saved out\.png after .*, of which 2 s compiling; 16 evaluations, 1 step taken back"
     assert re.fullmatch(words, saved)
     again = "jaxnst-run --from out.png content.png style.png"
     assert stronger == f"stronger style: {again} --style-weight 60 -o out-stronger.png"
@@ -697,7 +723,7 @@ def test_a_picture_to_start_from_of_another_shape_is_given_notice_of(painted, fo
     for size, expected in (((60, 40), 1), ((61, 80), 0), ((90, 120), 0)):
         save_image("start.png", helpers.picture(*size))
         err = painted("-o", "out.png", "--init", "start.png")[2]
-        assert err.count("shape than the result, 64x48: it is stretched to that") == expected
+        assert err.count("of another shape than the result: it is stretched to 64x48") == expected
     save_image("start.png", helpers.picture(64, 64))  # of a recipe's own shape
     (folder / "square.toml").write_text('base = "default"\n[scales]\naspect = 1.0\n')
     err = painted("-o", "out.png", "--init", "start.png", "--recipe", "square.toml")[2]
@@ -717,9 +743,10 @@ def test_a_seed_without_effect_is_given_notice_of(painted):
 def test_small_pictures_are_given_notice_of(painted):
     err = painted("-o", "out.png", "--size", "100", "--style-size", "90")[2]
     notices = [line for line in err.splitlines() if line.startswith("jaxnst-run: notice: ")]
-    assert ["content.png is 80x60, smaller than the 100" in line for line in notices] == [True]
+    words = "content.png is 80x60, smaller than the result: it is enlarged to 100x75"
+    assert [words in line for line in notices] == [True]
     err = painted("-o", "out.png", "--style-size", "91")[2]
-    assert "style.png is 70x90, smaller than 91 pixels" in err and "never enlarged" in err
+    assert "style.png is 70x90, smaller than 91 pixels: styles are not enlarged" in err
 
 
 def test_warnings_of_libraries_become_notices(painted, monkeypatch):

@@ -76,11 +76,12 @@ def test_a_folder_is_painted_once_and_what_has_changed_again(applied):
     status, out, err = applied(*command)
     names = [os.path.join("out", name) for name in ("a-waves.bmp", "b-waves.bmp")]
     assert (status, out.split()) == (0, names)
-    assert "inputs: 2, already done: 0" in err and "done: 2, failed: 0" in err
-    others = "jaxnst apply: notice: skipped: 1 file of a kind that is not read (.txt)\n"
-    assert applied(*command) == (0, "", others + "inputs: 2, already done: 2\n")
+    assert "2 inputs, 0 of them already painted" in err
+    assert re.search(r"^2 inputs in .+ s, 0 failed$", err, re.MULTILINE)
+    others = "jaxnst apply: notice: skipped: 1 file of other kinds (.txt)\n"
+    assert applied(*command) == (0, "", others + "2 inputs, 2 of them already painted\n")
     save_image("photos/a.png", np.zeros((32, 40, 3), np.float32))
-    words = "out/a-waves.bmp{}, made of other pictures or with other settings"
+    words = "out/a-waves.bmp{}, made from other pictures or with other settings"
     assert words.format(" already exists") in applied(*command)[2]
     assert applied(*command, "--overwrite")[1].split() == names[:1]
     refused = applied(*command, "--size", "20")
@@ -110,16 +111,16 @@ def test_a_bad_input_costs_itself_only(applied):
     assert status == 1 and len(out.split()) == 2
     for text in (
         "broken-waves.png failed: photos/broken.jpg is cut short or damaged",
-        "text-waves.mp4 failed: text.mp4 is no film that can be read",
+        "text-waves.mp4 failed: text.mp4 is not a film that can be read",
         "missing-waves.png failed: missing.png does not exist",
-        "notes-waves.png failed: photos/notes.txt is neither a picture nor a film by its ending",
-        "done: 2, failed: 4",
+        "notes-waves.png failed: photos/notes.txt has the extension of neither a picture nor a",
     ):
         assert text in err
+    assert re.search(r"^2 inputs in .+ s, 4 failed$", err, re.MULTILINE)
     assert [bool(record["error"]) for record in records()].count(True) == 4
     Path("photos/broken.jpg").unlink()
     status, out, err = applied("photos", *bad, "-o", "out", "--no-cache")
-    assert (status, out) == (1, "") and "already done: 2" in err
+    assert (status, out) == (1, "") and "2 of them already painted" in err
     os.remove("out/a-waves.png")
     status, out, err = applied("photos", *bad, "-o", "out", "--no-cache", "--json", "--quiet")
     lines = list(map(json.loads, out.splitlines()))
@@ -133,7 +134,7 @@ def test_what_does_not_fit_into_memory_is_refused(applied, monkeypatch):
     monkeypatch.setattr(device, "available_memory", lambda _: 100_000)
     status, _, err = applied("photos/a.png", "-o", "out.png", "--no-cache")
     assert status == 1
-    assert "error: 40x32 takes about 100 KiB of memory and 98 KiB are available: choose a" in err
+    assert "error: 40x32 needs about 100 KiB of memory, 98 KiB is available: use a" in err
 
 
 def test_maps_of_sixteen_bits_need_half_the_memory_of_an_accelerator(monkeypatch):
@@ -143,7 +144,7 @@ def test_maps_of_sixteen_bits_need_half_the_memory_of_an_accelerator(monkeypatch
     plain = inspect.unwrap(device.refuse_too_large)  # beneath pytest's own check of types
     plain(size, channels, gpu, precision="bfloat16")
     for where, precision in ((gpu, "float32"), (gpu, "tf32"), (cpu, "bfloat16")):
-        with pytest.raises(ValueError, match="40x32 takes about 100 KiB"):
+        with pytest.raises(ValueError, match="40x32 needs about 100 KiB"):
             plain(size, channels, where, precision=precision)
 
 
@@ -166,7 +167,7 @@ def test_a_film_and_a_picture_go_to_one_folder(applied):
     painted = apply_model(load_model("waves.safetensors"), np.float32(first / 255))
     assert np.abs(pictures[0] - 255 * np.asarray(painted)).mean() < 12
     status, out, err = applied("clip.mp4", "-o", "out", "--no-cache")
-    assert (status, out, err) == (0, "", "inputs: 1, already done: 1\n")
+    assert (status, out, err) == (0, "", "1 input, 1 of them already painted\n")
 
 
 def test_a_film_that_was_cut_is_kept_with_a_notice(applied):
@@ -230,7 +231,7 @@ def test_a_film_that_is_stopped_leaves_nothing_behind(folder, name, code):
 
 
 def test_models_that_ship_are_listed_and_go_by_their_names(call, folder, monkeypatch):
-    assert "no models ship" in call("apply", "--list")[1] or weights.bundled_styles()
+    assert "no bundled models" in call("apply", "--list")[1] or weights.bundled_styles()
     shipped = {"waves": folder / "waves.safetensors"}
     for module in (apply, sys.modules["jaxnst.feedforward.models"]):
         monkeypatch.setattr(module, "bundled_styles", lambda: shipped)
@@ -255,18 +256,18 @@ def test_a_loss_network_is_refused_in_one_line(call):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (("photos",), "say where the results are to be written: -o FOLDER"),
+        (("photos",), "give a folder for the results: -o FOLDER"),
         (("photos", "-o", "out.png"), "-o out.png is a file, but there are 2 inputs"),
         (("photos", "-o", "waves.safetensors"), "is a file, but there are 2 inputs: name a folder"),
-        (("photos/a.png", "-o", "photos/a.png"), "would overwrite a file given: use another name"),
-        (("photos/a.png", "-o", "-"), "-o - is no folder or file"),
-        (("photos", "-o", "photos/"), "-o photos/ is a folder of inputs: use another name"),
-        (("photos/*.png", "-o", "photos"), "-o photos is a folder of inputs: use another name"),
-        (("photos/a.png", "photos/b.jpg", "-o", "photos"), "-o photos is a folder of inputs"),
-        (("photos/a.png", "-o", "out.heic"), "has the ending .heic, expected one of .jpg"),
+        (("photos/a.png", "-o", "photos/a.png"), "would overwrite an input: use another name"),
+        (("photos/a.png", "-o", "-"), "-o -: jaxnst apply does not write to standard output"),
+        (("photos", "-o", "photos/"), "-o photos/ contains inputs: use another folder"),
+        (("photos/*.png", "-o", "photos"), "-o photos contains inputs: use another folder"),
+        (("photos/a.png", "photos/b.jpg", "-o", "photos"), "-o photos contains inputs"),
+        (("photos/a.png", "-o", "out.heic"), "has the extension .heic, expected one of .jpg"),
         (("photos/q*.png", "-o", "out"), "there is no picture or film in photos/q*.png"),
         (("photos/a.png", "photos/b.jpg", "--quality", "9", "-o", "out"), "--quality is for JPEG"),
-        (("photos/a.png", "a.jpg", "-o", "out"), "out/a-waves.png would be made twice, of"),
+        (("photos/a.png", "a.jpg", "-o", "out"), "out/a-waves.png would be made twice, from"),
         (("photos/a.png", "-o", "out", "--batch", "0"), "--batch: 0 is out of range"),
         (("photos/a.png", "-o", "out", "--batches", "2"), "unknown flag --batches: did you mean"),
     ],
@@ -291,10 +292,10 @@ def test_names_that_are_too_long_are_refused_before_anything_is_painted(applied)
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (("photos/a.png", "-o", "missing/out.png"), "folder .* does not exist: make it"),
-        (("photos/a.png", "-o", "out.mp4"), "out.mp4 has the ending .mp4, expected one of .jpg"),
+        (("photos/a.png", "-o", "missing/out.png"), "folder .* does not exist: create it"),
+        (("photos/a.png", "-o", "out.mp4"), "out.mp4 has the extension .mp4, expected one of .jpg"),
         (("clip.mp4", "-o", "n" * 252 + ".mp4"), "cannot be written .File name too long.: choose"),
-        (("clip.mp4", "-o", "out.avi"), "out.avi has the ending .avi, expected one of .mp4"),
+        (("clip.mp4", "-o", "out.avi"), "out.avi has the extension .avi, expected one of .mp4"),
     ],
 )
 def test_outputs_that_cannot_be_written_are_refused(applied, arguments, message):

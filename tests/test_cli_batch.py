@@ -97,8 +97,8 @@ def test_what_another_command_made_is_kept_unless_it_may_be_replaced(batched, fo
     assert batched(*FOLDERS, *SMALL, "--quiet")[0] == 0
     os.remove("out/b-x.png")
     before = {path.name: path.read_bytes() for path in (folder / "out").iterdir()}
-    error = "jaxnst batch: error: out/{}, made of other pictures or with other "
-    error += "settings: choose another folder, or give --overwrite to replace what differs\n"
+    error = "jaxnst batch: error: out/{}, made from other pictures or with other "
+    error += "settings: choose another folder, or add --overwrite to replace them\n"
     weight = batched(*FOLDERS, *SMALL, "--style-weight", "9")
     assert weight == (2, "", error.format("a-x.png and 4 more already exist"))
     # Pictures of the same names from elsewhere.
@@ -211,7 +211,7 @@ def test_a_recipe_s_own_shape_is_upright_for_portraits_and_said_once(batched, fo
     assert status == 0
     assert load_image("out/a-x.png").shape == (21, 32, 3)
     assert load_image("out/tall-x.png").shape == (32, 21, 3)
-    assert err.count("a.png and 2 more are stretched: the recipe wide gives its pictures") == 1
+    assert err.count("a.png and 2 more are stretched: the recipe wide has an aspect") == 1
     assert err.count("the recipe wide stretches styles to the shape of the result") == 1
 
 
@@ -259,7 +259,7 @@ def test_a_mixture_that_is_not_of_a_row_s_styles_costs_that_row(batched, folder)
     given = ("--manifest", "m.csv", "--out", "out", *SMALL, "--style-mix", "1,2")
     status, out, err = batched(*given)
     assert (status, out) == (1, "out/b-x-y.png\n")
-    assert "a-x.png failed: style mix has 2 weights for 1 styles" in err
+    assert "a-x.png failed: style mix is (1.0, 2.0), expected 1 weight" in err
     status, out, err = batched(*given, "--overwrite", "--quiet", "--json")
     assert (status, err.count("\n")) == (1, 1) and "a-x.png failed: style mix has" in err
     lines = list(map(json.loads, out.splitlines()))
@@ -439,9 +439,11 @@ def test_a_log_cut_short_is_gone_on_with(batched, folder):
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        (("--out", "out"), "give --contents and --styles, or a --manifest"),
-        (("--out", "out", "--contents", "photos"), "give --contents and --styles"),
-        ((*FOLDERS, "--manifest", "m.csv"), "give --contents and --styles, or"),
+        (("--out", "out"), "give the pictures as --contents WHERE --styles WHERE, or as --manif"),
+        (("--out", "out", "--contents", "photos"), "give the pictures as --contents WHERE"),
+        ((*FOLDERS, "--manifest", "m.csv"), "leave out --contents and --styles"),
+        ((*FOLDERS[:-1], "photos"), "-o photos contains inputs: use another folder"),
+        (("--contents", "no", "--styles", "photos", "--out", "out"), "no does not exist"),
         (("--contents", "photos", "--styles", "none*", "--out", "out"), "--styles: there is no"),
         ((*FOLDERS[:-1], "photos/a.png"), "-o photos/a.png is a file, expected a folder for"),
         ((*FOLDERS, "--shard", "0/3"), "'0/3' is not a shard"),
@@ -450,8 +452,8 @@ def test_a_log_cut_short_is_gone_on_with(batched, folder):
         ((*FOLDERS, "--ending", ".gif"), "--ending"),
         ((*FOLDERS, "--workers", "2"), "--address and --workers are for --engine ray"),
         ((*FOLDERS, "--engine", "dask"), "--engine"),
-        ((*FOLDERS, "--timings"), "--timings is for single runs"),
-        ((*FOLDERS, "more.png"), "pictures are given by --contents"),
+        ((*FOLDERS, "--timings"), "--timings only works with jaxnst run"),
+        ((*FOLDERS, "more.png"), "give the pictures as --contents"),
         ((*FOLDERS, "--init", "photos/a.png"), "a batch starts from content, noise, style"),
         ((*FOLDERS, "--style-wieght", "3"), "unknown flag --style-wieght"),
         ((*FOLDERS, "--style-weight", "-3"), "style weight is -3"),
@@ -473,23 +475,23 @@ def test_wrong_flags_are_one_line_and_leave_nothing(batched, folder, arguments, 
         ("content,style,device\na.png,b.png,3\n", "line 2: unknown column 'device'"),
         (
             "content,style,style_size\na.png,b.png,3\n",
-            "line 2: unknown column 'style_size': did you mean 'style-size'? known are content,",
+            "line 2: unknown column 'style_size': did you mean 'style-size'? expected one of c",
         ),
-        ("content,style,output\na.png,b.png,../c.png\n", "line 2: output '../c.png' is no plain"),
-        ("content,style,output\na.png,b.png,c.gif\n", "none of the endings"),
+        ("content,style,output\na.png,b.png,../c.png\n", "output '../c.png' is not a plain file"),
+        ("content,style,output\na.png,b.png,c.gif\n", "none of the extensions"),
         (
             "content,style\na.png,b.png\nA/a.png,b.png\n",
-            "would be made twice, of m.csv, line 2 and of m.csv, line 3",
+            "would be made twice, from m.csv, line 2 and from m.csv, line 3",
         ),
-        ('content,style\n"a.png,b.png\n', "is no CSV or JSON Lines: line 2: "),
+        ('content,style\n"a.png,b.png\n', "is not valid CSV or JSON Lines: line 2: "),
         ('{"content": 3, "style": "b.png"}', "expected a content and a style"),
-        ('{"content": "a.png", "style": [1]}', "are no paths"),
-        ("[1, 2]", "line 1: [1, 2] is no row"),
+        ('{"content": "a.png", "style": [1]}', "are not paths"),
+        ("[1, 2]", "line 1: [1, 2] is not a row"),
         (
             '{"content": "a.png", "style": "b.png"}\n\n{',
-            "is no CSV or JSON Lines: line 3: Expecting",
+            "is not valid CSV or JSON Lines: line 3: Expecting",
         ),
-        ("[" * 100_000, "is no CSV or JSON Lines"),
+        ("[" * 100_000, "is not valid CSV or JSON Lines"),
     ],
 )
 def test_what_is_wrong_with_a_manifest_is_one_line(folder, text, words):
@@ -517,11 +519,11 @@ def test_what_is_wrong_with_a_manifest_is_one_line(folder, text, words):
         ("size", 8, "--size: 8 is out of range, expected 16 to 16384"),
         ("init", "a.png", "--init: a batch starts from content, noise"),
         ("recipe", "defalt", "--recipe: unknown recipe 'defalt': did you mean 'default'?"),
-        ("recipe", "none.toml", "--recipe: none.toml: No such file"),
+        ("recipe", "none.toml", "--recipe: none.toml does not exist"),
         (
             "recipe",
             "gatys2016",
-            "the recipe gatys2016 looks at vgg19, that of the first row at vgg16-lite: give one",
+            "the recipe gatys2016 is for vgg19, that of the first row for vgg16-lite: give one",
         ),
     ],
 )
@@ -652,7 +654,7 @@ def test_more_rows_of_a_kind_are_a_new_batch(batched, painted):
 def test_a_size_of_which_not_one_fits_fails_in_one_line_for_each(batched, painted):
     status, out, err = batched(*FOLDERS, *SMALL, "--max-memory", "1MB")
     assert (status, out) == (1, "") and not painted
-    assert "takes about" in err and "choose a smaller --size" in err
+    assert "needs about" in err and "use a smaller --size" in err
     assert len(records()) == 6 and all(r["error"] for r in records())
 
 

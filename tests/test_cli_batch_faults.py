@@ -54,7 +54,7 @@ def test_killed_stopped_or_doubled_nothing_is_lost(folder):
     seen = json.loads(done.stdout)
     assert seen["whole"] == 0 and seen["same"], seen
     assert seen["killed"].count(-signal.SIGKILL) >= 5 and set(seen["killed"]) <= {0, -9}
-    assert seen["both"] == [0, 1] and "another process is at work" in Path("out.log").read_text()
+    assert seen["both"] == [0, 1] and "another process is using" in Path("out.log").read_text()
     assert (seen["doubled"], seen["hidden"]) == (0, [])
     assert (seen["stopped"], seen["cut"], seen["cut_hidden"]) == (130, [True, True, 0], [])
 
@@ -91,7 +91,7 @@ def test_a_second_process_on_the_same_rows_is_refused_in_one_line(batched, other
     for shard in ("1/1", "1/2", "2/3"):
         status, out, err = batched(*FOLDERS, *SMALL, "--shard", shard)
         assert (status, out) == (1, "")
-        assert re.fullmatch(r"jaxnst batch: error: another process is at work in out: .+\n", err)
+        assert re.fullmatch(r"jaxnst batch: error: another process is using out: .+\n", err)
     with lock_folder("out", (2, 2)):
         assert left.exists()  # it may be the other's
     assert not Path("out/results.jsonl").exists()
@@ -138,7 +138,7 @@ def test_a_log_that_cannot_be_written_stops_the_batch_in_one_line(batched, monke
     )
     status, out, err = batched(*FOLDERS, *SMALL, "--quiet")
     assert status == 1 and out.split() == ["out/a-x.png"]
-    words = r"out.results\.jsonl could not be written \(No space left on device\): make room, .+"
+    words = r"out.results\.jsonl could not be written \(No space left on device\): free some .+"
     assert re.fullmatch(rf"jaxnst batch: error: {words}\n", err)
     monkeypatch.setattr(ResultsLog, "_append", plain)
     status, out, err = batched(*FOLDERS, *SMALL)

@@ -71,5 +71,5 @@ def test_a_kind_of_device_that_is_not_there_is_one_clear_line(name, kind, tmp_pa
     )
     line, rest = done.stderr.split("\n", 1)
     assert done.returncode == 2 and not rest
-    assert line.startswith(f"jaxnst run: error: JAX starts no device, {name} is {kind}")
-    assert line.endswith(f": unset {name}, or give --device cpu")
+    assert line.startswith(f"jaxnst run: error: JAX cannot start a device, {name} is {kind}")
+    assert line.endswith(f": unset {name}, or use --device cpu")

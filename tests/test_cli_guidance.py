@@ -72,7 +72,9 @@ def test_photographs_are_not_taken_for_styles_without_a_word(call, folder, comma
     """What a shell makes of ``photos/*.png style.png``."""
     status, out, err = call(command, *photographs(folder, 4), "style.png", "-o", "out.png")
     assert (status, out, err.count("\n")) == (2, "", 1)
-    assert "photos/0.png is the content, and photos/1.png to style.png are 4 styles of it" in err
+    assert (
+        "photos/0.png would be painted in a mixture of 4 styles, photos/1.png to style.png" in err
+    )
     assert "jaxnst batch --contents FOLDER" in err and err.endswith(" --style-mix 1,1,1,1\n")
     assert not (folder / "out.png").exists()
 
@@ -89,8 +91,8 @@ def test_a_few_styles_are_named_and_many_are_mixed_where_a_flag_says_how(call, f
     output = ("-o", "out.png", "--size", "48")
     status, _, err = call(*given, *output)
     assert status == 0 and asked == [2]
-    words = "content.png is painted in the manner of all the others together, style.png, other.png"
-    assert f"notice: {words}; to paint several photographs use jaxnst batch" in err
+    words = "content.png is painted in the manner of a mixture of style.png, other.png"
+    assert f"notice: {words}; to paint several photographs, use jaxnst batch" in err
     assert "together" not in call(*given, *output, "--style-mix", "1,2")[2]
     assert "together" not in call(*given[:3], *output)[2]
     four = (*given[:2], *photographs(folder, 4), *output)
@@ -121,10 +123,10 @@ def test_statistics_and_layers_reach_the_picture(call):
     [
         (("--mask", "missing.png"), 1, "missing.png does not exist"),
         (("--mask", "black.png"), 1, "mask 1 is black everywhere"),
-        (("--mask", "tall.png"), 1, "mask 1 is 20x48, but its picture 48x36"),
+        (("--mask", "tall.png"), 1, "mask 1 is 20x48 and its picture 48x36"),
         (("--mask", "left.png", "--mask", "right.png", "--mask", "left.png"), 1, "3 masks"),
         (("--style-mask", "black.png"), 1, "expected one for each style"),
-        (("--style-mix", "1,2,3"), 2, "3 weights for 2 styles"),
+        (("--style-mix", "1,2,3"), 2, "style mix is (1.0, 2.0, 3.0), expected 2 weights"),
         (("--style-mix", "0,0"), 2, "style mix is 0"),
         (("--style-mix", "relu2_2:1,0"), 2, "none of the style layers"),
         (("--style-mix", "nolayer:1,0"), 2, "nolayer"),
@@ -135,7 +137,7 @@ def test_statistics_and_layers_reach_the_picture(call):
         (("--style-distance", "near"), 2, "unknown style distance 'near'"),
         (
             ("--mask", "left.png", "--mask", "right.png", "--style-mix", "1,0"),
-            *(2, "there is no mixture: give either"),
+            *(2, "each mask has its own style: give either"),
         ),
         (("--style-layers", "relu9_9"), 2, "relu9_9"),
         (("--style-size", "64", "--style-scale", "2"), 2, "give either"),

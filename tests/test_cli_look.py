@@ -1,4 +1,4 @@
-"""Flags of the look and of colours: what they set, and what is refused in one line."""
+"""Flags of the look and of colors: what they set, and what is refused in one line."""
 
 import re
 

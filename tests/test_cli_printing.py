@@ -7,6 +7,7 @@ import sys
 import helpers
 import pytest
 
+from jaxnst.cli import messages
 from jaxnst.image import load_image, save_image
 
 NAME = "выход.png"
@@ -141,3 +142,18 @@ def test_a_bar_whose_terminal_goes_away_costs_no_picture(folder):
         os.close(terminal)
         assert process.communicate(timeout=120)[0] == b"out.png\n"
     assert process.returncode == 0 and load_image("out.png").shape == (21, 32, 3)
+
+
+def test_a_message_shows_the_bytes_of_a_name_that_is_no_text(capsys):
+    messages.Messages("jaxnst", quiet=False).info("caf\udce9.png\x1b[1m\n")
+    assert capsys.readouterr().err == "caf\\udce9.png [1m \n"
+
+
+@POSIX
+@pytest.mark.parametrize("command", ["--help", "--show-recipe=default"])
+def test_a_reader_that_goes_away_ends_what_only_prints(command):
+    run = [sys.executable, "-u", "-m", "jaxnst", "run", command]
+    with subprocess.Popen(run, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+        process.stdout.close()
+        assert process.stderr.read() == b""
+    assert process.returncode == 1

@@ -181,12 +181,12 @@ def test_bits_dpi_and_quality_are_made_again_where_the_format_has_them(folder, r
         (("-o", "a.png", "--quality", "90"), 2, ("--quality is for JPEG, WebP and AVIF",)),
         (("-o", "a.jpg", "--quality", "0"), 2, ("--quality", "1 to 100")),
         (("-o", "a.jpg", "--dpi", "0"), 2, ("--dpi", "1 to 30000")),
-        (("-o", "a.jpg", "--other-inputs"), 2, ("--other-inputs goes with --from",)),
-        (("-o", "a.jpg", "--from", "content.png"), 2, ("--from", "does not say how it was made")),
-        (("-o", "a.pgn", "--from", "out.png"), 1, ("error: a.pgn has the ending .pgn",)),
+        (("-o", "a.jpg", "--other-inputs"), 2, ("--other-inputs needs --from",)),
+        (("-o", "a.jpg", "--from", "content.png"), 2, ("--from", "has no record of how it")),
+        (("-o", "a.pgn", "--from", "out.png"), 1, ("error: a.pgn has the extension .pgn",)),
         (("-o", "a.jpg", "--from", "none.png"), 2, ("--from", "none.png does not exist")),
         (("-o", "a.jpg", "--from", "."), 2, ("--from", "is a folder")),
-        (("-o", "./out.png", "--from", "out.png"), 2, ("./out.png would overwrite a file given",)),
+        (("-o", "./out.png", "--from", "out.png"), 2, ("./out.png would overwrite an input",)),
     ],
 )
 def test_wrong_flags(folder, run, arguments, status, words):
@@ -285,7 +285,7 @@ def test_an_adapted_recipe_is_not_taken_for_another_network(folder, run):
     adapted = recipe_on(get_recipe("keras-vgg19-tv"), "vgg16-lite")
     rewritten("out.png", recipe=adapted)
     arguments = "--from", "out.png", *GIVEN, "-o", "new.png", "--network"
-    words = "--from", "the recipe of out.png was adapted to vgg16-lite", "give --recipe too"
+    words = "--from", "the recipe of out.png was adapted to vgg16-lite", "add --recipe"
     refused(run(*arguments, "vgg19"), 2, *words)
     assert parser.parse([*arguments, "vgg16-lite"], "jaxnst-run")[1] == adapted
     given = [*arguments, "vgg19", "--recipe", "keras-vgg19-tv"]
@@ -370,7 +370,10 @@ def test_a_picture_from_standard_input_is_known_by_its_digest(folder, run, unpai
 @pytest.mark.parametrize(
     ("pictures", "words"),
     [
-        (("content.png", "other.png"), ("its style was style.png", "other.png is another file")),
+        (
+            ("content.png", "other.png"),
+            ("its style was style.png", "other.png is a different file"),
+        ),
         (("other.png", "style.png"), ("its content was content.png", "--other-inputs")),
         (("style.png", "content.png"), ("its content was content.png",)),
         (("content.png", "style.png", "other.png"), ("it had no style other.png",)),
@@ -407,7 +410,7 @@ def test_a_dry_run_says_how_a_picture_would_be_made_again(folder, run, unpainted
     rewritten("out.png", remat=True, threads=99)
     status, out, err = run("--from", "out.png", *GIVEN, "--dry-run")
     assert status == 0 and not unpainted
-    assert "48x32 pixels" in out and "feature maps are computed anew" in out
+    assert "48x32 pixels" in out and "feature maps are recomputed" in out
     assert "notice: made on 99 threads of a CPU" in err
 
 
@@ -543,7 +546,7 @@ def test_from_repeats_no_picture_of_another_command(folder, run, command):
     record = read_record("out.png")
     recipe = record.recipe if command == "sweep" else None
     rewritten("out.png", recipe=recipe, arguments={"command": command})
-    words = f"--from: the picture is of jaxnst {command}, and --from repeats those of jaxnst run"
+    words = f"--from: the picture was made by jaxnst {command}, and --from repeats only jaxnst run"
     refused(run("--from", "out.png", *GIVEN, "-o", "x.png"), 2, words)
 
 
@@ -562,7 +565,7 @@ def test_a_batch_repeats_no_record(folder, call, flag):
     status, _, err = call(
         "batch", "--contents", "content.png", "--styles", "style.png", "--out", "x", flag
     )
-    assert status == 2 and "is for single runs: jaxnst run" in err
+    assert status == 2 and "only works with jaxnst run" in err
 
 
 def test_a_batch_refuses_what_its_format_cannot_hold(folder, call):

@@ -153,7 +153,7 @@ def test_the_same_command_goes_on_and_its_picture_has_the_same_bytes(
     assert call("run", *GIVEN, "-o", "again.png", "--checkpoint", "run.ck", "--quiet")[0] == 0
     assert (folder / "again.png").read_bytes() == (folder / "whole.png").read_bytes()
     err = call("run", *GIVEN, *kept)[2]
-    assert "the checkpoint is finished, after 12 evaluations: nothing was left to do\n" in err
+    assert "the run of the checkpoint has already finished, after 12 evaluations\n" in err
     assert "resuming" not in err and "saved" not in err
 
 
@@ -161,7 +161,7 @@ def test_a_checkpoint_of_another_run_is_replaced_only_if_that_is_said(call, fold
     given = ("run", *GIVEN, "-o", "out.png", "--checkpoint", "run.ck")
     assert call(*given, "--quiet")[0] == 0
     before = [(folder / name).read_bytes() for name in ("run.ck", "out.png")]
-    ways = "; give the same settings again, or begin anew with another checkpoint, or replace this "
+    ways = "; repeat the settings of that run, or start over with another checkpoint, or add "
     for more, words in (
         (("--style-weight", "9"), "its style.weight is 5.0, this one 9.0"),
         (
@@ -171,13 +171,13 @@ def test_a_checkpoint_of_another_run_is_replaced_only_if_that_is_said(call, fold
         ),
     ):
         status, out, err = call(*given, *more)
-        assert (status, out) == (1, "") and f"{words}{ways}one by --overwrite\n" in err, err
+        assert (status, out) == (1, "") and f"{words}{ways}--overwrite to replace it\n" in err, err
         assert "resuming" not in err
     assert [(folder / name).read_bytes() for name in ("run.ck", "out.png")] == before
     status, _, err = call(*given, "--steps", "10", "--overwrite")
-    assert status == 0 and "run.ck is of a run with other settings: it is replaced" in err
+    assert status == 0 and "run.ck is from a run with other settings: it is replaced" in err
     assert "resuming" not in err and load_checkpoint(folder / "run.ck").done == 10
-    assert "the checkpoint is finished, after 10" in call(*given, "--steps", "10")[2]
+    assert "has already finished, after 10" in call(*given, "--steps", "10")[2]
 
 
 def test_a_log_goes_on_where_the_run_does(call, folder, monkeypatch):
@@ -278,7 +278,7 @@ def test_what_was_stopped_goes_on_by_resume_to_the_same_bytes(
         assert (status, out) == (143, "part.png\n") and err.endswith(f"\njaxnst run: {RESUMING}")
     else:
         assert (status, out) == (1, "")
-        assert err.endswith(f"error: there was not enough memory: try a smaller --size; {RESUMING}")
+        assert err.endswith(f"error: there was not enough memory: use a smaller --size; {RESUMING}")
     (path,) = kept.iterdir()
     assert load_checkpoint(path).done == count and kept.stat().st_mode & 0o77 == 0
     # Nor does a run that is stopped before its next step lose it.
@@ -291,12 +291,12 @@ def test_what_was_stopped_goes_on_by_resume_to_the_same_bytes(
     status, out, err = call(*TWO_SCALES, "-o", "part.png", "--resume")
     assert (status, out) == (0, "part.png\n") and f"resuming from {path}, after {count} " in err
     assert (folder / "part.png").read_bytes() == (folder / "whole.png").read_bytes()
-    compiling = re.search(r"of which compiling (\d+) s; .* earlier", err)
+    compiling = re.search(r"of which (\d+) s compiling; .* earlier", err)
     assert int(compiling[1]) < 40  # by this command, not the 50 seconds of the one before
     assert not [*kept.iterdir()]
     status, out, err = call(*TWO_SCALES, "-o", "part.png", "--resume", "--quiet")
-    words = f"error: --resume: there is no checkpoint of these pictures and settings, {path}: give "
-    assert (status, out) == (1, "") and words in err and err.count("\n") == 1
+    missing = "--resume: the cache has no checkpoint of a run with these pictures and settings: "
+    assert (status, out) == (1, "") and f"error: {missing}repeat" in err and err.count("\n") == 1
 
 
 def test_more_steps_extend_the_last_scale_of_a_run_that_has_ended(call, folder, kept, monkeypatch):
@@ -306,7 +306,7 @@ def test_more_steps_extend_the_last_scale_of_a_run_that_has_ended(call, folder, 
     (path,) = kept.iterdir()
     more = (*TWO_SCALES, "--resume", "-o", "b.png", "--steps")
     status, _, err = call(*more, "20")
-    assert status == 0 and "the last scale has 13 evaluations, 5 before\n" in err
+    assert status == 0 and "the last scale has 13 evaluations now, 5 before\n" in err
     assert "after 12 evaluations" in err and "; 20 evaluations, 12 of them earlier" in err
     scales = read_record("b.png").recipe.scales
     assert (scales.evaluations, scales.steps) == ((7, 13), None)
@@ -314,16 +314,16 @@ def test_more_steps_extend_the_last_scale_of_a_run_that_has_ended(call, folder, 
     assert (folder / "c.png").read_bytes() == (folder / "b.png").read_bytes()
     # The same command again has nothing left to do, and writes the same picture.
     (folder / "b.png").unlink()
-    assert "the checkpoint is finished, after 20 evaluations" in call(*more, "20")[2]
+    assert "has already finished, after 20 evaluations" in call(*more, "20")[2]
     assert (folder / "c.png").read_bytes() == (folder / "b.png").read_bytes()
     # Nothing else may differ, and there cannot be fewer.
     status, out, err = call(*more, "19")
     words = (
-        "is of a run with 20 evaluations, this one has 19: give --steps 20 or more, or leave out"
+        "is from a run of 20 evaluations, this one has 19: give --steps 20 or more, or leave out"
     )
     assert (status, out) == (1, "") and words in err
     status, out, err = call(*more, "20", "--style-weight", "9")
-    assert (status, out) == (1, "") and "there is no checkpoint of these pictures and s" in err
+    assert (status, out) == (1, "") and "no checkpoint of a run with these pictures and s" in err
     assert [*kept.iterdir()] == [path]
 
 
@@ -331,11 +331,11 @@ def test_a_named_checkpoint_is_gone_on_with_and_none_is_kept(call, folder, kept,
     monkeypatch.setattr(watching, "CHECKPOINT_SECONDS", 0)
     given = (*TWO_SCALES, "-o", "a.png", "--checkpoint", "run.ck")
     status, out, err = call(*given, "--resume")
-    assert (status, out) == (1, "") and "--resume: there is no checkpoint, run.ck: give" in err
+    assert (status, out) == (1, "") and "--resume: run.ck does not exist: repeat" in err
     assert call(*given)[0] == call(*given, "--steps", "20", "--resume")[0] == 0
     assert load_checkpoint("run.ck").done == 20 and not kept.exists()
     status, _, err = call(*given, "--steps", "20", "--resume", "--style-weight", "9")
-    assert status == 1 and "its style.weight is 5.0, this one 9.0; give the same settings" in err
+    assert status == 1 and "its style.weight is 5.0, this one 9.0; repeat the settings" in err
 
 
 def test_the_oldest_are_deleted(call, kept, monkeypatch):
@@ -396,13 +396,13 @@ def test_the_command_line_and_checkpoints_agree_on_settings(folder, monkeypatch)
 def test_files_that_cannot_be_used_are_one_line(call, folder):
     (folder / "no.ck").write_text("This is no checkpoint.")
     cases = [
-        (("--checkpoint", "no.ck"), 1, "no.ck is cut short or no checkpoint"),
-        (("--checkpoint", "content.png"), 2, "would overwrite a file given"),
+        (("--checkpoint", "no.ck"), 1, "no.ck is cut short or not a checkpoint"),
+        (("--checkpoint", "content.png"), 2, "would overwrite an input"),
         (("--checkpoint", "none/run.ck"), 1, "does not exist"),
-        (("--checkpoint", "-"), 2, "--checkpoint -: nothing but a picture goes to standard output"),
-        (("--checkpoint", "./out.png"), 2, "is the file of -o too"),
+        (("--checkpoint", "-"), 2, "--checkpoint -: only the picture can go to standard output"),
+        (("--checkpoint", "./out.png"), 2, "is also the file of -o"),
         (("--checkpoint", "run.ck", "--checkpoint-every", "x"), 2, "not a whole number"),
-        (("--checkpoint-every", "5"), 2, "is for a checkpoint"),
+        (("--checkpoint-every", "5"), 2, "--checkpoint-every needs --checkpoint FILE"),
         (("--resume",), 2, "--resume needs the cache folder: leave out --no-cache"),
     ]
     there = {path.name: path.read_bytes() for path in folder.iterdir()}

@@ -81,7 +81,7 @@ def test_apply_reads_a_file_that_is_named_by_what_it_holds(call, folder):
     status, _, err = call("apply", "small.safetensors", "photo.cr3", "-o", "p.png", "--no-cache")
     assert status == 1 and "photo.cr3 is a raw photograph" in err and err.count("\n") == 1
     status, _, err = call("apply", "small.safetensors", "plain/e.psd", "-o", "o.png", "--no-cache")
-    assert status == 1 and "e.psd is neither a picture nor a film by its ending" in err
+    assert status == 1 and "e.psd has the extension of neither a picture nor a film" in err
 
 
 # Files that are skipped
@@ -95,21 +95,19 @@ def told(places, capsys, **options):
 @pytest.mark.parametrize("place", ["plain", "plain/*", "br [2024]"])
 def test_files_passed_over_are_counted_in_one_line(capsys, place):
     assert told([place], capsys) == (
-        "jaxnst test: notice: skipped: 3 files of kinds that are not read (.psd, .svg)\n"
+        "jaxnst test: notice: skipped: 3 files of other kinds (.psd, .svg)\n"
     )
 
 
 def test_what_is_named_or_matches_is_all_that_counts(capsys, folder):
     assert told(["plain/*.png", "plain/a.png", "plain/e.psd"], capsys) == ""
-    assert "skipped: 1 file of a kind that is not read (.psd)" in told(["plain/*.psd"], capsys)
+    assert "skipped: 1 file of other kinds (.psd)" in told(["plain/*.psd"], capsys)
     assert "skipped: 3 files" in told(["plain", "plain/*"], capsys)  # each once
     assert told(["plain"], capsys, endings=(".png", ".jfif", ".jpe", ".psd", ".svg")) == ""
     for i in range(9):
         (folder / "plain" / f"x.{i}").touch()
     (folder / "plain" / "none").touch()
-    assert "13 files of kinds that are not read (none, .0, .1, .2, .3, ...)" in told(
-        ["plain"], capsys
-    )
+    assert "13 files of other kinds (none, .0, .1, .2, .3, ...)" in told(["plain"], capsys)
 
 
 COMMANDS = {
@@ -138,7 +136,7 @@ def test_training_says_so_once(call, monkeypatch):
         "train", "style.png", "--images", "plain", "-o", "m.safetensors", "--crop", 32
     )
     assert status == 0, err
-    assert err.count("skipped: 3 files of kinds that are not read") == 1
+    assert err.count("skipped: 3 files of other kinds") == 1
 
 
 # What is said of pictures that are read

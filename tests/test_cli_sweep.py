@@ -1,5 +1,6 @@
 """``jaxnst sweep``: axes, cells, the sheet, and the commands of the cells."""
 
+import os
 import re
 import shlex
 
@@ -74,7 +75,7 @@ def test_scales_are_reduced_to_the_memory_allowed(call, monkeypatch):
     status, _, err = call(*GIVEN, *given)
     assert status == 0, err
     size = painted[0][0]
-    assert 32 < size < 4096 and f"the largest size that fits is painted, {size} pixels" in err
+    assert 32 < size < 4096 and f"painting the largest size that fits, {size} pixels" in err
     assert painted == [(size, 1.0, (32, size)), (size, 30.0, (32, size))]
 
 
@@ -106,8 +107,22 @@ def test_styles_sizes_and_methods_vary_and_those_of_one_program_are_painted_toge
     assert cells[0] == "style style.png, size 32, colors style, 32x24"
     assert cells[7] == "style other.png, size 48, colors linear, 48x36"
     assert "48x36, the largest of 8 variations" in err
-    command = "jaxnst-run --size 48 --colors linear -o content-sheet-other-48-linear.png --steps 4 "
-    assert command + "--no-cache content.png other.png" in err
+    command = "jaxnst-run content.png other.png --size 48 --colors linear --steps 4 --no-cache "
+    assert command + "-o content-sheet-other-48-linear.png" in err
+
+
+def test_styles_of_one_name_in_two_folders_are_told_apart(call, folder, monkeypatch):
+    monkeypatch.setattr(sweep, "_paint", lambda *_: helpers.picture(48, 64))
+    for name in ("a", "b"):
+        os.mkdir(name)
+        save_image(f"{name}/mona.png", helpers.picture(40, 50, seed=2))
+    status, _, err = call("sweep", "content.png", "a/mona.png", "b/mona.png", "style.png")
+    assert status == 0, err
+    assert re.findall(r"^(style .+): jaxnst-run content.png (\S+) -o (.+)$", err, re.MULTILINE) == [
+        ("style a/mona.png", "a/mona.png", "content-sheet-a_mona.png"),
+        ("style b/mona.png", "b/mona.png", "content-sheet-b_mona.png"),
+        ("style style.png", "style.png", "content-sheet-style.png"),
+    ]
 
 
 @pytest.mark.parametrize(
@@ -160,7 +175,7 @@ def test_values_are_lists_and_ranges(text, values):
         (("--style-weight", "1,-3"), "style weight is -3"),
         (("--style-weight", "1,x"), "'x' is not a number"),
         (("--seed", "1,,2"), "--seed"),
-        (("--seed", "1,1"), "--seed has a value twice"),
+        (("--seed", "1,1"), "--seed has the same value twice"),
         (("--seed", "1", "--seed", "1,2"), "--seed: give it once"),
         (("--tv-weight", "1,2", "--seed"), "--seed: expected a value"),
         (("--seed", "0..255", "--tv-weight=1,2", "--size", "4000"), "more than 256 variations"),
@@ -181,10 +196,10 @@ def test_values_are_lists_and_ranges(text, values):
             ("--tv-weight", "1,1.0", "--seed", "3", "--init", "noise"),
             "tv-weight 1 and tv-weight 1.0 are the same picture: leave one out",
         ),
-        (("--seed", "1,2", "--dry-run"), "is for single runs: jaxnst run"),
-        (("--seed", "1,2", "--timings"), "is for single runs: jaxnst run"),
-        (("--seed", "1,2", "--animate", "a.gif"), "--animate is for single runs"),
-        (("--seed", "1,2", "-o", "-"), "a sheet takes a name"),
+        (("--seed", "1,2", "--dry-run"), "only works with jaxnst run"),
+        (("--seed", "1,2", "--timings"), "only works with jaxnst run"),
+        (("--seed", "1,2", "--animate", "a.gif"), "--animate only works with jaxnst run"),
+        (("--seed", "1,2", "-o", "-"), "a sheet cannot go to standard output"),
         (("--seed", "1,2", "--init", "content.png"), "starts from content, noise, style"),
         (("--seed", "1,2", "--sed", "3"), "unknown flag --sed"),
     ],
@@ -227,5 +242,5 @@ def test_the_size_is_the_one_that_the_help_says(call, folder, monkeypatch, recip
 
 def test_help_says_what_takes_several_values(call):
     status, out, _ = call("sweep", "--help")
-    assert status == 0 and "1,3,10 or 0..3" in " ".join(out.split())
+    assert status == 0 and "--style-weight 1,3,10, --seed 0..3, --colors" in " ".join(out.split())
     assert "--deterministic" in out and "--dry-run" not in out and "--save-every" not in out

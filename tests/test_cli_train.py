@@ -76,6 +76,7 @@ def test_a_network_is_trained_watched_and_written(runs):
     assert "left out: 1 of 4 pictures, whose shorter side is less than half" in told
     assert "step 24/24, loss " in told and " = content " in told and "Traceback" not in told
     assert told.endswith("whole/model.safetensors\n")
+    assert "\nto paint with it: jaxnst apply whole/model.safetensors PICTURE\n" in told
     files = {"model.safetensors", "model-samples.png", "log.jsonl", "plot.png"}
     assert set(os.listdir(runs / "whole")) == files
     lines = [json.loads(line) for line in (runs / "whole/log.jsonl").read_text().splitlines()]
@@ -107,8 +108,8 @@ def test_stopped_and_killed_a_run_goes_on_as_if_undisturbed(runs):
 @pytest.mark.parametrize(
     ("changes", "text"),
     [
-        (("--steps", "25"), "its steps is 24, this one 25; give the same settings again"),
-        (("--tv-weight", "2"), r"its recipe's tv.weight is 1.5, this one 2.0; give the same"),
+        (("--steps", "25"), "its steps is 24, this one 25; repeat the settings of that"),
+        (("--tv-weight", "2"), r"its recipe's tv.weight is 1.5, this one 2.0; repeat the"),
     ],
 )
 def test_a_run_goes_on_under_its_own_settings_only(call, runs, monkeypatch, changes, text):
@@ -116,8 +117,8 @@ def test_a_run_goes_on_under_its_own_settings_only(call, runs, monkeypatch, chan
     given = (*train_process.GIVEN, "-o", "again.safetensors", "--checkpoint", "kept", "--no-cache")
     status, out, err = call("train", *given, "--samples", "0", *changes)
     assert (status, out) == (1, "") and text in err, err
-    anew = r"settings again, or start over in another folder of checkpoints, or delete \S*kept, or "
-    anew += r"give --overwrite\n"
+    anew = r"that run, or start over in another folder of checkpoints, or delete \S*kept, or "
+    anew += r"add --overwrite to replace it\n"
     assert re.search(anew, err), err
 
 
@@ -172,7 +173,7 @@ def test_a_network_is_not_replaced_by_that_of_another_training(call, folder):
     for command in ((*given, "3"), (*other, "2")):
         status, out, err = call(*command)
         words = "-o m.safetensors already exists, trained for style.png or with other settings: "
-        words += "use another name, or give --overwrite to replace it"
+        words += "use another name, or add --overwrite to replace it"
         assert (status, out) == (2, "") and f"jaxnst train: error: {words}\n" in err, err
         assert not Path("m-checkpoint").exists()
     assert Path("m.safetensors").read_bytes() == before
@@ -204,9 +205,10 @@ def test_checkpoints_of_another_training_are_replaced_only_if_that_is_said(call)
     assert call(*given, "--steps", "4")[0] == 0
     Path("m.safetensors").unlink()
     status, _, err = call(*given, "--steps", "2")
-    assert status == 1 and "its steps is 4, this one 2" in err and "or give --overwrite\n" in err
+    assert status == 1 and "its steps is 4, this one 2" in err
+    assert "or add --overwrite to replace it\n" in err
     status, _, err = call(*given, "--steps", "2", "--overwrite")
-    assert status == 0 and "kept is of a run with other settings: it is replaced" in err, err
+    assert status == 0 and "kept is from a run with other settings: it is replaced" in err, err
     assert load_model("m.safetensors").facts["steps"] == "2"
     Path("m.safetensors").unlink()
     assert "resuming from kept, after 2 steps" in call(*given, "--steps", "2")[2]
@@ -359,22 +361,22 @@ REFUSED = [
     (("--images", "style.png"), 1, "style.png is a file, expected a folder of pictures"),
     (("--crop", "512"), 1, "1 cannot be read and 4 have fewer than 256 pixels on the shorter side"),
     (("-o", "none/m.safetensors"), 1, "folder .*none does not exist"),
-    (("-o", "m.pth"), 2, "-o: m.pth has the ending .pth, expected one of .safetensors"),
-    (("--checkpoint", "none/k"), 2, "--checkpoint: folder .*none does not exist: make it"),
+    (("-o", "m.pth"), 2, "-o: m.pth has the extension .pth, expected one of .safetensors"),
+    (("--checkpoint", "none/k"), 2, "--checkpoint: folder .*none does not exist: create it"),
     (("--checkpoint", "photos"), 1, "photos holds files other than checkpoints"),
     (("--checkpoint", "k" * 255), 2, "--checkpoint: .*kkk.lock cannot be written .File name too"),
     (("-o", "m" * 250 + ".safetensors"), 1, "mmm.safetensors cannot be written .File name too lo"),
     (("-o", "m" * 240 + ".safetensors"), 2, "--checkpoint: .*-checkpoint.lock cannot be written"),
     (("--log", "m" * 256), 1, "mmm cannot be written .File name too long.: choose another name"),
-    (("--plot", "plot.txt"), 1, "plot.txt has the ending .txt"),
-    (("--log", "style.png"), 2, "--log style.png would overwrite a file given"),
-    (("--checkpoint", "-"), 2, "--checkpoint -: nothing but a picture goes to standard output"),
-    (("--log", "-"), 2, "--log -: nothing but a picture goes to standard output: use another name"),
-    (("--log", "m-samples.png"), 2, "--log m-samples.png is the file of --samples too"),
+    (("--plot", "plot.txt"), 1, "plot.txt has the extension .txt"),
+    (("--log", "style.png"), 2, "--log style.png would overwrite an input"),
+    (("--checkpoint", "-"), 2, "--checkpoint -: only the picture can go to standard output"),
+    (("--log", "-"), 2, "--log -: only the picture can go to standard output: use another name"),
+    (("--log", "m-samples.png"), 2, "--log m-samples.png is also the file of --samples"),
     (("--recipe", "gatys"), 2, "--recipe: unknown recipe 'gatys': did you mean 'gatys2016'"),
     (("--style-layers", "relu9_1"), 2, "vgg16-lite has no layer relu9_1"),
     (("--style-weight", "-1"), 2, "style weight is -1.0, expected a number from 0"),
-    (("--style-weight", "0", "--content-weight", "0"), 2, "are both 0: nothing to optimise"),
+    (("--style-weight", "0", "--content-weight", "0"), 2, "are both 0: nothing to optimize"),
     (("--rate", "0"), 2, "rate is 0.0, expected a number above 0"),
     (("--widths", "4,x"), 2, "--widths: 'x' is not a whole number"),
     (("--widths", "4,4,4,4,4,4"), 2, "--crop is 32, but these --widths need at least 64 pixels"),
@@ -432,7 +434,7 @@ def test_what_a_network_cannot_begin_with_is_refused(call, runs):
 
 def test_a_style_that_is_missing_or_broken_is_refused(call):
     Path("broken.png").write_bytes(b"no picture")
-    for style, text in (("none.png", "does not exist"), ("broken.png", "holds no JPEG, PNG")):
+    for style, text in (("none.png", "does not exist"), ("broken.png", "is not a JPEG, PNG")):
         status, _, err = call("train", style, "--images", "photos", "-o", "m.safetensors")
         assert status == 1 and re.fullmatch(f"jaxnst train: error: {style} {text}.*\n", err)
 

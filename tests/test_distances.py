@@ -117,6 +117,6 @@ def test_wasserstein_compiled_and_mapped_equals_plain():
 
 
 def test_an_unknown_distance_names_those_there_are():
-    with pytest.raises(ValueError, match="'hamming': known are target, mean"):
+    with pytest.raises(ValueError, match="'hamming': expected one of target, mean"):
         get_distance("hamming")
     assert all(get_distance(name) is DISTANCES[name] for name in DISTANCES)

@@ -249,7 +249,7 @@ def test_a_picture_is_loaded_from_an_address_once_and_nothing_is_left(server, re
     assert (source.role, source.name) == ("content", "picture")
     np.testing.assert_allclose(picture, helpers.picture(40, 50), atol=0.5 / 255 + 1e-6)
     assert Handler.asked == ["/picture"]
-    for path, words in (("words?key=5", r"/words\?\.\.\. holds no JPEG"), ("empty", "is empty")):
+    for path, words in (("words?key=5", r"/words\?\.\.\. is not a JPEG"), ("empty", "is empty")):
         with pytest.raises(ValueError, match=words) as raised:
             read(f"{server}/picture", f"{server}/{path}")
         assert str(tmp_path) not in str(raised.value) and "key" not in str(raised.value)
@@ -263,7 +263,7 @@ def test_a_picture_is_loaded_from_standard_input(server, read, monkeypatch):
     piped(monkeypatch, Handler.picture)
     assert read("-", f"{server}/picture").content.shape == (40, 50, 3)
     piped(monkeypatch, b"words")
-    with pytest.raises(ValueError, match="standard input holds no JPEG"):
+    with pytest.raises(ValueError, match="standard input is not a JPEG"):
         read("-")
     monkeypatch.setattr(fetching, "MAX_BYTES", 100)
     piped(monkeypatch, Handler.picture)
@@ -274,7 +274,7 @@ def test_a_picture_is_loaded_from_standard_input(server, read, monkeypatch):
 @pytest.mark.parametrize(
     ("sources", "words"),
     [
-        (["-", "-"], "read once"),
+        (["-", "-"], "given only once"),
         (["ftp://example.org/a.png"], "not of http or https"),
         (["file:///etc/passwd"], "not of http or https"),
         (["http://me:word@example.org/a.png"], "comes with a user's name"),
@@ -312,4 +312,4 @@ def test_a_run_takes_addresses(server, tmp_path, monkeypatch, capsys):
     pictures = inputs.read_pictures(flags, recipe)
     assert pictures.content.shape == pictures.styles[0].shape == (40, 50, 3)
     inputs.report_sizes(flags, recipe, pictures, Messages("jaxnst-run", quiet=False))
-    assert f"{server}/hops/1?... is 50x40, smaller than 512" in capsys.readouterr().err
+    assert f"{server}/hops/1?... is 50x40, smaller than 512 pixels" in capsys.readouterr().err

@@ -74,7 +74,7 @@ def test_check_source_refuses_impossible_names(name):
 @pytest.mark.parametrize(
     ("path", "error", "says"),
     [
-        ("missing/x.bin", FileNotFoundError, r"missing.*does not exist: make it"),
+        ("missing/x.bin", FileNotFoundError, r"missing.*does not exist: create it"),
         ("out.bin/x.bin", FileNotFoundError, r"does not exist"),
         ("folder", IsADirectoryError, r"is a folder"),
         pytest.param("pipe", ValueError, r"pipe or a device", marks=posix),
@@ -103,7 +103,7 @@ def test_unwritable_folder_and_file(old, call):
         call(old)
     old.parent.chmod(0o555)
     try:
-        with pytest.raises(PermissionError, match=r"cannot be written to|could not be saved"):
+        with pytest.raises(PermissionError, match=r"is not writable|could not be saved"):
             call(old.parent / "new.bin")
     finally:
         old.parent.chmod(0o755)
@@ -121,7 +121,7 @@ def test_check_writable_names_an_unwritable_folder(old, monkeypatch):
     monkeypatch.setattr("tempfile.TemporaryFile", denied)
     with pytest.raises(PermissionError) as caught:
         _files.check_writable(old)
-    assert f"folder {old.parent} cannot be written to (Permission denied)" in str(caught.value)
+    assert f"folder {old.parent} is not writable (Permission denied)" in str(caught.value)
 
 
 def test_check_writable_leaves_nothing_behind(old):

@@ -8,6 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from PIL import Image
 
 import jaxnst
 from jaxnst.networks import PREPROCESSING
@@ -266,14 +267,14 @@ def test_masks_and_transparency_in_a_batch_equal_single_runs(network, cut_out):
     ("asked", "said"),
     [
         ({"masks": [np.zeros((36, 48))]}, "mask 1 is black everywhere"),
-        ({"masks": [np.ones((48, 36))]}, "mask 1 is 36x48, but its picture 48x36"),
+        ({"masks": [np.ones((48, 36))]}, "mask 1 is 36x48 and its picture 48x36"),
         ({"masks": [np.full((36, 48), 255.0)]}, "mask 1 has values outside"),
         ({"masks": [np.ones((36, 48), np.uint8)]}, "mask 1 has dtype uint8, expected floating"),
         ({"masks": [np.ones((36, 48, 2))]}, r"mask 1 has shape \(36, 48, 2\)"),
         ({"masks": [LEFT, LEFT, LEFT]}, "3 masks for 2 styles"),
-        ({"masks": [LEFT, LEFT], "style_mix": (1, 1)}, "a style of its own"),
+        ({"masks": [LEFT, LEFT], "style_mix": (1, 1)}, "each mask has its own style"),
         ({"style_masks": [np.ones((40, 50))]}, "1 style masks for 2 styles"),
-        ({"style_mix": (1, 2, 3)}, "3 weights for 2 styles"),
+        ({"style_mix": (1, 2, 3)}, r"style mix is \(1, 2, 3\), expected 2 weights"),
         ({"style_mix": (0, 0)}, "style mix is 0 for every style"),
         ({"style_mix": (1, -1)}, "style mix is -1.0"),
         ({"style_mix": {"relu1_1": (1, float("nan"))}}, "style mix at relu1_1 is nan"),
@@ -283,6 +284,17 @@ def test_masks_and_transparency_in_a_batch_equal_single_runs(network, cut_out):
 def test_what_does_not_go_together_is_refused(network, asked, said):
     with pytest.raises((TypeError, ValueError), match=said):
         jaxnst.stylize(CONTENT, STYLES, network=network, recipe=RECIPE, **asked)
+
+
+def test_a_mask_may_be_a_file_or_a_pillow_image(tmp_path, network):
+    recipe = dataclasses.replace(RECIPE, scales=Scales(several=False, evaluations=(1,)))
+    picture = Image.fromarray(np.uint8(255 * (LEFT > 0.5)))
+    picture.save(tmp_path / "mask.png")
+    given = {"network": network, "recipe": recipe}
+    expected = jaxnst.stylize(CONTENT, STYLES[0], masks=[LEFT > 0.5], **given).image
+    for mask in (picture, tmp_path / "mask.png"):
+        result = jaxnst.stylize(CONTENT, STYLES[0], masks=[mask], **given)
+        np.testing.assert_array_equal(result.image, expected)
 
 
 def test_pictures_of_nothing_are_refused(network, cut_out):

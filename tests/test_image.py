@@ -259,12 +259,12 @@ def test_heic_is_read_by_the_plugin(monkeypatch):
     plugin.register_heif_opener = lambda: Image.register_open("HEIF", HeifImageFile)
     monkeypatch.setitem(sys.modules, "pillow_heif", plugin)
     np.testing.assert_array_equal(load(heic()), np.broadcast_to(np.float32([1, 0, 0]), (2, 3, 3)))
-    with pytest.raises(ValueError, match="holds no JPEG"):
+    with pytest.raises(ValueError, match="is not a JPEG"):
         load(heic()[:-4])
 
 
 def test_an_avif_of_the_general_brand_is_no_heic():
-    with pytest.raises(ValueError, match=r"damaged|holds no"):
+    with pytest.raises(ValueError, match=r"damaged|is not a JPEG"):
         load(heic(b"mif1", b"mif1avif"))
 
 

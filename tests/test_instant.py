@@ -405,7 +405,7 @@ def test_a_pass_can_be_differentiated(autoencoders):
         ({"levels": ()}, r"levels is \(\), expected at least one"),
         ({"levels": (2, 2)}, "none of them twice"),
         ({"levels": (5, 1)}, "no decoder for level 5, only for 3, 2, 1"),
-        ({"style_mix": (1, 2)}, "2 weights for 1 styles"),
+        ({"style_mix": (1, 2)}, "expected 1 weight, one for each style"),
         ({"size": 8}, "size is 8"),
         ({"decoders": {}}, "decoders is empty, expected an autoencoder for each level: leave"),
     ],

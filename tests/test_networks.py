@@ -178,7 +178,7 @@ def test_an_unknown_network_is_a_key_error_with_the_nearest_name():
 
 def test_networks_that_do_not_ship_ask_for_a_file():
     for name in ("vgg16", "vgg19"):
-        with pytest.raises(ValueError, match=f"{name} does not ship.*weights"):
+        with pytest.raises(ValueError, match=f"{name} is not bundled.*weights"):
             load_network(name)
 
 

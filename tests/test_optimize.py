@@ -349,7 +349,7 @@ def test_default_learning_rates():
 
 def test_an_unknown_solver_is_refused_with_what_there_is():
     assert set(SOLVERS) == {"lbfgs", "adam"}
-    with pytest.raises(ValueError, match="unknown optimizer 'sgd': known are lbfgs, adam"):
+    with pytest.raises(ValueError, match="unknown optimizer 'sgd': expected one of lbfgs, adam"):
         make_solver(Recipe(solver=Solver(kind="sgd")))
 
 

@@ -53,7 +53,9 @@ def test_a_picture_in_range_is_not_copied():
 def test_more_is_refused(value):
     image = PICTURE.copy()
     image[3, 5, 1] = value
-    with pytest.raises(ValueError, match=r"content image has values outside \[0, 1\]: clip them"):
+    with pytest.raises(
+        ValueError, match=r"content image has values outside \[0, 1\], .*: clip them"
+    ):
         check_picture("content", image)
 
 

@@ -231,8 +231,11 @@ def test_a_checkpoint_of_other_settings_is_refused(tmp_path):
     trained(replace(SETTINGS, steps=1), checkpoints=first)
     first.close()
     for words, text in (
-        (WORDS | {"rate": "0.5"}, "its rate is 0.01, this one 0.5; give the same settings again"),
-        (WORDS | {"style": "sha256:2"}, "its style is another; give the same"),
+        (
+            WORDS | {"rate": "0.5"},
+            "its rate is 0.01, this one 0.5; repeat the settings of that run",
+        ),
+        (WORDS | {"style": "sha256:2"}, "its style is another; repeat the"),
     ):
         with pytest.raises(ValueError, match=text):
             trained(checkpoints=Checkpoints(tmp_path / "kept", words))

@@ -3,6 +3,8 @@
 import dataclasses
 import io
 import re
+import subprocess
+import sys
 import threading
 
 import helpers
@@ -561,15 +563,19 @@ def test_a_second_run_compiles_nothing(network, first):
 GOOD = np.full((32, 32, 3), 0.5, np.float32)
 
 BAD_PICTURES = [
-    (np.zeros((32, 32)), ValueError, r"image has shape \(32, 32\), expected \(height, width, 3\)"),
+    (
+        np.zeros((32, 32)),
+        ValueError,
+        r"shape \(32, 32\), expected .*: repeat gray values, as np.stack",
+    ),
     (np.zeros((32, 32, 5)), ValueError, r"image has shape \(32, 32, 5\)"),
     (np.zeros((32, 32, 3), np.int32), TypeError, "image has dtype int32, expected floating"),
     (np.zeros((15, 32, 3)), ValueError, "image is 32x15, expected at least 16 pixels"),
     (np.zeros((0, 32, 3)), ValueError, "image is 32x0, expected at least 16 pixels"),
-    (2 * GOOD + 1, ValueError, r"image has values outside \[0, 1\]: divide 8-bit values"),
-    (GOOD + 0.6, ValueError, r"image has values outside \[0, 1\]: clip them"),
-    (2 * GOOD - 1.1, ValueError, r"image has values outside \[0, 1\]: clip them"),
-    (-2 * GOOD, ValueError, r"image has values outside \[0, 1\]: bring values in \[-1, 1\] to"),
+    (2 * GOOD + 1, ValueError, r"outside \[0, 1\], from 2 to 2: divide 8-bit"),
+    (GOOD + 0.6, ValueError, r"outside \[0, 1\], from 1.1 to 1.1: clip them"),
+    (2 * GOOD - 1.1, ValueError, r"outside \[0, 1\], from -0.1 to -0.1: clip"),
+    (-2 * GOOD, ValueError, r"outside \[0, 1\], from -1 to -1: undo the nor"),
     (-GOOD, ValueError, r"image has values outside \[0, 1\]"),
     (np.nan * GOOD, ValueError, "image has values that are not finite"),
 ]
@@ -627,7 +633,7 @@ def test_no_style_at_all_is_refused(network):
             "steps is 1, expected at least 2",
         ),
         ({"network": "vgg99"}, KeyError, "unknown network 'vgg99': did you mean 'vgg"),
-        ({"network": "vgg19"}, ValueError, "vgg19 does not ship"),
+        ({"network": "vgg19"}, ValueError, "vgg19 is not bundled"),
     ],
     ids=lambda v: str(v)[:40],
 )
@@ -684,3 +690,39 @@ def test_the_caller_s_arrays_are_left_alone(network):
     run(network, content=content, styles=style)
     np.testing.assert_array_equal(content, CONTENT)
     np.testing.assert_array_equal(style, STYLE)
+
+
+# The types are not checked here by the tests' hook, as for users.
+MISTAKES = {
+    "jaxnst.stylize(a, a, size='64')": "ValueError: size is '64', expected a whole number of",
+    "jaxnst.stylize(a, a, size=64.0)": "ValueError: size is 64.0, expected a whole number of",
+    "jaxnst.stylize(a, a, recipe={})": "TypeError: recipe is a dict, expected a name or a jaxnst.R",
+    "jaxnst.stylize(a, [a, a], style_mix=0.5)": "ValueError: style mix is 0.5, expected 2 weights",
+    "jaxnst.stylize(['a.png'], a)": "TypeError: content image is a list, expected a path, a",
+    "jaxnst.stylize(io.BytesIO(b'x'), a)": "TypeError: content image is a BytesIO, expected a path",
+    "jaxnst.stylize(None, a)": "TypeError: content image is a NoneType, expected a path",
+    "jaxnst.stylize(a, a, masks=[['a.png']])": "TypeError: mask 1 has dtype <U5, expected floating",
+    "n.features(n.params, a, 'relu1_1')": "TypeError: layers is 'relu1_1', expected several names:",
+    "jaxnst.stylise": "AttributeError: module 'jaxnst' has no attribute 'stylise'",
+}
+
+
+def test_usual_mistakes_are_errors_that_name_the_argument():
+    program = f"""
+import io
+import traceback
+import numpy as np
+import jaxnst
+a, n = np.full((32, 32, 3), 0.5), jaxnst.load_network("vgg16-lite")
+for call in {list(MISTAKES)!r}:
+    try:
+        print(eval(call))
+    except Exception as error:
+        print("".join(traceback.format_exception_only(error)).strip())
+"""
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
+    lines = done.stdout.splitlines()
+    assert len(lines) == len(MISTAKES), done.stderr
+    for line, words in zip(lines, MISTAKES.values(), strict=True):
+        assert line.startswith(words)
+    assert lines[-1].endswith("Did you mean: 'stylize'?")

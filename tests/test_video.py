@@ -125,14 +125,14 @@ def test_a_film_that_does_not_say_how_long_its_pictures_are_has_no_count(tmp_pat
 def test_a_film_whose_index_was_cut_off_is_refused(source):
     data = source.read_bytes()
     source.write_bytes(data[: len(data) // 2])
-    with pytest.raises(ValueError, match=r"is no film that can be read .*: check the file"):
+    with pytest.raises(ValueError, match=r"is not a film that can be read .*: check the file"):
         read_film(source)
 
 
 @pytest.mark.parametrize("content", ["a text\n" * 50, "\0" * 5000])
 def test_files_that_are_no_films_are_refused_in_one_line(tmp_path, content):
     (tmp_path / "film.mp4").write_text(content)
-    with pytest.raises(ValueError, match=r"film.mp4 is no film that can be read \(Inv") as raised:
+    with pytest.raises(ValueError, match=r"film.mp4 is not a film that can be read \(") as raised:
         read_film(tmp_path / "film.mp4")
     assert "\n" not in str(raised.value) and "Errno" not in str(raised.value)
 
@@ -295,7 +295,7 @@ def test_a_missing_library_is_named(source, output, monkeypatch):
 
 def test_films_are_written_as_mp4_only(tmp_path):
     check_film(tmp_path / "out.mp4")
-    with pytest.raises(ValueError, match=r"out.mov has the ending .mov, expected one of .mp4"):
+    with pytest.raises(ValueError, match=r"out.mov has the extension .mov, expected one of .mp4"):
         check_film(tmp_path / "out.mov")
     with pytest.raises(FileNotFoundError, match=r"folder .* does not exist"):
         check_film(tmp_path / "missing/out.mp4")

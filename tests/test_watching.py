@@ -343,7 +343,7 @@ def test_programs_read_a_line_of_json_for_every_report_and_for_the_result(run):
     expected = {"event": "saved", "output": "out.png", "losses": losses, "evaluations": 16}
     assert (status, last) == (0, expected | {"stopped": False})
     status, out, err = run("-o", "-", "--json")
-    assert (status, out) == (2, b"") and "--json writes to standard output, as -o - does" in err
+    assert (status, out) == (2, b"") and "--json and -o - both write to standard output" in err
 
 
 def test_a_loss_that_is_not_finite_is_null_in_json(capsys):
@@ -396,9 +396,7 @@ def test_a_run_that_is_stopped_writes_what_there_is(run, folder, monkeypatch, ag
     assert len((folder / "a.jsonl").read_text().splitlines()) == 4
     assert (folder / "a.png").exists()
     if again:
-        assert err.endswith(
-            "the picture so far is saved, what was to be written beside it is not\n"
-        )
+        assert err.endswith("the picture so far is saved, but not the other files\n")
     else:
         np.testing.assert_allclose(greys("a.gif"), [0.05, 0.2, 0.5], atol=0.01)
         assert load_image("b.png")[-5, -5, 0] == pytest.approx(0.5, abs=0.01)
@@ -427,7 +425,7 @@ def test_a_picture_so_far_does_not_replace_a_finished_one(run, folder, monkeypat
     monkeypatch.setattr(job, "leave", leave)
     status, out, err = run("-o", "out.png")
     assert (status, out) == (130, b"out-0010.png\n") and words in err
-    assert "saving the picture so far as out-0010.png, since out.png was there before\n" in err
+    assert "saving the picture so far as out-0010.png, since out.png already existed\n" in err
     assert (folder / "out.png").read_bytes() == before
     assert load_image("out-0010.png")[0, 0, 0] == pytest.approx(0.5, abs=0.01)
     assert read_record("out-0010.png").arguments["stopped-after"] == 10
@@ -514,12 +512,12 @@ def test_a_picture_that_cannot_be_saved_keeps_nothing_else_back(run, folder, mon
         (("--animate", "a.avi"), 1, "expected one of .gif, .webp, .mp4"),
         (("--side-by-side", "a.gif"), 1, ".gif"),
         (("--preview", "a.txt"), 1, ".txt"),
-        (("--preview", "out.png"), 2, "--preview out.png is the file of -o too"),
-        (("--plot", "out.png"), 2, "--plot out.png is the file of -o too"),
-        (("--side-by-side", "./out.png"), 2, "--side-by-side ./out.png is the file of -o too"),
-        (("--log", "a.png", "--plot", "a.png"), 2, "--plot a.png is the file of --log too"),
-        (("--log", "style.png"), 2, "--log style.png would overwrite a file given"),
-        (("--recipe", "mine.toml", "--log", "mine.toml"), 2, "would overwrite a file given"),
+        (("--preview", "out.png"), 2, "--preview out.png is also the file of -o"),
+        (("--plot", "out.png"), 2, "--plot out.png is also the file of -o"),
+        (("--side-by-side", "./out.png"), 2, "--side-by-side ./out.png is also the file of -o"),
+        (("--log", "a.png", "--plot", "a.png"), 2, "--plot a.png is also the file of --log"),
+        (("--log", "style.png"), 2, "--log style.png would overwrite an input"),
+        (("--recipe", "mine.toml", "--log", "mine.toml"), 2, "would overwrite an input"),
         (("--animate-every", "5"), 2, "--animate FILE"),
         (("--animate", "a.gif", "--animate-every", "0"), 2, "--animate-every"),
         (("--format", "jpg"), 2, "--format is for -o -"),
@@ -536,9 +534,9 @@ def test_wrong_outputs_are_refused_at_the_door(run, folder, arguments, status, w
 @pytest.mark.parametrize(
     ("more", "words"),
     [
-        (("out-0050.png", "-o", "out.png"), "out-0050.png, a file given"),
-        (("./out-12345.png", "-o", "out.png"), "./out-12345.png, a file given"),
-        (("link.png", "-o", "out.png"), "link.png, a file given"),
+        (("out-0050.png", "-o", "out.png"), "out-0050.png, an input"),
+        (("./out-12345.png", "-o", "out.png"), "./out-12345.png, an input"),
+        (("link.png", "-o", "out.png"), "link.png, an input"),
         (("-o", "out.png", "--side-by-side", "./out-0100.png"), "the file of --side-by-side"),
         (("-o", "out.png", "--checkpoint", "out-0002.png"), "the file of --checkpoint"),
     ],
@@ -585,7 +583,7 @@ def test_what_does_not_go_to_standard_output(run, monkeypatch):
     assert (status, out) == (2, b"") and "--save-every" in err
     monkeypatch.setattr("sys.stdout.isatty", lambda: True, raising=False)
     status, out, err = run("-o", "-")
-    assert (status, out) == (2, b"") and "not to a terminal" in err
+    assert (status, out) == (2, b"") and "does not write a picture to a terminal" in err
 
 
 def test_a_reader_that_goes_away_does_not_lose_the_picture(run, tmp_path, monkeypatch):

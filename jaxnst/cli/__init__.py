@@ -33,7 +33,7 @@ class Command(NamedTuple):
 
 
 COMMANDS = (
-    Command("run", "paint a picture in the manner of others"),
+    Command("run", "paint a picture in the manner of one or more others"),
     Command("instant", "paint pictures in one pass, a second each"),
     Command("studio", "paint on a page in the browser, and change the picture meanwhile"),
     Command("batch", "paint folders of pictures, or the rows of a manifest"),
@@ -44,7 +44,7 @@ COMMANDS = (
     Command("show", "print how a picture was made"),
     Command("weights", "list, download, convert and check parameter files"),
     Command("info", "print versions, devices, memory and the size of the cache"),
-    Command("cache", "show or clear what is kept between runs"),
+    Command("cache", "show or clear the files kept between runs"),
 )
 
 
@@ -70,25 +70,30 @@ def _main(arguments: list[str]) -> int:
     parser = argparse.ArgumentParser(
         prog="jaxnst",
         usage="jaxnst COMMAND ...",
-        description="Neural style transfer in JAX.",
-        epilog="commands:\n"
-        + "\n".join(f"  {c.name:<{width}}  {c.summary}" for c in COMMANDS)
-        + "\n\njaxnst COMMAND -h shows examples and the most common flags of a command,\n"
-        "jaxnst COMMAND --help all of them. To complete commands and flags by the Tab key:\n"
-        "pip install 'jaxnst[completion]', and in the shell's start-up file\n"
+        description="Neural style transfer in JAX: a photograph in the manner of a painting.\n\n"
+        "  jaxnst run photo.jpg painting.jpg -o out.png\n\ncommands:\n"
+        + "\n".join(f"  {c.name:<{width}}  {c.summary}" for c in COMMANDS),
+        epilog="jaxnst COMMAND -h shows examples and the most common flags of a command,\n"
+        "jaxnst COMMAND --help all of its flags. To complete commands and flags with the\n"
+        "Tab key: pip install 'jaxnst[completion]', and in the shell's start-up file\n"
         """eval "$(register-python-argcomplete jaxnst jaxnst-run)\"""",
         formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,
+        add_help=False,
     )
-    parser.add_argument("--version", action="version", version=f"jaxnst {__version__}")
+    parser.add_argument("-h", "--help", action="help", help="show this help")
+    version = f"jaxnst {__version__}"
+    parser.add_argument("--version", action="version", version=version, help="show the version")
     if COMPLETING in os.environ:
         import argcomplete
 
         parser.add_argument("command", choices=[command.name for command in COMMANDS])
         argcomplete.autocomplete(parser)
     _, left = parser.parse_known_args(arguments)  # --help and --version end here
-    what = f"unknown flag {left[0]}" if left else "no command given"
-    return print_error("jaxnst", f"{what}: jaxnst --help lists the commands", USAGE)
+    if not left:
+        parser.print_help(sys.stderr)
+        return USAGE
+    return print_error("jaxnst", f"unknown flag {left[0]}: jaxnst -h lists the commands", USAGE)
 
 
 def _command_to_complete() -> list[str]:
@@ -106,7 +111,7 @@ def _unknown(arguments: list[str]) -> str:
     word = arguments[0]
     if os.path.isfile(word) or "." in word or "/" in word:  # a picture
         command = shlex.join(["jaxnst", "run", *arguments])
-        return f"{word!r} is not a command: to paint pictures, {command}"
+        return f"{word!r} is not a command: to paint pictures, use {command}"
     if word.lower() in COMMAND_WORDS:
         return f"unknown command {word!r}: did you mean {COMMAND_WORDS[word.lower()]!r}?"
     return unknown("command", word, [command.name for command in COMMANDS])

@@ -109,11 +109,12 @@ def _parser(prog: str) -> Parser:
         prog=prog,
         usage=f"{prog} MODEL INPUT [INPUT ...] [-o FOLDER|FILE] [flags]\n       {prog} --list",
         description="Paint pictures and films with a network trained for one style, in one pass.",
-        epilog="Exit status: 0 all done; 1 an input failed; 2 wrong flags; 130 stopped. With a "
-        "folder as OUT, the same command paints what is left.",
+        epilog="If OUT is a folder and the command is stopped, or an input fails, the same command "
+        "paints what is left. Exit status: 0 all done; 1 an input failed; 2 wrong flags; 130 "
+        "stopped.",
         allow_abbrev=False,
     )
-    text = "list the models that come with jaxnst, and exit"
+    text = "list the bundled models and exit"
     parser.add_argument("--list", action=PrintAndExit, nargs=0, text=_shipped, help=text)
     add_flags(parser, ApplyFlags)
     return parser
@@ -125,7 +126,7 @@ def _shipped(_: object) -> str:
 
     shipped = bundled_styles()
     if not shipped:
-        return "no models ship with this jaxnst: `jaxnst train` makes one"
+        return "this jaxnst has no bundled models: jaxnst train makes one"
     width = max(map(len, shipped))
     styles = {name: read_parameters(path)[1].get("style", "") for name, path in shipped.items()}
     return "\n".join(f"{name:<{width}}  {style}".rstrip() for name, style in styles.items())
@@ -137,8 +138,8 @@ def _run(flags: ApplyFlags, prog: str) -> int:
     model = flags.model
     if model.lower().endswith(KNOWN):
         raise UsageError(
-            f"{name_of(model)} is not a model: give the model first, then what it is to paint; to "
-            "paint like a picture, use jaxnst run or jaxnst instant"
+            f"{name_of(model)} is not a model: give the model first, then the pictures; to paint "
+            "in the manner of a picture, use jaxnst run or jaxnst instant"
         )
     if not os.path.isfile(model):
         model = str(bundled_styles().get(model, model))
@@ -146,7 +147,7 @@ def _run(flags: ApplyFlags, prog: str) -> int:
     output = flags.output
     if not output:
         if len(sources) > 1 or is_several(flags.inputs[0]):
-            raise UsageError("say where the results are to be written: -o FOLDER")
+            raise UsageError("give a folder for the results: -o FOLDER")
         output = name_after((*sources, model), film.ENDING if is_film(sources[0]) else flags.ending)
     folder = None if not flags.output or _is_file(output, sources) else output
     if folder is None:
@@ -165,7 +166,7 @@ def _run(flags: ApplyFlags, prog: str) -> int:
             ((source, model) for source in sources),
             folder,
             lambda source: film.ENDING if is_film(source) else flags.ending,
-            "give them in two commands, with two folders",
+            "use two commands, with two folders",
         )
     for row in rows:
         if not is_film(row.content):
@@ -197,7 +198,7 @@ def _is_file(output: str, sources: Sequence[str]) -> bool:
     if os.path.isdir(output) or output.endswith(("/", os.sep)):
         return False
     if output == "-":
-        raise UsageError("-o - is no folder or file: results of apply do not go to standard output")
+        raise UsageError("-o -: jaxnst apply does not write to standard output: use another name")
     known, exists = ending in WRITTEN, os.path.exists(output)
     if len(sources) > 1 and (known or exists):
         raise UsageError(
@@ -206,9 +207,8 @@ def _is_file(output: str, sources: Sequence[str]) -> bool:
     refuse_meeting([("-o", output)], sources)
     if len(sources) == 1 and ending and not known and not exists:
         raise UsageError(
-            f"-o {name_of(output)} has the ending {ending}, expected one of "
-            f"{', '.join(WRITTEN)}: if it is to be a folder, say "
-            f"{name_of(output)}/"
+            f"-o {name_of(output)} has the extension {ending}, expected one of "
+            f"{', '.join(WRITTEN)}: for a folder of that name, give {name_of(output)}/"
         )
     return len(sources) == 1 and (known or exists)
 
@@ -254,8 +254,8 @@ class Work(Series):
             if Path(row.content).suffix.lower() in READ_ENDINGS:
                 raise
             raise ValueError(
-                f"{name_of(row.content)} is neither a picture nor a film by its ending, expected "
-                f"one of {', '.join(KNOWN)}"
+                f"{name_of(row.content)} has the extension of neither a picture nor a film, "
+                f"expected one of {', '.join(KNOWN)}"
             ) from error
         size = self.flags.size
         if size is not None and size < max(picture.shape[:2]):

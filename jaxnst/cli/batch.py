@@ -16,7 +16,14 @@ from jaxnst.cli.errors import UsageError, guarded
 from jaxnst.cli.flags import FolderFlags, Parser, add_flags, flag, read_fields, report_unused_seed
 from jaxnst.cli.inputs import report_odd_values
 from jaxnst.cli.interrupt import RESUMABLE, Stopped, exit_when_stopped, stoppable
-from jaxnst.cli.manifest import Row, pictures, read_manifest, report_skipped_files, rows_of
+from jaxnst.cli.manifest import (
+    Row,
+    pictures,
+    read_manifest,
+    refuse_own_folder,
+    report_skipped_files,
+    rows_of,
+)
 from jaxnst.cli.messages import Messages, quiet_xla
 from jaxnst.cli.option_types import integer
 from jaxnst.cli.outputs import QUALITY, check_format, save_options
@@ -28,6 +35,8 @@ from jaxnst.recipes.schema import RANDOM_STARTS, STARTS, Recipe
 
 if TYPE_CHECKING:
     from jaxnst.cli.engine import Engine
+
+GIVE = "give the pictures as --contents WHERE --styles WHERE, or as --manifest FILE"
 
 PLAIN_FILE = {"bits": 8, "dpi": None, "quality": QUALITY}
 """How a result is saved by default, which the log's digests leave out."""
@@ -49,12 +58,14 @@ class BatchFlags(FolderFlags):
     contents: str | None = flag(
         "--contents WHERE", "pictures to paint: a folder, a pattern such as '*.jpg', or a file"
     )
-    styles: str | None = flag("--styles WHERE", "pictures to take styles from, given likewise")
+    styles: str | None = flag(
+        "--styles WHERE", "pictures to take the styles from: a folder, a pattern or a file"
+    )
     manifest: str | None = flag(
         "--manifest FILE",
-        "table of the pictures, CSV or JSON Lines, with the columns content and style, and if "
-        "needed output, and flags of jaxnst run for a row of its own: style-weight, size, seed, "
-        "recipe and others",
+        "table of the pictures, CSV or JSON Lines, with the columns content and style; further "
+        "columns, if needed, are output and flags of jaxnst run: style-weight, size, seed, recipe "
+        "and others",
     )
     out: str = flag("-o --output --out FOLDER", "folder to save the results in", ...)
     at_once: int | None = flag(
@@ -99,9 +110,10 @@ def _parser(prog: str) -> Parser:
         usage=f"{prog} --contents WHERE --styles WHERE -o FOLDER [flags]\n"
         f"       {prog} --manifest FILE -o FOLDER [flags]",
         description="Paint every content in the manner of every style, or the rows of a manifest.",
-        epilog="The flags of jaxnst run for method and device can be given too: --size, --recipe, "
-        "--style-weight and so on. Exit status: 0 all done; 1 a picture failed; 2 wrong flags; 130 "
-        "stopped. The same command paints what is left.",
+        epilog="The flags of jaxnst run for method and device work here too: --size, --recipe, "
+        "--style-weight and so on. If the command is stopped, or a picture fails, the same command "
+        "paints what is left. Exit status: 0 all done; 1 a picture failed; 2 wrong flags; 130 "
+        "stopped.",
         allow_abbrev=False,
     )
     add_flags(parser, BatchFlags)
@@ -139,12 +151,15 @@ def _run(options: BatchFlags, rest: list[str], prog: str) -> int:
 def _rows(options: BatchFlags) -> list[Row]:
     if options.manifest is not None and options.contents is options.styles is None:
         return read_manifest(options.manifest, options.out, options.ending)
-    if options.manifest is not None or options.contents is None or options.styles is None:
-        raise UsageError("give --contents and --styles, or a --manifest")
+    if options.manifest is not None:
+        raise UsageError("--manifest lists the pictures: leave out --contents and --styles")
+    if options.contents is None or options.styles is None:
+        raise UsageError(GIVE)
     contents, styles = (
         pictures("--contents", options.contents),
         pictures("--styles", options.styles),
     )
+    refuse_own_folder(options.out, contents + styles)
     return rows_of(itertools.product(contents, styles), options.out, options.ending)
 
 
@@ -162,7 +177,7 @@ def _tasks(rows: list[Row], rest: list[str], prog: str) -> list[Task]:
                 first = tasks[0].flags.network or tasks[0].recipe.network if tasks else network
                 if network != first:
                     raise UsageError(
-                        f"the recipe {recipe.name} looks at {network}, that of the first row at "
+                        f"the recipe {recipe.name} is for {network}, that of the first row for "
                         f"{first}: give one --network for all"
                     )
             parsed[row.flags] = flags, recipe, _settings(flags, recipe)
@@ -179,7 +194,7 @@ def _check(flags: RunFlags, recipe: Recipe) -> None:
       UsageError: One is given.
     """
     if flags.styles != ["style"]:
-        raise UsageError("pictures are given by --contents and --styles, or a --manifest")
+        raise UsageError(GIVE)
     if flags.mask or flags.style_mask:
         raise UsageError("--mask and --style-mask are for jaxnst run and jaxnst sweep")
     if recipe.init not in STARTS:

@@ -52,9 +52,9 @@ def use_device(wanted: Wanted, *, deterministic: bool = False) -> jax.Device:
             why = reason(error).partition(" (set JAX_PLATFORMS")[0].rstrip(".")
             chosen = _chosen()
             raise UsageError(
-                f"JAX starts no device{f', {chosen}' if chosen else ''}"
+                f"JAX cannot start a device{f', {chosen}' if chosen else ''}"
                 f"{f' ({why})' if str(error) else ''}: "
-                f"{f'unset {chosen.split()[0]}' if chosen else 'check its driver'}, or give "
+                f"{f'unset {chosen.split()[0]}' if chosen else 'check its driver'}, or use "
                 "--device cpu"
             ) from error
     kind, index = wanted[0], wanted[1] or 0
@@ -95,12 +95,12 @@ def _no_device(kind: str, index: int) -> str:
     for name in ("cpu", "gpu", "tpu"):
         with contextlib.suppress(RuntimeError, AssertionError):
             names += [f"{name}:{i}" for i, _ in enumerate(jax.devices(name))]
-    text = f"--device: there is no {kind}:{index}, JAX finds {', '.join(names) or 'none at all'}"
+    text = f"--device: there is no {kind}:{index}, JAX finds only {', '.join(names) or 'none'}"
     if chosen := _chosen():
         return f"{text} ({chosen})"
     if kind != "cpu" and not any(name.startswith(kind) for name in names):
         extra = "tpu" if kind == "tpu" else "cuda13"
-        return text + f": a {kind} needs its driver and pip install 'jaxnst[{extra}]'"
+        return f"{text}: install the {kind.upper()}'s driver, and pip install 'jaxnst[{extra}]'"
     return text
 
 
@@ -178,6 +178,6 @@ def refuse_too_large(
     needed = value * MAPS * channels * batch * size[0] * size[1]
     if available is not None and needed > available:
         raise ValueError(
-            f"{shape(size)} takes about {amount(needed)} of memory and {amount(available)} are "
-            f"available: choose a smaller {way}"
+            f"{shape(size)} needs about {amount(needed)} of memory, {amount(available)} is "
+            f"available: use a smaller {way}"
         )

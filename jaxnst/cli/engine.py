@@ -118,9 +118,9 @@ class LocalEngine:
         needed = make_plan(*kind, pictures=2 * pictures, host=host).bytes_again
         if memory is not None and needed > memory:
             raise ValueError(
-                f"size {max(schedule.size)} takes about {amount(needed)} of memory and "
-                f"{amount(memory)} are available: choose a smaller --size, or jaxnst run, which "
-                "can do with less"
+                f"size {max(schedule.size)} needs about {amount(needed)} of memory, "
+                f"{amount(memory)} is available: use a smaller --size, or jaxnst run, which can "
+                "use less"
             )
         return runs_side_by_side(
             *kind, self.all_devices, memory, pictures=pictures, shared=pictures

@@ -84,9 +84,12 @@ def explain(error: Exception) -> str:
     if isinstance(error, KeyError):
         return str(error.args[0]) if error.args else "a name is missing"
     if isinstance(error, MemoryError) or "RESOURCE_EXHAUSTED" in text:
-        return "there was not enough memory: try a smaller --size"
+        return "there was not enough memory: use a smaller --size"
     if isinstance(error, OSError) and error.filename is not None:
-        return f"{name_of(os.fspath(error.filename))}: {text}"
+        if isinstance(error, FileNotFoundError):
+            text = "does not exist: check the name and the folder"
+        name = name_of(os.fspath(error.filename))
+        return f"{name} {text}" if isinstance(error, FileNotFoundError) else f"{name}: {text}"
     # The library's own errors are of these kinds, and say what to do.
     if isinstance(error, OSError | ValueError | TypeError):
         return text

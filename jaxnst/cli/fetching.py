@@ -63,7 +63,9 @@ def check_sources(sources: list[str]) -> None:
       UsageError: Standard input is named twice or is a terminal, or an address cannot be used.
     """
     if sources.count(STREAM) > 1:
-        raise UsageError("- is standard input, which can be read once: name one of them otherwise")
+        raise UsageError(
+            "- (standard input) can be given only once: give a path for the other picture"
+        )
     if STREAM in sources and (sys.stdin is None or sys.stdin.isatty()):
         raise UsageError("- reads a picture from standard input: pipe one in, or give its path")
     with blaming_flags():

@@ -62,7 +62,7 @@ def settle(job: Job, messages: Messages) -> tuple[Job, ValueError | None]:
             return saving, None
     largest = _largest(saving, limit, messages, _resized, max(job.plan().schedule.size))
     if job.flags.max_memory is None:
-        way = "no size fits: free some"
+        way = "no size fits: free some memory"
         if largest is not None:
             sides = largest.recipe.scales.sides
             size = f"scales {','.join(map(str, sides))}" if sides else f"size {largest.flags.size}"
@@ -71,11 +71,11 @@ def settle(job: Job, messages: Messages) -> tuple[Job, ValueError | None]:
     if largest is None:
         needed = amount(_resized(saving, MULTIPLE).plan().bytes)
         return saving, UsageError(
-            f"--max-memory: {amount(limit)} are too little for any size, {MULTIPLE} pixels take "
+            f"--max-memory: {amount(limit)} is too little for any size, {MULTIPLE} pixels need "
             f"about {needed}"
         )
     messages.notice(
-        f"{_too_much(saving, limit)}: the largest size that fits is painted, {largest.flags.size} "
+        f"{_too_much(saving, limit)}: painting the largest size that fits, {largest.flags.size} "
         f"pixels, with feature maps {_how(largest)}"
     )
     return largest, None
@@ -112,7 +112,7 @@ def _tried(job: Job, limit: int, messages: Messages) -> tuple[Job, bool]:
     sure = counted and estimate <= SURE * limit
     if sure and flags.max_memory is None and not flags.dry_run:
         return job, True
-    messages.info("compiling the largest scale, to know what it takes")
+    messages.info("compiling the largest scale to find out how much memory it needs")
     job = _compiled(job)
     return job, job.plan().bytes <= limit
 
@@ -179,8 +179,8 @@ def _resized(job: Job, size: int) -> Job:
 def _too_much(job: Job, limit: int) -> str:
     plan = job.plan()
     return (
-        f"size {max(plan.schedule.size)} takes about {amount(plan.bytes)} of memory and "
-        f"{amount(limit)} are {_where(job)}"
+        f"size {max(plan.schedule.size)} needs about {amount(plan.bytes)} of memory, "
+        f"{amount(limit)} is {_where(job)}"
     )
 
 
@@ -188,7 +188,7 @@ def _costs(job: Job, plain: Job) -> str:
     """Say what a job takes that saves memory."""
     plan = job.plan()
     more = sum(plan.multiply_adds) / sum(plain.plan().multiply_adds) - 1
-    return f"takes about {amount(plan.bytes)} and {more:.0%} more time"
+    return f"needs about {amount(plan.bytes)} and {more:.0%} more time"
 
 
 def _ways(job: Job, plain: Job) -> str:
@@ -197,7 +197,7 @@ def _ways(job: Job, plain: Job) -> str:
     if job.tile is not None:
         ways.append(f"the picture is computed in tiles of at most {job.tile} pixels")
     elif job.remat:
-        ways.append("feature maps are computed anew for the gradient")
+        ways.append("feature maps are recomputed for the gradient")
     if pairs < plain.recipe.solver.pairs:
         ways.append(f"L-BFGS keeps {pairs} pairs instead of {plain.recipe.solver.pairs}")
     return " and ".join(ways)
@@ -213,7 +213,7 @@ def _how(job: Job) -> str:
             f"tiles of {shape(tiling.window)} pixels{pairs}"
         )
     if job.remat:
-        return f"computed anew for the gradient, to save memory{pairs}"
+        return f"recomputed for the gradient, to save memory{pairs}"
     return f"kept for the gradient{pairs}"
 
 

@@ -100,6 +100,8 @@ class Parser(argparse.ArgumentParser):
 
     Attributes:
       where: Where the arguments stand, if not on the command line.
+      missing: Continues the error that arguments are missing.
+      short_help: What ``-h`` shows; None: the same as ``--help``.
       elsewhere: Flags of other commands, each with what to do instead.
     """
 
@@ -107,8 +109,9 @@ class Parser(argparse.ArgumentParser):
         super().__init__(
             **{"allow_abbrev": False, "formatter_class": _Formatter, **more, "add_help": False}
         )
-        self.where, self.elsewhere = where, dict[str, str]()
-        if add_help and self.prog.removeprefix("jaxnst")[1:] in SHORT_HELP:
+        self.where, self.missing, self.elsewhere = where, "", dict[str, str]()
+        self.short_help = SHORT_HELP.get(self.prog.removeprefix("jaxnst")[1:])
+        if add_help and self.short_help:
             self.add_argument(
                 "-h",
                 action=PrintAndExit,
@@ -122,7 +125,8 @@ class Parser(argparse.ArgumentParser):
 
     def format_short_help(self) -> str:
         """Return what ``-h`` shows: examples, and the flags that most people want."""
-        short = SHORT_HELP[self.prog.removeprefix("jaxnst")[1:]]
+        short = self.short_help
+        assert short is not None
         head, flags = self._get_formatter(), self._get_formatter()
         head.add_usage(self.usage, self._actions, self._mutually_exclusive_groups)
         head.add_text(self.description)
@@ -136,8 +140,12 @@ class Parser(argparse.ArgumentParser):
 
     def error(self, message: str) -> NoReturn:
         """Complain and exit."""
+        if message.startswith("the following arguments are required: "):
+            message = message.replace("the following arguments are required:", "missing")
+            usual = "-h shows examples" if self.short_help else "--help lists all flags"
+            message += self.missing or f": {self.prog} {usual}"
         text = f"{self.where}: " * bool(self.where) + message.removeprefix("argument ")
-        sys.exit(print_error(self.prog, f"{text} ({self.prog} --help lists all flags)", USAGE))
+        sys.exit(print_error(self.prog, text, USAGE))
 
     def read(self, arguments: Sequence[str]) -> argparse.Namespace:
         """Read all arguments; flags may stand between several pictures.
@@ -146,9 +154,18 @@ class Parser(argparse.ArgumentParser):
           SystemExit: With status 2 and a line on stderr if one cannot be used or is unknown.
         """
         self.complete()
-        if long := [text for text in arguments if text.startswith("-output")]:
-            arguments = [f"--{long[0][1:]}"]  # or it would be -o with the value utput
-        several = any(action.nargs == "+" for action in self._get_positional_actions())
+        positional = self._get_positional_actions()
+        if not arguments and any(action.required for action in positional):
+            text = self.format_short_help() if self.short_help else self.format_help()
+            print(text, end="", file=sys.stderr)
+            sys.exit(USAGE)
+        several = any(action.nargs == "+" for action in positional)
+        if several:  # an unknown flag may be why argparse finds too few pictures
+            for name, _, words in self.split(arguments):
+                is_known = name in self._option_string_actions
+                # -output would be -o with the value "utput".
+                if name and (not is_known or words[0].startswith("-output")):
+                    self.error(self._suggest(words[0].partition("=")[0]))
         read = self.parse_known_intermixed_args if several else self.parse_known_args
         flags, unknown = read(arguments)
         if unknown:
@@ -197,14 +214,12 @@ class Parser(argparse.ArgumentParser):
             return f"{name} {self.elsewhere[name]}"
         word = name.lstrip("-").replace("_", "-")
         known = self._option_string_actions
-        if word in PICTURES:
-            return (
-                f"there is no flag {name}: pictures are given without a flag, "
-                "to jaxnst batch by --contents and --styles"
-            )
         near = difflib.get_close_matches(name, known, 1, 0.8)
-        meant = [flag for flag in (f"--{word}", MEANT.get(word), *near) if flag in known]
-        return f"unknown flag {name}" + (f": did you mean {meant[0]}?" if meant else "")
+        meant = [flag for flag in (f"--{word}", *MEANT.get(word, ()), *near) if flag in known]
+        if word in PICTURES and not meant:
+            return f"unknown flag {name}: pictures need no flag, as in photo.jpg painting.jpg"
+        hint = f"did you mean {meant[0]}?" if meant else f"{self.prog} --help lists all flags"
+        return f"unknown flag {name}: {hint}"
 
 
 def flag(name: str, help: str, default: Any = None, **more: Any) -> Any:
@@ -337,7 +352,9 @@ class FileFlags:
         "quality of JPEG, WebP and AVIF, 1 to 100 (default: 95)",
         read=integer(1, 100),
     )
-    no_metadata: bool = flag("--no-metadata", "leave out of the file how it was made", False)
+    no_metadata: bool = flag(
+        "--no-metadata", "do not store in the file how the picture was made", False
+    )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -454,28 +471,43 @@ def read_fields(cls: type[T], parsed: argparse.Namespace) -> T:
     return cls(**{name: value for name, value in vars(parsed).items() if name in names})
 
 
+def refuse_folder(source: str) -> None:
+    """Refuse a folder where a single picture is expected.
+
+    Raises:
+      IsADirectoryError: It is one.
+    """
+    if os.path.isdir(source):
+        raise IsADirectoryError(
+            f"{shown(source)} is a folder, expected a picture: to paint whole folders, use {BATCH}"
+        )
+
+
 def check_styles(flags: StyleFlags) -> None:
     """Refuse styles that are most likely photographs, and two mixtures for the same layers.
 
     ``photos/*.jpg painting.jpg`` makes the first photograph the content and all others styles.
 
     Raises:
+      IsADirectoryError: One is a folder.
       UsageError: There are such, or one is a film.
     """
     from jaxnst.video import ENDINGS as FILMS  # not at the top: -h does without
 
+    for style in flags.styles:
+        refuse_folder(style)
     for source in (flags.content, *flags.styles):
         if source.lower().endswith(FILMS):
             raise UsageError(f"{shown(source)} is a film: to paint films, use jaxnst apply")
     layers = [layer for layer, _ in flags.style_mix or ()]
     if len(set(layers)) < len(layers):
-        raise UsageError("--style-mix is given twice for the same layers: say each once")
+        raise UsageError("--style-mix is given twice for the same layers: give it once")
     count = len(flags.styles)
     if count > MOST_STYLES and not flags.roles_given:
         first, *_, last = map(shown, flags.styles)
         raise UsageError(
-            f"{shown(flags.content)} is the content, and {first} to {last} are {count} styles of "
-            f"it: to paint several photographs use {BATCH}; to mix that many styles give "
+            f"{shown(flags.content)} would be painted in a mixture of {count} styles, {first} to "
+            f"{last}: to paint several photographs, use {BATCH}; to mix so many styles, add "
             f"--style-mix {','.join('1' * count)}"
         )
 
@@ -484,8 +516,8 @@ def report_styles(flags: StyleFlags, messages: Messages) -> None:
     """Give notice of which picture is the content where there are several styles."""
     if len(flags.styles) > 1 and not flags.roles_given:
         messages.notice(
-            f"{shown(flags.content)} is painted in the manner of all the others together, "
-            f"{', '.join(map(shown, flags.styles))}; to paint several photographs use {BATCH}"
+            f"{shown(flags.content)} is painted in the manner of a mixture of "
+            f"{', '.join(map(shown, flags.styles))}; to paint several photographs, use {BATCH}"
         )
 
 

@@ -87,7 +87,7 @@ SHORT_HELP = {
             ("painting.jpg --images photos -o mine.safetensors", "learn the style of a painting"),
             (
                 "painting.jpg --images photos -o a.safetensors --begin great-wave",
-                "begin with a network that ships, which takes fewer steps",
+                "start from a bundled network, which takes fewer steps",
             ),
             (
                 "painting.jpg --images photos -o b.safetensors --style-weight 10",
@@ -103,18 +103,18 @@ SHORT_HELP = {
 """By command; any other shows all of its flags."""
 
 TIPS = """\
-Not what you wanted? --from out.png repeats the run that made out.png; add one
-of these flags and another name, for example
+Not what you wanted? --from out.png repeats the run that made out.png. Add one
+of these flags and another name for the result:
   jaxnst run --from out.png photo.jpg painting.jpg --style-weight 15 -o new.png
 
 too little of the painting        --style-weight 15
 faces or letters get lost         --style-weight 2, or a larger --size
-one face should stay as it is     --mask mask.png, white where to paint
-colors should be the photo's      --colors content-luminance, or --colors linear
+one face should stay as it is     --mask mask.png, black over the face
+the photo's colors should stay    --colors content-luminance, or --colors linear
 strokes too small or too large    --style-scale 1.5, or --style-scale 0.7
 fine grain or speckle             --tv-weight 5, or
                                   --optimizer adam --average 0.99
-strokes are not the painting's    --recipe nnst
+strokes unlike the painting's     --recipe nnst
 blurred or unfinished             --steps 200, or a larger --size
 a motif where it makes no sense   --style-weight 3, or
                                   --init style-colors --seed 1
@@ -124,9 +124,9 @@ sky and ground in two styles      one.jpg two.jpg --mask sky.png
 it takes too long                 --size 256, or jaxnst instant
 not enough memory                 --max-memory 4GB; --dry-run only estimates
 
-Several values side by side:
+To compare several values side by side:
   jaxnst sweep photo.jpg painting.jpg --style-weight 2,5,15
-The same with pictures: docs/tips.md in the source of jaxnst
+The same with pictures: docs/tips.md in the source code of jaxnst
 """
 """What ``jaxnst run --tips`` prints; ``docs/tips.md`` is longer, with the same rows and flags."""
 
@@ -134,16 +134,18 @@ WORDS = {
     "--steps": "i iter iters iterations max-iter max-iterations n-iter num-iterations num-steps",
     "--size": "s end-scale image-size img-size imsize max-size output-size resolution width height",
     "--output": "out out-path output-dir output-file output-image output-path result",
-    "--style-weight": "beta style-factor sw",
+    "--style-weight": "beta strength style-factor style-strength sw",
+    "--alpha": "strength style-factor style-strength style-weight",
     "--content-weight": "content-factor cw",
     "--tv-weight": "total-variation-weight tv-loss-weight tw",
-    "--learning-rate": "lr",
+    "--learning-rate": "lr rate",
+    "--rate": "learning-rate lr",
     "--style-size": "style-image-size style-img-size",
     "--style-mix": "style-blend-weights style-weights",
     "--colors": "color original-color original-colors preserve-color preserve-colors",
     "--init": "init-image initial initialization start",
     "--seed": "random-seed rng-seed",
-    "--device": "cuda devices gpu gpus",
+    "--device": "cpu cuda devices gpu gpus tpu",
     "--network": "arch backbone cnn model model-file net vgg",
     "--weights": "checkpoint-file pretrained weights-file",
     "--save-every": "checkpoint-iterations save-interval save-iter save-iterations",
@@ -157,7 +159,12 @@ WORDS = {
 }
 """Names that other programs have for flags."""
 
-MEANT = {word: flag for flag, words in WORDS.items() for word in words.split()}
+MEANT = {
+    word: [flag for flag, words in WORDS.items() if word in words.split()]
+    for words in WORDS.values()
+    for word in words.split()
+}
+"""The flags that each of these names may stand for, of different commands."""
 
 PICTURES = {
     *("content", "content-image", "content-img", "content-path", "contents", "input"),
@@ -170,6 +177,7 @@ COMMAND_WORDS = {
     **dict.fromkeys(("film", "video"), "apply"),
     **dict.fromkeys(("gui", "page", "serve", "ui", "web"), "studio"),
     **dict.fromkeys(("download", "fetch", "models", "networks"), "weights"),
-    **dict.fromkeys(("doctor", "env", "version", "versions"), "info"),
+    **dict.fromkeys(("doctor", "env", "versions"), "info"),
+    "version": "--version",
 }
 """Words that users may try, with the command that each means."""

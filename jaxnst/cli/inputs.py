@@ -4,8 +4,10 @@ import difflib
 import os
 import posixpath
 import warnings
-from collections.abc import Mapping, Sequence
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -16,6 +18,7 @@ from jaxnst.cli.fetching import STREAM, as_files, blaming, check_sources, is_add
 from jaxnst.cli.flags import (
     SIZE,
     check_styles,
+    refuse_folder,
     report_styles,
     report_unused_seed,
 )
@@ -84,11 +87,9 @@ def check_flags(flags: RunFlags, recipe: Recipe) -> None:
       ValueError: An output has an unknown ending.
     """
     if flags.other_inputs and flags.record is None:
-        raise UsageError("--other-inputs goes with --from, which says what is repeated")
+        raise UsageError("--other-inputs needs --from PICTURE")
     if flags.change and flags.record is None:
-        raise UsageError(
-            "--change goes with --from, whose picture was changed while it was painted"
-        )
+        raise UsageError("--change needs --from PICTURE, which was changed while it was painted")
     try:
         side = SIZE if flags.size is None else flags.size
         schedule = make_schedule(
@@ -96,11 +97,12 @@ def check_flags(flags: RunFlags, recipe: Recipe) -> None:
         )
     except ValueError as error:
         raise UsageError(str(error)) from error
+    refuse_folder(flags.content)
     check_styles(flags)
     near = difflib.get_close_matches(recipe.init, STARTS, 1)
     if near and recipe.init not in STARTS and not os.path.exists(recipe.init):
         raise UsageError(
-            f"--init: there is no file {recipe.init}, did you mean {near[0]!r}? expected "
+            f"--init: there is no file {recipe.init}: did you mean {near[0]!r}? expected "
             f"{', '.join(STARTS)} or a picture's path"
         )
     sources = sources_of(flags, recipe)
@@ -131,8 +133,8 @@ def report_odd_values(flags: RunFlags, recipe: Recipe, messages: Messages) -> No
         if not 1 / ODD < times < ODD:
             ratio = f"{times:,.0f} times" if times > 1 else f"1/{1 / times:,.0f} of"
             messages.notice(
-                f"{flag} {value:g} is {ratio} the recipe's {before:g}: numbers of other programs "
-                "are on other scales"
+                f"{flag} {value:g} is {ratio} the recipe's {before:g}: weights of other programs "
+                "are on another scale"
             )
 
 
@@ -238,11 +240,11 @@ def _refuse_too_large(source: str, needed: int, kept: int, flags: RunFlags) -> N
     reading, smaller = f"reading {shown(source)} takes about", "make the picture smaller"
     if available is not None and needed > available:
         raise ValueError(
-            f"{reading} {amount(needed)} of memory and {amount(available)} are available: {smaller}"
+            f"{reading} {amount(needed)} of memory, {amount(available)} is available: {smaller}"
         )
     if allowed is not None and total > max(allowed, LEAST_BYTES) and _on_host(flags):
         raise UsageError(
-            f"--max-memory: {reading} {amount(total)} of memory and {amount(allowed)} are allowed: "
+            f"--max-memory: {reading} {amount(total)} of memory, {amount(allowed)} is allowed: "
             f"{smaller}, or allow more"
         )
 
@@ -290,6 +292,22 @@ def file_name(source: str) -> str:
     return os.path.basename(source)
 
 
+def distinct_names(sources: Iterable[str]) -> dict[str, str]:
+    """Name inputs without where they are, or with the folders that tell equal names apart.
+
+    Example:
+      >>> list(distinct_names(["c/a/mona.jpg", "c/b/mona.jpg", "c/lion.jpg"]).values())
+      ['a/mona.jpg', 'b/mona.jpg', 'lion.jpg']
+    """
+    names = {source: file_name(source) for source in sources}
+    for depth in range(2, max((len(Path(source).parts) for source in names), default=0) + 1):
+        count = Counter(names.values())
+        for source, name in names.items():
+            if count[name] > 1:
+                names[source] = Path(*Path(source).parts[-depth:]).as_posix()
+    return names
+
+
 def report_sizes(flags: RunFlags, recipe: Recipe, pictures: Pictures, messages: Messages) -> None:
     """Give notice of pictures that are smaller than asked for, stretched, or lose transparency."""
     content, output = pictures.content, result_name(flags.output, flags.format)
@@ -298,8 +316,8 @@ def report_sizes(flags: RunFlags, recipe: Recipe, pictures: Pictures, messages: 
     size, scales = max(result), recipe.scales
     if max(content.shape[:2]) < size:
         messages.notice(
-            f"{shown(flags.content)} is {shape(content.shape[:2])}, smaller than the "
-            f"{size} pixels asked for: it is enlarged"
+            f"{shown(flags.content)} is {shape(content.shape[:2])}, smaller than the result: it is "
+            f"enlarged to {shape(result)}"
         )
     styles = list(zip(flags.styles, pictures.styles, strict=True))
     stretched = [] if scales.aspect is None else [(flags.content, content)]
@@ -308,8 +326,8 @@ def report_sizes(flags: RunFlags, recipe: Recipe, pictures: Pictures, messages: 
     for path, picture in stretched:
         if not same_shape(picture.shape[:2], result):
             messages.notice(
-                f"{shown(path)} is {shape(picture.shape[:2])}, of another shape than the result, "
-                f"{shape(result)}: it is stretched to that"
+                f"{shown(path)} is {shape(picture.shape[:2])}, of another shape than the result: "
+                f"it is stretched to {shape(result)}"
             )
     if not scales.style_like_content:
         for path, style in styles:
@@ -322,6 +340,6 @@ def report_small_style(path: str, style: Pixels, wanted: int, messages: Messages
     size = style.shape[0], style.shape[1]
     if max(size) < wanted:
         messages.notice(
-            f"{shown(path)} is {shape(size)}, smaller than {wanted} pixels: it is used as it is, "
-            "since a style is never enlarged"
+            f"{shown(path)} is {shape(size)}, smaller than {wanted} pixels: styles are not "
+            "enlarged, so its strokes come out smaller"
         )

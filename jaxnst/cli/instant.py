@@ -113,8 +113,8 @@ def _parser(prog: str) -> Parser:
         usage=f"{prog} CONTENT STYLE [STYLE ...] [-o OUT] [flags]",
         description="Paint pictures in the manner of the style pictures in one pass, without "
         "optimization: about a second each.",
-        epilog="jaxnst run takes longer and paints better; with --init instant it starts from "
-        "such a picture.",
+        epilog="jaxnst run takes longer and paints better; jaxnst run --init instant starts from "
+        "the picture that this command makes.",
         allow_abbrev=False,
     )
     texts = {
@@ -128,11 +128,11 @@ def _parser(prog: str) -> Parser:
 
 def _run(flags: InstantFlags, prog: str) -> int:
     beside = [*flags.styles, *flags.mask, *flags.style_mask]
+    check_styles(flags)
     rows, in_folder = _rows(flags, beside)
     check_sources(beside if in_folder else [flags.content, *beside])
     for row in rows:
         check_format(row.output, flags)
-    check_styles(flags)
     if in_folder and flags.mask:
         raise UsageError("--mask is for one picture, not for a folder of them")
     messages = Messages(prog, quiet=flags.quiet, json=flags.json)
@@ -155,7 +155,7 @@ def _rows(flags: InstantFlags, beside: list[str]) -> tuple[list[Row], bool]:
         refuse_meeting([("-o", output)], [content, *beside])
         return [Row(content, (), output)], False
     if not flags.output:
-        raise UsageError("say where the results are to be written: -o FOLDER")
+        raise UsageError("give a folder for the results: -o FOLDER")
     if os.path.exists(flags.output) and not os.path.isdir(flags.output):
         raise UsageError(f"-o {name_of(flags.output)} is a file, expected a folder for the results")
     contents = pictures("CONTENT", content)
@@ -229,8 +229,8 @@ class Work(Series):
             check_decodable(name)
         if name not in BUNDLED and flags.decoders is None:
             raise UsageError(
-                f"no decoders for {name} ship with jaxnst, only for {', '.join(BUNDLED)}: give a "
-                "file of scripts/train_decoders.py (--decoders)"
+                f"there are no bundled decoders for {name}, only for {', '.join(BUNDLED)}: give "
+                "--decoders FILE, made by scripts/train_decoders.py"
             )
         self.device = use_device(flags.device)
         wanted = [f"relu{level}_1" for level in flags.levels]

@@ -32,7 +32,7 @@ from jaxnst.cli.errors import (
 )
 from jaxnst.cli.fetching import STREAM
 from jaxnst.cli.flags import style_mix_of
-from jaxnst.cli.inputs import Pictures, file_name
+from jaxnst.cli.inputs import Pictures, distinct_names, file_name
 from jaxnst.cli.interrupt import Stopped, finishing, stoppable
 from jaxnst.cli.loading import load_for
 from jaxnst.cli.messages import Messages, length, shape
@@ -189,7 +189,7 @@ class Job:
 
     def headline(self, detail: str = "") -> str:
         """Say what is painted, and on what."""
-        styles = [file_name(style) for style in self.flags.styles]
+        styles = [*distinct_names(self.flags.styles).values()]
         manner = " and ".join(filter(None, (", ".join(styles[:-1]), styles[-1])))
         return (
             f"Painting {file_name(self.flags.content)} in the manner of {manner}, "
@@ -271,15 +271,17 @@ def open_network(flags: RunFlags, recipe: Recipe) -> tuple[jax.Device, LossNetwo
     """
     name = flags.network or recipe.network
     if name == ONE_PASS:
-        raise UsageError(f"{name} is for jaxnst instant alone now: give --network {SHIPPED}")
+        raise UsageError(f"{name} is only for jaxnst instant: use --network {SHIPPED}")
     device = use_device(flags.device, deterministic=flags.deterministic)
     layers = [layer for layer, _ in (*recipe.content.layers, *recipe.style.layers)]
     network = load_for(
         name,
         layers,
         flags,
-        why=f", which the recipe {recipe.name} looks at: that is for {recipe.network}; "
-        f"--show-recipe {recipe.name} prints a file to change",
+        why=""
+        if name == recipe.network
+        else f", which the recipe {recipe.name} for {recipe.network} needs: give --content-layers "
+        "and --style-layers",
         instead=f"; --network {STAND_IN} approximates it" if recipe.approximation else "",
     )
     with blaming_flags():  # what they name has to exist
@@ -292,13 +294,13 @@ def report_method(recipe: Recipe, network: LossNetwork, messages: Messages) -> N
     """Give notice of what differs from what a recipe's name promises."""
     if is_approximation(recipe):
         messages.notice(
-            f"{network.name} stands in for the network of {recipe.name}: the picture is "
-            "an approximation of what that makes"
+            f"{network.name} takes the place of the network of {recipe.name}: the picture is only "
+            "an approximation"
         )
     if recipe.unit_means and not network.unit_means:
         messages.notice(
             f"each filter of {network.name} is rescaled to a mean activation of 1 over your "
-            f"pictures, which the weights of {recipe.name} are for"
+            f"pictures, as the weights of {recipe.name} assume"
         )
 
 
@@ -324,15 +326,15 @@ def paint(job: Job, messages: Messages, begin: float) -> int:
     messages.info(
         f"jaxnst {__version__}, recipe {job.recipe_name}, "
         f"{counted(sum(scale.evaluations for scale in schedule.scales), 'evaluation')}; compiling "
-        "takes a moment, most of all the first time"
+        "takes a moment, especially the first time"
     )
     try:
         return _paint(job, schedule, messages, record, resume, begin)
     except OtherSettings as error:
         if not flags.overwrite:
-            raise ValueError(f"{error}, or replace this one by --overwrite") from error
+            raise ValueError(f"{error}, or add --overwrite to replace it") from error
     name = name_of(flags.checkpoint or "")
-    messages.notice(f"{name} is of a run with other settings: it is replaced")
+    messages.notice(f"{name} is from a run with other settings: it is replaced")
     return _paint(job, schedule, messages, record, None, begin)
 
 
@@ -349,27 +351,29 @@ def resumed(job: Job, messages: Messages) -> tuple[Job, Checkpoint]:
     settings = job.settings()
     path = job.flags.checkpoint or checkpoint_path(run_digest(settings))
     if not os.path.exists(path):
-        where = "" if job.flags.checkpoint else " of these pictures and settings"
+        what = "the cache has no checkpoint of a run with these pictures and settings"
+        if job.flags.checkpoint:
+            what = f"{name_of(path)} does not exist"
         raise FileNotFoundError(
-            f"--resume: there is no checkpoint{where}, {name_of(path)}: give the command that was "
-            "stopped, or leave out --resume to begin"
+            f"--resume: {what}: repeat the command that was stopped, or leave out --resume to "
+            "start over"
         )
     checkpoint = load_checkpoint(path)
     before, counts = planned_evaluations(checkpoint.settings), planned_evaluations(settings)
     if sum(counts) < sum(before):
         raise ValueError(
-            f"--resume: the checkpoint is of a run with {sum(before)} evaluations, this one has "
-            f"{sum(counts)}: give --steps {sum(before)} or more, or leave out --resume to begin "
-            "anew"
+            f"--resume: the checkpoint is from a run of {sum(before)} evaluations, this one has "
+            f"{sum(counts)}: give --steps {sum(before)} or more, or leave out --resume to start "
+            "over"
         )
     extended = counts
     if job.recipe.scales.steps and len(before) == len(counts):
         extended = (*before[:-1], sum(counts) - sum(before[:-1]))
         checkpoint = checkpoint._replace(settings=with_evaluations(checkpoint.settings, extended))
         settings = with_evaluations(settings, extended)
-    check_same_run(checkpoint.settings, settings, instead="leave out --resume to begin anew")
+    check_same_run(checkpoint.settings, settings, instead="leave out --resume to start over")
     if extended != before:
-        messages.notice(f"the last scale has {extended[-1]} evaluations, {before[-1]} before")
+        messages.notice(f"the last scale has {extended[-1]} evaluations now, {before[-1]} before")
     if extended != counts:  # else the record is that of a run that never stopped
         scales = replace(job.recipe.scales, evaluations=extended, steps=None)
         job = replace(job, recipe=replace(job.recipe, scales=scales))
@@ -451,10 +455,10 @@ def _summary(
         done, compiling = resume.done, compiling - sum(waited for waited, _ in resume.seconds)
     if done == result.evaluations:
         after = f"after {counted(done, 'evaluation')}"
-        return f"the checkpoint is finished, {after}: nothing was left to do"
+        return f"the run of the checkpoint has already finished, {after}"
     where = "wrote the picture" if flags.output == STREAM else f"saved {name_of(flags.output)}"
     text = (
-        f"{where} after {length(seconds)}, of which compiling {length(compiling)}; "
+        f"{where} after {length(seconds)}, of which {length(compiling)} compiling; "
         f"{counted(result.evaluations, 'evaluation')}"
     )
     text += f", {done} of them earlier" if done else ""
@@ -506,7 +510,7 @@ def _end_early(
         except Exception:
             watch.close(None, messages.prog)
             raise
-        left = "the picture so far is saved, what was to be written beside it is not"
+        left = "the picture so far is saved, but not the other files"
         watch.close(None, messages.prog)
         if watch.resumable:
             messages.info(f"{messages.prog}: {RESUMING}")
@@ -524,12 +528,12 @@ def _save_so_far(
     """Save the picture of the last report; it does not replace an older, finished one."""
     last, output, where = watch.last, flags.output, ""
     if last is None or last.total_done == 0:
-        messages.info(f"{messages.prog}: stopped before the first step, nothing is saved")
+        messages.info(f"{messages.prog}: stopped before the first step, so nothing is saved")
         return
     if output != STREAM and is_taken(output):
         while os.path.lexists(output):
             output = numbered(output, last.total_done)
-        where = f" as {name_of(output)}, since {name_of(flags.output)} was there before"
+        where = f" as {name_of(output)}, since {name_of(flags.output)} already existed"
     messages.info(
         f"{messages.prog}: stopped after {last.total_done} of {last.total} evaluations, "
         f"saving the picture so far{where}"

@@ -18,7 +18,7 @@ def load_for(
     layers: Sequence[str],
     flags: LoadFlags | argparse.Namespace,
     *,
-    why: str,
+    why: str = "",
     instead: str = "",
 ) -> LossNetwork:
     """Load the network that a command works with.
@@ -39,7 +39,10 @@ def load_for(
         module = NETWORKS[name].module
         missing = [layer for layer in layers if module.alias(layer) not in module.table()]
         if missing:
-            raise UsageError(f"{name} has no layer {missing[0]}{why}")
+            raise UsageError(
+                f"{name} has no layer {missing[0]}{why}: jaxnst reconstruct layers --network "
+                f"{name} lists those that it has"
+            )
         if NETWORKS[name].file is None and flags.weights is None:
             _fetch_if_wanted(name, yes=flags.yes, instead=instead)
     try:
@@ -53,7 +56,7 @@ def load_for(
         if not fitting or name in fitting:
             raise
         raise ValueError(
-            f"{flags.weights} holds the parameters of {' or '.join(fitting)}, not of {name}: give "
+            f"{flags.weights} holds the parameters of {' or '.join(fitting)}, not of {name}: add "
             f"--network {fitting[0]}"
         ) from error
     return network.configure(precision=flags.precision)
@@ -80,19 +83,19 @@ def _fetch_if_wanted(name: str, *, yes: bool, instead: str) -> None:
         known = official_file(name)
     except KeyError:
         raise UsageError(
-            f"{name} does not ship with jaxnst, and no official file of it is published: give its "
-            "parameters by --weights FILE"
+            f"{name} is not bundled, and no official file of it is published: give its parameters "
+            "as --weights FILE"
         ) from None
     size = f", {amount(known.size)}" if known.size else ""
     if not yes and sys.stdin and sys.stdin.isatty() and sys.stderr.isatty():
         print(
-            f"{name} takes {known.name} ({known.origin}; {known.license}{size}).", file=sys.stderr
+            f"{name} needs {known.name} ({known.origin}; {known.license}{size}).", file=sys.stderr
         )
         print("Download it? [y/N] ", end="", file=sys.stderr, flush=True)
         yes = sys.stdin.readline().strip().lower() in ("y", "yes")
     if not yes:
         raise UsageError(
-            f"{name} does not ship with jaxnst: --yes downloads {known.name}{size}; without a "
-            f"network, get {known.url} by other means and give it by --weights FILE" + instead
+            f"{name} is not bundled: add --yes to download its parameters{size}, or download "
+            f"{known.url} yourself and add --weights FILE" + instead
         )
     fetch_with_bar(name)

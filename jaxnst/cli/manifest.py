@@ -19,7 +19,7 @@ from jaxnst._checks import counted, unknown
 from jaxnst._files import name_of
 from jaxnst.cli.errors import UsageError
 from jaxnst.cli.messages import Messages
-from jaxnst.cli.outputs import OTHER, same_file
+from jaxnst.cli.outputs import same_file
 from jaxnst.cli.parser import own_flags
 from jaxnst.image import ENDINGS, READ_ENDINGS
 
@@ -92,7 +92,7 @@ def refuse_own_folder(folder: str, sources: Iterable[str]) -> None:
       UsageError: It holds one.
     """
     if any(same_file(os.path.dirname(source) or os.curdir, folder) for source in sources):
-        raise UsageError(f"-o {name_of(folder)} is a folder of inputs: {OTHER}")
+        raise UsageError(f"-o {name_of(folder)} contains inputs: use another folder")
 
 
 def pictures(
@@ -110,12 +110,14 @@ def pictures(
       UsageError: If there is none.
     """
     paths = _files(where)
+    if not paths and not is_several(where):
+        raise UsageError(f"{flag}: {name_of(where)} does not exist: check the name and the folder")
     if is_several(where):
         paths = [path for path in paths if Path(path).suffix.lower() in endings]
     if not paths:
         raise UsageError(
-            f"{flag}: there is no {what} in {name_of(where)}, expected a folder, a file or a "
-            f"pattern of {', '.join(endings)}"
+            f"{flag}: there is no {what} in {name_of(where)}, expected files that end in "
+            f"{', '.join(endings)}"
         )
     return paths
 
@@ -181,14 +183,13 @@ def skipped_files(endings: Collection[str]) -> str:
 
     Example:
       >>> skipped_files([".psd", ".txt", ".psd"])
-      'skipped: 3 files of kinds that are not read (.psd, .txt)'
+      'skipped: 3 files of other kinds (.psd, .txt)'
     """
     listed = [ending or "none" for ending in sorted(set(endings))]
     if len(listed) > MOST_ENDINGS:
         listed[MOST_ENDINGS:] = ["..."]
     count = len(endings)
-    kinds = "of a kind that is" if count == 1 else "of kinds that are"
-    return f"skipped: {counted(count, 'file')} {kinds} not read ({', '.join(listed)})"
+    return f"skipped: {counted(count, 'file')} of other kinds ({', '.join(listed)})"
 
 
 def name_after(paths: Iterable[str], ending: str) -> str:
@@ -216,8 +217,8 @@ def refuse_one_name(rows: Sequence[Row], instead: str) -> None:
         other = seen.setdefault(os.path.normcase(row.output), row)
         if other is not row:
             raise UsageError(
-                f"{name_of(row.output)} would be made twice, of "
-                f"{other.where or name_of(other.content)} and of "
+                f"{name_of(row.output)} would be made twice, from "
+                f"{other.where or name_of(other.content)} and from "
                 f"{row.where or name_of(row.content)}: {instead}"
             )
 
@@ -266,12 +267,12 @@ def _lines(path: str) -> Iterator[tuple[int, dict[str, Any]]]:
             text = f"line {number}: {getattr(error, 'msg', error)}"  # JSON's own line is always 1
             if isinstance(error, UnicodeDecodeError):  # read ahead: its line is not known
                 text = str(error)
-            raise UsageError(f"{name_of(path)} is no CSV or JSON Lines: {text}") from None
+            raise UsageError(f"{name_of(path)} is not valid CSV or JSON Lines: {text}") from None
 
 
 def _row(fields: Any, folder: str, out: str, ending: str) -> Row:
     if not isinstance(fields, dict):
-        raise ValueError(f"{fields!r} is no row, expected names with values")
+        raise ValueError(f"{fields!r} is not a row, expected names with values")
     known = "content", "style", "output", *FLAGS
     if others := [name for name in fields if name not in known]:
         raise ValueError(unknown("column", others[0], known))
@@ -280,12 +281,12 @@ def _row(fields: Any, folder: str, out: str, ending: str) -> Row:
     if not isinstance(content, str) or not isinstance(styles, list) or not styles:
         raise ValueError("expected a content and a style")
     if not all(isinstance(name, str) and name for name in (content, *styles)):
-        raise ValueError(f"content {content!r} and style {style!r} are no paths")
+        raise ValueError(f"content {content!r} and style {style!r} are not paths")
     output = fields.get("output", name_after((content, *styles), ending))
     if not isinstance(output, str) or os.path.basename(output) != output:
-        raise ValueError(f"output {output!r} is no plain file name")
+        raise ValueError(f"output {output!r} is not a plain file name")
     if Path(output).suffix.lower() not in ENDINGS:
-        raise ValueError(f"output {output!r} has none of the endings {', '.join(ENDINGS)}")
+        raise ValueError(f"output {output!r} has none of the extensions {', '.join(ENDINGS)}")
     values = {name: fields[name] for name in FLAGS if fields.get(name) is not None}
     if str(values.get("recipe", "")).lower().endswith(".toml"):
         values["recipe"] = os.path.join(folder, values["recipe"])

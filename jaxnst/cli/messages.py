@@ -34,6 +34,11 @@ def _escaped(error: UnicodeError) -> tuple[str | bytes, int]:
         return codecs.backslashreplace_errors(error)
 
 
+def _escape(character: str) -> str:
+    """Escape a byte of a name that is no text; anything else becomes a space."""
+    return ascii(character)[1:-1] if "\ud800" <= character <= "\udfff" else " "
+
+
 class _Unfailing:
     """A text stream that discards what it cannot write, so that the work continues."""
 
@@ -82,6 +87,9 @@ def printing(prog: str) -> Iterator[None]:
         sys.stderr = cast(TextIO, _Unfailing(stream))
         try:
             yield
+        except BrokenPipeError:  # in what prints and exits, such as --help
+            silence(sys.stdout)
+            raise SystemExit(FAILED) from None
         finally:
             try:
                 if sys.stdout is not None:
@@ -136,9 +144,9 @@ class Messages:
             print_line(path)
 
     def info(self, text: str) -> None:
-        """Print a line; control characters become spaces."""
+        """Print a line, with control characters as spaces and bytes that are no text escaped."""
         if not self.quiet:
-            line = "".join(c if c.isprintable() else " " for c in text)
+            line = "".join(c if c.isprintable() else _escape(c) for c in text)
             print(line, file=sys.stderr, flush=True)
 
     def now_and_then(self, text: str) -> None:

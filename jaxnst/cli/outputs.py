@@ -62,19 +62,21 @@ def check_outputs(flags: RunFlags, sources: Sequence[str], evaluations: int) -> 
     """
     if flags.output != STREAM:
         if flags.format is not None:
-            raise UsageError("--format is for -o -: otherwise the ending of OUT says the format")
+            raise UsageError("--format is for -o -: otherwise the extension of OUT sets the format")
     elif flags.save_every:
-        raise UsageError("--save-every names pictures after OUT, and -o - has no name: give one")
+        raise UsageError("--save-every names pictures after OUT: give -o a file name instead of -")
     elif not flags.dry_run and (sys.stdout is None or sys.stdout.isatty()):
-        raise UsageError("-o - writes a picture to standard output, not to a terminal: redirect it")
+        raise UsageError(
+            "-o - does not write a picture to a terminal: redirect it to a file or program"
+        )
     if flags.json and flags.output == STREAM:
-        raise UsageError("--json writes to standard output, as -o - does: give -o a name")
+        raise UsageError("--json and -o - both write to standard output: give -o a file name")
     if flags.animate_every and not flags.animate:
-        raise UsageError("--animate-every is for an animation: --animate FILE")
+        raise UsageError("--animate-every needs --animate FILE")
     if name := result_name(flags.output, flags.format):
         check_format(name, flags)
     if flags.checkpoint_every is not None and not flags.checkpoint:
-        raise UsageError("--checkpoint-every is for a checkpoint: --checkpoint FILE")
+        raise UsageError("--checkpoint-every needs --checkpoint FILE")
     if flags.resume and flags.no_cache and not flags.checkpoint:
         raise UsageError("--resume needs the cache folder: leave out --no-cache")
     named = []
@@ -99,7 +101,7 @@ def check_outputs(flags: RunFlags, sources: Sequence[str], evaluations: int) -> 
     if flags.save_every and flags.output:
         for count in (flags.save_every, evaluations):
             _files.destination(numbered(flags.output, count))
-        files = [("a file given", source) for source in sources]
+        files = [("an input", source) for source in sources]
         for what, path in files + [(f"the file of {flag}", path) for flag, path in named]:
             if may_be_numbered(path, flags.output):
                 first = name_of(numbered(flags.output, flags.save_every))
@@ -125,7 +127,7 @@ def check_format(path: str, flags: FileFlags) -> None:
 def refuse_stream(flag: str, path: str) -> None:
     """Refuse standard output where a file is expected."""
     if path == STREAM:
-        raise UsageError(f"{flag} -: nothing but a picture goes to standard output: {OTHER}")
+        raise UsageError(f"{flag} -: only the picture can go to standard output: {OTHER}")
 
 
 def refuse_meeting(named: Sequence[tuple[str, str]], sources: Sequence[str]) -> None:
@@ -140,10 +142,10 @@ def refuse_meeting(named: Sequence[tuple[str, str]], sources: Sequence[str]) -> 
     """
     for i, (flag, path) in enumerate(named):
         if any(same_file(path, source) for source in sources):
-            raise UsageError(f"{flag} {name_of(path)} would overwrite a file given: {OTHER}")
+            raise UsageError(f"{flag} {name_of(path)} would overwrite an input: {OTHER}")
         for other, taken in named[:i]:
             if same_file(path, taken):
-                raise UsageError(f"{flag} {name_of(path)} is the file of {other} too: {OTHER}")
+                raise UsageError(f"{flag} {name_of(path)} is also the file of {other}: {OTHER}")
 
 
 def same_file(one: str, other: str) -> bool:
@@ -176,8 +178,8 @@ def report_transparency(picture: Pixels, source: str, output: str, messages: Mes
     """Give notice of a transparent picture whose result, if it has a name, cannot be that."""
     if picture.shape[2] == 4 and output and not holds_alpha(output):
         messages.notice(
-            f"{shown(source)} is transparent, which {shown(output)} cannot be: the result "
-            "is laid on white; .png, .webp and .tif keep it"
+            f"{shown(source)} is transparent, which {shown(output)} cannot be: the result gets a "
+            "white background; .png, .webp and .tif keep transparency"
         )
 
 

@@ -2,6 +2,7 @@
 
 import argparse
 import dataclasses
+import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -55,7 +56,7 @@ DESCRIPTION = "Paint the content picture in the manner of the style pictures."
 class RecordFlags:
     """A result without a name, and the record of a picture."""
 
-    GROUP: ClassVar = "record of the run"
+    GROUP: ClassVar = "standard output, and repeating a run"
 
     format: str | None = flag(
         "--format",
@@ -64,11 +65,11 @@ class RecordFlags:
     )
     origin: str | None = flag(
         "--from PICTURE",
-        "repeat the run that made this picture; the flags given here replace its own",
+        "repeat the run that made this picture, with the changes that other flags make",
     )
     other_inputs: bool = flag(
         "--other-inputs",
-        "with --from: accept other pictures than those of the recorded run",
+        "with --from: allow other pictures than those of the recorded run",
         False,
     )
     change: list[str] = flag(
@@ -131,8 +132,8 @@ class WatchFlags:
     )
     resume: bool = flag(
         "--resume",
-        "resume the same command where it was stopped, from the file of --checkpoint or the one in "
-        "the cache folder; larger --steps extend the last scale",
+        "continue the same command where it was stopped, from the file of --checkpoint or the one "
+        "in the cache folder; a larger --steps extends the last scale",
         False,
     )
     overwrite: bool = flag(
@@ -307,12 +308,13 @@ def parse(
     parser.set_defaults(record=record, seed_given=chosen.seed is not None, changes=())
     if record is not None:
         parser.set_defaults(recipe="")  # what a record calls its recipe is no file's name
+        names = [name_of(s.name) for s in record.sources if s.role in ("content", "style")]
+        parser.missing = f": give the same pictures again, {shlex.join(names)}"
     parsed = parser.read([*recorded, *arguments])
     start = recipe.init
     if record and chosen.recipe is None and start not in STARTS and not hasattr(parsed, "init"):
         parser.error(
-            f"--init: {name_of(parsed.origin)} was started from a picture, {name_of(start)}: "
-            "give that one too"
+            f"{name_of(parsed.origin)} was started from a picture: add --init {name_of(start)}"
         )
     given = given_options(options(recipe), parsed)
     try:
@@ -406,7 +408,7 @@ def make_parser(
             "file to save the sheet to (default: CONTENT-STYLE-sheet.png in the current folder)"
         )
         for f in (f for part in SINGLE for f in dataclasses.fields(part)):
-            parser.elsewhere[f.metadata["flag"]] = "is for single runs: jaxnst run"
+            parser.elsewhere[f.metadata["flag"]] = "only works with jaxnst run"
     add_flags(parser, RunFlags, without=() if single else SINGLE, help=texts)
     if single:
         parser.add_argument(

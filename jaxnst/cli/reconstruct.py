@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING
 
+from jaxnst._checks import unknown
 from jaxnst.cli.errors import UsageError, guarded
 from jaxnst.cli.flags import SEEDS, LoadFlags, Parser, add_flags, flag, read_fields
 from jaxnst.cli.interrupt import exit_when_stopped, stoppable
@@ -96,7 +97,7 @@ def _layers(network: str) -> int:
     from jaxnst.networks import NETWORKS
 
     if network not in NETWORKS:
-        raise UsageError(f"unknown network {network!r}: known are {', '.join(NETWORKS)}")
+        raise UsageError(unknown("network", network, NETWORKS))
     table = NETWORKS[network].module.table()
     width = max(map(len, table))
     print(f"{'layer':<{width}}  stride  channels")
@@ -110,7 +111,7 @@ def _reconstruct(flags: ReconstructFlags, prog: str) -> int:
     if any("" in group for group in groups):
         raise UsageError(f"--layers is {flags.layers!r}, expected names with commas between them")
     if flags.action == "content" and any(len(group) > 1 for group in groups):
-        raise UsageError("--layers: content is reconstructed from one layer each, not merged ones")
+        raise UsageError("--layers: only style can be reconstructed from layers merged with +")
     if any(len(set(group)) < len(group) for group in groups):
         raise UsageError(f"--layers is {flags.layers!r}, which merges a layer with itself")
     labels = dict.fromkeys("+".join(group) for group in groups)
@@ -147,8 +148,7 @@ def _make(
     use_device(flags.device)
     name = flags.network or SHIPPED
     wanted = [layer for group in groups for layer in group]
-    why = f": `jaxnst reconstruct layers --network {name}` lists them"
-    network = load_for(name, wanted, flags, why=why)
+    network = load_for(name, wanted, flags)
     if not flags.no_cache:
         keep_programs(messages.notice)
     bar, rows = ProgressBar(messages), list[tuple[str, Pixels]]()

@@ -62,8 +62,8 @@ def read_origin(path: str) -> Record:
     record = read_record(path)
     if record is None:
         raise ValueError(
-            f"{name_of(path)} does not say how it was made: it is not from jaxnst-run, was made "
-            "with --no-metadata, or has been changed by another program"
+            f"{name_of(path)} has no record of how it was made: it was not made by jaxnst, was "
+            "made with --no-metadata, or was changed by another program"
         )
     return record
 
@@ -81,8 +81,8 @@ def recorded_recipe(record: Record, chosen: argparse.Namespace) -> Recipe:
     recipe, network = _recipe(record), chosen.network or record.network
     if is_approximation(recipe) and network != record.network:
         raise ValueError(
-            f"the recipe of {name_of(chosen.origin)} was adapted to {record.network}, which cannot "
-            f"be undone for --network {network}: give --recipe too"
+            f"the recipe of {name_of(chosen.origin)} was adapted to {record.network} and does not "
+            f"fit --network {network}: add --recipe"
         )
     scales = recipe.scales
     if chosen.size is not None and scales.sides:
@@ -196,7 +196,7 @@ def _recipe(record: Record) -> Recipe:
     command = record.arguments.get("command", "")
     if record.recipe is None or command:
         raise ValueError(
-            f"the picture is of jaxnst {command}, and --from repeats those of jaxnst run and "
+            f"the picture was made by jaxnst {command}, and --from repeats only jaxnst run and "
             "batch: jaxnst show prints how it was made"
         )
     return record.recipe
@@ -212,16 +212,16 @@ def refuse_other_inputs(record: Record, sources: tuple[Source, ...]) -> None:
     Raises:
       UsageError: One is another; the message names the first.
     """
-    why = "--other-inputs paints others in the same way"
+    why = "--other-inputs allows other pictures"
     for was, now in zip(record.sources, sources, strict=False):
         if (was.role, was.sha256) != (now.role, now.sha256):
             raise UsageError(
                 f"--from: its {was.role} was {name_of(was.name)} (SHA-256 {was.sha256[:12]}...), "
-                f"{name_of(now.name)} is another file: {why}"
+                f"{name_of(now.name)} is a different file: {why}"
             )
     for was in record.sources[len(sources) :]:
         raise UsageError(
-            f"--from: its {was.role} {name_of(was.name)} is missing: give it too; {why}"
+            f"--from: its {was.role} {name_of(was.name)} is missing: give it again; {why}"
         )
     if len(record.sources) < len(sources):
         now = sources[len(record.sources)]
@@ -254,7 +254,7 @@ def as_recorded(job: "Job", record: Record, messages: Messages) -> "Job":
         )
     if (record.network, record.network_sha256) != (here.network, here.network_sha256):
         messages.notice(
-            f"made with {record.network} of other parameters (SHA-256 "
+            f"made with other parameters of {record.network} (SHA-256 "
             f"{record.network_sha256[:12]}..., here {here.network} of "
             f"{here.network_sha256[:12]}...): the picture will differ"
         )
@@ -319,7 +319,7 @@ def record_to_write(
         made = record()
         format_record(made)
     except (OSError, ValueError) as error:
-        messages.notice(f"the picture will not say how it was made: {error}")
+        messages.notice(f"the picture will have no record of how it was made: {error}")
         return None
     return made
 

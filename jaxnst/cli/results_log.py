@@ -95,8 +95,8 @@ class ResultsLog:
         if taken and not overwrite:
             more = f" and {len(taken) - 1} more already exist" if taken[1:] else " already exists"
             raise UsageError(
-                f"{name_of(taken[0])}{more}, made of other pictures or with other "
-                "settings: choose another folder, or give --overwrite to replace what differs"
+                f"{name_of(taken[0])}{more}, made from other pictures or with other settings: "
+                "choose another folder, or add --overwrite to replace them"
             )
         return [row for row, _ in left]
 
@@ -137,8 +137,8 @@ class ResultsLog:
             self._append((json_line(record) + "\n").encode())
         except OSError as error:
             raise type(error)(
-                f"{name_of(self.path)} could not be written ({reason(error)}): make room, and run "
-                "the same command again"
+                f"{name_of(self.path)} could not be written ({reason(error)}): free some space, "
+                "and run the same command again"
             ) from error
 
     def _append(self, line: bytes) -> None:
@@ -209,8 +209,8 @@ def lock_folder(folder: str, shard: tuple[int, int]) -> Iterator[None]:
     """
     path = Path(folder) / f".jaxnst-{shard[0]}-of-{shard[1]}.lock"
     busy = OSError(
-        f"another process is at work in {name_of(folder)}: wait for it, choose another folder, or "
-        "divide the rows of jaxnst batch by --shard I/N"
+        f"another process is using {name_of(folder)}: wait for it, choose another folder, or "
+        "divide the rows of jaxnst batch with --shard I/N"
     )
     lock = FileLock(path)
     try:

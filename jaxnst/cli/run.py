@@ -42,12 +42,13 @@ def prepare(flags: RunFlags, recipe: Recipe, messages: Messages) -> "Job":
     pictures = read_pictures(flags, recipe)
     if flags.record is not None and not flags.other_inputs:
         refuse_other_inputs(flags.record, pictures.sources)
-    report_sizes(flags, recipe, pictures, messages)
     quiet_xla(debug=flags.debug)
 
     from jaxnst.cli.job import make_job
 
-    return make_job(flags, recipe, pictures)
+    job = make_job(flags, recipe, pictures)
+    report_sizes(flags, recipe, pictures, messages)
+    return job
 
 
 def _run(flags: RunFlags, recipe: Recipe, messages: Messages, begin: float) -> int:

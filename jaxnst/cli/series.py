@@ -13,6 +13,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
+from jaxnst._checks import counted
 from jaxnst._files import name_of
 from jaxnst.cli.errors import FAILED, explain, print_error
 from jaxnst.cli.flags import FileFlags, FolderFlags
@@ -155,7 +156,8 @@ class Series:
             log, settings = ResultsLog(self.folder), self.settings()
             left = log.left([(row, settings) for row in left], overwrite=self.flags.overwrite)
             count = len(self.rows)
-            messages.info(f"inputs: {count}, already done: {count - len(left)}")
+            done = f"{count - len(left)} of them already painted"
+            messages.info(f"{counted(count, 'input')}, {done}")
             if not left:
                 return 0
 
@@ -200,5 +202,5 @@ class Series:
                     self.idle.set()
         if log is not None and not self.stopped.is_set():
             total = length(time.monotonic() - begin)
-            messages.info(f"done: {len(left) - failed}, failed: {failed}, in {total}")
+            messages.info(f"{counted(len(left) - failed, 'input')} in {total}, {failed} failed")
         return failed

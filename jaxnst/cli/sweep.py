@@ -16,7 +16,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, get_origin
 
 from jaxnst.cli.errors import UsageError, guarded
-from jaxnst.cli.inputs import check_flags, file_name, read_pictures, report_flags, report_sizes
+from jaxnst.cli.inputs import (
+    check_flags,
+    distinct_names,
+    read_pictures,
+    report_flags,
+    report_sizes,
+)
 from jaxnst.cli.interrupt import exit_when_stopped, finishing, stoppable
 from jaxnst.cli.messages import Messages, length, quiet_xla, shape
 from jaxnst.cli.outputs import report_replacing, save_options, save_picture
@@ -51,11 +57,11 @@ MOST = 256
 COLUMNS = 6
 
 DESCRIPTION = (
-    "Paint a picture in many variations, on one labeled sheet, and print the command that paints "
-    "each of them large. Of several styles, each is painted by itself, unless --style-mix or masks "
-    "say what it is for. Flags of the method take several values, such as --style-weight 1,3,10 or "
-    "0..3, --colors style,linear; if a value has commas itself, repeat the flag: "
-    "--content-layers relu3_1 --content-layers relu3_1,relu4_2."
+    "Paint a picture in many variations, on one labeled sheet, and print the command that makes "
+    "each of them at full size. Flags of the method take several values: --style-weight 1,3,10, "
+    "--seed 0..3, --colors style,linear. If a value itself has commas, repeat the flag: "
+    "--content-layers relu3_1 --content-layers relu3_1,relu4_2. Each of several styles gives "
+    "variations of its own, unless --style-mix, --mask or --style-mask combines them."
 )
 
 
@@ -64,7 +70,7 @@ class Cell:
     """One variation.
 
     Attributes:
-      values: What varies, a flag or STYLE, each with its value.
+      values: What varies, a flag or STYLE, each with its value, for a style its name.
       flags: All flags.
       recipe: With the values.
     """
@@ -74,10 +80,7 @@ class Cell:
     recipe: Recipe
 
     def __str__(self) -> str:
-        return ", ".join(
-            f"{flag.removeprefix('--')} {file_name(value) if flag == STYLE else value}"
-            for flag, value in self.values
-        )
+        return ", ".join(f"{flag.removeprefix('--')} {value}" for flag, value in self.values)
 
 
 @dataclass(frozen=True)
@@ -109,19 +112,21 @@ def _read(arguments: Sequence[str], prog: str) -> Sweep:
         pictures, styles = pictures[:1], pictures[1:]
         axes.insert(0, (STYLE, styles))
     if twice := [flag for flag, values in axes if len(set(values)) < len(values)]:
-        raise UsageError(f"{twice[0]} has a value twice")
+        raise UsageError(f"{twice[0]} has the same value twice: give each value once")
     pairs = [[(flag, value) for value in values] for flag, values in axes]
     combinations = list(itertools.islice(itertools.product(*pairs), MOST + 1))
     if len(combinations) > MOST:
         raise UsageError(f"these are more than {MOST} variations: give fewer values")
     cells, fixed = [], [word for _, words in common for word in words]
     name = default_output(pictures, "-sheet.png")
+    names = distinct_names(dict(axes).get(STYLE, ()))
     for values in combinations:
         varying = [f"{flag}={value}" for flag, value in values if flag != STYLE]
         style = [value for flag, value in values if flag == STYLE]
         cell_arguments = [*varying, *fixed, *pictures, *style]
         flags, recipe = parse(cell_arguments, prog, DESCRIPTION, single=False, size=SIZE)
-        cells.append(Cell(values, replace(flags, output=flags.output or name), recipe))
+        named = tuple((flag, names.get(v, v) if flag == STYLE else v) for flag, v in values)
+        cells.append(Cell(named, replace(flags, output=flags.output or name), recipe))
     if not axes:
         raise UsageError(
             "nothing varies: give a flag several values (--style-weight 1,3,10), or several styles"
@@ -181,7 +186,7 @@ def _values(flag: str, text: str) -> Iterator[str]:
 def _run(sweep: Sweep, prog: str) -> int:
     flags = sweep.cells[0].flags
     if flags.output == "-":
-        raise UsageError("-o: a sheet takes a name")
+        raise UsageError("-o -: a sheet cannot go to standard output: give a file name")
     if any(cell.recipe.init not in STARTS for cell in sweep.cells):
         raise UsageError(f"--init: a sweep starts from {', '.join(STARTS)}, not from a picture")
     _refuse_twins(sweep)
@@ -335,10 +340,8 @@ def _paint(sweep: Sweep, jobs: "list[Job]", messages: Messages) -> Pixels:
             images.update((i, result.image) for i, result in zip(members, results, strict=True))
             done += sum(evaluations[i] for i in members)
     messages.info(f"{count} variations in {length(time.perf_counter() - begin)}")
-    labelled = [
-        (text.replace(", ", "\n"), images[i]) for i, text in enumerate(_labels(sweep, jobs))
-    ]
-    rows = [labelled[i : i + sweep.columns] for i in range(0, count, sweep.columns)]
+    labeled = [(text.replace(", ", "\n"), images[i]) for i, text in enumerate(_labels(sweep, jobs))]
+    rows = [labeled[i : i + sweep.columns] for i in range(0, count, sweep.columns)]
     return contact_sheet(rows, height=height)
 
 
@@ -363,9 +366,9 @@ def _command(sweep: Sweep, cell: Cell) -> str:
     left_out = ("--output", "--size", "--scales")
     others = [words for flag, words in sweep.common if flag not in left_out]
     stem, _, ending = cell.flags.output.rpartition(".")
-    values = [Path(v).stem if flag == STYLE else v for flag, v in cell.values]
+    values = [str(Path(v).with_suffix("")) if flag == STYLE else v for flag, v in cell.values]
     name = "-".join([stem, *(re.sub(r"[^\w.+-]+", "_", value) for value in values)])
     pictures = [cell.flags.content, *cell.flags.styles]
     flags = itertools.chain(*((flag, value) for flag, value in cell.values if flag != STYLE))
-    words = [*flags, "-o", f"{name}.{ending}", *itertools.chain(*others), *pictures]
+    words = [*pictures, *flags, *itertools.chain(*others), "-o", f"{name}.{ending}"]
     return shlex.join(["jaxnst-run", *words])

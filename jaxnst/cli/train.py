@@ -121,8 +121,8 @@ class TrainFlags(LoadFlags):
     )
     begin: str | None = flag(
         "--begin MODEL",
-        "network to begin with, a file or the name of one that comes with jaxnst; it saves steps, "
-        "and its architecture is kept",
+        "network to start from, a file or the name of a bundled one; it saves steps, and its "
+        "architecture is kept",
     )
     widths: tuple[int, ...] | None = flag(
         "--widths A,B,...",
@@ -144,7 +144,7 @@ class TrainFlags(LoadFlags):
     )
     samples: int = flag(
         "--samples N",
-        "every N steps, paint pictures that are not trained on, on a sheet beside MODEL; 0: never",
+        "every N steps, paint held-out pictures on a sheet beside MODEL; 0: never",
         500,
         read=integer(0),
     )
@@ -291,7 +291,7 @@ def _read_inputs(
     if pictures.others:
         messages.notice(skipped_files(pictures.others))
     if len(pictures) == 1:
-        messages.notice("there is only one picture: the network learns to paint that one")
+        messages.notice("there is only one picture: the network will only learn to paint that one")
     # Held out whatever the sheet shows: watching a run does not change its result.
     pictures, held_out = pictures.hold_out(min(HELD_OUT, len(pictures) // 10))
     paths = list(flags.sample)

@@ -5,6 +5,7 @@ import dataclasses
 import hashlib
 import json
 import os
+import shlex
 import shutil
 import sys
 import threading
@@ -117,10 +118,12 @@ def train_style(flags: TrainFlags, inputs: Inputs, messages: Messages) -> int:
         messages.info(
             f"{counted(trained.step, 'step')} in {length(trained.seconds)}, final loss {loss:.3g}"
         )
+        command = shlex.join(["jaxnst", "apply", flags.output, "PICTURE"])
+        messages.info(f"to paint with it: {command}")
     else:
         messages.info(
             f"{prog}: stopped after {trained.step} of {flags.training.steps} steps; the network so "
-            "far is saved, and the same command resumes"
+            "far is saved, and the same command resumes the training"
         )
     messages.saved(flags.output)
     for failure in watch.failures:
@@ -158,8 +161,7 @@ def _train(
     module, recipe, training, pictures = start.module, flags.recipe, flags.training, inputs.pictures
     layers = [layer for layer, _ in (*recipe.content.layers, *recipe.style.layers)]
     name = flags.network or recipe.network
-    why = f": `jaxnst reconstruct layers --network {name}` lists them"
-    network, crop = load_for(name, layers, flags, why=why), training.crop
+    network, crop = load_for(name, layers, flags), training.crop
     if crop < module.least:
         raise UsageError(
             f"--crop is {crop}, but these --widths need at least {module.least} pixels"
@@ -294,7 +296,7 @@ def _check_replacing(flags: TrainFlags, digest: str, *, has_begun: bool) -> None
     else:
         which = f", trained for {facts['style']} or with other settings" if "style" in facts else ""
     raise UsageError(
-        f"-o {name_of(path)} already exists{which}: use another name, or give --overwrite to "
+        f"-o {name_of(path)} already exists{which}: use another name, or add --overwrite to "
         "replace it"
     )
 
@@ -313,8 +315,8 @@ class _ReportedCheckpoints(Checkpoints):
             checkpoint = super().restore(state, terms)
         except OtherSettings as error:
             if not self._overwrite:
-                raise ValueError(f"{error}, or give --overwrite") from error
-            self._messages.notice(f"{self._name} is of a run with other settings: it is replaced")
+                raise ValueError(f"{error}, or add --overwrite to replace it") from error
+            self._messages.notice(f"{self._name} is from a run with other settings: it is replaced")
             self.discard()
             return None
         if checkpoint is not None:

@@ -5,7 +5,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from jaxnst._checks import counted
+from jaxnst._checks import counted, unknown
 from jaxnst.cli.errors import UsageError, blaming_flags, guarded
 from jaxnst.cli.flags import PREPROCESSINGS, MachineFlags, Parser, add_fields
 from jaxnst.cli.messages import amount, print_line
@@ -31,15 +31,15 @@ def _parser(prog: str) -> Parser:
     )
     actions = parser.add_subparsers(dest="action", metavar="ACTION", required=True)
 
-    def add(name: str, summary: str, work: object) -> Parser:
+    def add(name: str, summary: str, work: object, *also: str) -> Parser:
         description = f"{summary[0].upper()}{summary[1:]}."
-        action = actions.add_parser(name, help=summary, description=description)
+        action = actions.add_parser(name, help=summary, description=description, aliases=also)
         add_fields(action, MachineFlags, ["debug"])
         action.set_defaults(work=work)
         return action
 
     add("list", "list the parameter files that jaxnst knows", _list)
-    download = add("fetch", "download the official parameters of a network", _fetch)
+    download = add("fetch", "download the official parameters of a network", _fetch, "download")
     download.add_argument("network", metavar="NETWORK", help="name of the network, such as vgg19")
     convert = add(
         "convert", "convert a parameter file to the safetensors format of jaxnst", _convert
@@ -66,6 +66,7 @@ def _parser(prog: str) -> Parser:
         "verify",
         "compare a file with the known digests, or check all downloaded files",
         _verify,
+        "check",
     )
     verify.add_argument("file", metavar="FILE", nargs="?", help="default: all downloaded files")
     show = add("show", "list the contents of a file", _show)
@@ -76,7 +77,7 @@ def _parser(prog: str) -> Parser:
 def _list(flags: argparse.Namespace) -> int:
     for known in known_files():
         if known.format == FORMAT:
-            state = "comes with jaxnst"
+            state = "bundled with jaxnst"
         elif known.url and official_file(known.network) == known:
             fetched = is_fetched(known.network)
             state = "downloaded" if fetched else f"jaxnst weights fetch {known.network}"
@@ -118,7 +119,7 @@ def _convert(flags: argparse.Namespace) -> int:
     from jaxnst.networks import NETWORKS, load_network
 
     if flags.network and flags.network not in NETWORKS:
-        raise UsageError(f"unknown network {flags.network!r}: known are {', '.join(NETWORKS)}")
+        raise UsageError(unknown("network", flags.network, NETWORKS))
     params, metadata = read_parameters(flags.file)
     known = find_known(flags.file)
     network = flags.network or metadata.get("network") or (known.network if known else "")
@@ -132,7 +133,7 @@ def _convert(flags: argparse.Namespace) -> int:
         facts["preprocessing"] = preprocessing
     if facts.get("preprocessing") == UNSAID:
         raise UsageError(
-            f"{flags.file} does not state which preprocessing its parameters expect: give "
+            f"{flags.file} does not state which preprocessing its parameters expect: add "
             f"--preprocessing, one of {', '.join(PREPROCESSINGS)}"
         )
     arrays = {key: values.astype(flags.dtype) for key, values in params.items()}
@@ -153,8 +154,8 @@ def _verify(flags: argparse.Namespace) -> int:
     known = find_known(flags.file)
     if known is None:
         raise ValueError(
-            f"{flags.file} is not one of the known files; it may still be good: "
-            "jaxnst weights show lists its contents"
+            f"{flags.file} is not one of the known files, but may still be valid: jaxnst weights "
+            "show lists its contents"
         )
     print(f"{known.name} of {known.network}: {known.origin}; {known.license}")
     return 0

@@ -191,8 +191,8 @@ class Work:
         if engine.threads is not None and earlier - {engine.threads}:
             threads = ", ".join(counted(number, "thread") for number in sorted(earlier))
             self.messages.notice(
-                f"pictures that are there were painted on {threads} of a CPU, the rest will be on "
-                f"{engine.threads}: they may differ from those of a batch that never stopped"
+                f"earlier pictures were painted on {threads} of a CPU, the rest will be on "
+                f"{engine.threads}: they may differ from those of an uninterrupted batch"
             )
 
     def buckets(self) -> list[Bucket]:
@@ -222,8 +222,8 @@ class Work:
         if stretched:
             more = f" and {len(stretched) - 1} more are" if len(stretched) > 1 else " is"
             self.messages.notice(
-                f"{name_of(min(stretched))}{more} stretched: the recipe {recipe.name} gives its "
-                "pictures a shape of its own"
+                f"{name_of(min(stretched))}{more} stretched: the recipe {recipe.name} has an "
+                "aspect ratio of its own"
             )
         for recipe in {task.recipe for task in self.tasks if task.recipe.scales.style_like_content}:
             self.messages.notice(

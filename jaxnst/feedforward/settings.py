@@ -77,7 +77,7 @@ class Training:
     crop: int = option(
         192,
         "--crop",
-        "side of the crops; smaller pictures are enlarged, those below half of it left out",
+        "side of the crops; smaller pictures are enlarged, and those under half of it left out",
         metavar="PIXELS",
     )
     optimizer: Optimizer = option(

@@ -37,19 +37,32 @@ def as_image(name: str, value: "ImageLike", *, opacity: bool = False) -> Pixels:
       ValueError: A file cannot be read, or an array has another shape (such as its channels
         first), values further outside [0, 1], or a side under 16 pixels.
     """
+    return check_picture(name, as_array(f"{name} image", value, opacity=opacity), opacity=opacity)
+
+
+def as_array(name: str, value: "ImageLike", *, opacity: bool = False) -> npt.NDArray[Any]:
+    """Convert an image as :func:`as_image` does, without a check of its shape and values.
+
+    Raises:
+      FileNotFoundError: There is no such file.
+      TypeError: It is neither a path nor a Pillow image nor an array of numbers.
+      ValueError: A file cannot be read.
+    """
     image: Any = value
     if isinstance(image, (str, os.PathLike)):
         image = load_image(image, alpha=opacity)
     elif isinstance(image, Image.Image):
         colors, _ = stated_colors(image.info)
         image = to_rgb(ImageOps.exif_transpose(image), {}, colors, alpha=opacity)
-    elif hasattr(image, "detach"):  # PyTorch's: NumPy reads no gradients, GPUs or bfloat16
+    elif hasattr(image, "detach") and hasattr(image, "cpu"):
+        # PyTorch's: NumPy reads no gradients, GPUs or bfloat16.
         image = image.detach().cpu()
         image = (image.float() if image.is_floating_point() else image).numpy()
     array = np.asarray(image)
-    if array.dtype == np.uint8:
-        array = array.astype(np.float32) / 255
-    return check_picture(name, array, opacity=opacity)
+    if array.dtype.kind in "OSU":
+        kind = type(value).__name__
+        raise TypeError(f"{name} is a {kind}, expected a path, a Pillow image or an array")
+    return array.astype(np.float32) / 255 if array.dtype == np.uint8 else array
 
 
 def png_bytes(image: Pixels) -> bytes:

@@ -244,8 +244,8 @@ def _opened(source: AnyPath) -> Iterator[Image.Image]:
         raise ValueError(f"{name} {error}") from error
     except UnidentifiedImageError as error:
         raise NoPictureError(
-            f"{name} holds no JPEG, PNG, WebP, TIFF, BMP, AVIF, GIF, JPEG 2000 or HEIC picture "
-            "that can be read: check the file, or convert it to PNG"
+            f"{name} is not a JPEG, PNG, WebP, TIFF, BMP, AVIF, GIF, JPEG 2000 or HEIC picture: "
+            "check the file, or convert it to PNG"
         ) from error
     except Image.DecompressionBombError as error:
         raise ValueError(
@@ -253,12 +253,12 @@ def _opened(source: AnyPath) -> Iterator[Image.Image]:
             "smaller first"
         ) from error
     except MemoryError as error:
-        raise ValueError(f"{name} needs more memory than there is: make it smaller") from error
+        raise ValueError(f"{name} does not fit in memory: make it smaller") from error
     except PermissionError as error:
-        raise ValueError(f"{name} may not be read: change its permissions or copy it") from error
+        raise ValueError(f"{name} is not readable: change its permissions, or copy it") from error
     except Exception as error:  # A damaged file makes decoders raise whatever they run into.
         raise ValueError(
-            f"{name} is cut short or damaged ({_files.reason(error)}): get a whole copy of it"
+            f"{name} is cut short or damaged ({_files.reason(error)}): get a complete copy of it"
         ) from error
 
 

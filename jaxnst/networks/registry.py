@@ -106,10 +106,12 @@ class LossNetwork:
 
         Raises:
           KeyError: If a layer is not one of the network's.
-          TypeError: If the image holds integers.
+          TypeError: If the image holds integers, or ``layers`` is a single name.
           ValueError: If the image is too small for a layer to have any position.
         """
         _check_image(image)
+        if isinstance(layers, str):
+            raise TypeError(f"layers is {layers!r}, expected several names: ({layers!r},)")
         names = {layer: self.resolve(layer) for layer in layers}
         self._check_size(image.shape[-3:-1], names)
         x = rounded(encode(image, self.preprocessing), self.precision)
@@ -263,8 +265,8 @@ def load_network(
     if weights is None:
         if entry.file is None and not is_fetched(name):
             raise ValueError(
-                f"{name} does not ship with jaxnst: run `jaxnst weights fetch {name}` once, or "
-                "give its parameter file (weights)"
+                f"{name} is not bundled: run jaxnst weights fetch {name} once, or pass the path of "
+                "its parameters as weights"
             )
         weights = bundled(entry.file) if entry.file else fetched_path(name)
     parameters, metadata = read_parameters(weights)

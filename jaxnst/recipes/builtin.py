@@ -437,6 +437,21 @@ def get_recipe(name: str) -> Recipe:
     return RECIPES[name]
 
 
+def as_recipe(recipe: str | Recipe) -> Recipe:
+    """Return a recipe by name, or the one given.
+
+    Raises:
+      KeyError: If there is none of that name; the message gives the nearest.
+      TypeError: If it is neither a recipe nor a name.
+    """
+    if isinstance(recipe, str):
+        return get_recipe(recipe)
+    if not isinstance(recipe, Recipe):
+        kind = type(recipe).__name__
+        raise TypeError(f"recipe is a {kind}, expected a name or a jaxnst.Recipe")
+    return recipe
+
+
 def recipe_on(recipe: Recipe, network: str) -> Recipe:
     """Return a recipe as it runs on a network: for ``vgg16-lite`` in another's place, adapted.
 

@@ -90,7 +90,7 @@ class _Part:
 _EXPECTED: dict[Any, tuple[type, str]] = {
     float: (numbers.Real, "a number"),
     int: (numbers.Integral, "a whole number"),
-    str: (str, "a text"),
+    str: (str, "a string"),
     bool: (bool, "true or false"),
 }
 """What a field of some type may hold, and its name in messages."""
@@ -112,6 +112,8 @@ def _in_words(hint: Any) -> str:
     if get_origin(hint) is not tuple:
         return _EXPECTED[hint][1] if hint in _EXPECTED else f"a {hint.__name__}"
     parts = get_args(hint)
+    if parts[0] == tuple[str, float]:
+        return "names with numbers, such as {'relu4_1': 1.0}"
     if parts[-1] is Ellipsis:
         return f"a list, each entry {_in_words(parts[0])}"
     return " and ".join(map(_in_words, parts))
@@ -139,7 +141,7 @@ def _as_tuple(value: Any) -> Any:
 
 @dataclass(frozen=True, kw_only=True)
 class Space(_Part):
-    """A linear colour space: ``(scale * image[order] - mean) / deviation``.
+    """A linear color space: ``(scale * image[order] - mean) / deviation``.
 
     ``image`` is RGB in [0, 1]. A network's preprocessing is one, and so is the space in which a
     recipe's variable lives; start, steps, bounds and total variation are in the latter.
@@ -170,7 +172,7 @@ class Noise(_Part):
 
     Attributes:
       distribution: ``normal`` or ``uniform``.
-      centre: Its mean, of every channel; None: that of mid-grey.
+      centre: Its mean, of every channel; None: that of mid-gray.
       spread: Standard deviation, or half the width of a uniform one.
       share: Of the noise in the start; the rest is the content picture.
     """
@@ -192,16 +194,16 @@ class Noise(_Part):
 
 @dataclass(frozen=True, kw_only=True)
 class Colors(_Part):
-    """Whose colours the result has.
+    """Whose colors the result has.
 
     Attributes:
-      mode: ``style``: they are learned with the rest of the style, and nothing is recoloured.
+      mode: ``style``: they are learned with the rest of the style, and nothing is recolored.
         ``palette``: the result keeps its lightness, and its hues and saturations are matched to the
         style's (mean and covariance of OKLab's a and b), always afterwards. Else the content's:
         ``content-luminance`` keeps its chroma and takes luminance from the style transfer,
         ``linear`` matches mean and covariance, ``histogram`` the three channels' values.
-      when: ``before``: the styles are recoloured, and the picture follows them (for luminance, all
-        pictures are grey meanwhile). ``after``: the result is recoloured.
+      when: ``before``: the styles are recolored, and the picture follows them (for luminance, all
+        pictures are gray meanwhile). ``after``: the result is recolored.
     """
 
     label: ClassVar[str] = "colors "
@@ -209,8 +211,8 @@ class Colors(_Part):
     mode: ColorMode = option(
         "style",
         "--colors",
-        "take the colors of the style (palette: matched at the end), or keep those of the content "
-        "in one of three ways",
+        "colors of the result: the style's (style; palette matches them at the end), or the "
+        "content's (content-luminance, linear or histogram)",
         label="Colors",
     )
     when: ColorTime = option(
@@ -219,12 +221,12 @@ class Colors(_Part):
 
     @property
     def before(self) -> bool:
-        """Whether pictures are recoloured before the transfer."""
+        """Whether pictures are recolored before the transfer."""
         return self.mode not in ("style", "palette") and self.when == "before"
 
     @property
     def after(self) -> bool:
-        """Whether the result is recoloured: for palette and content-luminance it always is."""
+        """Whether the result is recolored: for palette and content-luminance it always is."""
         always = self.mode in ("palette", "content-luminance")
         return always or (self.mode != "style" and self.when == "after")
 
@@ -368,8 +370,8 @@ class TotalVariation(_Part):
       weight: Factor of the whole term.
       kind: ``squared`` (means of squared differences), ``sum`` (half the sum of the squared
         gradient), ``power`` (sum of the squared gradient to the power 1.25) or ``diagonal`` (means
-        of squared differences with all eight neighbours).
-      chroma: For ``squared``, further factor for differences in colour at equal luminance; 1 treats
+        of squared differences with all eight neighbors).
+      chroma: For ``squared``, further factor for differences in color at equal luminance; 1 treats
         the three channels alike.
     """
 
@@ -571,7 +573,7 @@ class Recipe(_Part):
       tv: The smoothness term.
       solver: How the loss is followed downhill.
       scales: Sizes and evaluations.
-      colors: Whose colours the result has.
+      colors: Whose colors the result has.
       outside: What is shown where no mask covers: ``painted`` (as it comes out there, without a
         style and blurred) or ``content`` (the content's own pixels).
       approximation: How ``vgg16-lite`` stands in for ``network``, or None: it does not.
@@ -639,7 +641,7 @@ class Recipe(_Part):
             if style.weight == 0:
                 raise ValueError("style weight is 0, expected above 0 for statistic 'neighbors'")
         if content.weight == style.weight == 0:
-            raise ValueError("content weight and style weight are both 0: nothing to optimise")
+            raise ValueError("content weight and style weight are both 0: nothing to optimize")
 
 
 # --- color spaces of networks --------------------------------------------------------------------

@@ -13,15 +13,14 @@ from typing import Any, Literal, NamedTuple, TypeAlias
 
 import jax
 import numpy as np
-from numpy.typing import ArrayLike
 
 from jaxnst._checks import refuse_one_array, style_pictures
 from jaxnst._numerics import default_numerics
 from jaxnst.image.exchange import ImageLike, as_image
 from jaxnst.networks.registry import LossNetwork
 from jaxnst.optim.sharding import default_device, lanes_of, mesh_of
-from jaxnst.recipes import get_recipe
-from jaxnst.recipes.schema import Precision, Recipe
+from jaxnst.recipes import as_recipe, recipe_on
+from jaxnst.recipes.schema import Precision, Recipe, override
 from jaxnst.transfer.guidance import StyleMix
 from jaxnst.transfer.result import StylizeResult
 from jaxnst.transfer.run import Run, loss_network, make_run
@@ -65,7 +64,7 @@ class PairsError(ValueError):
 
     def __str__(self) -> str:
         first, *more = sorted(self.errors)
-        also = f" (and so {len(more)} more)" if more else ""
+        also = f" (and {len(more)} more)" if more else ""
         return f"pair {first}{also}: {self.errors[first]}"
 
 
@@ -79,8 +78,8 @@ def stylize_batch(
     size: int | None = None,
     style_size: int | None = None,
     style_mix: "StyleMix | None" = None,
-    masks: Sequence[Sequence[ArrayLike]] | None = None,
-    style_masks: Sequence[Sequence[ArrayLike]] | None = None,
+    masks: "Sequence[Sequence[ImageLike]] | None" = None,
+    style_masks: "Sequence[Sequence[ImageLike]] | None" = None,
     seed: int | Sequence[int] = 0,
     at_once: int | None = None,
     devices: Sequence[jax.Device] | None = None,
@@ -90,6 +89,7 @@ def stylize_batch(
     precision: Precision | None = None,
     remat: bool = False,
     tile: int | Literal["auto"] | None = None,
+    **overrides: Any,
 ) -> list[StylizeResult]:
     """Paint many content images, each in the manner of its own style images.
 
@@ -116,6 +116,7 @@ def stylize_batch(
       precision: As for :func:`jaxnst.stylize`.
       remat: As for :func:`jaxnst.stylize`.
       tile: As for :func:`jaxnst.stylize`; ``auto`` asks whether each pair by itself fits.
+      **overrides: Fields of all recipes, as for :func:`jaxnst.stylize`.
 
     Returns:
       Results in the order of the contents, or of ``only``. Seconds are those of the pair's whole
@@ -152,8 +153,9 @@ def stylize_batch(
         raise ValueError(f"only has pair {unknown[0]}, expected numbers from 0 to {count - 1}")
     if not only:
         return []
-    recipes = [get_recipe(r) if isinstance(r, str) else r for r in recipes]
+    recipes = [as_recipe(r) for r in recipes]
     network = loss_network(network, recipes[0], precision=precision)
+    recipes = [override(recipe_on(r, network.name), overrides) for r in recipes]
     store = StyleCache() if store is None else store
     # A picture is checked once, however many pairs it is in. It is kept, so that its id stays its.
     checked: dict[int, tuple[ImageLike, StyleImage]] = {}

@@ -29,7 +29,7 @@ WRITING = 0.05
 UNKNOWN = frozenset({LOSSES, "state.terms", "state.solver.value"})
 """Arrays that may be infinite, as they are before the first finite loss."""
 
-AGAIN = "give another file, or delete it to begin anew"
+AGAIN = "give another file, or delete it to start over"
 
 
 class Checkpoint(NamedTuple):
@@ -38,10 +38,10 @@ class Checkpoint(NamedTuple):
     Attributes:
       scale: The present scale, from 0.
       evaluations: Of the loss.
-      seconds: Spent waiting for programs, and optimising.
+      seconds: Spent waiting for programs, and optimizing.
       restarts: Steps taken back in earlier scales.
       losses: ``(steps, terms)``: the loss and its weighted terms at every step.
-      state: The optimiser's state by name: image, gradient, memory, moments, averages.
+      state: The optimizer's state by name: image, gradient, memory, moments, averages.
       settings: All that decides the picture, by name; a checkpoint only resumes a run of the same.
       surroundings: Versions and machine, in words, which decide its last bits.
       changes: How many of the run's changes have been applied.
@@ -98,23 +98,23 @@ def load_checkpoint(path: AnyPath) -> Checkpoint:
             arrays = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
     except Exception as error:  # the library promises no particular kinds
         raise ValueError(
-            f"{name} is cut short or no checkpoint ({reason(error)[:80]}): {AGAIN}"
+            f"{name} is cut short or not a checkpoint ({reason(error)[:80]}): {AGAIN}"
         ) from None
     _check_format(name, metadata.get("format", ""))
     if metadata.get("digest") != _digest(metadata.get("run", ""), arrays):
-        raise ValueError(f"{name} is damaged, its digest is not that of its contents: {AGAIN}")
+        raise ValueError(f"{name} is damaged, its digest does not match its contents: {AGAIN}")
     try:
         return _assembled(json.loads(metadata["run"]), arrays)
     except (AttributeError, KeyError, RecursionError, TypeError, ValueError) as error:
-        raise ValueError(f"{name} makes no sense ({reason(error)[:80]}): {AGAIN}") from None
+        raise ValueError(f"{name} is inconsistent ({reason(error)[:80]}): {AGAIN}") from None
 
 
 def _check_format(name: str, found: str) -> None:
     if not found.startswith(FORMAT.rstrip("0123456789")):
-        raise ValueError(f"{name} is no checkpoint of jaxnst: {AGAIN}")
+        raise ValueError(f"{name} is not a checkpoint of jaxnst: {AGAIN}")
     if found != FORMAT:
         raise ValueError(
-            f"{name} has format {found[:40]!r}, expected {FORMAT!r}: go on with the version of "
+            f"{name} has format {found[:40]!r}, expected {FORMAT!r}: resume with the version of "
             f"jaxnst that wrote it, or {AGAIN}"
         )
 
@@ -139,7 +139,7 @@ def _assembled(words: dict[str, Any], arrays: dict[str, NDArray[Any]]) -> Checkp
     if not all(key.startswith(STATE) for key in arrays):
         raise ValueError("unknown arrays")
     if losses.ndim != 2 or losses.dtype != np.float32:
-        raise ValueError("losses are no table")
+        raise ValueError("losses are not a table")
     scale, restarts = _count(words["scale"]), _count(words["restarts"])
     evaluations = tuple(map(_count, words["evaluations"]))
     seconds = tuple((float(waited), float(ran)) for waited, ran in words["seconds"])

@@ -149,7 +149,7 @@ def check_same_run(
     before: dict[str, str],
     present: dict[str, str],
     *,
-    instead: str = "begin anew with another checkpoint",
+    instead: str = "start over with another checkpoint",
 ) -> None:
     """Refuse to resume a run from a checkpoint of other settings.
 
@@ -168,8 +168,8 @@ def check_same_run(
         digests = (was or DIGEST).startswith(DIGEST) and (now or DIGEST).startswith(DIGEST)
         how = "another" if digests else f"{_short(was)}, this one {_short(now)}"
         raise OtherSettings(
-            f"the checkpoint is of a run with other settings: its {name} is {how}; give the same "
-            f"settings again, or {instead}"
+            f"the checkpoint is from a run with other settings: its {name} is {how}; repeat the "
+            f"settings of that run, or {instead}"
         )
 
 
@@ -189,8 +189,8 @@ def warn_of_other_environment(
             f"{name} {_short(before.get(name))} -> {present[name]}" for name in names
         )
         warnings.warn(
-            f"the run was begun elsewhere ({changes}): its {what} may differ by rounding from "
-            "that of a run that never stopped",
+            f"the run began in another environment ({changes}): its {what} may differ by rounding "
+            "from that of an uninterrupted run",
             stacklevel=2,
         )
 

@@ -10,10 +10,11 @@ from dataclasses import dataclass
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Float
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import NDArray
 
-from jaxnst._checks import not_negative, refuse_one_array
+from jaxnst._checks import counted, not_negative, refuse_one_array
 from jaxnst.image import resize
+from jaxnst.image.exchange import ImageLike
 from jaxnst.losses.objective import EVERYWHERE, Objective, SpatialGuidance
 from jaxnst.networks.color_space import encode
 from jaxnst.networks.registry import LossNetwork
@@ -43,7 +44,7 @@ class Guidance:
         Without either, equal parts.
       masks: Of the regions; none: everywhere.
       opacity: Of the content; None: opaque.
-      hidden: The content's colours as they were given, also where it is transparent.
+      hidden: The content's colors as they were given, also where it is transparent.
     """
 
     mix: Mapping[str, tuple[float, ...]]
@@ -152,8 +153,8 @@ def make_guidance(
     styles: Sequence[StyleImage],
     *,
     style_mix: StyleMix | None = None,
-    masks: Sequence[ArrayLike] = (),
-    style_masks: Sequence[ArrayLike] = (),
+    masks: "Sequence[ImageLike]" = (),
+    style_masks: "Sequence[ImageLike]" = (),
 ) -> tuple[list[StyleImage], Guidance]:
     """Check masks, transparency and mixtures, and make the guidance of a run.
 
@@ -161,8 +162,8 @@ def make_guidance(
       content: The content image, with its opacity.
       styles: The style images.
       style_mix: A weight for each style, or such weights by layer; None: equal parts.
-      masks: Regions of the content, ``(H, W)`` in [0, 1].
-      style_masks: For each style the part of it that counts, ``(H, W)`` in [0, 1].
+      masks: Regions of the content, as :func:`jaxnst.transfer.masks.check_mask` takes them.
+      style_masks: For each style the part of it that counts, in the same form.
 
     Returns:
       The styles with their masks, a single style once for each of its masks; and the guidance.
@@ -192,7 +193,7 @@ def make_guidance(
             "mask, or one style, or one mask"
         )
     if len(masks) > 1 and len(parts) > 1 and style_mix is not None:
-        raise ValueError("each mask has a style of its own, so there is no mixture: give either")
+        raise ValueError("each mask has its own style: give either several masks or a style mix")
     opacity, size = content.mask, content.image.shape[:2]
     if opacity is not None and opacity.max() < VISIBLE:
         raise ValueError("content image is transparent everywhere: nothing to paint")
@@ -221,9 +222,10 @@ def check_mix(given: StyleMix | None, styles: int) -> dict[str, tuple[float, ...
     by_layer = given if isinstance(given, Mapping) else {"": given}
     for layer, weights in by_layer.items():
         at = f" at {layer}" if layer else ""
-        if len(weights) != styles:
+        if not hasattr(weights, "__len__") or len(weights) != styles:
             raise ValueError(
-                f"style mix{at} has {len(weights)} weights for {styles} styles, expected one each"
+                f"style mix{at} is {weights}, expected {counted(styles, 'weight')}, one for each "
+                "style"
             )
         for weight in weights:
             not_negative(f"style mix{at}", float(weight))

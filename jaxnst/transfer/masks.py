@@ -6,15 +6,17 @@ would mix both sides. Gatys et al. (Controlling Perceptual Factors in Neural Sty
 2017) shrink them too. What is beyond the picture's border counts as inside.
 """
 
+import os
 from collections.abc import Sequence
 from typing import TypeAlias
 
 import numpy as np
 from jaxtyping import Float
-from numpy.typing import ArrayLike
+from PIL import Image
 
 from jaxnst._checks import clipped, floating
 from jaxnst.image import resize, same_shape
+from jaxnst.image.exchange import ImageLike, as_array
 from jaxnst.transfer.pyramid import Size
 
 Mask: TypeAlias = Float[np.ndarray, "_ _"]
@@ -26,13 +28,14 @@ VISIBLE = 0.5 / 255
 """Least opacity that is not 0 in 8 bits."""
 
 
-def check_mask(name: str, mask: ArrayLike, size: Size) -> Mask:
+def check_mask(name: str, mask: "ImageLike", size: Size) -> Mask:
     """Return a mask as float32.
 
     Args:
       name: What it is called in messages.
-      mask: ``(H, W)`` in [0, 1] or of truth values, or ``(H, W, 3)``, of which the channels' mean
-        is taken. With a fourth channel, its opacity: what is transparent is outside.
+      mask: The path of a file, a Pillow image, or an array ``(H, W)`` in [0, 1] or of truth
+        values, or ``(H, W, 3)``, of which the channels' mean is taken. With a fourth channel, its
+        opacity: what is transparent is outside.
       size: Height and width of its picture: the mask may be larger or smaller, of the same aspect.
 
     Raises:
@@ -40,7 +43,9 @@ def check_mask(name: str, mask: ArrayLike, size: Size) -> Mask:
       ValueError: If it has another shape, values outside [0, 1] by more than 0.05 (less is
         clipped), or is 0 everywhere.
     """
-    values = np.asarray(mask)
+    is_file = isinstance(mask, (str, os.PathLike, Image.Image))
+    # Arrays of whole numbers are refused: it is not known whether their white is 1 or 255.
+    values = as_array(name, mask, opacity=True) if is_file else np.asarray(mask)
     if values.dtype == bool:
         values = values.astype(np.float32)
     floating(name, values.dtype)
@@ -53,7 +58,7 @@ def check_mask(name: str, mask: ArrayLike, size: Size) -> Mask:
     (height, width), (h, w) = values.shape, size
     if not same_shape((height, width), size):
         raise ValueError(
-            f"{name} is {width}x{height}, but its picture {w}x{h}: expected one of the same shape"
+            f"{name} is {width}x{height} and its picture {w}x{h}, expected the same aspect ratio"
         )
     if values.mean() < LEAST:
         raise ValueError(f"{name} is black everywhere: paint white where the style is wanted")

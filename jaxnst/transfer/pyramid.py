@@ -1,8 +1,10 @@
 """From coarse to fine: which sizes a run goes through, and how many evaluations each gets."""
 
+import numbers
 from collections.abc import Sequence
 from typing import NamedTuple
 
+from jaxnst._checks import check
 from jaxnst.image import fit
 from jaxnst.recipes.schema import Scales
 
@@ -59,6 +61,9 @@ def make_schedule(
       ValueError: If a size is below 16 or not that of the last scale given, or styles cannot have a
         size of their own.
     """
+    for name, value in (("size", size), ("style size", style_size)):
+        whole = value is None or isinstance(value, numbers.Integral)
+        check(name, repr(value), whole, "a whole number of pixels")
     result = result_size(content, scales, size)
     longest = max(result)
     if scales.style_like_content and (style_size is not None or scales.style_scale != 1):
@@ -147,9 +152,7 @@ def result_size(content: Size, scales: Scales, size: int | None) -> Size:
     if scales.sides:
         last = scales.sides[-1]
         if size not in (None, last):
-            raise ValueError(
-                f"size is {size}, but the scales end at {last}: leave one of the two out"
-            )
+            raise ValueError(f"size is {size}, but the scales end at {last}: leave out one of them")
         size = last
     if size is None and scales.size is not None:
         longest = min(scales.size, max(content)) if scales.side == "shortest" else scales.size

@@ -4,7 +4,7 @@ import dataclasses
 import os
 from collections.abc import Hashable, Mapping, Sequence
 from functools import cached_property, partial
-from typing import Any, Literal, TypeAlias
+from typing import Any, Literal
 
 import jax
 import jax.numpy as jnp
@@ -13,7 +13,7 @@ from numpy.typing import ArrayLike
 
 from jaxnst._checks import lookup, style_pictures
 from jaxnst.feedforward.instant import start_in_one_pass
-from jaxnst.image import load_image, resample
+from jaxnst.image import resample
 from jaxnst.image.exchange import ImageLike, as_image
 from jaxnst.losses.neighbors import LIBRARY, ColumnTargets, LayerTargets, make_library
 from jaxnst.losses.objective import (
@@ -28,7 +28,7 @@ from jaxnst.losses.objective import (
 from jaxnst.networks.registry import LossNetwork, Params, load_network
 from jaxnst.networks.rescale import unit_means
 from jaxnst.optim.solvers import make_solver
-from jaxnst.recipes import get_recipe, recipe_on
+from jaxnst.recipes import as_recipe, recipe_on
 from jaxnst.recipes.schema import STARTS, Precision, Recipe, override, replace
 from jaxnst.transfer.change import refuse_fixed
 from jaxnst.transfer.color_transfer import recolor_after, recolor_before
@@ -44,10 +44,6 @@ from jaxnst.transfer.style_cache import (
     mixed_styles,
     targets_of,
 )
-
-# Quoted in signatures, so that they show this name.
-MaskLike: TypeAlias = str | os.PathLike[str] | ArrayLike
-"""A path, or an array; see :func:`jaxnst.transfer.masks.check_mask`."""
 
 RUN_OPTIONS = (
     *("size", "style_size", "style_mix", "masks", "style_masks", "seed"),
@@ -169,11 +165,11 @@ class Run:
 
     @cached_property
     def colored_like(self) -> Picture:
-        """The content as it was given, at the size of the result: where colours are taken from."""
+        """The content as it was given, at the size of the result: where colors are taken from."""
         return np.clip(resample(self.given, self.schedule.size), 0, 1)
 
     def recolored(self) -> tuple[Picture, list[StyleImage]]:
-        """Return content and styles, the latter at the last scale's size, in their new colours."""
+        """Return content and styles, the latter at the last scale's size, in their new colors."""
         recolor = partial(recolor_before, self.recipe.colors, content=self.colored_like)
         sizes = self.schedule.scales[-1].styles
         styles = [
@@ -337,7 +333,7 @@ class Run:
             )
 
     def finish(self, image: Picture) -> Picture:
-        """Bring a picture to the size and the colours asked for, into [0, 1].
+        """Bring a picture to the size and the colors asked for, into [0, 1].
 
         What is transparent in the content stays as it was, and so does the content's opacity; and
         what no mask covers, if the recipe wants it so.
@@ -384,7 +380,7 @@ def run_of(
     **options: Any,
 ) -> Run:
     """Prepare a run from the arguments of :func:`jaxnst.stylize`, with the same errors."""
-    recipe = get_recipe(recipe) if isinstance(recipe, str) else recipe
+    recipe = as_recipe(recipe)
     network = loss_network(network, recipe, precision=precision)
     overrides = {name: value for name, value in options.items() if name not in RUN_OPTIONS}
     recipe = override(recipe_on(recipe, network.name), overrides)
@@ -401,14 +397,6 @@ def run_of(
     )
 
 
-def _loaded(masks: Any) -> Any:
-    """Read those masks of a list that are files."""
-    if not isinstance(masks, list | tuple):  # it may be a single one
-        return masks
-    files = str, os.PathLike
-    return [load_image(mask, alpha=True) if isinstance(mask, files) else mask for mask in masks]
-
-
 def make_run(
     content: StyleImage,
     styles: Sequence[StyleImage],
@@ -416,8 +404,8 @@ def make_run(
     recipe: Recipe,
     *,
     style_mix: StyleMix | None = None,
-    masks: "Sequence[MaskLike]" = (),
-    style_masks: "Sequence[MaskLike]" = (),
+    masks: "Sequence[ImageLike]" = (),
+    style_masks: "Sequence[ImageLike]" = (),
     **options: Any,
 ) -> Run:
     """Prepare a run of a recipe on a network, which may stand in for the recipe's own.
@@ -425,7 +413,7 @@ def make_run(
     Masks and mixtures are those of :func:`jaxnst.stylize`, with the same errors; other options are
     passed to :class:`Run`.
     """
-    regions = {"masks": _loaded(masks), "style_masks": _loaded(style_masks)}
+    regions = {"masks": masks, "style_masks": style_masks}
     arguments = {
         **{"content": content, "styles": styles, "network": network, "recipe": recipe},
         **{"style_mix": style_mix, **regions, **options},

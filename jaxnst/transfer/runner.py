@@ -429,11 +429,11 @@ class RunState:
             run.continue_from(checkpoint.evaluations)
         scales = run.schedule.scales
         if checkpoint.scale >= len(scales) or checkpoint.losses.shape[1] != len(TERMS):
-            raise ValueError("the checkpoint is of no run of this jaxnst: begin anew with another")
+            raise ValueError("the checkpoint does not fit this run: start over with another")
         shapes = state_shapes(run.method, scales[checkpoint.scale].inner, len(TERMS))
         state = jax.tree.map(jnp.array, from_arrays(checkpoint.state, shapes))
         if int(state.evaluations) != checkpoint.evaluations[-1]:
-            raise ValueError("the checkpoint contradicts itself: begin anew with another")
+            raise ValueError("the checkpoint is inconsistent: start over with another")
         run_state = cls(Programs([run]), state)
         run_state.index, run_state.restarts = checkpoint.scale, np.asarray(checkpoint.restarts)
         run_state.counts, run_state.seconds = [*checkpoint.evaluations], [*checkpoint.seconds]

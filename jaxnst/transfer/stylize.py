@@ -13,7 +13,7 @@ from jaxnst.transfer.change import Change
 from jaxnst.transfer.checkpoint import Checkpoint
 from jaxnst.transfer.guidance import StyleMix
 from jaxnst.transfer.result import Progress, ScaleTiming, StylizeResult
-from jaxnst.transfer.run import MaskLike, run_of
+from jaxnst.transfer.run import run_of
 from jaxnst.transfer.runner import optimize
 
 __all__ = [
@@ -35,8 +35,8 @@ def stylize(
     size: int | None = None,
     style_size: int | None = None,
     style_mix: "StyleMix | None" = None,
-    masks: "Sequence[MaskLike]" = (),
-    style_masks: "Sequence[MaskLike]" = (),
+    masks: "Sequence[ImageLike]" = (),
+    style_masks: "Sequence[ImageLike]" = (),
     init: "ImageLike | None" = None,
     seed: int = 0,
     callback: Callable[[Progress], object] | None = None,
@@ -68,9 +68,9 @@ def stylize(
       style_mix: Weights of the styles; or such weights by layer, ``""`` for all others:
         ``{"": (1, 0), "relu1_1": (0, 1)}`` takes the finest structure from the second. None: equal
         parts.
-      masks: Regions of the content, ``(H, W)`` in [0, 1] or paths of pictures, of its aspect and
-        any size, soft edges kept. With as many masks as styles, each style is painted in its
-        region; a single style is painted in all regions, and several in a single one are mixed.
+      masks: Regions of the content, paths, Pillow images or arrays ``(H, W)`` in [0, 1], of its
+        aspect and any size, soft edges kept. With as many masks as styles, each style is painted in
+        its region; a single style is painted in all regions, and several in a single one are mixed.
         What no mask covers has no style.
       style_masks: For each style which part of it counts; several for a single style make several
         styles of it.

@@ -270,7 +270,7 @@ def read_film(path: AnyPath) -> Film:
         frame, orientation = next(decoder.frames(), (None, Orientation()))
         if frame is None:
             raise ValueError(
-                f"{decoder.name} has no picture that can be read: get a whole copy of it"
+                f"{decoder.name} has no frame that can be read: get a complete copy of it"
             )
         matrix = int(frame.colorspace)
         if matrix not in MATRICES:
@@ -303,14 +303,14 @@ def open_film(path: AnyPath) -> Iterator[Decoder]:
         container = av.open(os.path.abspath(path))  # FFmpeg takes "12:30.mp4" for an address
     except (av.FFmpegError, UnicodeError) as error:
         raise ValueError(
-            f"{name} is no film that can be read ({ffmpeg_reason(error)}): check the file, or "
+            f"{name} is not a film that can be read ({ffmpeg_reason(error)}): check the file, or "
             "convert it to MP4"
         ) from None
     with container:
         covers = av.stream.Disposition.attached_pic
         streams = [s for s in container.streams.video if not s.disposition & covers]
         if not streams or streams[0].codec_context is None:
-            raise ValueError(f"{name} has no moving picture that can be read: check the file")
+            raise ValueError(f"{name} has no video that can be read: check the file")
         streams[0].thread_type = "AUTO"
         yield Decoder(name, container, streams[0])
 

@@ -53,7 +53,7 @@ def official_file(network: str) -> KnownFile:
         if known.network == network:
             return known
     names = ", ".join(dict.fromkeys(known.network for known in candidates))
-    raise KeyError(f"there is no file of {network!r} to download: known are {names}")
+    raise KeyError(f"there is no file of {network!r} to download, expected one of {names}")
 
 
 def fetch(network: str, *, on_progress: Callable[[int, int], None] | None = None) -> Path:
@@ -108,8 +108,8 @@ def _download_known(
             download(address, file, max_bytes=MAX_BYTES, timeout=SECONDS, on_progress=on_progress)
     except OSError as error:
         raise OSError(
-            f"{address} cannot be downloaded ({error}): check the connection, or set "
-            f"{MIRRORS}, or give a file of your own by --weights"
+            f"{address} cannot be downloaded ({error}): check the connection, set "
+            f"{MIRRORS}, or give a file of your own as --weights"
         ) from None
     size = path.stat().st_size
     if size == 0 or find_known(path) != known:
