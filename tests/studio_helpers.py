@@ -22,24 +22,12 @@ SETTINGS = {
 TOKEN = "a-token"
 
 
-class Studio:
-    """A session and its server, on a free port."""
+class Client:
+    """Requests to a studio on a port of this machine."""
 
-    def __init__(self, folder, settings=None):
-        self.session = Session(folder, settings=SETTINGS if settings is None else settings)
-        self.listener = socket.create_server(("127.0.0.1", 0))
-        self.port = self.listener.getsockname()[1]
-        self.origin = f"http://127.0.0.1:{self.port}"
-        app = make_app(self.session, token=TOKEN, host="127.0.0.1", port=self.port)
-        self.server = make_server(app)
-        self.thread = threading.Thread(target=self.server.run, args=([self.listener],))
-        self.thread.start()
-
-    def close(self):
-        """Stop the server; the session stays, for another one."""
-        self.server.should_exit = True
-        self.thread.join()
-        self.listener.close()
+    def __init__(self, port, token=TOKEN):
+        self.port, self.origin = port, f"http://127.0.0.1:{port}"
+        self.cookie = f"jaxnst-studio-{port}={token}"
 
     def ask(self, path, *, method="GET", body=None, **headers):
         """Send a request as the page does, or with other headers; None leaves one out.
@@ -47,7 +35,7 @@ class Studio:
         Returns:
           Status, headers and body of the answer.
         """
-        usual = {"cookie": f"jaxnst-studio-{self.port}={TOKEN}"}
+        usual = {"cookie": self.cookie}
         if method == "POST":
             usual |= {"origin": self.origin, "content-type": "application/json"}
         named = {key.replace("_", "-"): value for key, value in headers.items()}
@@ -74,6 +62,25 @@ class Studio:
         status, _, text = self.ask(path, method="POST", body=data, content_type=kind)
         return status, text.decode()
 
+
+class Studio(Client):
+    """A session and its server, on a free port."""
+
+    def __init__(self, folder, settings=None):
+        self.session = Session(folder, settings=SETTINGS if settings is None else settings)
+        self.listener = socket.create_server(("127.0.0.1", 0))
+        super().__init__(self.listener.getsockname()[1])
+        app = make_app(self.session, token=TOKEN, host="127.0.0.1", port=self.port)
+        self.server = make_server(app)
+        self.thread = threading.Thread(target=self.server.run, args=([self.listener],))
+        self.thread.start()
+
+    def close(self):
+        """Stop the server; the session stays, for another one."""
+        self.server.should_exit = True
+        self.thread.join()
+        self.listener.close()
+
     def wait(self, condition, seconds=60):
         """Wait until a condition holds of what a page shows, and return that."""
         end = time.monotonic() + seconds
@@ -99,9 +106,8 @@ def serving(folder, **more):
 
 def events(studio, count):
     """Return the first events that a page is sent."""
-    cookie = {"cookie": f"jaxnst-studio-{studio.port}={TOKEN}"}
-    with contextlib.closing(http.client.HTTPConnection("127.0.0.1", studio.port, 20)) as to:
-        to.request("GET", "/events", headers=cookie)
+    with contextlib.closing(http.client.HTTPConnection("127.0.0.1", studio.port, 60)) as to:
+        to.request("GET", "/events", headers={"cookie": studio.cookie})
         answer, views = to.getresponse(), []
         while len(views) < count:
             line = answer.readline()

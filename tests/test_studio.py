@@ -17,6 +17,8 @@ import numpy as np
 import pytest
 import studio_helpers
 from PIL import Image
+from starlette.datastructures import Headers
+from starlette.responses import Response
 from studio_helpers import SETTINGS, TOKEN, serving
 
 import jaxnst
@@ -325,7 +327,16 @@ def test_what_is_not_from_the_page_changes_nothing(studio, path, status, headers
 
 
 @pytest.mark.parametrize(
-    "body", [b"", b"[]", b"{", b"null", b'{"action": "__class__"}', b"[" * 60_000]
+    "body",
+    [
+        b'{"action": "set", "values": 1}',
+        b"",
+        b"[]",
+        b"{",
+        b"null",
+        b'{"action": "__class__"}',
+        b"[" * 60_000,
+    ],
 )
 def test_what_is_no_action_is_refused(studio, body):
     status, _, text = studio.ask("/act", method="POST", body=body)
@@ -377,8 +388,8 @@ def test_a_thousand_connections_are_refused_and_the_page_works_after_them(studio
 
 def test_other_hosts_are_known_only_where_the_studio_is_open_to_them():
     def refusal(host, name):
-        guard = server.Guard(None, token=TOKEN, host=host, port=80)
-        return guard.refusal("GET", {"host": name})
+        guard = server.Guard(Response(), token=TOKEN, host=host, port=80)
+        return guard.refusal("GET", Headers({"host": name}))
 
     for name in ("127.0.0.1", "localhost:80", "[::1]"):
         assert refusal("127.0.0.1", name) is None
@@ -407,10 +418,8 @@ def test_ctrl_c_saves_what_there_is(tmp_path):
         address = process.stdout.readline()
         assert address.startswith("http://127.0.0.1:") and "/?token=" in address
         port = int(address.split(":")[2].split("/")[0])
-        cookie = {"cookie": f"jaxnst-studio-{port}={address.strip().partition('token=')[2]}"}
-        studio = studio_helpers.Studio.__new__(studio_helpers.Studio)
-        studio.port, studio.origin = port, ""
-        while studio.ask("/frame", **cookie)[0] != 200:
+        client = studio_helpers.Client(port, address.strip().partition("token=")[2])
+        while not (studio_helpers.events(client, 1)[0]["progress"] or {}).get("done"):
             assert process.poll() is None
         process.send_signal(signal.SIGINT)
         err = process.stderr.read()

@@ -79,11 +79,16 @@ def _run(flags: StudioFlags, messages: Messages) -> int:
         session.put("style" if index else "content", copy, name=path)
     app = make_app(session, token=token, host=flags.host, port=port)
     host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(flags.host, flags.host)
-    address = f"http://{f'[{host}]' if ':' in host else host}:{port}/?token={token}"
-    print(address, flush=True)
+
+    def address(name: str) -> str:
+        return f"http://{f'[{name}]' if ':' in name else name}:{port}/?token={token}"
+
+    print(address(host), flush=True)
+    if host != flags.host:
+        messages.info(f"from other machines: {address(socket.gethostname())}")
     messages.info(f"versions are kept in {name_of(flags.out)}; Ctrl-C ends the studio")
     if not flags.no_browser:
-        webbrowser.open(address)
+        webbrowser.open(address(host))
     try:
         stoppable(lambda: make_server(app).run([listener]))
     except Stopped as stop:
@@ -103,13 +108,8 @@ def _listener(host: str, port: int) -> socket.socket:
       UsageError: The address is not of this machine, or the port is taken.
     """
     try:
-        family, kind, protocol, _, address = socket.getaddrinfo(
-            host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
-        )[0]
-        listener = socket.socket(family, kind, protocol)
-        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        listener.bind(address)
+        family = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0][0]
+        return socket.create_server((host, port), family=family)
     except OSError as error:
         text = error.strerror or str(error)
         raise UsageError(f"--host {host} --port {port}: {text.lower()}: give another") from error
-    return listener

@@ -310,9 +310,11 @@ def make_app(session: Session, *, token: str, host: str, port: int) -> ASGIApp:
             KeyError: _explained(lambda _: 404),
             ValueError: _explained(lambda _: 400),
             TypeError: _explained(lambda _: 400),
+            AttributeError: _explained(lambda _: 400),
             OSError: _explained(lambda _: 400),
             RecursionError: _explained(lambda _: 400),
             ClientDisconnect: _explained(lambda _: 400),
+            Exception: _explained(lambda _: 500),
         },
     )
     return Guard(app, token=token, host=host, port=port)

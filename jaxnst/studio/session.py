@@ -4,6 +4,7 @@ All pages show the same session. Its methods may be called from any thread; they
 was asked for is under way, and raise errors of one line.
 """
 
+import contextlib
 import dataclasses
 import hashlib
 import math
@@ -398,10 +399,12 @@ class Session:
         return version
 
     def keep_unless_kept(self) -> Version | None:
-        """Keep the painting, as at the end of a session, unless it is kept or has no step."""
+        """Keep the painting at the end of a session, unless it is kept or has hardly begun."""
         painting = self.painting
         done = 0 if painting is None or painting.progress is None else painting.progress.total_done
-        return self.keep() if done and (painting, done) != self._kept else None
+        with contextlib.suppress(ValueError):
+            return self.keep() if done and (painting, done) != self._kept else None
+        return None
 
     def _save(self, painting: Painting) -> tuple[Version, tuple[Painting, int]]:
         """Save a painting as a version, and return at which evaluation it is."""
