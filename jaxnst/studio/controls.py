@@ -89,6 +89,9 @@ def recipe_of(settings: Mapping[str, Any]) -> Recipe:
 def read_value(name: str, value: Any) -> Any:
     """Return a value that the page sent: layers with their values come as one text.
 
+    Raises:
+      ValueError: It is no number where one is expected.
+
     Example:
       >>> read_value("style_layers", "relu1_1:0.5, relu3_1")
       (('relu1_1', 0.5), ('relu3_1', 1.0))
@@ -96,6 +99,11 @@ def read_value(name: str, value: Any) -> Any:
       ('linear', (128, 256))
     """
     hint = _hints().get(name)
+    if hint is float and value is not None:
+        if not isinstance(value, int | float):
+            label = name.replace("_", " ")
+            raise ValueError(f"{label} is {value!r:.60}, expected a number")
+        return float(value)
     if get_origin(hint) is not tuple or not isinstance(value, str):
         return value
     parts = [part.strip() for part in value.split(",") if part.strip()]
