@@ -25,6 +25,7 @@ DPI = (1, 30_000)
 
 Levels = npt.NDArray[Any]  # uint8 or uint16
 
+_STRIP = 256
 _PNG_HEADER_END = 33
 _INCH = 2
 
@@ -121,21 +122,25 @@ def check_output(path: AnyPath) -> None:
 def _levels(image: npt.ArrayLike, bits: int, *, alpha: bool) -> Levels:
     """Check an image, clip it to [0, 1] and round it to whole numbers.
 
-    All in place in one copy, since pictures can be large.
+    In strips, since pictures can be large: no copy of the whole is made but the result.
     """
     array = np.asarray(image)
     floating("image", array.dtype)
-    values = array.astype(np.float32)
-    fits = values.ndim == 3 and values.shape[-1] in (3, 4) and 0 not in values.shape
-    channels_last("image", values.shape, "(height, width, 3 or 4)", fits=fits)
-    if np.isnan(values).any():
-        raise ValueError("image holds NaN, expected numbers in [0, 1]: nothing was written")
-    np.clip(values, 0, 1, out=values)
-    if values.shape[2] == 4 and not alpha:
-        values = flattened(values[..., :3], values[..., 3])
-    values *= 2**bits - 1
-    np.rint(values, out=values)
-    return values.astype(np.uint8 if bits == 8 else np.uint16)
+    fits = array.ndim == 3 and array.shape[-1] in (3, 4) and 0 not in array.shape
+    channels_last("image", array.shape, "(height, width, 3 or 4)", fits=fits)
+    height, width, channels = array.shape
+    on_white = channels == 4 and not alpha
+    size = height, width, 3 if on_white else channels
+    levels = np.empty(size, np.uint8 if bits == 8 else np.uint16)
+    for top in range(0, height, _STRIP):
+        values = array[top : top + _STRIP].astype(np.float32)
+        if np.isnan(values).any():
+            raise ValueError("image holds NaN, expected numbers in [0, 1]: nothing was written")
+        np.clip(values, 0, 1, out=values)
+        if on_white:
+            values = flattened(values[..., :3], values[..., 3])
+        levels[top : top + _STRIP] = np.rint(values * (2**bits - 1))
+    return levels
 
 
 def _options(kind: str, dpi: int | None, text: str | None) -> dict[str, Any]:
