@@ -31,6 +31,7 @@ from jaxnst.recipes.schema import (
 from jaxnst.transfer import run as running
 from jaxnst.transfer import runner
 from jaxnst.transfer import style_cache as targets
+from jaxnst.transfer.batch import stylize_batch
 from jaxnst.transfer.stylize import Progress, StylizeResult, stylize
 
 CONTENT = helpers.picture(50, 64, seed=1)
@@ -556,6 +557,33 @@ def test_a_second_run_compiles_nothing(network, first):
     run(retrained, recipe=recipe, content=CONTENT[::-1], seed=3)
     assert not np.any(programs() - before)
     assert not events
+
+
+@pytest.mark.parametrize("kind", ["lbfgs", "adam", "side by side"])
+def test_what_is_compiled_from_shapes_is_what_runs(network, monkeypatch, kind):
+    """Neither steps nor showing an image compiles anything."""
+    events, new = compilations(), {}
+
+    def count(name):
+        plain = getattr(runner.Programs, name)
+
+        def call(self, *arguments):
+            before = len(events)
+            result = plain(self, *arguments)
+            new.setdefault(name, []).append(len(events) - before)
+            return result
+
+        monkeypatch.setattr(runner.Programs, name, call)
+
+    for name in ("advance", "images"):
+        count(name)
+    solver = Solver(kind="adam" if kind == "adam" else "lbfgs", memory=2)
+    recipe = dataclasses.replace(ONE_SCALE, solver=solver)
+    if kind == "side by side":
+        stylize_batch([CONTENT] * 2, [STYLE] * 2, network=network, recipe=recipe)
+    else:
+        run(network, recipe=recipe)
+    assert events and {*new} == {"advance", "images"} and not any(map(sum, new.values()))
 
 
 # Doors.
