@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from functools import cache
 from typing import Any, Literal, get_args, get_origin, get_type_hints
 
+from jaxnst._checks import among
 from jaxnst.losses.distances import DISTANCES
 from jaxnst.losses.statistics import STATISTICS
 from jaxnst.networks.registry import NETWORKS
@@ -79,11 +80,10 @@ def recipe_of(settings: Mapping[str, Any]) -> Recipe:
         raise ValueError(f"network is {network!r}, expected one of {', '.join(offered_networks())}")
     recipe = recipe_on(get_recipe(name), network)
     paths = {option_name(flag): path for flag, (path, _, _) in options(recipe).items()}
-    own = {key: value for key, value in settings.items() if key in paths}
-    for key in own.keys() & set(PATHS):
-        if own[key] not in _choices(key, str):
-            raise ValueError(f"{key} is {own[key]!r}, expected one of {_choices(key, str)}")
-    return override(recipe, own)
+    overrides = {key: value for key, value in settings.items() if key in paths}
+    for key in overrides.keys() & set(PATHS):
+        among(key, overrides[key], _choices(key, str))
+    return override(recipe, overrides)
 
 
 def read_value(name: str, value: Any) -> Any:

@@ -1,6 +1,6 @@
 """The studio over HTTP: a small ASGI application, and the checks that every request passes.
 
-The page is told of changes by server-sent events, which hold no picture: it then fetches the newest
+Server-sent events announce changes and hold no picture: the page then fetches the newest
 frame, one at a time, so that nothing queues up for a slow browser. What the page wants is sent by
 POST. Nothing of a request becomes part of a path.
 """
@@ -41,10 +41,10 @@ MOST_BYTES = {"application/json": 64 * 1024, "application/octet-stream": 100 * 2
 another site, nor by a script of one without asking first."""
 
 EVENTS_SECONDS = 0.15
-"""Least time between two events: changes in between are told together."""
+"""Least time between two events: changes in between are announced together."""
 
 ALIVE_SECONDS = 15.0
-"""After so long without a change, a comment finds out whether the page is still there."""
+"""After so long without a change, a comment is sent, which fails if the page was closed."""
 
 CONNECTIONS = 64
 """Most at a time; further ones are answered by status 503."""
@@ -114,8 +114,8 @@ class Guard:
 
         request = Request(scope)
         refusal = self.refusal(request.method, request.headers)
-        given = request.query_params.get("token", "")
-        if refusal is None and request.url.path == "/" and self._is_token(given):
+        token = request.query_params.get("token", "")
+        if refusal is None and request.url.path == "/" and self._is_token(token):
             # Not a redirect: after a link from elsewhere, the cookie would not be sent with that.
             answer: ASGIApp
             answer = opened = HTMLResponse(

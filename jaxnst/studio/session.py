@@ -341,7 +341,7 @@ class Session:
             content, styles, arguments = self._arguments(state)
             painting = Painting(content, styles, listener=listen, **arguments)
             if self.painting is not None:
-                self.painting.stop(timeout=0)  # it ends after its chunk; nobody looks at it
+                self.painting.stop(timeout=0)  # it ends after its chunk
             self.painting = painting
             self._losses, self._pace = losses, _Pace(schedule)
             self._paintings += 1
@@ -532,7 +532,7 @@ class Session:
         self.changed()
 
     def _work(self) -> None:
-        """Do the jobs one after the other; the painting rests meanwhile."""
+        """Do the jobs one after the other; the painting is paused meanwhile."""
         while True:
             job = self._queue.get()
             if job.status == "canceled":
@@ -609,10 +609,10 @@ class _Pace:
         steps = progress.evaluations - self.first[2]
         if steps < 2 or scale >= len(self.weights):
             return None
-        each = (now - self.first[0]) / steps
+        seconds = (now - self.first[0]) / steps
         unit = self.weights[scale] / self.counts[scale]
         later = sum(self.weights[scale + 1 :]) / unit
-        return each * (progress.scale_evaluations - progress.evaluations + later)
+        return seconds * (progress.scale_evaluations - progress.evaluations + later)
 
 
 def read_input(role: str, path: AnyPath, name: str) -> Input:
@@ -724,14 +724,10 @@ def _with_styles(state: State, styles: tuple[Input, ...]) -> State:
 def values_of(settings: Mapping[str, Any]) -> dict[str, Any]:
     """Return the values of all settings by name, those of the recipe where there is no other."""
     recipe = recipe_of(settings)
-    own = {option_name(flag): value for flag, (_, _, value) in options(recipe).items()}
-    others = {"recipe": recipe.name, "network": recipe.network, "size": SIZE, "seed": 0}
-    return (
-        own
-        | others
-        | {"style_mix": None}
-        | {name: settings[name] for name in ("size", "seed", "style_mix") if name in settings}
-    )
+    values = {option_name(flag): value for flag, (_, _, value) in options(recipe).items()}
+    values |= {"recipe": recipe.name, "network": recipe.network}
+    usual = {"size": SIZE, "seed": 0, "style_mix": None}
+    return values | {name: settings.get(name, value) for name, value in usual.items()}
 
 
 def changes_between(before: State, after: State) -> dict[str, Any] | None:
