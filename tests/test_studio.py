@@ -209,7 +209,7 @@ def bomb(side):
 @pytest.mark.parametrize(
     ("data", "words"),
     [
-        (b"no picture", "holds no JPEG, PNG"),
+        (b"no picture", "is not a JPEG, PNG"),
         (b"", "is empty"),
         (PHOTO[:200], "is cut short or damaged"),
         (png_bytes(np.zeros((1, 1, 3), np.float32)), "is 1x1 pixels, expected at least 16"),
@@ -415,15 +415,18 @@ def test_ctrl_c_saves_what_there_is(tmp_path):
         text=True,
     )  # fmt: skip
     with process:
-        address = process.stdout.readline()
-        assert address.startswith("http://127.0.0.1:") and "/?token=" in address
-        port = int(address.split(":")[2].split("/")[0])
-        client = studio_helpers.Client(port, address.strip().partition("token=")[2])
-        while not (studio_helpers.events(client, 1)[0]["progress"] or {}).get("done"):
-            assert process.poll() is None
-        process.send_signal(signal.SIGINT)
-        err = process.stderr.read()
-        assert process.wait(60) == 0, err
+        try:
+            address = process.stdout.readline()
+            assert address.startswith("http://127.0.0.1:") and "/?token=" in address
+            port = int(address.split(":")[2].split("/")[0])
+            client = studio_helpers.Client(port, address.strip().partition("token=")[2])
+            while not (studio_helpers.events(client, 1)[0]["progress"] or {}).get("done"):
+                assert process.poll() is None
+            process.send_signal(signal.SIGINT)
+            _, err = process.communicate(timeout=60)
+            assert process.returncode == 0, err
+        finally:
+            process.kill()
     assert "stopped, saved kept/version-001.png" in err
     assert read_record(tmp_path / "kept/version-001.png").size == 64
 

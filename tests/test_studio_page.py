@@ -235,7 +235,7 @@ def test_a_broken_picture_is_told_and_the_page_goes_on(open_page, studio):
     page = open_page(studio)
     drop(page, b"no picture", "broken.png", left=True)
     page.wait_for_selector(".toast:not([hidden])")
-    assert page.inner_text(".toast").startswith("broken.png holds no JPEG, PNG")
+    assert page.inner_text(".toast").startswith("broken.png is not a JPEG, PNG")
     drop(page, png_bytes(np.zeros((1, 1, 3), np.float32)), "dot.png", left=True)
     wait(page, "document.querySelector('.toast').textContent.startsWith('dot.png')")
     begin(page, studio)
