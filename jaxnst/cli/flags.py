@@ -159,7 +159,7 @@ class Parser(argparse.ArgumentParser):
             text = self.format_short_help() if self.short_help else self.format_help()
             print(text, end="", file=sys.stderr)
             sys.exit(USAGE)
-        several = any(action.nargs == "+" for action in positional)
+        several = any(action.nargs in ("+", "*") for action in positional)
         if several:  # an unknown flag may be why argparse finds too few pictures
             for name, _, words in self.split(arguments):
                 is_known = name in self._option_string_actions

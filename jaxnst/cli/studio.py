@@ -30,7 +30,7 @@ PACKAGES = ("starlette", "uvicorn")
 class StudioFlags(MachineFlags):
     """Flags of the command."""
 
-    pictures: tuple[str, ...] = ()
+    pictures: Sequence[str] = ()
     out: str = flag("--out FOLDER", "folder of the versions that you keep", "studio")
     size: int | None = flag(
         "--size N", "longest side to begin with, pixels (default: 512)", read=integer(*SIZES)
@@ -47,9 +47,8 @@ class StudioFlags(MachineFlags):
 def main(arguments: Sequence[str], prog: str) -> int:
     """Run the command and return its exit status."""
     parser = Parser(prog=prog, description=DESCRIPTION)
-    parser.add_argument(
-        "pictures", metavar="PICTURE", nargs="*", help="a photograph, and paintings, to begin with"
-    )
+    text = "a photograph, and paintings, to begin with"
+    parser.add_argument("pictures", metavar="PICTURE", nargs="*", default=(), help=text)
     add_fields(parser, StudioFlags, inspect.get_annotations(StudioFlags))
     add_fields(parser, MachineFlags, ["device", "no_cache", "quiet", "debug"])
     flags = read_fields(StudioFlags, parser.read(arguments))
@@ -111,5 +110,5 @@ def _listener(host: str, port: int) -> socket.socket:
         family = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0][0]
         return socket.create_server((host, port), family=family)
     except OSError as error:
-        text = error.strerror or str(error)
-        raise UsageError(f"--host {host} --port {port}: {text.lower()}: give another") from error
+        text = (error.strerror or str(error)).partition(" (while")[0].lower()
+        raise UsageError(f"--host {host} --port {port}: {text}: give another") from error
