@@ -150,7 +150,7 @@ def test_a_message_shows_the_bytes_of_a_name_that_is_no_text(capsys):
 
 
 @POSIX
-@pytest.mark.parametrize("command", ["--help", "--show-recipe=default"])
+@pytest.mark.parametrize("command", ["--tips", "--show-recipe=default"])
 def test_a_reader_that_goes_away_ends_what_only_prints(command):
     run = [sys.executable, "-u", "-m", "jaxnst", "run", command]
     with subprocess.Popen(run, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:

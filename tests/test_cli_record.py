@@ -433,7 +433,7 @@ def test_a_record_opens_no_file(folder, run, unpainted):
     hostile = dataclasses.replace(read_record("out.png").recipe, init="start.png")
     rewritten("out.png", recipe=hostile)
     arguments = "--from", "out.png", *GIVEN, "-o", "new.png", "--other-inputs"
-    refused(run(*arguments), 2, "--init", "started from a picture, start.png")
+    refused(run(*arguments), 2, "--init", "started from a picture: add --init start.png")
     assert run(*arguments, "--init", "other.png")[0] == 0
     np.testing.assert_array_equal(unpainted["init"], load_image("other.png"))
     assert run(*arguments, "--init", "content")[0] == 0 and unpainted["init"] is None

@@ -44,7 +44,8 @@ def test_cells_are_all_combinations_on_a_sheet_with_their_commands(call, folder)
     assert read_record("sheet.png").arguments["cells"][4] == "style-weight 30, seed 1"
     commands = [line for line in err.splitlines() if ": jaxnst-run " in line]
     assert len(commands) == 6
-    assert commands[4].startswith("style-weight 30, seed 1: jaxnst-run --style-weight 30 ")
+    words = "style-weight 30, seed 1: jaxnst-run content.png style.png --style-weight 30 "
+    assert commands[4].startswith(words)
     for i, j in ((0, 1), (0, 3), (4, 5)):
         assert np.abs(cells[i] - cells[j]).max() > 0.02
     # The command makes the very picture of the cell, here at the sheet's own size.

@@ -157,7 +157,7 @@ def test_films_without_pictures_are_refused(tmp_path, kind, what):
             stream = empty.add_stream("mpeg4", rate=10)
             stream.height, stream.width, stream.pix_fmt = 32, 40, "yuv420p"
         empty.start_encoding()
-    with pytest.raises(ValueError, match=r"film.mp4 (has no|is no) .*that can be read"):
+    with pytest.raises(ValueError, match=r"film.mp4 (has no|is not a) .*that can be read"):
         read_film(tmp_path / "film.mp4")
 
 
@@ -259,7 +259,7 @@ def test_films_may_be_turned_on_the_way(tmp_path, output, turn, size):
 @pytest.mark.parametrize(
     ("code", "kind", "message"),
     [
-        (errno.ENOSPC, OSError, r"out.mp4 could not be saved \(No space .*\): make room or choose"),
+        (errno.ENOSPC, OSError, r"out.mp4 could not be saved \(No space .*\): free some space or"),
         (errno.EINVAL, ValueError, r"film.mp4 cannot be written as MP4 \(Invalid argument\): conv"),
         (errno.EPERM, ValueError, r"film.mp4 cannot be written as MP4 \(Operation .*\): convert"),
     ],

@@ -17,14 +17,11 @@ from collections.abc import Iterator
 from functools import cache
 from typing import Any, Literal, TypeAlias
 
-import numpy as np
-from PIL import Image
-
 from jaxnst.cli.errors import UsageError
 from jaxnst.cli.progress import ProgressBar
 from jaxnst.image import fit, resize
 from jaxnst.image.color import Pixels
-from jaxnst.image.exchange import png_bytes
+from jaxnst.image.exchange import png_bytes, sixel_text
 from jaxnst.report.contact_sheet import on_white
 
 Protocol: TypeAlias = Literal["kitty", "iterm", "sixel"]
@@ -44,9 +41,6 @@ CELL = 10, 20
 
 LINES_BELOW = 4
 """For the progress and a line or two more."""
-
-COLORS = 256
-"""Of a picture in sixel, as many as terminals have registers for."""
 
 IMAGE = 4961
 """The number that kitty keeps the picture by, which replaces the one before."""
@@ -176,8 +170,7 @@ def encode(
     columns, lines = area
     width, height = columns * cell[0], lines * cell[1]
     if protocol == "sixel":
-        frame = np.clip(resize(on_white(picture), (height, width)), 0, 1)
-        return _sixel(Image.fromarray(np.rint(frame * 255).astype(np.uint8)))
+        return sixel_text(resize(on_white(picture), (height, width)))
     longest = min(
         max(picture.shape[:2]), max(width, height)
     )  # the terminal enlarges what is smaller
@@ -191,24 +184,3 @@ def encode(
     more = [1] * (len(pieces) - 1) + [0]
     parts = zip(how, more, pieces, strict=True)
     return "".join(f"\x1b_G{keys}m={m};{piece}\x1b\\" for keys, m, piece in parts)
-
-
-def _sixel(picture: Image.Image) -> str:
-    """Encode a picture in COLORS colors: for every six rows, and each color in them, a line."""
-    indexed = picture.quantize(COLORS)
-    palette = np.array(indexed.getpalette()).reshape(-1, 3) * 100 // 255
-    rows_below = (0, -picture.height % 6), (0, 0)
-    indices = np.pad(np.asarray(indexed, np.int16), rows_below, constant_values=COLORS)
-    bands = []
-    for band in indices.reshape(-1, 6, picture.width):
-        present = np.setdiff1d(band, [COLORS])
-        bits = np.packbits(band == present[:, None, None], axis=1, bitorder="little")[:, 0]
-        # Equal letters, six pixels of a column each, are written by their number.
-        color, start = np.nonzero(np.diff(bits, axis=1, prepend=255))
-        ends = np.where(np.diff(color, append=-1) != 0, picture.width, np.roll(start, -1))
-        letters = (63 + bits[color, start]).tobytes().decode("ascii")
-        heads = [f"$#{present[c]}" if at == 0 else "" for c, at in zip(color, start, strict=True)]
-        runs = zip(heads, (ends - start).tolist(), letters, strict=True)
-        bands.append("".join(f"{head}!{count}{letter}" for head, count, letter in runs)[1:])
-    colors = "".join(f"#{i};2;{r};{g};{b}" for i, (r, g, b) in enumerate(palette))
-    return f'\x1bP0;1q"1;1;{picture.width};{picture.height}{colors}{"-".join(bands)}\x1b\\'

@@ -6,17 +6,15 @@ would mix both sides. Gatys et al. (Controlling Perceptual Factors in Neural Sty
 2017) shrink them too. What is beyond the picture's border counts as inside.
 """
 
-import os
 from collections.abc import Sequence
 from typing import TypeAlias
 
 import numpy as np
 from jaxtyping import Float
-from PIL import Image
 
 from jaxnst._checks import clipped, floating
 from jaxnst.image import resize, same_shape
-from jaxnst.image.exchange import ImageLike, as_array
+from jaxnst.image.exchange import ImageLike, opened
 from jaxnst.transfer.pyramid import Size
 
 Mask: TypeAlias = Float[np.ndarray, "_ _"]
@@ -43,9 +41,7 @@ def check_mask(name: str, mask: "ImageLike", size: Size) -> Mask:
       ValueError: If it has another shape, values outside [0, 1] by more than 0.05 (less is
         clipped), or is 0 everywhere.
     """
-    is_file = isinstance(mask, (str, os.PathLike, Image.Image))
-    # Arrays of whole numbers are refused: it is not known whether their white is 1 or 255.
-    values = as_array(name, mask, opacity=True) if is_file else np.asarray(mask)
+    values = np.asarray(opened(mask, opacity=True))
     if values.dtype == bool:
         values = values.astype(np.float32)
     floating(name, values.dtype)
