@@ -1,6 +1,7 @@
-"""What README and docs tell people to type: Python blocks run, commands parse, flags exist."""
+"""What README and docs tell people to type: blocks and commands run, flags and files exist."""
 
 import importlib
+import itertools
 import os
 import re
 import shlex
@@ -11,10 +12,11 @@ import tomllib
 from pathlib import Path
 
 import helpers
+import jax
 import pytest
 
 import jaxnst
-from jaxnst.cli import COMMANDS, batch, inputs, parser, sweep
+from jaxnst.cli import COMMANDS, batch, inputs, parser, sweep, watching
 from jaxnst.cli.fetching import STREAM, is_address
 from jaxnst.cli.help import SHORT_HELP, TIPS
 from jaxnst.image import save_image
@@ -25,6 +27,7 @@ from jaxnst.weights import bundled_styles
 ROOT = Path(__file__).parents[1]
 PAGES = [
     *("README.md", "CONTRIBUTING.md", "weights/README.md", "examples/README.md"),
+    *sorted(page.relative_to(ROOT).as_posix() for page in (ROOT / "weights/cards").glob("*.md")),
     *sorted(page.relative_to(ROOT).as_posix() for page in (ROOT / "docs").rglob("*.md")),
 ]
 SMALLER = {
@@ -176,6 +179,127 @@ def check_run(flags, recipe):
             Path(source).parent.mkdir(exist_ok=True)
             save_image(source, helpers.picture(48, 64))
     inputs.check_flags(flags, recipe)
+
+
+# Commands, run at 96 pixels.
+
+NOT_RUN = {
+    r"https?://|--yes|--network densenet": "downloads",
+    r"jaxnst train": "hours of training",
+    r"--engine ray": "a cluster",
+    r"--device|--precision": "an accelerator",
+    r"\.mat$|\.mat |\.pth ": "files that are not ours",
+    r" -( |$)": "a pipe",
+}
+"""Commands that are only parsed, by the test above, and what they would take."""
+
+SHALLOW = ["--style-layers", "relu1_1", "--content-layers", "relu2_1", "--steps", "2"]
+SHORTER = {
+    "run": ["--scales", "96", *SHALLOW],
+    "batch": ["--size", "96", *SHALLOW],
+    "sweep": ["--size", "96", *SHALLOW],
+    "reconstruct": ["--size", "96", "--steps", "2"],
+    "instant": ["--size", "96", "--levels", "2,1"],
+    "apply": ["--size", "96"],
+}
+"""Flags that a command gets, if it has no others in their place."""
+
+SHALLOWER = {"relu3_1": "relu1_2", "relu4_1": "relu2_2", "relu4_2": "relu2_1"}
+"""Layers that stand in place of a command's own."""
+
+SMALL_VALUES = {"--size": "96", "--style-size": "96", "--scales": "48,96", "--tile": "160"}
+"""Values that stand in place of a command's own."""
+
+OUTPUTS = ("-o", "--plot", "--animate", "--side-by-side", "--preview")
+
+
+def shortened(name, arguments):
+    """Make a command small: 96 pixels, two steps, shallow layers of the bundled network."""
+    words = list(arguments)
+    for i, word in enumerate(words[:-1]):
+        if word in SMALL_VALUES and words[i + 1] != "auto":
+            words[i + 1] = SMALL_VALUES[word]
+        if word == "--steps":
+            words[i + 1] = "3"  # further than those before
+        if word.endswith("layers"):
+            for layer, shallower in SHALLOWER.items():
+                words[i + 1] = words[i + 1].replace(layer, shallower)
+    prints = any(word.startswith(("-h", "--list", "--show", "--tips")) for word in words)
+    if prints or name not in SHORTER:
+        return words
+    flags = iter(SHORTER[name])
+    for flag, value in zip(flags, flags, strict=True):
+        if flag not in words and not (flag == "--scales" and "--size" in words):
+            words += [flag, value]
+    if "--recipe" in words and "--network" not in words:
+        words += ["--network", "vgg16-lite"]
+    return words
+
+
+def runnable():
+    """List the documented commands that are run, once each, with the name of the command."""
+    known = {}
+    for _, words in documented():
+        text = shlex.join(words)
+        if not any(re.search(pattern, text) for pattern in NOT_RUN):
+            name, arguments = (
+                ("run", words[1:]) if words[0] == "jaxnst-run" else (words[1], words[2:])
+            )
+            known[text.replace("jaxnst run", "jaxnst-run")] = name, arguments
+    return known
+
+
+@pytest.fixture
+def home(folder, monkeypatch):
+    """The same folder, with all that the pages assume, and a cache folder of its own."""
+    from jaxnst.report.animation import as_frame, save_animation
+
+    monkeypatch.setenv("XDG_CACHE_HOME", str(folder / "cache"))
+    monkeypatch.setattr(watching, "CHECKPOINT_SECONDS", 0)  # every run can be resumed
+    picture = helpers.picture(60, 80, seed=3)
+    for name in ("painting", "b", "starry", "houses", "monet", "hokusai", "style", "two", "three"):
+        save_image(f"{name}.jpg", picture)
+    for name in ("paintings/x.jpg", "more/d.jpg", "examples/content.jpg", "examples/strokes.jpg"):
+        Path(name).parent.mkdir(exist_ok=True)
+        save_image(name, picture)
+    for name in ("content", "one", "a1", "a2"):
+        save_image(f"{name}.jpg", helpers.picture(60, 80))
+    for name in ("photo", "sky", "ground", "land", "clouds", "fields"):
+        save_image(f"{name}.png", helpers.picture(60, 80, seed=len(name)))
+    save_animation("film.mp4", [as_frame(picture)] * 3)
+    shutil.copy("waves.safetensors", "mine.safetensors")
+    for name in ("rows.csv", "pictures.csv"):
+        Path(name).write_text("content,style,style-weight\nphotos/a.jpg,painting.jpg,15\n")
+    monkeypatch.delenv("JAX_COMPILATION_CACHE_DIR")  # which JAX has read
+    jax.config.update("jax_disable_most_optimizations", True)  # compiling is what takes time
+    yield folder
+    jax.config.update("jax_disable_most_optimizations", False)
+
+
+@pytest.mark.parametrize("command", runnable())
+def test_a_documented_command_runs(command, home, call):
+    name, arguments = runnable()[command]
+    # What the page made before.
+    if name == "show" or {"--from", "--resume"} & {*arguments}:
+        content = [word for word in arguments if word in ("photo.jpg", "content.jpg")] or [
+            "photo.jpg"
+        ]
+        style = "painting.jpg" if content == ["photo.jpg"] else "style.jpg"
+        for output in ("out.png", "other.png"):
+            assert call("run", *shortened("run", [*content, style, "-o", output]))[0] == 0
+    status, out, err = call(name, *shortened(name, arguments))
+    assert status in (0, None), err
+    written = [b for a, b in itertools.pairwise(arguments) if a in OUTPUTS]
+    is_planned = {"--dry-run", "-h"} & {*arguments}
+    assert is_planned or all(os.path.exists(path) for path in written), (written, out, err)
+
+
+def test_commands_are_run_and_what_is_not_is_documented():
+    texts = [shlex.join(words) for _, words in documented()]
+    assert len(runnable()) > 50
+    for pattern in NOT_RUN:
+        if pattern not in ("--device|--precision", "--engine ray"):  # in prose alone
+            assert any(re.search(pattern, text) for text in texts), pattern
 
 
 def test_documented_commands_are_found():
