@@ -276,6 +276,7 @@ def home(folder, monkeypatch):
     jax.config.update("jax_disable_most_optimizations", False)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("command", runnable())
 def test_a_documented_command_runs(command, home, call):
     name, arguments = runnable()[command]
