@@ -182,15 +182,19 @@ def test_versions_are_kept_compared_and_found_again(open_page, studio):
     page.click(".menu summary")
     assert page.inner_text("#larger").split("\n")[0] == "768 px"
     studio.act("larger", version=1, size=96)  # smaller than any that the page offers
-    page.wait_for_selector("[data-version='3']")
+    page.click(".thumb:has(.job)")  # which cancels it
+    page.wait_for_selector(".thumb .job", state="detached")
     other = open_page(studio)  # a second tab
     page.reload()
     for tab in (page, other):
-        tab.wait_for_selector("[data-version='3']")
+        tab.wait_for_selector("[data-version='2']")
         tab.wait_for_selector(".tile[data-role=style] img")
-        assert tab.locator(".thumb").count() == 3
+        assert tab.locator(".thumb").count() == 2
     records = [read_record(version.path) for version in studio.session.versions]
-    assert [record.size for record in records] == [None, None, 96]  # two by scales
+    assert [any("colors" in c.options for c in record.changes) for record in records] == [
+        False,
+        True,
+    ]
     other.select_option("#control-colors", "palette")
     wait(page, "document.querySelector('#control-colors').value === 'palette'")
 
