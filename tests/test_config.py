@@ -184,6 +184,7 @@ FLAGS = {
     "--content-layers",
     "--content-weight",
     "--init",
+    "--outside",
     "--learning-rate",
     "--optimizer",
     "--padding",
