@@ -261,7 +261,7 @@ def test_a_mixture_that_is_not_of_a_row_s_styles_costs_that_row(batched, folder)
     assert (status, out) == (1, "out/b-x-y.png\n")
     assert "a-x.png failed: style mix is (1.0, 2.0), expected 1 weight" in err
     status, out, err = batched(*given, "--overwrite", "--quiet", "--json")
-    assert (status, err.count("\n")) == (1, 1) and "a-x.png failed: style mix has" in err
+    assert (status, err.count("\n")) == (1, 1) and "a-x.png failed: style mix is" in err
     lines = list(map(json.loads, out.splitlines()))
     ended = {line.pop("output"): line for line in lines if line["event"] != "progress"}
     assert set(ended) == {"out/a-x.png"} and ended["out/a-x.png"]["event"] == "failed"
