@@ -20,7 +20,7 @@ versions=(jax jaxlib flax numpy optax jaxopt jaxtyping scipy pillow)
 quick=(-m 'not slow')
 for name in batch instant guidance networks cli_guidance remat cli_batch losses precision \
   layers transfer cli_methods cli_train objective lbfgs optimize planning statistics neighbors \
-  tiles studio studio_page; do
+  tiles changes painting studio studio_page; do
   quick+=(--ignore="tests/test_$name.py")
 done
 
