@@ -186,6 +186,7 @@ def check_run(flags, recipe):
 NOT_RUN = {
     r"https?://|--yes|--network densenet": "downloads",
     r"jaxnst train": "hours of training",
+    r"jaxnst studio": "a server, until Ctrl-C",
     r"--engine ray": "a cluster",
     r"--device|--precision": "an accelerator",
     r"\.mat$|\.mat |\.pth ": "files that are not ours",
