@@ -225,7 +225,7 @@ def test_a_changed_run_is_resumed_from_anywhere(network, tmp_path):
         ({"scales": (16, 48)}, ValueError, "scales would change the sizes of the scales"),
         ({"style_wait": 3.0}, TypeError, "did you mean 'style_weight'"),
         ({"style_weight": -1.0}, ValueError, "style weight is -1.0"),
-        ({"masks": [LEFT, LEFT], "style_mix": (1, 2)}, ValueError, "2 weights for 1 styles"),
+        ({"masks": [LEFT, LEFT], "style_mix": (1, 2)}, ValueError, "expected 1 weight, one for each style"),
         ({"masks": ["missing.png"]}, FileNotFoundError, "missing.png"),
         ({"styles": []}, ValueError, "styles is empty"),
     ],
@@ -257,14 +257,14 @@ def test_a_record_has_the_changes_and_the_digests_of_their_files(tmp_path, netwo
     path = tmp_path / "left.png"
     save_image(path, np.repeat(LEFT[..., None], 3, axis=2))
     options = {"style_weight": np.float32(3), "masks": [path], "tv": TotalVariation(weight=2.0)}
-    change = recorded(jaxnst.Change(7, {**options, "style_layers": (("relu1_1", 1),)}))
+    change = recorded(jaxnst.Change(7, {**options, "style_layers": (("relu1_1", 1.0),)}))
     source = change.options["masks"][0]
     assert (source.role, source.name, len(source.sha256)) == ("mask", "left.png", 64)
     assert change.options == {
         "style_weight": 3.0,
         "masks": (source,),
         **{"tv_weight": 2.0, "tv_kind": "squared", "tv_chroma": 4.0},
-        "style_layers": [["relu1_1", 1]],
+        "style_layers": [["relu1_1", 1.0]],
     }
     record = jaxnst.Record(
         recipe=RECIPE, network="tiny", network_sha256="0" * 64, size=48, changes=(change,)
@@ -273,7 +273,7 @@ def test_a_record_has_the_changes_and_the_digests_of_their_files(tmp_path, netwo
     assert "changes" not in format_record(dataclasses.replace(record, changes=()))
     made = run_of(CONTENT, STYLE, network=network, recipe=RECIPE)
     again = made.changed({**change.options, "masks": [path]}).settings
-    options |= {"style_weight": 3.0, "style_layers": {"relu1_1": 1}}
+    options |= {"style_weight": 3.0, "style_layers": {"relu1_1": 1.0}}
     assert again == made.changed(options).settings
     with pytest.raises(ValueError, match="names the mask by its file, but it is an array"):
         recorded(jaxnst.Change(7, {"masks": [LEFT]}))
