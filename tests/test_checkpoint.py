@@ -398,7 +398,7 @@ def test_a_checkpoint_for_which_a_disk_has_no_room_leaves_the_last_one(file, who
     before, limits = file.read_bytes(), resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (len(before) - 1000, limits[1]))
     try:
-        with pytest.raises(OSError, match=r"run.ck could not be saved .*too large.* make room or"):
+        with pytest.raises(OSError, match=r"run.ck could not be saved .*too large.* free some"):
             save_checkpoint(file, whole[1][9][1])
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, limits)

@@ -173,7 +173,7 @@ def test_what_does_not_fit_into_memory_is_refused(folder, instant, monkeypatch, 
 
 def test_nothing_is_downloaded_for_a_network_without_decoders(folder, call):
     arguments = ("photos/a.png", "style.png", "-o", "out.png", "--network", "vgg19", "--yes")
-    refused(call("instant", *arguments), 2, "no decoders for vgg19 ship", "--decoders")
+    refused(call("instant", *arguments), 2, "there are no bundled decoders for vgg19", "--decoders")
 
 
 @pytest.mark.parametrize("more", [(), ("--decoders", "none.safetensors")])

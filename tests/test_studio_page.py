@@ -201,11 +201,11 @@ def test_versions_are_kept_compared_and_found_again(open_page, studio):
 
 def test_everything_works_by_the_keyboard_alone(open_page, studio, tmp_path):
     page = open_page(studio)
-    for name, data in (("photo.png", PHOTO), ("painting.png", PAINTING)):
+    for key, name, data in (("Enter", "photo.png", PHOTO), ("Space", "painting.png", PAINTING)):
         (tmp_path / name).write_bytes(data)
         page.keyboard.press("Tab")
         with page.expect_file_chooser() as chooser:
-            page.keyboard.press("Enter")
+            page.keyboard.press(key)
         chooser.value.set_files(tmp_path / name)
         studio.wait(lambda view, name=name: name in str(view["content"]) + str(view["styles"]))
     page.wait_for_selector("body[data-status=painting]")

@@ -151,13 +151,11 @@ function choosePicture(what) {
   render();
 }
 
-let asked;
 function choose(role, at) {
-  asked = { role, at };
-  $("#file").value = "";
-  $("#file").click();
+  const input = $("#file").cloneNode(); // a new one: a dialog that is still open blocks the next of the same input
+  input.addEventListener("change", () => takeFiles([...input.files], role, at));
+  input.click();
 }
-$("#file").addEventListener("change", () => takeFiles([...$("#file").files], asked.role, asked.at));
 
 async function takeFiles(files, role, at) {
   if (!files.length) return;
