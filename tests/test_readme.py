@@ -260,7 +260,10 @@ def home(folder, monkeypatch):
     picture = helpers.picture(60, 80, seed=3)
     for name in ("painting", "b", "starry", "houses", "monet", "hokusai", "style", "two", "three"):
         save_image(f"{name}.jpg", picture)
-    for name in ("paintings/x.jpg", "more/d.jpg", "examples/content.jpg", "examples/strokes.jpg"):
+    examples = [f"examples/{name}.jpg" for name in ("content", "strokes", "hatching", "shapes")]
+    gallery = ["starry-night.jpg", "scream.jpg", "great-wave.jpg", "wheat-field.jpg"]
+    gallery += ["astronaut.png", "coffee.png", "chelsea.png"]
+    for name in ("paintings/x.jpg", "more/d.jpg", *examples, *gallery):
         Path(name).parent.mkdir(exist_ok=True)
         save_image(name, picture)
     for name in ("content", "one", "a1", "a2"):
