@@ -360,7 +360,7 @@ def extract_features(
       >>> image = jnp.full((32, 48, 3), 0.5)
       >>> features = extract_features(load_network("vgg16-lite"), image, ["relu1_1", "pool1"])
       >>> {name: maps.shape for name, maps in features.items()}
-      {'relu1_1': (32, 48, 32), 'pool1': (16, 24, 32)}
+      {'pool1': (16, 24, 32), 'relu1_1': (32, 48, 32)}
     """
     names = (layers,) if isinstance(layers, str) else tuple(layers)
     image = jnp.asarray(image)
