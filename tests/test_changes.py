@@ -220,7 +220,7 @@ def test_a_changed_run_is_resumed_from_anywhere(network, tmp_path):
 @pytest.mark.parametrize(
     ("options", "kind", "words"),
     [
-        ({"size": 64}, ValueError, "size cannot change while a run goes on: what can are styles"),
+        ({"size": 64}, ValueError, "size cannot change during a run: what can are styles"),
         ({"noise_share": 0.5}, ValueError, "noise_share cannot change"),
         ({"scales": (16, 48)}, ValueError, "scales would change the sizes of the scales"),
         ({"style_wait": 3.0}, TypeError, "did you mean 'style_weight'"),

@@ -158,11 +158,10 @@ def changes_for(
     left_out = {*ROLES, "style_mix"} if parsed.other_inputs else set[str]()
     same_size = (record.size, record.style_size) == (parsed.size, parsed.style_size)
     if not same_size or given or (chosen.recipe, chosen.style_mix) != (None, None):
-        final = {name: value for change in changes for name, value in change.options.items()}
         paths = keyword_paths(record.recipe or Recipe())
         left_out |= {name for name, path in paths.items() if chosen.recipe or path in given}
         left_out |= {"style_mix"} if chosen.style_mix else set()
-        changes = (RecordedChange(evaluation=0, options=final),)
+        changes = (RecordedChange(evaluation=0, options=record.final_options),)
     kept = [
         dataclasses.replace(
             change, options={k: v for k, v in change.options.items() if k not in left_out}

@@ -19,7 +19,7 @@ from jaxnst.cli.option_types import SIZES, integer
 
 DESCRIPTION = (
     "Open a page in the browser on which you paint: drop a photograph and a painting on it, watch "
-    "the picture come about, and change it while it does. It works offline, and for this machine "
+    "the picture being painted, and change it meanwhile. It works offline, and for this machine "
     "alone unless --host says otherwise."
 )
 

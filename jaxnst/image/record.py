@@ -143,6 +143,20 @@ class Record:
     jaxnst: str = __version__
     jax: str = field(default_factory=lambda: importlib.metadata.version("jax"))
 
+    @property
+    def final_options(self) -> dict[str, Any]:
+        """Options that were changed while it was painted, with their last values."""
+        return {name: value for change in self.changes for name, value in change.options.items()}
+
+    @property
+    def final_sources(self) -> tuple[Source, ...]:
+        """The files with which it ended."""
+        final, sources = self.final_options, self.sources
+        for option, role in ROLES.items():
+            if option in final:
+                sources = (*(s for s in sources if s.role != role), *final[option])
+        return sources
+
     def __post_init__(self) -> None:
         for key in ("network", "platform", "jaxnst", "jax"):
             _check_text(key, getattr(self, key))

@@ -89,7 +89,7 @@ class Painting:
     def update(self, **options: Any) -> None:
         """Change options, as soon as their programs and targets are prepared; the newest win.
 
-        After the end, the last scale goes on with them.
+        After the end, the last scale continues with them.
 
         Args:
           options: As for :class:`jaxnst.Change`.

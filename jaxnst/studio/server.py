@@ -181,7 +181,7 @@ class Changes:
         self.serial = 0
 
     def __call__(self) -> None:
-        """Tell of a change; does not block."""
+        """Report a change; does not block."""
         self.serial += 1
         if self._loop is not None:
             with contextlib.suppress(RuntimeError):  # the server has ended

@@ -279,7 +279,7 @@ class Session:
             raise ValueError(f"version {version.number} does not say how it was made")
         loaded = {picture.source.sha256: picture for picture in self._inputs.values()}
         inputs = []
-        for source in final_sources(version.record):
+        for source in version.record.final_sources:
             if (same := loaded.get(source.sha256)) is not None:
                 inputs.append(dataclasses.replace(same, source=source))
             else:
@@ -548,7 +548,7 @@ class Session:
                 self.jobs = [other for other in self.jobs if other is not job]
             except InterruptedError:
                 pass
-            except Exception as error:  # of whatever kind: the page goes on, and says it
+            except Exception as error:  # of any kind: the page reports it
                 job.status, job.error = "failed", reason(error)
             if painting is not None and resting:
                 painting.resume()
@@ -680,7 +680,7 @@ def check_settings(settings: Mapping[str, Any], styles: int) -> None:
 def settings_of(record: Record) -> dict[str, Any]:
     """Return the settings that a picture had at its end, as the page sets them."""
     assert record.recipe is not None
-    final = {name: value for change in record.changes for name, value in change.options.items()}
+    final = record.final_options
     mix = record.arguments.get("style-mix")
     if isinstance(mix, tuple) and len(mix) == 1:
         final = {"style_mix": [float(weight) for weight in str(mix[0]).split(",")]} | final
@@ -695,16 +695,6 @@ def settings_of(record: Record) -> dict[str, Any]:
             settings[option_name(flag)] = value
     sides = record.recipe.scales.sides or (SIZE,)
     return settings | {"size": record.size or sides[-1], "seed": record.seed}
-
-
-def final_sources(record: Record) -> tuple[Source, ...]:
-    """Return the files with which a picture ended."""
-    final = {name: value for change in record.changes for name, value in change.options.items()}
-    sources = record.sources
-    for option, role in PICTURES.items():
-        if option in final:
-            sources = (*(s for s in sources if s.role != role), *final[option])
-    return sources
 
 
 @cache

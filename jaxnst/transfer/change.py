@@ -1,4 +1,4 @@
-"""Changes of a run while it goes on: new values of options, from an evaluation on."""
+"""Changes during a run: new values of options, from an evaluation on."""
 
 import dataclasses
 import os
@@ -25,7 +25,7 @@ FIXED = (
 class Change:
     """New values of options of :func:`jaxnst.stylize`, from an evaluation of a run on.
 
-    The run continues with them from its image at that point, and the optimizer begins anew there.
+    The run continues with them from its image at that point, and the optimizer starts afresh there.
     Values that differ in numbers only compile nothing.
 
     Attributes:
@@ -101,7 +101,7 @@ def refuse_fixed(names: Sequence[str]) -> None:
     for name in names:
         if name in FIXED or name.startswith(("noise_", "approximation_")):
             raise ValueError(
-                f"{name} cannot change while a run goes on: what can are styles, style_mix, masks, "
+                f"{name} cannot change during a run: what can are styles, style_mix, masks, "
                 "style_masks and fields of the recipe, such as style_weight, colors and steps"
             )
 

@@ -155,7 +155,7 @@ class Run:
         if _sizes(run) != _sizes(self):
             raise ValueError(
                 f"{', '.join(overrides)} would change the sizes of the scales, which stay as they "
-                "are while a run goes on: begin another"
+                "are during a run: start another"
             )
         return run
 
