@@ -3,7 +3,7 @@ import { $, act, upload } from "./api.js";
 
 const canvas = $("#mask"), cursor = $(".cursor"), size = $("#brush-size"), context = canvas.getContext("2d");
 const LONGEST = 1024;
-let known = null, erasing = false, last = null, point = null, timer;
+let known = null, strokes = 0, erasing = false, last = null, point = null, timer;
 export let active = false;
 
 const radius = () => (size.value / 200) * Math.min(canvas.width, canvas.height);
@@ -17,18 +17,24 @@ export function toggle(on, content) {
   if (active) canvas.focus({ preventScroll: true });
 }
 
-// Shows the mask that the session has, unless it is the one that was brushed here.
+// Shows the mask that the session has, unless it is the one that was brushed here, or `strokes` have
+// been drawn here that the session does not have yet.
 export async function follow(content, mask) {
   const key = `${content?.key}/${mask?.key ?? ""}`;
   $("#brush-button").classList.toggle("set", !!mask);
   $("#clear-mask").disabled = !mask;
-  if (!content || key === known || point?.down) return;
+  if (!content || key === known || (strokes && known.startsWith(`${content.key}/`))) return;
   known = key;
+  strokes = 0;
+  clearTimeout(timer);
   const scale = Math.min(1, LONGEST / Math.max(content.width, content.height));
   canvas.width = Math.round(content.width * scale);
   canvas.height = Math.round(content.height * scale);
   if (!mask) return;
-  const bitmap = await createImageBitmap(await (await fetch(`/pictures/mask/0?${mask.key}`)).blob());
+  const answer = await fetch(`/pictures/mask/0?${mask.key}`);
+  if (!answer.ok) return; // there is a newer one by now
+  const bitmap = await createImageBitmap(await answer.blob());
+  if (key !== known || strokes) return;
   context.drawImage(bitmap, 0, 0, canvas.width, canvas.height);
   const pixels = context.getImageData(0, 0, canvas.width, canvas.height);
   for (let i = 0; i < pixels.data.length; i += 4) pixels.data[i + 3] = pixels.data[i];
@@ -39,6 +45,7 @@ export async function follow(content, mask) {
 }
 
 function stroke(to) {
+  strokes += 1;
   context.globalCompositeOperation = erasing ? "destination-out" : "source-over";
   context.strokeStyle = color();
   context.lineCap = "round";
@@ -54,20 +61,26 @@ function finish() {
   last = null;
   clearTimeout(timer);
   timer = setTimeout(async () => {
-    const { width, height } = canvas, flat = new OffscreenCanvas(width, height), draw = flat.getContext("2d");
-    const alpha = context.getImageData(0, 0, width, height).data;
-    if (!alpha.some((value, i) => i % 4 === 3 && value > 127)) return act("clear_mask");
-    draw.drawImage(canvas, 0, 0);
-    draw.globalCompositeOperation = "source-in";
-    draw.fillStyle = "#fff";
-    draw.fillRect(0, 0, width, height);
-    draw.globalCompositeOperation = "destination-over";
-    draw.fillStyle = "#000";
-    draw.fillRect(0, 0, width, height);
-    const content = known.split("/")[0];
-    const key = await upload(await flat.convertToBlob(), "mask", { name: "mask.png" });
-    if (key) known = `${content}/${key}`;
+    const content = known.split("/")[0], sent = strokes, key = await send();
+    if (!known.startsWith(`${content}/`)) return;
+    if (key !== null) known = `${content}/${key}`;
+    if (sent === strokes) strokes = 0;
   }, 350);
+}
+
+// The key of the mask that the session then has, "" for none, null if it could not be told.
+async function send() {
+  const { width, height } = canvas, flat = new OffscreenCanvas(width, height), draw = flat.getContext("2d");
+  const alpha = context.getImageData(0, 0, width, height).data;
+  if (!alpha.some((value, i) => i % 4 === 3 && value > 127)) return (await act("clear_mask")) === null ? null : "";
+  draw.drawImage(canvas, 0, 0);
+  draw.globalCompositeOperation = "source-in";
+  draw.fillStyle = "#fff";
+  draw.fillRect(0, 0, width, height);
+  draw.globalCompositeOperation = "destination-over";
+  draw.fillStyle = "#000";
+  draw.fillRect(0, 0, width, height);
+  return upload(await flat.convertToBlob(), "mask", { name: "mask.png" });
 }
 
 function place(event) {
@@ -130,4 +143,8 @@ export function erase(on = !erasing) {
   $("#erase").setAttribute("aria-pressed", on);
 }
 $("#erase").addEventListener("click", () => erase());
-$("#clear-mask").addEventListener("click", () => act("clear_mask"));
+$("#clear-mask").addEventListener("click", () => {
+  context.clearRect(0, 0, canvas.width, canvas.height);
+  strokes += 1;
+  finish();
+});
