@@ -129,6 +129,13 @@ def test_versions_are_painted_larger_and_in_variations_and_are_there_after_a_res
         assert again.act("back_to", version=2)[0] == 204
         assert again.wait(finished)["values"]["size"] == 96
         assert again.act("back_to", version=3) == (400, "version 3 does not say how it was made")
+        sheet = (folder / "version-003.png").read_bytes()
+        assert again.act("remove", version=3)[0] == 204
+        assert (folder / "deleted" / "version-003.png").read_bytes() == sheet
+        assert again.act("remove", version=3) == (404, "there is no version 3")
+        assert again.ask("/versions/3/small")[0] == 404
+        assert again.act("keep")[0] == 204  # under a number that no version had before
+        assert [v["number"] for v in again.session.view()["versions"]] == [1, 2, 4]
 
 
 def test_a_pause_holds_the_picture_and_a_layer_that_is_not_there_is_refused(painting):

@@ -199,6 +199,12 @@ def test_versions_are_kept_compared_and_found_again(open_page, studio):
     ]
     other.select_option("#control-colors", "palette")
     wait(page, "document.querySelector('#control-colors').value === 'palette'")
+    page.click("[data-version='2']")
+    page.keyboard.press("Delete")
+    for tab in (page, other):
+        tab.wait_for_selector("[data-version='2']", state="detached")
+    assert "Version 2 was moved" in page.inner_text(".toast")
+    assert page.locator("#version-tools").is_hidden()
 
 
 def test_everything_works_by_the_keyboard_alone(open_page, studio, tmp_path):

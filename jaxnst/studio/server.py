@@ -279,6 +279,7 @@ def make_app(session: Session, *, token: str, host: str, port: int) -> ASGIApp:
         "clear_mask": lambda facts: session.clear_mask(),
         "remove_style": lambda facts: session.remove_style(facts["at"]),
         "back_to": lambda facts: session.back_to(facts["version"]),
+        "remove": lambda facts: session.remove(facts["version"]),
         "larger": lambda facts: session.larger(facts["version"], facts["size"]),
         "sweep": lambda facts: session.sweep((facts["across"], facts["down"])),
         "cancel": lambda facts: session.cancel(facts["job"]),

@@ -320,7 +320,7 @@ class Session:
         self.changed()
 
     def restart(self) -> None:
-        """Begin the painting anew with the present settings."""
+        """Start the painting over with the present settings."""
         with self._lock:
             state = self.state
             if state.content is None or not state.styles:
@@ -432,6 +432,11 @@ class Session:
         version = self.versions.add(image, record)
         self.changed()
         return version
+
+    def remove(self, number: int) -> None:
+        """Move a version to the folder ``deleted``."""
+        self.versions.remove(number)
+        self.changed()
 
     def larger(self, number: int, size: int) -> None:
         """Paint a version at another size, as a job; in tiles where memory asks for them."""

@@ -20,6 +20,9 @@ from jaxnst.report.contact_sheet import on_white
 
 NAME = re.compile(r"version-(\d{3,9})\.png")
 
+DELETED = "deleted"
+"""Folder, beside the versions, of those that were deleted on the page."""
+
 SMALL = 240
 """Longest side of a version in the page's list, pixels."""
 
@@ -91,12 +94,30 @@ class Versions:
         with self._lock:
             self.folder.mkdir(parents=True, exist_ok=True)
             number = max(self._versions, default=0) + 1
-            while (path := self.folder / f"version-{number:03}.png").exists():
+            while self._taken(name := f"version-{number:03}.png"):
                 number += 1
+            path = self.folder / name
             save_image(path, image, record=record)
             size = image.shape[0], image.shape[1]
             self._versions[number] = Version(number, path, size, record)
             return self._versions[number]
+
+    def remove(self, number: int) -> None:
+        """Move a version to the folder ``deleted`` beside the others; its number is not used again.
+
+        Raises:
+          KeyError: There is no such version.
+          OSError: It cannot be moved.
+        """
+        with self._lock:
+            path = self[number].path
+            (self.folder / DELETED).mkdir(exist_ok=True)
+            path.replace(self.folder / DELETED / path.name)
+            del self._versions[number]
+            self._small.pop(number, None)
+
+    def _taken(self, name: str) -> bool:
+        return any((folder / name).exists() for folder in (self.folder, self.folder / DELETED))
 
     def small(self, number: int) -> bytes:
         """Return a version as a small JPEG file."""

@@ -185,6 +185,11 @@ $("#live").addEventListener("click", () => choosePicture("live"));
 $("#back-to").addEventListener("click", async () => {
   if ((await act("back_to", { version: chosen.at(-1) })) !== null) choosePicture("live");
 });
+const remove = async () => {
+  const number = chosen.at(-1);
+  if ((await act("remove", { version: number })) !== null) say(`Version ${number} was moved to the folder “deleted”.`);
+};
+$("#remove").addEventListener("click", remove);
 $("#sweep").addEventListener("click", () => act("sweep", { across: "style_weight", down: "tv_weight" }));
 $("#reset").addEventListener("click", () => {
   const names = [...document.querySelectorAll(".control.changed")].map((made) => made.dataset.name);
@@ -205,6 +210,7 @@ document.addEventListener("keydown", (event) => {
     k: () => !$("[data-act=keep]").disabled && act("keep"),
     b: () => state.content && brushing(!brush.active),
     c: () => chosen.at(-1) !== "live" && compare(),
+    Delete: () => chosen.at(-1) !== "live" && remove(),
     e: () => brush.active && brush.erase(),
     "[": () => brush.resize(-2),
     "]": () => brush.resize(2),
