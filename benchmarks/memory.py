@@ -1,7 +1,7 @@
-"""Memory of large pictures: feature maps kept, and computed anew for the gradient (``remat``).
+"""Memory of large pictures: feature maps kept, and recomputed for the gradient (``remat``).
 
 Each way in a fresh process: what XLA accounts for, the process's own peak, and the time of a step.
-``python -m benchmarks.memory NAME SIDE kept|anew`` is that process.
+``python -m benchmarks.memory NAME SIDE kept|recomputed`` is that process.
 """
 
 import json
@@ -27,25 +27,25 @@ ROOT = Path(__file__).parent.parent
 def run(*, quick: bool) -> list[Row]:
     """Measure both ways."""
     side = 128 if quick else SIDE
-    found = {how: _child(how, side) for how in ("kept", "anew")}
+    found = {how: _child(how, side) for how in ("kept", "recomputed")}
     rows = []
     for what, key in (
         ("peak of the process", "peak"),
         ("what XLA accounts for", "analysis"),
         ("a step", "seconds"),
     ):
-        kept, anew = (found[how][key] for how in ("kept", "anew"))
+        kept, recomputed = (found[how][key] for how in ("kept", "recomputed"))
         unit = "s" if key == "seconds" else "MB"
         scale = 1 if key == "seconds" else 1e-6
         rows.append(
             Row(
                 benchmark="memory",
                 case=f"{NAME} {side}x{side}",
-                what=f"{what}, anew / kept",
-                ratio=anew / kept,
+                what=f"{what}, recomputed / kept",
+                ratio=recomputed / kept,
                 bar=None if quick else BARS[key],
-                note=f"{anew * scale:.4g} / {kept * scale:.4g} {unit}",
-                details={"kept": kept, "anew": anew},
+                note=f"{recomputed * scale:.4g} / {kept * scale:.4g} {unit}",
+                details={"kept": kept, "recomputed": recomputed},
             )
         )
     return rows
@@ -59,7 +59,7 @@ def _child(how: str, side: int) -> dict[str, float]:
 
 
 def _measure(name: str, side: int, how: str) -> dict[str, float]:
-    problem = make_problem(name, (side, side), remat=how == "anew")
+    problem = make_problem(name, (side, side), remat=how == "recomputed")
     loop = Loop(problem)
     state = start(loop.method, problem.image, len(TERMS))
     fun, method, args, rates, *_ = loop.arguments(state, STEPS)

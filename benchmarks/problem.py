@@ -58,7 +58,7 @@ def make_problem(
       name: Of the network. The bundled one has its own parameters, any other random ones.
       size: Height and width, pixels.
       quick: Shrink the picture to a longest side of 64: for trying out, not for measuring.
-      remat: Compute feature maps anew for the gradient.
+      remat: Recompute feature maps for the gradient.
     """
     if quick:
         shrink = QUICK_SIDE / max(size)

@@ -289,5 +289,5 @@ def test_a_transparent_photograph_is_refused(network):
 
 
 def test_a_network_cannot_be_trained_with_neighbors(network):
-    with pytest.raises(ValueError, match="matches each picture anew"):
+    with pytest.raises(ValueError, match="matches each picture by itself"):
         make_loss(TransformationNetwork(), TINY, network, STYLE, style_size=32)

@@ -34,7 +34,7 @@ TRIES = 3
 def settle(job: Job, messages: Messages) -> tuple[Job, ValueError | None]:
     """Return a job as it is going to be run, within the memory that is available or allowed.
 
-    Feature maps are kept if they fit, else computed anew for the gradient, else the picture is
+    Feature maps are kept if they fit, else recomputed for the gradient, else the picture is
     computed in tiles, else L-BFGS keeps fewer pairs if the recipe leaves their number open. Where
     it does not fit even so, the size is reduced if ``--max-memory`` was given.
 

@@ -77,7 +77,7 @@ class Job:
       device: What it runs on.
       network: The loss network.
       guidance: Which style goes where.
-      remat: Whether feature maps are computed anew for the gradient, to save memory.
+      remat: Whether feature maps are recomputed for the gradient, to save memory.
       tile: Longest side of the tiles in which it is computed, pixels; None: no tiles.
       loop: Bytes that XLA reports for its largest loop, or None if it was not asked.
     """

@@ -101,7 +101,7 @@ def _facts(record: Record) -> Iterator[tuple[str, str]]:
     yield "seed", str(record.seed)
     yield "precision", record.precision
     if record.remat:
-        yield "memory", "feature maps were computed anew for the gradient"
+        yield "memory", "feature maps were recomputed for the gradient"
     if record.tile is not None:
         yield "tiles", f"of at most {record.tile} pixels"
     for name, value in record.arguments.items():

@@ -115,7 +115,7 @@ class Record:
       style_size: Longest side at which the styles were looked at; None: that of the result.
       seed: Of the noise.
       precision: Of the loss network.
-      remat: Whether feature maps were computed anew for the gradient.
+      remat: Whether feature maps were recomputed for the gradient.
       tile: Longest side of the tiles in which it was computed, pixels; None: no tiles.
       platform: What it ran on: ``cpu``, ``gpu`` or ``tpu``.
       threads: On how many threads of a CPU; None if unknown, or not on a CPU.
@@ -253,7 +253,7 @@ def parse_record(text: str) -> Record:
         raise ValueError(f"the record is damaged ({reason})") from None
     advice = "use the jaxnst that made the picture, or a newer one"
     if version == 1:
-        advice = "its network vgg19-lite is gone; paint anew, without --from, on vgg16-lite"
+        advice = "its network vgg19-lite is gone; paint again, without --from, on vgg16-lite"
     raise ValueError(f"the record is of version {_short(version)}, expected {FORMAT}: {advice}")
 
 

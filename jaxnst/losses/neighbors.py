@@ -2,7 +2,7 @@
 
 In place of a statistic over all positions, every position of the picture has a vector of the style
 as its target: the nearest to that of the content, found once per scale (:class:`ColumnTargets`), or
-to its own, found anew at every step on samples (:class:`LayerTargets`). Both measure cosine
+to its own, found again at every step on samples (:class:`LayerTargets`). Both measure cosine
 distances.
 
 Reference:

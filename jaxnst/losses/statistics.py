@@ -227,8 +227,8 @@ def _sliced(
 
 def _neighbors(features: FeatureMap, weights: PositionWeights | None, precision: Precision) -> Any:
     raise ValueError(
-        "style statistic 'neighbors' matches each picture anew and has no summary of a style: use "
-        "it with stylize, or set another statistic, such as covariance"
+        "style statistic 'neighbors' matches each picture by itself and has no summary of a style: "
+        "use it with stylize, or set another statistic, such as covariance"
     )
 
 

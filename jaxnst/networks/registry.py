@@ -238,8 +238,8 @@ def load_network(
 
     Args:
       name: ``vgg16-lite`` or ``vgg19-lite`` (ship with the package), ``vgg16``, ``vgg19``,
-        ``vgg16-torchvision``, ``vgg19-torchvision`` (trained anew), ``densenet121``,
-        ``densenet169``, ``densenet201`` or ``squeezenet1.1``.
+        ``vgg16-torchvision``, ``vgg19-torchvision`` (torchvision's own training),
+        ``densenet121``, ``densenet169``, ``densenet201`` or ``squeezenet1.1``.
       weights: Parameter file of any format that :func:`jaxnst.weights.read_parameters` knows.
         One that ends at a whole layer gives a network that ends there.
       preprocessing: What the parameters were trained with: ``caffe`` (BGR, 0 to 255, without the

@@ -168,7 +168,7 @@ def state_shapes(method: SolverConfig, size: tuple[int, int], terms: int) -> Sta
 def start_after(method: SolverConfig, image: Image, before: State) -> State:
     """Begin a scale with what the solver learned at the one before; only with ``method.carry``.
 
-    Counts and averages begin anew, as in :func:`start`.
+    Counts and averages start over, as in :func:`start`.
     """
     state, carry = start(method, image, before.terms.size), SOLVERS[method.kind].carry
     assert carry is not None
@@ -176,7 +176,7 @@ def start_after(method: SolverConfig, image: Image, before: State) -> State:
 
 
 def restart(method: SolverConfig, rates: Hyperparameters, state: State) -> State:
-    """Begin anew where a run stands: with an empty memory, the image clipped to the bounds."""
+    """Start over where a run stands: with an empty memory, the image clipped to the bounds."""
     image = picture(method, state)
     if method.bounded:
         image = jnp.clip(image, rates.bounds[0], rates.bounds[1])

@@ -413,13 +413,13 @@ class Solver(_Part):
       line_search: ``fixed`` (one evaluation per step) or ``zoom``.
       precondition: For L-BFGS: power of their size by which forms larger than a pixel are
         amplified in its steps (``jaxnst.optim.preconditioner``); 0: steps in plain pixels.
-      round: For L-BFGS: evaluations after which it begins anew with an empty memory, the image
+      round: For L-BFGS: evaluations after which it starts over with an empty memory, the image
         clipped to the recipe's bounds; None: never.
       betas: Adam's decay rates.
       pyramid: For Adam: whether it moves the coefficients of the image's Laplacian pyramid in place
         of pixels.
       average: Decay of the running average of iterates that is shown and handed on; 0: none. Every
-        scale begins one anew.
+        scale starts a new one.
       carry: For Adam: whether its moments are kept at the next scale, enlarged with the image.
         L-BFGS begins every scale with an empty memory.
     """

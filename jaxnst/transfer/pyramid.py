@@ -100,7 +100,7 @@ def make_schedule(
 
 
 def continued(schedule: Schedule, done: Sequence[int], steps: int | None) -> Schedule:
-    """Plan the evaluations of a run anew that has taken some of them.
+    """Plan the remaining evaluations of a run that has taken some of them.
 
     Scales that have ended keep what they had, and the present one gets no less than it has had. Of
     ``steps`` the last scale gets what the others leave, at least one.

@@ -160,7 +160,7 @@ class Run:
         return run
 
     def continue_from(self, done: Sequence[int]) -> None:
-        """Plan the evaluations of a changed run anew, which has taken some in each scale."""
+        """Plan the remaining evaluations of a changed run, which has taken some in each scale."""
         self.schedule = continued(self.schedule, done, self.recipe.scales.steps)
 
     @cached_property

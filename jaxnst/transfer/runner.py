@@ -332,7 +332,7 @@ class RunState:
             self.seconds.append((0.0, 0.0))
 
     def change_to(self, programs: Programs) -> None:
-        """Begin anew where a single run stands, with other programs; ``moving`` is held."""
+        """Start over where a single run stands, with other programs; ``moving`` is held."""
         before, image = self.state, self.programs.images(self.state)
         state = programs.begin(self.index, image, None)
         self.state = state._replace(evaluations=before.evaluations, restarts=before.restarts)
