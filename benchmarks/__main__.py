@@ -24,6 +24,7 @@ from benchmarks import (
     process,
     quality,
     roots,
+    seams,
     step,
 )
 from benchmarks.measure import COLUMNS, Row, load, load_warning, machine, stolen
@@ -41,6 +42,7 @@ BENCHMARKS = {
     "instant": instant,
     "apply": apply,
     "quality": quality,
+    "seams": seams,
     "gpu": gpu,
 }
 RESULTS = Path(__file__).parent / "results"

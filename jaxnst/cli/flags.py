@@ -50,10 +50,10 @@ CHECKPOINT_SECONDS = 60
 """Between two checkpoints by default."""
 
 PREPROCESSINGS = ("caffe", "torchvision", "matconvnet")
-"""What parameters may have been trained with, for a file that does not say it."""
+"""Choices of ``--preprocessing``, for parameter files that do not state theirs."""
 
 BATCH = "jaxnst batch --contents FOLDER --styles FOLDER -o FOLDER"
-"""What paints several photographs."""
+"""The command to suggest for painting several photographs."""
 
 READERS: dict[Any, Callable[[str], Any]] = {
     float: number,
@@ -64,7 +64,7 @@ READERS: dict[Any, Callable[[str], Any]] = {
     Device: device,
     Mixture: mixture,
 }
-"""What reads the value of a flag, by the type of the field."""
+"""Functions that parse the value of a flag, by the type of its field."""
 
 T = TypeVar("T")
 
@@ -243,7 +243,7 @@ def flag(name: str, help: str, default: Any = None, **more: Any) -> Any:
 
 @dataclass(frozen=True, kw_only=True)
 class MachineFlags:
-    """What is computed on, and how much is printed."""
+    """The device and precision to compute with, and how much is printed."""
 
     GROUP: ClassVar = "device and messages"
 

@@ -1,7 +1,7 @@
-"""A single run with all that it needs: flags, recipe, pictures, device and network; its painting.
+"""A single run: a job bundles its flags, recipe, pictures, device and network, and is then painted.
 
 :func:`make_job` checks what can be checked before anything is compiled. :func:`paint` runs the
-transfer and saves what comes out, also if the run is cut short.
+transfer and saves the result, even if the run is cut short.
 """
 
 import os
@@ -138,7 +138,7 @@ class Job:
 
     @property
     def devices(self) -> list[jax.Device]:
-        """Those between which a batch of such runs is divided."""
+        """The devices that a batch of such runs is divided between."""
         return devices_beside(self.device, self.flags.device)
 
     @property

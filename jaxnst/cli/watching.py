@@ -1,4 +1,4 @@
-"""What follows a run: its display, pictures on the way, log, plot, animation, figure, checkpoint.
+"""Listeners to a run: progress bar, previews, log, plot, animation, figure, checkpoints.
 
 Each is a :class:`Listener`: it receives every report of the run, and its end. One that fails gets
 no more reports, and the run continues: the error is printed at the end, when the picture is saved.
@@ -43,14 +43,14 @@ FRAMES = 100
 """Most frames of an animation without ``--animate-every``."""
 
 SLOW = 5
-"""Seconds of an evaluation for which a stopped run says that it waits."""
+"""Seconds per evaluation above which a stopped run announces that it is still waiting."""
 
 MOST_FRAMES = 300
 """Frames that are kept: more would take more memory than the run."""
 
 
 class Listener:
-    """Receives the reports of a run; this one keeps the last with a picture of its own.
+    """Receives the reports of a run. The base class remembers the last one that has a picture.
 
     Until a scale has a loss, its picture is the one that it began with.
 
@@ -74,7 +74,7 @@ class Listener:
         return None if self.last is None else self.last.image()
 
     def close(self, result: StylizeResult | None = None) -> None:
-        """Receive the end; there is no result if the run was stopped or failed."""
+        """Finish; ``result`` is None if the run was stopped or failed."""
 
 
 class Over(Exception):
@@ -142,7 +142,7 @@ def make_listeners(
     total: int,
     resume: Checkpoint | None = None,
 ) -> list[Listener]:
-    """Make the listeners that the flags ask for, but the display.
+    """Make the listeners that the flags ask for, except the progress display.
 
     Args:
       flags: Of the command.
@@ -193,7 +193,7 @@ class Interval:
         self.every, self.seen = every, seen
 
     def passed(self, count: int) -> bool:
-        """Return whether it has, now that the count is this."""
+        """Return whether the count has passed a multiple of ``every``, and remember it."""
         passed = count // self.every > self.seen // self.every
         self.seen = count
         return passed

@@ -1,4 +1,4 @@
-"""The work of ``jaxnst batch``: which rows are painted together, and all that happens to each.
+"""The work of ``jaxnst batch``: grouping rows, and reading, painting, saving and logging each.
 
 Batches are formed of all rows, not of those that are left: a row that is painted after a stop goes
 through the same program in the same lane, and comes out byte-identical on a CPU of as many threads.
@@ -43,7 +43,7 @@ Pictures = tuple[Pixels, list[Pixels]]
 Painted = tuple["Task", "StylizeResult"]
 
 LANES = 8
-"""Of an accelerator, unless the user says how many."""
+"""Lanes per accelerator, unless the user sets a number."""
 
 
 class Task(NamedTuple):
@@ -70,8 +70,8 @@ class Bucket:
       schedule: Of the first row.
       tasks: In the order of the rows.
       lanes: Of every batch.
-      bytes: That the pictures of a lane take at most: while one batch is painted, the pictures of
-        the next are read.
+      bytes: Upper bound on the memory of one lane's pictures. Two sets are held at a time: the next
+        batch is read while the current one is painted.
     """
 
     schedule: Schedule
@@ -84,7 +84,7 @@ class Batch(NamedTuple):
     """Rows that run side by side.
 
     Attributes:
-      bucket: They are from.
+      bucket: The bucket that the rows come from.
       lanes: How many there are; those without a row are filled with a copy.
       rows: Their numbers in the bucket; row ``i`` has lane ``i % lanes``.
     """
@@ -179,7 +179,7 @@ class Work:
         return self.failed
 
     def end(self) -> None:
-        """Wait for what has been painted to be saved; nothing more is."""
+        """Wait until every painted picture is saved, then close the writer and the engine."""
         self.writer.shutdown()
         self.bar.close()
         if self.engine is not None:
@@ -468,9 +468,9 @@ class Work:
         """Show how far it is.
 
         Args:
-          rows: Painted at once.
-          share: Of them that is done.
-          text: What is done.
+          rows: How many rows are painted at once.
+          share: How much of their work is done, 0 to 1.
+          text: The progress in words.
         """
         ended = self.finished + self.failed
         done = f"{ended}/{self.left} pictures"

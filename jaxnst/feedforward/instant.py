@@ -86,7 +86,7 @@ def instant(
       TypeError: A picture or mask holds integers.
       ValueError: A picture has the wrong shape or values, or is too small; an argument is out of
         range; there is no decoder for a level; or the file is not one of decoders.
-      KeyError: There is no network or layer of a name.
+      KeyError: A network or layer does not exist.
     """
     method = Instant(alpha=alpha, levels=as_levels(levels), transform=transform)
     if not isinstance(decoders, dict):

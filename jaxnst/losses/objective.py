@@ -64,12 +64,12 @@ TERMS = ("total", "content", "style", "tv")
 
 
 LEAST_DISTANCE = 1e-6
-"""A photograph is taken to be at least so far from the style, so that it may be the style."""
+"""Lower bound on the photograph's distance from the style, to avoid dividing by 0."""
 
 
 @dataclass(frozen=True)
 class Objective:
-    """The loss of an image as a hashable function: all of a recipe and network but the numbers.
+    """The loss of an image as a hashable function: everything static about a recipe and a network.
 
     Two of them are equal when they compute the same thing, whatever the network's parameters, so
     that they share compiled loops.
@@ -161,7 +161,7 @@ class Objective:
     def sums(
         self, params: Params, image: Image, positions: Mapping[str, Positions]
     ) -> dict[str, "LayerSums"]:
-        """Look at an image, RGB in [0, 1]: whole, or in tiles.
+        """Compute the sums of each layer that the loss needs, for a whole image or tile by tile.
 
         Args:
           params: The network's parameters.
@@ -179,7 +179,7 @@ class Objective:
     def _sums_of_one(
         self, params: Params, image: Image, positions: Mapping[str, Positions]
     ) -> dict[str, "LayerSums"]:
-        """Look at an image or a window in one pass."""
+        """Compute the sums for an image, or for one tile of it, in a single pass."""
         return self.each_layer(params, image, self.summarize, positions)
 
     def each_layer(
@@ -273,11 +273,12 @@ def _sample(layer: str, features: FeatureMap, key: Array) -> Array:
 
 
 class LayerSums(NamedTuple):
-    """What the loss takes from a layer's feature map.
+    """The sums over one layer's feature map from which the loss is computed.
 
     Attributes:
-      content: Of the content term; None: the layer is not in it.
-      style: Summaries of the statistic, one for each region; empty: it is no style layer.
+      content: Sums for the content term; None if this is not a content layer.
+      style: Summaries of the style statistic, one for each region; empty if this is not a style
+        layer.
     """
 
     content: ContentSums | None
@@ -338,7 +339,7 @@ class Targets(NamedTuple):
     style_unit: Any = 1.0
 
     def positions(self, layers: Sequence[str]) -> dict[str, Positions]:
-        """Return what belongs to the positions of each of some layers."""
+        """Return the content targets and the position weights of the given layers."""
         return {
             name: Positions(
                 self.content.get(name),
@@ -359,7 +360,7 @@ def make_objective(
     tile: int | None = None,
     devices: Sequence[jax.Device] = (),
 ) -> Objective:
-    """Take from a recipe what its loss computes.
+    """Make the objective of a recipe on a network.
 
     Args:
       recipe: The method.
@@ -436,7 +437,7 @@ def _by_layer(
 
 @default_numerics()
 def make_loss_weights(recipe: Recipe) -> LossWeights:
-    """Take from a recipe the numbers of its loss."""
+    """Collect the weights of a recipe's loss as arrays."""
     content = [recipe.content.weight * weight for _, weight in recipe.content.layers]
     style = [recipe.style.weight * weight for _, weight in recipe.style.layers]
     with np.errstate(over="ignore"):  # a product beyond float32 makes an infinite loss, an error

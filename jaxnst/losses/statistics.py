@@ -1,4 +1,4 @@
-"""What a style is: statistics of a feature map over its positions, by name.
+"""Style statistics: summaries of a feature map over its positions, registered by name.
 
 Feature maps are ``(H, W, C)``; N = H * W is the number of positions. Statistics are float32
 whatever the features are. Each is made in two steps: a summary of the feature vectors, in which
@@ -46,7 +46,7 @@ class Moments(NamedTuple):
 
 
 class Statistic(NamedTuple):
-    """A way of looking at a feature map that forgets where things are.
+    """A description of a feature map that does not depend on the order of its positions.
 
     Attributes:
       summarize: From a feature map, the weights of its positions (sum 1; None: all alike) and the

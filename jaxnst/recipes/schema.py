@@ -168,7 +168,7 @@ class Space(_Part):
 
 @dataclass(frozen=True, kw_only=True)
 class Noise(_Part):
-    """What a start from noise is, in the variable's space.
+    """The noise that an image may start from, in the color space of the optimized variable.
 
     Attributes:
       distribution: ``normal`` or ``uniform``.
@@ -300,7 +300,7 @@ class Content(_Part):
 
 @dataclass(frozen=True, kw_only=True)
 class Style(_Part):
-    """The style term: distance of a statistic of the feature maps over all positions.
+    """The style term: how far a statistic of the image's feature maps is from the style's.
 
     Attributes:
       weight: Factor of the whole term.
@@ -401,7 +401,7 @@ class TotalVariation(_Part):
 
 @dataclass(frozen=True, kw_only=True)
 class Solver(_Part):
-    """How the loss is followed downhill.
+    """How the loss is minimized.
 
     Fields for the other kind of solver have no effect, except that L-BFGS refuses ``average``.
 
@@ -480,8 +480,8 @@ class Scales(_Part):
       style_like_content: Whether styles are stretched to the size of the content, in place of
         keeping their shape.
       multiple: Sides of scales are rounded to a multiple of this; those of styles to a multiple of
-        twice, once or half of it, the first that changes them by at most 3 %. So
-        programs are compiled for fewer shapes. 1: all sides are exact.
+        2, 1 or 1/2 times this, whichever comes first that changes them by at most 3 %. Fewer
+        distinct shapes mean fewer compiled programs. 1 keeps all sides exact.
       sides: Longest sides of the scales in pixels, coarsest first; the last is the result's, and
         ``size``, ``several``, ``least`` and ``factor`` have no effect. Empty: as if ``several``
         were set. None: the other fields decide.
@@ -549,7 +549,7 @@ class Scales(_Part):
 
 @dataclass(frozen=True, kw_only=True)
 class Recipe(_Part):
-    """A method of style transfer, completely.
+    """A complete description of a style transfer method.
 
     Attributes:
       name: What it is called.
@@ -571,7 +571,7 @@ class Recipe(_Part):
       content: The content term.
       style: The style term.
       tv: The smoothness term.
-      solver: How the loss is followed downhill.
+      solver: How the loss is minimized.
       scales: Sizes and evaluations.
       colors: Whose colors the result has.
       outside: What is shown where no mask covers: ``painted`` (as it comes out there, without a
@@ -686,7 +686,7 @@ def replace(recipe: Recipe, path: tuple[str, ...], value: Any) -> Recipe:
 
 
 def replace_all(recipe: Recipe, values: Mapping[tuple[str, ...], Any]) -> Recipe:
-    """Return the recipe with fields set at once: what they are together is checked, not the way."""
+    """Return the recipe with several fields set; only the final combination is checked."""
     changes: dict[str, Any] = {}
     parts: dict[str, dict[str, Any]] = {}
     if values.get(("solver", "kind"), recipe.solver.kind) != recipe.solver.kind:

@@ -21,7 +21,7 @@ PICTURES = ("content", "style", "init", "mask", "style-mask")
 """What a painting is made of, in the order of a record."""
 
 MORE = 60
-"""Most evaluations that a change in the last scale gets by default."""
+"""By default, a change in the last scale gets no more than this many evaluations."""
 
 
 class Painting:
@@ -95,8 +95,8 @@ class Painting:
           options: As for :class:`jaxnst.Change`.
 
         Raises:
-          FileNotFoundError, TypeError, ValueError, KeyError: An option cannot change, or to that
-            value; nothing is changed.
+          FileNotFoundError, TypeError, ValueError, KeyError: An option cannot be changed, or not to
+            the given value; nothing has been changed.
           ValueError: The painting has failed or was stopped.
         """
         with self._updating, default_numerics():
@@ -143,8 +143,8 @@ class Painting:
     def record(self, result: StylizeResult) -> Record:
         """Describe how a result of :meth:`result` is made, for its file.
 
-        ``jaxnst-run --from`` paints it again with that, byte for byte on the same machine, also one
-        of the middle of the run.
+        With this record, ``jaxnst-run --from`` reproduces the picture byte for byte on the same
+        machine, even one taken in the middle of a run.
 
         Args:
           result: Of this painting.

@@ -1,4 +1,4 @@
-"""What a person works on: pictures, settings, a painting, versions and jobs. Nothing of HTTP.
+"""The state of a studio session: pictures, settings, painting, versions and jobs; no HTTP here.
 
 All pages show the same session. Its methods may be called from any thread; they return when what
 was asked for is under way, and raise errors of one line.
@@ -63,7 +63,7 @@ COALESCE_SECONDS = 2.0
 
 @dataclass(frozen=True, eq=False)
 class Input:
-    """A picture that is painted, painted like, or the mask.
+    """An input picture: the photograph, a painting whose style is used, or the mask.
 
     Attributes:
       source: What it is, its name and digest, as records have it.
@@ -83,7 +83,7 @@ class Input:
 
 @dataclass(frozen=True)
 class State:
-    """What decides a painting, and what can be undone.
+    """Everything that determines a painting; undo restores an earlier one of these.
 
     Attributes:
       content: The photograph.
@@ -99,7 +99,7 @@ class State:
 
     @property
     def ready(self) -> bool:
-        """Whether there is what a painting needs."""
+        """Whether both a photograph and at least one painting are set."""
         return self.content is not None and bool(self.styles)
 
     @property
@@ -116,7 +116,7 @@ class State:
 
 @dataclass
 class Job:
-    """Work beside the painting, of which a version comes."""
+    """Background work that produces a version while the painting is paused."""
 
     number: int
     label: str
@@ -179,13 +179,13 @@ class Session:
         return path
 
     def put(self, role: str, path: AnyPath, *, name: str, at: int | None = None) -> str:
-        """Take a picture, and begin to paint if all there is to a painting is there.
+        """Add or replace a picture, and start painting once a photograph and a painting are set.
 
         Args:
           role: ``content``, ``style`` or ``mask``.
           path: Its file.
           name: What it is called.
-          at: Of a style: the index of the one that is replaced; None: it is a further one.
+          at: For a style, the index of the style to replace; None adds another.
 
         Returns:
           The beginning of its digest, by which pages know pictures.
@@ -297,19 +297,19 @@ class Session:
     # --- the painting ----------------------------------------------------------------------------
 
     def _apply(self, state: State, *, undoable: bool = True) -> None:
-        """Make a state the present one: the painting turns to it, or another begins."""
+        """Switch to a state: update the running painting if possible, else start a new one."""
         before, painting = self.state, self.painting
-        turns = not state.ready
+        updated = not state.ready
         if painting is not None and painting.status not in ("failed", "stopped"):
             changes = changes_between(before, state)
-            turns = changes is not None
+            updated = changes is not None
             try:
                 if changes:
                     painting.update(**changes)
             except ValueError:  # it would change the sizes of the scales, or is refused again
-                turns = False
+                updated = False
         self.state = state
-        if not turns:
+        if not updated:
             try:
                 self.restart()
             except Exception:
@@ -598,7 +598,7 @@ ROLES = ("content", "style", "mask")
 
 
 class _Pace:
-    """How fast a painting goes, and so how long it still takes."""
+    """Measures how fast a painting progresses and estimates the time left."""
 
     def __init__(self, schedule: Schedule | None = None) -> None:
         self.weights = [] if schedule is None else _weights(schedule)

@@ -130,7 +130,7 @@ class Run:
         return sum(scale.evaluations for scale in self.schedule.scales)
 
     def changed(self, options: Mapping[str, Any]) -> "Run":
-        """Return the run with other options, as a change of it has them.
+        """Return a new run with some options replaced.
 
         Args:
           options: As for :class:`jaxnst.Change`.
@@ -206,7 +206,7 @@ class Run:
 
     @cached_property
     def tuning(self) -> Hashable:
-        """Identify what becomes of the network's parameters: the same for runs that agree in it."""
+        """A key that is equal for runs that rescale the network's parameters identically."""
         if not self.unit_means:
             return None
         digests = [style.digest for style in (StyleImage(self.content), *self.styles)]
@@ -315,7 +315,7 @@ class Run:
         )
 
     def check_losses(self, losses: ArrayLike) -> None:
-        """Refuse losses of which none is finite: their picture is what the run started from.
+        """Raise an error if no loss is finite: the picture is then still the start.
 
         Args:
           losses: At every step, infinite until the first that is finite.

@@ -92,7 +92,7 @@ class Programs:
 
     @property
     def scales(self) -> tuple[Scale, ...]:
-        """Those of the run."""
+        """The scales of the run."""
         return self.runs[0].schedule.scales
 
     def prepare(self, index: int, *, workers: int = 1) -> None:
@@ -126,7 +126,7 @@ class Programs:
 
     @default_numerics()
     def compile_loop(self, index: int) -> None:
-        """Compile a scale's loop, and what begins it and shows its image, from shapes alone."""
+        """Compile a scale's loop and the functions that start it and decode its image."""
         run, size = self.runs[0], self.scales[index].inner
         image = jax.ShapeDtypeStruct((*size, 3), jnp.float32)  # type: ignore[no-untyped-call]
         where = run.guidance.where(run.objective, np.zeros(image.shape, np.float32))
@@ -207,7 +207,7 @@ class Programs:
 
     @default_numerics()
     def images(self, state: State) -> Picture:
-        """Return the image of a state, RGB in no bounds, of its scale's inner size."""
+        """Return the image of a state as unclipped RGB, at the inner size of its scale."""
         return np.asarray(self._each(_image, None, shown_part(self.method, state)))
 
     def _stack(self, values: Sequence[Any]) -> Any:
@@ -270,7 +270,7 @@ def _image(objective: Objective, method: SolverConfig, _: None, state: State) ->
 
 
 class RunState:
-    """How far a run is. It changes only while ``moving`` is held, so that any thread may read it.
+    """The progress of a run. It changes only while ``moving`` is held; any thread may read it.
 
     Attributes:
       programs: Of the run, with its present options.
@@ -442,17 +442,17 @@ class RunState:
 
 
 class Changes:
-    """The changes of a single run: those to come, and those that its callback asks for.
+    """The changes of a single run: planned ahead, or requested by its callback.
 
     Args:
-      planned: Those to come.
+      planned: Changes to apply at given evaluations.
 
     Attributes:
-      applied: Those that have been.
-      planned: Those to come, in the order of their evaluations.
-      asked: Options that are to be changed as soon as possible.
-      prepared: Options that are being changed, the run with them, and its programs; without
-        programs if the present ones stay.
+      applied: Changes that have been applied.
+      planned: Changes still to be applied, ordered by evaluation.
+      asked: Options to change as soon as possible.
+      prepared: Options being changed, the run with the new options, and its programs; None in
+        place of the programs if the current ones are kept.
     """
 
     def __init__(self, planned: Sequence[Change] = ()) -> None:

@@ -72,16 +72,17 @@ def stylize(
         aspect and any size, soft edges kept. With as many masks as styles, each style is painted in
         its region; a single style is painted in all regions, and several in a single one are mixed.
         What no mask covers has no style.
-      style_masks: For each style which part of it counts; several for a single style make several
-        styles of it.
+      style_masks: Which part of each style counts. Several masks with a single style use each
+        masked part as a style in its own right.
       init: Image to start from, in place of the recipe's start; or the name of a start, such as
         ``noise``.
       seed: Decides the noise of a start from noise.
       callback: Called about once a second, after every round of L-BFGS, and whenever a scale
         begins or a change is applied. It may raise to stop. It may return a mapping of options to
-        change (:class:`jaxnst.Change`): what they need is prepared while the run goes on, which
-        then continues with them from its image; what is returned meanwhile follows, the newest
-        values. Asked for after the last evaluation, more ``steps`` continue the run.
+        change (:class:`jaxnst.Change`): the run continues while they are prepared, and then
+        proceeds from its current image with the new options. Further changes returned in the
+        meantime are merged, later values winning, and applied next. After the last evaluation, a
+        larger ``steps`` continues the run.
       every: Call it after every so many evaluations as well, counted over all scales.
       precision: How exactly the network computes: ``float32``, ``tf32`` or ``bfloat16``
         (:mod:`jaxnst.networks.precision`); None: the network's own, ``float32`` unless configured.
