@@ -34,7 +34,14 @@ from jaxnst.cli.option_types import (
     sides,
 )
 from jaxnst.image import ENDINGS
-from jaxnst.recipes.schema import RANDOM_STARTS, LayerNames, LayerWeights, Precision, Recipe
+from jaxnst.recipes.schema import (
+    RANDOM_STARTS,
+    LayerNames,
+    LayerWeights,
+    Precision,
+    Recipe,
+    option_name,
+)
 
 SIZE = 512
 """Longest side if neither a flag nor the recipe has one."""
@@ -327,6 +334,11 @@ class StyleFlags:
     )
 
     @property
+    def mixture(self) -> dict[str, tuple[float, ...]] | None:
+        """How much of each style there is, by layer; None: equal parts."""
+        return dict(self.style_mix) if self.style_mix else None
+
+    @property
     def roles_given(self) -> bool:
         """Whether something says what each style is for."""
         return bool(self.style_mix or self.mask or self.style_mask)
@@ -441,7 +453,7 @@ def add_field(
         if value not in (None, (), "", dataclasses.MISSING):
             text = f"{text.partition(' (default: ')[0]} (default: {_written(value)})"
     if "names" not in metadata:
-        more |= {"dest": dest_of(metadata["flag"]), "default": argparse.SUPPRESS}
+        more |= {"dest": option_name(metadata["flag"]), "default": argparse.SUPPRESS}
     elif names:
         unset = value is dataclasses.MISSING
         required = unset and field.default_factory is dataclasses.MISSING
@@ -458,11 +470,6 @@ def _written(value: Any) -> str:
         parts = (part if isinstance(part, tuple) else (part,) for part in value)
         return ",".join(":".join(map(_written, part)) for part in parts)
     return f"{value:g}" if isinstance(value, float) else str(value)
-
-
-def dest_of(flag: str) -> str:
-    """Return the name under which a parser keeps a flag's value."""
-    return flag.lstrip("-").replace("-", "_")
 
 
 def read_fields(cls: type[T], parsed: argparse.Namespace) -> T:
@@ -528,8 +535,3 @@ def report_unused_seed(flags: Any, recipe: Recipe, messages: Messages) -> None:
             f"--seed has no effect on a start from {shown(recipe.init)}: it is for --init "
             f"{' and '.join(RANDOM_STARTS)}"
         )
-
-
-def style_mix_of(flags: StyleFlags) -> dict[str, tuple[float, ...]] | None:
-    """Return how much of each style there is, by layer; None: equal parts."""
-    return dict(flags.style_mix) if flags.style_mix else None

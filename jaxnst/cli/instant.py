@@ -20,7 +20,6 @@ from jaxnst.cli.flags import (
     flag,
     read_fields,
     report_styles,
-    style_mix_of,
 )
 from jaxnst.cli.inputs import file_name, load_input
 from jaxnst.cli.manifest import (
@@ -247,7 +246,7 @@ class Work(Series):
                 self.methods[0],
                 size=flags.size,
                 style_size=flags.style_size,
-                style_mix=style_mix_of(flags),
+                style_mix=flags.mixture,
                 style_masks=pictures["style-mask"],
             )
 

@@ -31,7 +31,6 @@ from jaxnst.cli.errors import (
     print_error,
 )
 from jaxnst.cli.fetching import STREAM
-from jaxnst.cli.flags import style_mix_of
 from jaxnst.cli.inputs import Pictures, distinct_names, file_name
 from jaxnst.cli.interrupt import Stopped, finishing, stoppable
 from jaxnst.cli.loading import load_for
@@ -109,18 +108,13 @@ class Job:
         )
 
     @property
-    def style_mix(self) -> dict[str, tuple[float, ...]] | None:
-        """How much of each style there is, by layer; None: equal parts."""
-        return style_mix_of(self.flags)
-
-    @property
     def options(self) -> dict[str, Any]:
         """Arguments of :func:`jaxnst.stylize` beside pictures, network and recipe."""
         flags, pictures = self.flags, self.pictures
         return {
             "size": flags.size,
             "style_size": flags.style_size,
-            "style_mix": self.style_mix,
+            "style_mix": flags.mixture,
             "masks": pictures.masks,
             "style_masks": pictures.style_masks,
             "init": pictures.init,
@@ -140,11 +134,6 @@ class Job:
     def devices(self) -> list[jax.Device]:
         """The devices that a batch of such runs is divided between."""
         return devices_beside(self.device, self.flags.device)
-
-    @property
-    def threads(self) -> int | None:
-        """How many threads of a CPU it runs on; None if its device is not a CPU."""
-        return threads_of(self.device)
 
     def at_once(self) -> int | None:
         """Return how many such runs fit into memory side by side; None if unknown."""
@@ -183,7 +172,7 @@ class Job:
             remat=self.remat,
             tile=self.tile,
             platform=self.device.platform,
-            threads=self.threads,
+            threads=threads_of(self.device),
             changes=self.flags.changes,
         )
 
@@ -249,7 +238,7 @@ def make_job(flags: RunFlags, recipe: Recipe, pictures: Pictures) -> Job:
     )
     lay_out()  # what is wrong without a mixture is wrong with the pictures
     with blaming_flags():
-        styles, guidance = lay_out(style_mix=style_mix_of(flags))
+        styles, guidance = lay_out(style_mix=flags.mixture)
         objective = make_objective(recipe, network)
         guidance.mixture(objective.network, objective.style_layers, len(styles))
     return Job(flags, recipe, pictures, device, network, guidance, tile=wanted_tile(flags))

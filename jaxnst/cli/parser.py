@@ -23,7 +23,6 @@ from jaxnst.cli.flags import (
     StyleFlags,
     add_field,
     add_flags,
-    dest_of,
     flag,
     read_fields,
 )
@@ -44,6 +43,7 @@ from jaxnst.recipes.schema import (
     STARTS,
     Option,
     Recipe,
+    option_name,
     options,
     replace_all,
     without_none,
@@ -379,9 +379,9 @@ def given_options(
 ) -> dict[tuple[str, ...], Any]:
     """Return the options of a recipe that were given, by the path of each field."""
     return {
-        path: getattr(parsed, dest_of(flag))
+        path: getattr(parsed, option_name(flag))
         for flag, (path, _, _) in known.items()
-        if hasattr(parsed, dest_of(flag))
+        if hasattr(parsed, option_name(flag))
     }
 
 

@@ -30,7 +30,7 @@ from jaxnst.image.record import (
     format_record,
 )
 from jaxnst.recipes import is_approximation, recipe_on
-from jaxnst.recipes.schema import STARTS, Recipe, keyword_paths
+from jaxnst.recipes.schema import STARTS, Recipe, keyword_paths, option_name
 
 if TYPE_CHECKING:
     from jaxnst.cli.job import Job
@@ -283,9 +283,7 @@ def record_of(
       arguments: Further controls by name, and their values.
       facts: Further fields of the record.
     """
-    values: dict[str, Any] = {
-        name: getattr(flags, name[2:].replace("-", "_"), None) for name in RECORDED
-    }
+    values: dict[str, Any] = {name: getattr(flags, option_name(name), None) for name in RECORDED}
     values["--style-mix"] = tuple(
         f"{layer}:{','.join(map(str, weights))}".removeprefix(":")
         for layer, weights in values["--style-mix"] or ()

@@ -326,7 +326,7 @@ def _paint(sweep: Sweep, jobs: "list[Job]", messages: Messages) -> Pixels:
                 recipe=[job.recipe for job in of_program],
                 size=job.flags.size,
                 style_size=job.flags.style_size,
-                style_mix=job.style_mix,
+                style_mix=job.flags.mixture,
                 masks=[job.pictures.masks] * len(members),
                 style_masks=[job.pictures.style_masks] * len(members),
                 seed=[job.flags.seed for job in of_program],

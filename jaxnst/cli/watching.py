@@ -200,11 +200,10 @@ class Interval:
 
 
 class Display(Listener):
-    """Shows how far a run is, in evaluations times pixels, since that is what takes time."""
+    """Shows how far a run is."""
 
     def __init__(self, schedule: Schedule, messages: Messages) -> None:
-        self.works = [s.evaluations * s.inner[0] * s.inner[1] for s in schedule.scales]
-        self.bar, self.rounds = ProgressBar(messages), 0
+        self.schedule, self.bar, self.rounds = schedule, ProgressBar(messages), 0
 
     def __call__(self, progress: Progress) -> None:
         """Show a report; where there is no bar, when a scale begins and after every round too."""
@@ -213,7 +212,7 @@ class Display(Listener):
         words += ", compiling" if compiling else ""
         words += f", round {rounds}" if rounds > self.rounds else ""
         self.bar.update(
-            self.done(progress),
+            self.schedule.share(progress.scale, progress.evaluations / progress.scale_evaluations),
             words,
             _losses(progress),
             seconds=progress.seconds,
@@ -221,12 +220,6 @@ class Display(Listener):
             line=compiling or rounds > self.rounds or progress.total_done >= progress.total,
         )
         self.rounds = rounds
-
-    def done(self, progress: Progress) -> float:
-        """Return the share of the run that is done, 0 to 1."""
-        share = progress.evaluations / progress.scale_evaluations
-        done = sum(self.works[: progress.scale]) + share * self.works[progress.scale]
-        return min(1.0, done / sum(self.works))
 
     def close(self, result: StylizeResult | None = None) -> None:
         """Show nothing any more."""

@@ -21,7 +21,6 @@ from typing import TYPE_CHECKING, NamedTuple
 from jaxnst._checks import counted
 from jaxnst._files import name_of
 from jaxnst.cli.errors import FAILED, blaming_flags, explain, print_error
-from jaxnst.cli.flags import style_mix_of
 from jaxnst.cli.manifest import Row
 from jaxnst.cli.messages import Messages, length
 from jaxnst.cli.outputs import save_options, save_picture
@@ -331,7 +330,7 @@ class Work:
                         loaded[path] = picture, StyleImage(picture)
                 content, *styles = (loaded[path] for path in paths)
                 # Checked here, where it is known which row it is.
-                mix = style_mix_of(task.flags)
+                mix = task.flags.mixture
                 make_guidance(content[1], [style for _, style in styles], style_mix=mix)
                 pictures[i] = content[0], [style for style, _ in styles]
             except (OSError, ValueError, MemoryError) as error:
@@ -371,7 +370,7 @@ class Work:
             recipe=[tasks[i].recipe for i in lanes],
             size=flags.size,
             style_size=flags.style_size,
-            style_mix=style_mix_of(flags),
+            style_mix=flags.mixture,
             seed=[tasks[i].flags.seed for i in lanes],
             only=[i % batch.lanes for i in rows],
         )

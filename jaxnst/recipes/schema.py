@@ -712,6 +712,16 @@ def keyword_paths(recipe: Recipe) -> dict[str, tuple[str, ...]]:
     return paths | flags
 
 
+def option_name(flag: str) -> str:
+    """Return the keyword of an option, given its flag.
+
+    Example:
+      >>> option_name("--style-weight")
+      'style_weight'
+    """
+    return flag[2:].replace("-", "_")
+
+
 def _keywords(recipe: Recipe) -> tuple[dict[str, tuple[str, ...]], dict[str, tuple[str, ...]]]:
     """List the keywords that are flags, and those that are fields, each with the field's path."""
     paths: dict[str, tuple[str, ...]] = {}
@@ -720,7 +730,7 @@ def _keywords(recipe: Recipe) -> tuple[dict[str, tuple[str, ...]], dict[str, tup
         paths[f.name] = (f.name,)
         if dataclasses.is_dataclass(part):
             paths |= {f"{f.name}_{g.name}": (f.name, g.name) for g in dataclasses.fields(part)}
-    flags = {flag[2:].replace("-", "_"): path for flag, (path, _, _) in options(recipe).items()}
+    flags = {option_name(flag): path for flag, (path, _, _) in options(recipe).items()}
     return flags, paths
 
 

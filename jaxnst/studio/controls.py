@@ -14,6 +14,7 @@ from jaxnst.recipes.schema import (
     LayerNames,
     LayerWeights,
     Recipe,
+    option_name,
     options,
     override,
     without_none,
@@ -36,16 +37,6 @@ LARGEST = 4096
 
 PATHS = ("init",)
 """Options that may name a file: the page offers their choices only."""
-
-
-def option_name(flag: str) -> str:
-    """Return the keyword of an option, given its flag.
-
-    Example:
-      >>> option_name("--style-weight")
-      'style_weight'
-    """
-    return flag[2:].replace("-", "_")
 
 
 @cache

@@ -6,7 +6,6 @@ was asked for is under way, and raise errors of one line.
 
 import contextlib
 import dataclasses
-import hashlib
 import math
 import os
 import queue
@@ -25,15 +24,14 @@ from jaxnst.image import READ_ENDINGS, check_side, image_size, load_image, readi
 from jaxnst.image.color import Pixels
 from jaxnst.image.exchange import jpeg_bytes
 from jaxnst.image.record import ROLES as PICTURES
-from jaxnst.image.record import Record, Source, parameters_sha256
+from jaxnst.image.record import Record, Source, parameters_sha256, source_of
 from jaxnst.networks import LossNetwork, load_network
-from jaxnst.recipes.schema import options, override
+from jaxnst.recipes.schema import option_name, options, override
 from jaxnst.report.contact_sheet import contact_sheet, on_white
 from jaxnst.studio.controls import (
     LARGEST,
     METHOD,
     SIZE,
-    option_name,
     read_value,
     recipe_of,
     written,
@@ -448,13 +446,12 @@ class Session:
         state = dataclasses.replace(state, settings=settings)
 
         def work(job: Job) -> Version:
-            weights, ended = _weights(self._schedule(state)), threading.Event()
+            schedule, ended = self._schedule(state), threading.Event()
 
             def listen(painting: Painting) -> None:
                 if (progress := painting.progress) is not None:
-                    part = progress.evaluations / max(1, progress.scale_evaluations)
-                    done = sum(weights[: progress.scale]) + part * weights[progress.scale]
-                    job.share = done / sum(weights)
+                    part = progress.evaluations / progress.scale_evaluations
+                    job.share = schedule.share(progress.scale, part)
                 if job.status == "canceled" or painting.status in ("finished", "failed"):
                     ended.set()
                 self.changed()
@@ -601,7 +598,7 @@ class _Pace:
     """Measures how fast a painting progresses and estimates the time left."""
 
     def __init__(self, schedule: Schedule | None = None) -> None:
-        self.weights = [] if schedule is None else _weights(schedule)
+        self.work = [] if schedule is None else schedule.work
         self.counts = [] if schedule is None else [s.evaluations for s in schedule.scales]
         self.first: tuple[float, int, int] | None = None
 
@@ -612,11 +609,11 @@ class _Pace:
             self.first = now, scale, progress.evaluations
             return None
         steps = progress.evaluations - self.first[2]
-        if steps < 2 or scale >= len(self.weights):
+        if steps < 2 or scale >= len(self.work):
             return None
         seconds = (now - self.first[0]) / steps
-        unit = self.weights[scale] / self.counts[scale]
-        later = sum(self.weights[scale + 1 :]) / unit
+        unit = self.work[scale] / self.counts[scale]
+        later = sum(self.work[scale + 1 :]) / unit
         return seconds * (progress.scale_evaluations - progress.evaluations + later)
 
 
@@ -645,10 +642,8 @@ def read_input(role: str, path: AnyPath, name: str) -> Input:
         check_side(image, path, least=1 if role == "mask" else 16)
     except ValueError as error:
         raise ValueError(str(error).replace(os.fspath(path), name)) from error
-    with open(path, "rb") as file:
-        digest = hashlib.file_digest(file, "sha256").hexdigest()
     size = image.shape[0], image.shape[1]
-    return Input(Source(role=role, name=name, sha256=digest), Path(path), size)
+    return Input(source_of(role, path, name=name), Path(path), size)
 
 
 def check_settings(settings: Mapping[str, Any], styles: int) -> None:
@@ -740,11 +735,6 @@ def changes_between(before: State, after: State) -> dict[str, Any] | None:
     if before.keys[2] != after.keys[2]:
         changes["masks"] = [] if after.mask is None else [after.mask.path]
     return changes
-
-
-def _weights(schedule: Schedule) -> list[float]:
-    """Return how much work each scale is: pixels times evaluations."""
-    return [float(math.prod(s.inner) * s.evaluations) for s in schedule.scales]
 
 
 def _words(name: str) -> str:

@@ -1,5 +1,6 @@
 """From coarse to fine: which sizes a run goes through, and how many evaluations each gets."""
 
+import math
 import numbers
 from collections.abc import Sequence
 from typing import NamedTuple
@@ -38,6 +39,16 @@ class Schedule(NamedTuple):
 
     size: Size
     scales: tuple[Scale, ...]
+
+    @property
+    def work(self) -> list[int]:
+        """How much work each scale is: pixels times evaluations, which is what takes time."""
+        return [math.prod(scale.inner) * scale.evaluations for scale in self.scales]
+
+    def share(self, scale: int, part: float) -> float:
+        """Return how much of the work is done, 0 to 1, once ``part`` of a scale is."""
+        work = self.work
+        return min(1.0, (sum(work[:scale]) + part * work[scale]) / sum(work))
 
 
 def make_schedule(
