@@ -345,7 +345,7 @@ def test_the_oldest_are_deleted(call, kept, monkeypatch):
     for name, when in (("middle", 2000), ("oldest", 1000), ("newer", 3000)):
         (kept / name).write_bytes(bytes(500))
         os.utime(kept / name, (when, when))
-    monkeypatch.setattr(cache, "MOST_BYTES", path.stat().st_size + 1000)
+    monkeypatch.setattr(cache, "MOST_BYTES", path.stat().st_size + 1400)
     os.utime(path, (0, 0))
     assert call(*TWO_SCALES, "-o", "a.png")[0] == 0
     assert {file.name for file in kept.iterdir()} == {path.name, "middle", "newer"}
