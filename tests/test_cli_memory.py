@@ -116,7 +116,7 @@ def test_tiles_are_as_asked_for(ran):
     refused(ran("--tile", 100, "--quiet"), 2, *words)
     refused(ran("--tile", "none", "--quiet"), 2, "--tile: 'none' is not a whole number")
     sliced = "--style-statistic", "sliced", "--style-distance", "mean"
-    words = "'sliced' of relu1_1 is no sum over positions"
+    words = "'sliced' of relu1_1 is not a sum over positions"
     refused(ran("--tile", 512, *sliced, "--quiet"), 2, words)
     assert ran(*sliced, available=8 * GIB)[2]["tile"] is None
 

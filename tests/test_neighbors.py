@@ -257,7 +257,7 @@ def test_a_palette_is_that_of_all_styles_and_lightness_stays():
 @pytest.mark.parametrize(
     ("options", "words"),
     [
-        ({"tile": 16}, "'neighbors' of relu1_1 is no sum over positions"),
+        ({"tile": 16}, "'neighbors' of relu1_1 is not a sum over positions"),
         ({"masks": [np.ones((32, 40), np.float32)]}, "takes no masks, style mix or transparency"),
         ({"style_mix": (1,)}, "takes no masks, style mix or transparency"),
         ({"style_masks": [np.eye(28, 36, dtype=np.float32)]}, "takes no masks"),

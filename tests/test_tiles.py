@@ -290,7 +290,9 @@ def test_tiles_that_hold_little_more_than_their_overlap_are_refused(network):
 def test_statistics_that_are_no_sums_are_refused(network, statistic):
     style = dataclasses.replace(helpers.tiny_recipe().style, statistic=statistic, distance="mean")
     recipe = helpers.tiny_recipe(style=style)
-    with pytest.raises(ValueError, match=f"'{statistic}' of relu1_1 is no sum .* set it to gram"):
+    with pytest.raises(
+        ValueError, match=f"'{statistic}' of relu1_1 is not a sum .* set it to gram"
+    ):
         make_objective(recipe, network, tile=64)
 
 

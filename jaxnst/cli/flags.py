@@ -191,7 +191,7 @@ class Parser(argparse.ArgumentParser):
         while left:
             word = left.pop(0)
             name, equals, value = word.partition("=")
-            if word == "--":  # the rest are pictures, also if they begin with a hyphen
+            if word == "--":  # the rest are pictures, even if they begin with a hyphen
                 paths = [f"./{path}" if path[:1] == "-" and path != "-" else path for path in left]
                 return parts + [("", path, [path]) for path in paths]
             if not word.startswith("-") or word == "-":

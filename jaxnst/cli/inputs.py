@@ -150,7 +150,7 @@ def read_pictures(flags: RunFlags, recipe: Recipe) -> Pictures:
 
     Raises:
       OSError: One cannot be read or downloaded.
-      ValueError: One is no picture, too small, or too large for the available memory.
+      ValueError: One is not a picture, too small, or too large for the available memory.
       UsageError: Reading one takes more than ``--max-memory``.
     """
     sources: list[Source] = []
@@ -268,7 +268,7 @@ def load_input(source: str, path: str, *, least: int = 16, alpha: bool = True) -
 
     Raises:
       OSError: It cannot be read.
-      ValueError: It is no picture, or too small.
+      ValueError: It is not a picture, or too small.
     """
     with blaming(source, path):
         picture, notices = load_with_notices(path, alpha=alpha)

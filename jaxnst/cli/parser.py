@@ -367,7 +367,7 @@ def find_recipe(name: str) -> Recipe:
     Raises:
       KeyError: If there is none of that name.
       OSError: If the file cannot be read.
-      ValueError: If it is no recipe.
+      ValueError: If it is not a recipe.
     """
     if name.lower().endswith(".toml"):
         return read_recipe(name, base=base_recipe)

@@ -67,7 +67,7 @@ class ProgressBar:
           more: What else there is to say, at length, shorter ...: a bar shows what fits.
           seconds: When that was; None: now.
           timed: Whether work went on since the last call, so that the time left follows from it.
-          line: Whether to print a line where there is no bar, also if the last one is recent.
+          line: Whether to print a line where there is no bar, even if the last one is recent.
         """
         if self.closed:
             return

@@ -32,7 +32,7 @@ def prepare(flags: RunFlags, recipe: Recipe, messages: Messages) -> "Job":
     Raises:
       UsageError: Flags contradict each other, or ask for what does not exist.
       OSError: A file cannot be read or written.
-      ValueError: A file is no picture or no network.
+      ValueError: A file is not a picture or not a network.
     """
     from jaxnst.cli.inputs import check_flags, read_pictures, report_flags, report_sizes
     from jaxnst.cli.recording import refuse_other_inputs

@@ -229,7 +229,7 @@ def _jobs(sweep: Sweep, messages: Messages) -> "list[Job]":
     Raises:
       UsageError: Flags contradict each other, or ask for what does not exist.
       OSError: A file cannot be read or written.
-      ValueError: A file is no picture or no network, or a variation does not fit into memory.
+      ValueError: A file is not a picture or not a network, or a variation does not fit into memory.
     """
     first, styles = sweep.cells[0], _styles_of(sweep)
     for cell in sweep.cells:

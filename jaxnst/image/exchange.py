@@ -37,7 +37,7 @@ def as_image(name: str, value: "ImageLike", *, opacity: bool = False) -> Pixels:
 
     Raises:
       FileNotFoundError: There is no such file.
-      TypeError: An array holds integers other than uint8, or it is no image at all.
+      TypeError: An array holds integers other than uint8, or it is not an image at all.
       ValueError: A file cannot be read, or an array has another shape (such as its channels
         first), values further outside [0, 1], or a side under 16 pixels.
     """

@@ -137,7 +137,7 @@ def image_size(source: AnyPath) -> tuple[int, int]:
 
     Raises:
       OSError: There is no such file, or it is a folder.
-      ValueError: It is no picture, or damaged.
+      ValueError: It is not a picture, or damaged.
     """
     with _opened(source) as picture:
         # Pillow swaps the sides of a TIFF picture by its orientation, but not those in its tags.
@@ -155,7 +155,7 @@ def reading_bytes(source: AnyPath) -> int:
 
     Raises:
       OSError: There is no such file, or it is a folder.
-      ValueError: It is no picture, or damaged.
+      ValueError: It is not a picture, or damaged.
     """
     with _opened(source) as picture:
         return _READING[picture.has_transparency_data] * picture.height * picture.width
@@ -172,7 +172,7 @@ def read_record(path: AnyPath) -> Record | None:
 
     Raises:
       OSError: There is no such file, or it is a folder.
-      ValueError: It is no picture, or the record is damaged or of another version.
+      ValueError: It is not a picture, or the record is damaged or of another version.
     """
     with _opened(path) as picture:
         text: Any = None
@@ -220,7 +220,7 @@ def _opened(source: AnyPath) -> Iterator[Image.Image]:
 
     Raises:
       OSError: There is no such file, or it is a folder.
-      ValueError: It is no picture, or damaged.
+      ValueError: It is not a picture, or damaged.
     """
     _files.check_source(source, MAX_BYTES)
     name = _files.name_of(source)

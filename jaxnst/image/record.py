@@ -188,7 +188,7 @@ def source_of(role: str, path: AnyPath, *, name: str | None = None) -> Source:
 
     Raises:
       OSError: It cannot be read.
-      ValueError: It is no plain file, or empty.
+      ValueError: It is not a plain file, or empty.
     """
     check_source(path)
     with open(path, "rb") as file:

@@ -79,7 +79,7 @@ class Objective:
       distances: Of each style layer.
       remat: Whether the gradient recomputes the feature maps of each block of the network, to save
         memory.
-      tile: Longest side of the tiles in which images are looked at, pixels; None: whole.
+      tile: Longest side of the tiles in which images are processed, pixels; None: whole.
       devices: Of one kind, to share the tiles; with fewer than two, JAX's default one.
     """
 
@@ -228,7 +228,7 @@ class Objective:
         return _weighted(numbers.style / jnp.sum(numbers.style), distances)
 
     def tiling(self, layers: tuple[str, ...], size: tuple[int, ...]) -> Tiling | None:
-        """Lay out tiles for layers of images of some size; None: they are looked at whole."""
+        """Lay out tiles for layers of images of some size; None: they are processed whole."""
         if self.tile is None or not layers:
             return None
         return make_tiling(self.network, layers, size, self.tile, devices=self.devices)
@@ -366,14 +366,14 @@ def make_objective(
       recipe: The method.
       network: Its loss network.
       remat: Whether to save memory at the cost of time; the loss is the same.
-      tile: Longest side of the tiles in which images are looked at, pixels; None: whole. The loss
+      tile: Longest side of the tiles in which images are processed, pixels; None: whole. The loss
         is the same.
       devices: Of one kind, to share the tiles; with fewer than two, JAX's default one.
 
     Raises:
       KeyError: If the network has no such layer.
       ValueError: If there is no such statistic or distance, or the two do not go together; or the
-        tiles are too small, or a statistic is no sum over positions.
+        tiles are too small, or a statistic is not a sum over positions.
     """
     # Nearest neighbors have no content term.
     content_layers = () if recipe.style.statistic == "neighbors" else recipe.content.layers
@@ -394,9 +394,10 @@ def make_objective(
                 "style_statistic alone"
             )
         if tile is not None and not get_statistic(statistic).additive:
+            sums = " or ".join(name for name, each in STATISTICS.items() if each.additive)
             raise ValueError(
-                f"style statistic {statistic!r} of {layer} is no sum over positions and cannot be "
-                "computed in tiles: set it to gram, covariance or mean-deviation, or turn tiles off"
+                f"style statistic {statistic!r} of {layer} is not a sum over positions and cannot "
+                f"be computed in tiles: set it to {sums}, or turn tiles off"
             )
     objective = Objective(
         network=network.configure(

@@ -31,7 +31,7 @@ def rescale(network: LossNetwork, factors: Mapping[str, float | Float[Array, " c
         above 0. The other layers stay as they are.
 
     Raises:
-      ValueError: If the network is no VGG.
+      ValueError: If the network is not a VGG.
       KeyError: If it has no such layer.
     """
     _require_vgg(network)
@@ -65,10 +65,10 @@ def unit_means(
       network: A VGG with the padding and pooling that it is going to be used with.
       images: ``(H, W, 3)`` RGB in [0, 1], of any sizes; each counts alike.
       deepest: The last layer whose filters are rescaled; None: that of the network.
-      tile: Longest side of the tiles in which images are looked at, pixels; None: whole.
+      tile: Longest side of the tiles in which images are processed, pixels; None: whole.
 
     Raises:
-      ValueError: If the network is no VGG, or there is no image.
+      ValueError: If the network is not a VGG, or there is no image.
     """
     if not images:
         raise ValueError("images is empty, expected at least one picture to take means over")

@@ -63,7 +63,7 @@ def read_recipe(
     with open(path, "rb") as file:
         text = file.read(MAX_BYTES + 1)
     if len(text) > MAX_BYTES:
-        raise ValueError(f"{name} is larger than {MAX_BYTES // 2**20} MiB: that is no recipe")
+        raise ValueError(f"{name} is larger than {MAX_BYTES // 2**20} MiB: that is not a recipe")
     try:
         table = tomllib.loads(text.decode())
     except (ValueError, RecursionError) as error:

@@ -81,7 +81,7 @@ def read_value(name: str, value: Any) -> Any:
     """Return a value that the page sent: layers with their values come as one text.
 
     Raises:
-      ValueError: It is no number where one is expected.
+      ValueError: It is not a number where one is expected.
 
     Example:
       >>> read_value("style_layers", "relu1_1:0.5, relu3_1")

@@ -151,7 +151,7 @@ class Painting:
 
         Raises:
           OSError: A file cannot be read.
-          ValueError: A picture or mask is no file, or there were fewer evaluations than scales.
+          ValueError: A picture or mask is not a file, or there were fewer evaluations than scales.
         """
         run, changes = self._run, list(result.changes)
         for change in changes:

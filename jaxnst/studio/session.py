@@ -189,7 +189,7 @@ class Session:
           The beginning of its digest, by which pages know pictures.
 
         Raises:
-          ValueError: It is no picture, too small or too large, or there are too many styles.
+          ValueError: It is not a picture, too small or too large, or there are too many styles.
         """
         picture = read_input(role, path, name)
         with self._lock:
@@ -626,7 +626,7 @@ def read_input(role: str, path: AnyPath, name: str) -> Input:
       name: What it is called; folders are left out.
 
     Raises:
-      ValueError: It is no picture, damaged, too small or too large.
+      ValueError: It is not a picture, damaged, too small or too large.
     """
     if role not in ROLES:
         raise ValueError(f"role is {role!r}, expected one of {', '.join(ROLES)}")

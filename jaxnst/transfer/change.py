@@ -69,7 +69,7 @@ def sources_of(role: str, pictures: Any) -> tuple[Source, ...]:
 
     Raises:
       OSError: A file cannot be read.
-      ValueError: One is no file.
+      ValueError: One is not a file.
     """
     paths = () if pictures is None else _several(pictures)
     if not all(map(_is_path, paths)):
@@ -82,7 +82,7 @@ def recorded(change: Change) -> RecordedChange:
 
     Raises:
       OSError: A file cannot be read.
-      ValueError: One of its pictures is no file, or a value is none that a record holds.
+      ValueError: One of its pictures is not a file, or a value is none that a record holds.
     """
     options: dict[str, Any] = {}
     for name, value in change.options.items():

@@ -45,7 +45,7 @@ def fingerprint_of(
       schedule: Sizes and evaluations.
       content: The content picture.
       styles: The style pictures.
-      init: What the run starts from, where that is no part of the recipe.
+      init: What the run starts from, where that is not part of the recipe.
       guidance: Which style goes where.
       seed: Of the noise.
     """

@@ -44,7 +44,7 @@ class Guidance:
         Without either, equal parts.
       masks: Of the regions; none: everywhere.
       opacity: Of the content; None: opaque.
-      hidden: The content's colors as they were given, also where it is transparent.
+      hidden: The content's colors as they were given, even where it is transparent.
     """
 
     mix: Mapping[str, tuple[float, ...]]
@@ -64,7 +64,7 @@ class Guidance:
 
         Raises:
           KeyError: If the network has no layer of a name.
-          ValueError: If a layer that is named is no style layer.
+          ValueError: If a layer that is named is not a style layer.
         """
         regions = max(1, len(self.masks))
         if 1 < regions == styles:

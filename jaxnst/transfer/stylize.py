@@ -88,8 +88,8 @@ def stylize(
         (:mod:`jaxnst.networks.precision`); None: the network's own, ``float32`` unless configured.
       remat: Whether to take less memory and more time: feature maps are recomputed for the
         gradient, block by block, instead of being kept. The picture is the same up to rounding.
-      tile: Longest side of the tiles in which pictures are looked at, pixels, for sizes that do not
-        fit into memory; they overlap, and a smaller picture is looked at whole. The picture is the
+      tile: Longest side of the tiles in which pictures are processed, pixels, for sizes that do not
+        fit into memory; they overlap, and a smaller picture is processed whole. The picture is the
         same up to rounding, without seams. None: always whole; ``auto``: whole if that fits, by an
         estimate, else in the largest tiles that do. Where not even tiles fit with ten of L-BFGS's
         pairs, it keeps 5, or 3, which changes the picture a little, unless the recipe sets their

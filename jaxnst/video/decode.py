@@ -263,7 +263,7 @@ def read_film(path: AnyPath) -> Film:
     Raises:
       FileNotFoundError: There is no such file.
       ModuleNotFoundError: PyAV is missing.
-      ValueError: It is no film, holds no pictures, or the first cannot be decoded.
+      ValueError: It is not a film, holds no pictures, or the first cannot be decoded.
     """
     with open_film(path) as decoder:
         stream = decoder.stream
@@ -292,7 +292,7 @@ def open_film(path: AnyPath) -> Iterator[Decoder]:
     Raises:
       ModuleNotFoundError: PyAV is missing.
       FileNotFoundError: There is no such file.
-      ValueError: It is no film, or one without pictures.
+      ValueError: It is not a film, or one without pictures.
     """
     check_av()
     import av
