@@ -868,10 +868,10 @@ def test_time_left_follows_from_pixels(capsys):
     # 100 and 80 evaluations, the latter of four times the pixels: 100 + 320 units.
     news = Progress("optimize", 0, 2, (128, 128), 10, 100, 10, 180, {}, lambda: None, 1.0)
     display(news)
-    assert display.bar.left(display.done(news), 1.0) == ""
-    news = news._replace(evaluations=52, total_done=52, seconds=43.0)
-    assert display.done(news) == pytest.approx(52 / 420)
-    assert display.bar.left(display.done(news), 43.0) == "6:08 left"
+    assert display.bar.left(schedule.share(0, 0.1), 1.0) == ""
+    assert schedule.share(0, 0.52) == pytest.approx(52 / 420)
+    assert schedule.share(1, 0.5) == pytest.approx(260 / 420)
+    assert display.bar.left(schedule.share(0, 0.52), 43.0) == "6:08 left"
     assert display.bar.left(0.03, 100.0) == "4:18:33 left"
 
 
