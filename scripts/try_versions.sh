@@ -14,13 +14,14 @@ set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
 versions=(jax jaxlib flax numpy optax jaxopt jaxtyping scipy pillow)
-# The quick tests leave out the files that take most of the suite's time (each above a fiftieth,
-# together three quarters). Every package is still run by the others, and by the command line's. Most
-# of the rest is compilation, and which libraries work does not depend on how well XLA does it.
+# The quick tests leave out the files that take most of the suite's time (together four fifths).
+# Every package is still run by the others, and by the command line's. Most of the rest is
+# compilation, and which libraries work does not depend on how well XLA does it.
 quick=(-m 'not slow')
 for name in batch instant guidance networks cli_guidance remat cli_batch losses precision \
   layers transfer cli_methods cli_train objective lbfgs optimize planning statistics neighbors \
-  tiles changes painting studio studio_page; do
+  tiles changes painting studio studio_page cli_memory numerics cli_batch_faults cli_sweep \
+  winograd train_decoders; do
   quick+=(--ignore="tests/test_$name.py")
 done
 
