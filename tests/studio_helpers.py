@@ -111,6 +111,7 @@ def events(studio, count):
         answer, views = to.getresponse(), []
         while len(views) < count:
             line = answer.readline()
+            assert line, f"the stream ended: status {answer.status}"
             if line.startswith(b"data: "):
                 views.append(json.loads(line[6:]))
     return views
