@@ -2,8 +2,8 @@
 
 A step is the difference between two neighboring lines of pixels, mean over the line and the colors.
 Those at a border are compared with the 32 beside it, so that what the picture shows there counts
-little. The same is computed for borders moved to where there are none: what these are apart from
-each other is what chance does.
+little. The note gives the same ratio for lines where no tile ends, in the same picture: how far
+these are from 1 shows what chance does.
 """
 
 import math

@@ -297,17 +297,17 @@ class Session:
     def _apply(self, state: State, *, undoable: bool = True) -> None:
         """Switch to a state: update the running painting if possible, else start a new one."""
         before, painting = self.state, self.painting
-        updated = not state.ready
+        restart = state.ready
         if painting is not None and painting.status not in ("failed", "stopped"):
             changes = changes_between(before, state)
-            updated = changes is not None
+            restart = changes is None
             try:
                 if changes:
                     painting.update(**changes)
             except ValueError:  # it would change the sizes of the scales, or is refused again
-                updated = False
+                restart = True
         self.state = state
-        if not updated:
+        if restart:
             try:
                 self.restart()
             except Exception:
