@@ -10,6 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from helpers import conv2d, encode, flat, tiny_network, vgg_features
+from PIL import Image
 from safetensors.numpy import save_file
 from threadpoolctl import threadpool_info
 
@@ -20,13 +21,14 @@ from jaxnst.feedforward.decoders import (
     make_autoencoder,
     read_autoencoder,
 )
-from jaxnst.feedforward.instant import OnePass, instant, lapack_on_one_thread, style_images
+from jaxnst.feedforward.instant import OnePass, instant, lapack_on_one_thread
 from jaxnst.feedforward.settings import Instant, as_levels
 from jaxnst.feedforward.wct import covariance, style_root, to_style, transfer
 from jaxnst.image import load_image
 from jaxnst.networks import PREPROCESSING, load_network
 from jaxnst.networks.registry import params_by_layer
 from jaxnst.networks.vgg import VGG, VGG19, VGG19_LITE
+from jaxnst.transfer.style_cache import style_images
 from jaxnst.weights import bundled, write_parameters
 from jaxnst.weights.native import FORMAT
 
@@ -264,6 +266,15 @@ def test_the_result_has_the_content_s_shape_and_is_the_same_twice(paint):
     assert found.min() >= 0 and found.max() <= 1
     np.testing.assert_array_equal(paint(content=picture(5, 37, 61)), found)
     assert paint(size=32).shape == (23, 32, 3)
+
+
+def test_pictures_are_files_and_pillow_s_and_of_eight_bits_too(paint, tmp_path):
+    eight_bits = [np.uint8(255 * image) for image in (CONTENT, STYLE)]
+    wanted = paint(np.float32(eight_bits[1]) / 255, content=np.float32(eight_bits[0]) / 255)
+    file = tmp_path / "style.png"
+    Image.fromarray(eight_bits[1]).save(file)
+    np.testing.assert_array_equal(paint(str(file), content=Image.fromarray(eight_bits[0])), wanted)
+    np.testing.assert_array_equal(paint(eight_bits[1], content=eight_bits[0]), wanted)
 
 
 def test_alpha_goes_from_the_plain_reconstruction_to_the_style(paint):

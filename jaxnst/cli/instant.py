@@ -217,7 +217,8 @@ class Work(Series):
         from jaxnst.cli.device import keep_programs, use_device
         from jaxnst.cli.loading import load_for
         from jaxnst.feedforward.decoders import BUNDLED, check_decodable, load_autoencoders
-        from jaxnst.feedforward.instant import OnePass, style_images
+        from jaxnst.feedforward.instant import OnePass
+        from jaxnst.transfer.style_cache import style_images
 
         name = flags.network or ONE_PASS
         with blaming_flags():

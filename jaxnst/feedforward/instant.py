@@ -10,15 +10,15 @@ from threading import Lock
 import jax
 import jax.numpy as jnp
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import NDArray
 from threadpoolctl import threadpool_limits
 
-from jaxnst._checks import check_picture, style_pictures
 from jaxnst._numerics import default_numerics
 from jaxnst.feedforward.decoders import BUNDLED, Autoencoder, load_autoencoders
 from jaxnst.feedforward.settings import LEVELS, Instant, Transform, as_levels
 from jaxnst.feedforward.wct import Regions, Summary, summarize_style, transfer
 from jaxnst.image import resize
+from jaxnst.image.exchange import ImageLike, as_image
 from jaxnst.networks.precision import PRODUCTS
 from jaxnst.networks.registry import LossNetwork
 from jaxnst.optim.sharding import default_device
@@ -27,7 +27,7 @@ from jaxnst.transfer.guidance import Guidance, StyleMix, check_mix, make_guidanc
 from jaxnst.transfer.masks import Mask, position_weights, sized
 from jaxnst.transfer.pyramid import Size, make_schedule
 from jaxnst.transfer.result import Picture
-from jaxnst.transfer.style_cache import StyleImage
+from jaxnst.transfer.style_cache import StyleImage, style_images
 
 SCALES = Scales(several=False)
 """One scale. Sides of styles are rounded as for the optimization, so that few programs compile."""
@@ -41,8 +41,8 @@ _lapack_lock = Lock()
 
 @default_numerics()
 def instant(
-    content: ArrayLike,
-    styles: ArrayLike | Sequence[ArrayLike],
+    content: "ImageLike",
+    styles: "ImageLike | Sequence[ImageLike]",
     *,
     network: str | LossNetwork = ONE_PASS,
     decoders: dict[int, Autoencoder] | str | os.PathLike[str] | None = None,
@@ -52,14 +52,14 @@ def instant(
     size: int | None = None,
     style_size: int | None = None,
     style_mix: StyleMix | None = None,
-    masks: Sequence[ArrayLike] = (),
-    style_masks: Sequence[ArrayLike] = (),
+    masks: "Sequence[ImageLike]" = (),
+    style_masks: "Sequence[ImageLike]" = (),
 ) -> NDArray[np.float32]:
     """Paint a content image in the style of one or several style images, in one pass.
 
     Args:
-      content: ``(H, W, 3)`` RGB in [0, 1]. A fourth channel is its opacity, as in
-        :func:`jaxnst.stylize`.
+      content: A path, a Pillow image, or an array ``(H, W, 3)`` of RGB in [0, 1] or uint8. A fourth
+        channel is its opacity.
       styles: One such image or several, of any sizes; transparent parts do not count.
       network: A VGG with decoders, or the name of one.
       decoders: Autoencoders by level (:func:`.load_autoencoders`), or a file of them; None: the
@@ -82,8 +82,8 @@ def instant(
       ``(H, W, 3)`` RGB in [0, 1]; ``(H, W, 4)`` with its opacity where the content is transparent.
 
     Raises:
-      FileNotFoundError: The file of decoders does not exist.
-      TypeError: A picture or mask holds integers.
+      FileNotFoundError: There is no such picture or file of decoders.
+      TypeError: A picture or mask holds integers other than uint8.
       ValueError: A picture has the wrong shape or values, or is too small; an argument is out of
         range; there is no decoder for a level; or the file is not one of decoders.
       KeyError: A network or layer does not exist.
@@ -101,19 +101,6 @@ def instant(
         style_masks=style_masks,
     )
     return one_pass.paint(content, masks=masks)
-
-
-def style_images(styles: ArrayLike | Sequence[ArrayLike]) -> list[StyleImage]:
-    """Check style images, one or several.
-
-    Raises:
-      TypeError: An image holds integers.
-      ValueError: There is no image, or one has the wrong shape or values.
-    """
-    return [
-        StyleImage(check_picture(name, style, opacity=True))
-        for name, style in style_pictures(styles)
-    ]
 
 
 def start_in_one_pass(
@@ -162,7 +149,7 @@ class OnePass:
         size: int | None = None,
         style_size: int | None = None,
         style_mix: StyleMix | None = None,
-        style_masks: Sequence[ArrayLike] = (),
+        style_masks: "Sequence[ImageLike]" = (),
     ) -> None:
         if not autoencoders:
             raise ValueError(
@@ -188,18 +175,20 @@ class OnePass:
         return int(self.params[0][0]["conv1_1"]["kernel"].shape[-1])
 
     @default_numerics()
-    def paint(self, content: ArrayLike, *, masks: Sequence[ArrayLike] = ()) -> Picture:
+    def paint(self, content: "ImageLike", *, masks: "Sequence[ImageLike]" = ()) -> Picture:
         """Paint a picture.
 
         Args:
-          content: ``(H, W, 3)`` RGB in [0, 1], or ``(H, W, 4)`` with its opacity.
+          content: Its path, a Pillow image, or an array ``(H, W, 3)`` of RGB or ``(H, W, 4)`` with
+            its opacity, in [0, 1] or uint8.
           masks: Regions of the content, one for each style; or any number for one style.
 
         Raises:
-          TypeError: The picture or a mask holds integers.
+          FileNotFoundError: There is no such file.
+          TypeError: The picture or a mask holds integers other than uint8.
           ValueError: The picture or a mask cannot be used.
         """
-        image = StyleImage(check_picture("content", content, opacity=True))
+        image = StyleImage(as_image("content", content, opacity=True))
         styles, guidance = make_guidance(
             image,
             self.styles,

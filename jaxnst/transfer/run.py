@@ -11,7 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 from numpy.typing import ArrayLike
 
-from jaxnst._checks import lookup, style_pictures
+from jaxnst._checks import lookup
 from jaxnst.feedforward.instant import start_in_one_pass
 from jaxnst.image import resample
 from jaxnst.image.exchange import ImageLike, as_image
@@ -42,6 +42,7 @@ from jaxnst.transfer.style_cache import (
     StyleCache,
     StyleImage,
     mixed_styles,
+    style_images,
     targets_of,
 )
 
@@ -351,13 +352,6 @@ class Run:
 
 def _sizes(run: Run) -> list[Any]:
     return [run.schedule.size, *((scale.inner, scale.again) for scale in run.schedule.scales)]
-
-
-def style_images(styles: "ImageLike | Sequence[ImageLike]") -> list[StyleImage]:
-    """Check and convert one or several style images."""
-    return [
-        StyleImage(as_image(name, style, opacity=True)) for name, style in style_pictures(styles)
-    ]
 
 
 def loss_network(

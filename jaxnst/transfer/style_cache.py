@@ -18,10 +18,12 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
+from jaxnst._checks import style_pictures
 from jaxnst._files import digest_of
 from jaxnst._types import Image
 from jaxnst.image import fill_hidden, resample
 from jaxnst.image.color import Pixels
+from jaxnst.image.exchange import ImageLike, as_image
 from jaxnst.losses.objective import (
     EVERYWHERE,
     AnyTargets,
@@ -74,6 +76,13 @@ class StyleImage:
         style.image = self.image
         style.mask = mask if self.mask is None else sized(mask, size) * self.mask
         return style
+
+
+def style_images(styles: "ImageLike | Sequence[ImageLike]") -> list[StyleImage]:
+    """Check and convert one style image or several, with the errors of :func:`.as_image`."""
+    return [
+        StyleImage(as_image(name, style, opacity=True)) for name, style in style_pictures(styles)
+    ]
 
 
 class StyleCache:
