@@ -19,7 +19,7 @@ STYLE_LAYERS, STYLE_WEIGHT = ("relu1_1", "relu2_1", "relu3_1", "relu4_1", "relu5
 TV_WEIGHT = 1e-3
 NOISE, PAIRS = 1e-3, 100
 MEAN = torch.tensor([103.939, 116.779, 123.68]).view(1, 3, 1, 1)
-"""Of blue, green and red."""
+"""Mean of blue, green and red that is subtracted, 0 to 255."""
 
 
 def main(path: str) -> None:

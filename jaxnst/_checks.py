@@ -15,7 +15,7 @@ LISTED = 40
 """Most names that a message lists."""
 
 OVERSHOOT = 0.05
-"""By how much pictures in [0, 1] may be beyond it, as resampling leaves them beside edges."""
+"""How far values may lie outside [0, 1]: resampling overshoots beside edges."""
 
 NEARLY = 0.25
 """Values this near to [0, 1] are a picture in that range, with an overshoot."""
@@ -24,7 +24,7 @@ MOST = 1e30
 """Losses are float32, which end at 3e38: what is multiplied by more has no finite loss."""
 
 LEAST_SIDE = 16
-"""Of any picture, pixels: the stride of relu5_1."""
+"""Shortest side of any picture, pixels: the stride of relu5_1."""
 
 
 def among(name: str, value: str, choices: tuple[str, ...]) -> None:

@@ -77,7 +77,7 @@ def ending_of(path: AnyPath, known: Collection[str], *, usual: str) -> str:
 
 
 def check_source(path: AnyPath, most_bytes: int = 2**40) -> None:
-    """Refuse anything but a plain file of a sensible length; opening a pipe would wait for ever.
+    """Refuse all but plain files of a sensible length; opening a pipe would wait for ever.
 
     Args:
       path: A file to be read.

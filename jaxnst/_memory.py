@@ -47,7 +47,7 @@ def available_on_host(
 _Files = tuple[tuple[str, ...], tuple[str, ...]]
 _V1: _Files = ("memory.limit_in_bytes",), ("total_rss", "total_shmem")
 _V2: _Files = ("memory.max", "memory.high"), ("anon", "shmem")
-"""By version: files that hold a group's limits, and what of memory.stat counts as used."""
+"""Files with a control group's limits, and the lines of memory.stat that count as used."""
 
 
 def _left_in_groups(proc: Path, cgroup: Path) -> Iterator[int]:

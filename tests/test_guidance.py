@@ -306,7 +306,7 @@ def test_pictures_of_nothing_are_refused(network, cut_out):
         jaxnst.stylize(CONTENT, [STYLES[0], empty], **given)
     hidden = np.zeros((36, 48), np.float32)
     hidden[:, :10] = 1
-    with pytest.raises(ValueError, match="mask 1 covers nothing but what is transparent"):
+    with pytest.raises(ValueError, match="mask 1 covers only what is transparent"):
         jaxnst.stylize(cut_out, STYLES[0], masks=[hidden], **given)
 
 

@@ -16,7 +16,7 @@ CHOSEN = "JAX_COMPILATION_CACHE_DIR"
 """Variable of JAX that names a folder of the user's choice for compiled programs."""
 
 MOST_BYTES = 2 * 2**30
-"""Of all checkpoints together."""
+"""Largest size of all checkpoints together; the oldest are deleted beyond it."""
 
 DESCRIPTION = "Show the folder of compiled programs and checkpoints and its size, or empty it."
 

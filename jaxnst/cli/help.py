@@ -100,7 +100,7 @@ SHORT_HELP = {
         ),
     ),
 }
-"""By command; any other shows all of its flags."""
+"""What ``-h`` shows, by command; a command that is not listed shows all of its flags."""
 
 TIPS = """\
 Not what you wanted? --from out.png repeats the run that made out.png. Add one

@@ -40,7 +40,7 @@ from jaxnst.transfer.change import Change
 from jaxnst.transfer.pyramid import Schedule, make_schedule
 
 BEFORE_BYTES = 64 * 2**20
-"""Of the process while pictures are read: Python, NumPy and Pillow, not yet JAX."""
+"""Memory of the process while it reads pictures: Python, NumPy and Pillow, not yet JAX."""
 
 ODD = 300
 """Times the recipe's value, or a share of it, from which on a number is pointed out."""
@@ -61,7 +61,7 @@ class Pictures:
     style_masks: list[Pixels] = field(default_factory=list)
     sources: tuple[Source, ...] = ()
     changes: tuple[Change, ...] = ()
-    """Of options while it is painted."""
+    """Changes of options while the picture is painted."""
     reading: int = 0
     """Bytes of the process at the peak of reading them, about."""
 

@@ -25,10 +25,10 @@ from jaxnst.report.animation import check_animation
 from jaxnst.report.plot import check_plot
 
 FORMAT = "png"
-"""Of a picture on standard output without ``--format``."""
+"""Format of a picture on standard output, unless ``--format`` is given."""
 
 QUALITY = 95
-"""Of JPEG, WebP and AVIF without ``--quality``."""
+"""Quality of JPEG, WebP and AVIF, unless ``--quality`` is given."""
 
 SHORT = 40
 """Characters of a name that no file system refuses as too long."""

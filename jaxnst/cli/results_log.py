@@ -25,7 +25,7 @@ from jaxnst.cli.manifest import Row
 NAME = "results.jsonl"
 
 LOCK_SECONDS = 1.0
-"""To wait for a lock: other processes that are starting hold it for a moment while they look."""
+"""How long to wait for the lock: a process that is starting holds it for a moment."""
 
 ABANDONED_SECONDS = 24 * 3600.0
 """Since a half-written file was last written to. Not every writer holds a lock, and a film can take

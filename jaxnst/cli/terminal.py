@@ -40,7 +40,7 @@ CELL = 10, 20
 """Width and height of a character in pixels, as a VT340 has them, if the terminal does not say."""
 
 LINES_BELOW = 4
-"""For the progress and a line or two more."""
+"""Lines of the terminal left below a preview, for the progress and a line or two more."""
 
 IMAGE = 4961
 """The number that kitty keeps the picture by, which replaces the one before."""

@@ -85,7 +85,7 @@ class Finished(Exception):
 def train_style(flags: TrainFlags, inputs: Inputs, messages: Messages) -> int:
     """Train, and save the network, even if the run is stopped; return the exit status."""
     prog, status = messages.prog, 0
-    stop = threading.Event()  # makes the run end after the present step
+    stop = threading.Event()  # makes the run end after the current step
     try:
         with _locked(flags), contextlib.closing(Watch(flags, messages)) as watch:
             running = ThreadPoolExecutor(1).submit(_train, flags, inputs, watch, stop, messages)

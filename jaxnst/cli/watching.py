@@ -433,7 +433,7 @@ class Keeper(Listener):
         self.next = end + max(self.seconds, (end - begin) / WRITING)
 
     def close(self, result: StylizeResult | None = None) -> None:
-        """Write the last checkpoint; that of a run that was stopped, after the present evaluation.
+        """Write the last checkpoint; that of a run that was stopped, after the current evaluation.
 
         Raises:
           OSError: It cannot be written; an earlier one is unchanged.

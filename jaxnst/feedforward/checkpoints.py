@@ -242,7 +242,7 @@ class Checkpoints:
 
 
 def has_begun(folder: AnyPath) -> bool:
-    """Return whether a folder of checkpoints holds anything but its mark."""
+    """Return whether a folder of checkpoints holds anything besides its mark."""
     return os.path.isdir(folder) and any(name != MARK for name in os.listdir(folder))
 
 
@@ -266,7 +266,7 @@ def _quietly(work: Callable[[], T]) -> T:
 
 
 def _check_folder(folder: str) -> None:
-    """Refuse a folder that cannot be used, or holds anything but checkpoints."""
+    """Refuse a folder that cannot be used, or holds anything besides checkpoints."""
     name, mark = name_of(folder), Path(folder, MARK)
     try:
         folder.encode()

@@ -18,7 +18,7 @@ ImageLike: TypeAlias = str | os.PathLike[str] | Image.Image | npt.ArrayLike
 
 
 COLORS = 256
-"""Of a picture in sixel, as many as terminals have registers for."""
+"""Colors of a picture in sixel: terminals have registers for as many."""
 
 
 def as_image(name: str, value: "ImageLike", *, opacity: bool = False) -> Pixels:

@@ -38,7 +38,7 @@ _OTHER_BITS = tuple(
     bits + b"".join(b"\xff%c%b" % (restart, bits) for restart in range(0xD0, 0xD8))
     for bits in (b"\xa5" * 32, b"\xe4" * 32, bytes(range(64, 128)))
 )
-"""For the end of a JPEG file, also after each of the marks from which decoding restarts."""
+"""Bits put at the end of a JPEG file, also after each of the marks where decoding restarts."""
 
 # Silencing warnings changes the state of the whole process until Python 3.14: one at a time.
 _QUIET = threading.Lock()

@@ -31,7 +31,7 @@ MARK = '{"jaxnst_record":'
 """How the text begins."""
 
 KEYWORD = "jaxnst"
-"""Of the text in a PNG file."""
+"""Keyword of the PNG text chunk that holds the record."""
 
 ASCII = b"ASCII\0\0\0"
 """How EXIF's ``UserComment`` states its encoding."""

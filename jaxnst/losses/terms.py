@@ -141,7 +141,7 @@ def total_variation(
 
 
 STEPS = (1, 0), (0, 1)
-"""To the neighbors below and to the right."""
+"""Offsets of the neighbors below and to the right."""
 
 
 def _neighbors(

@@ -12,7 +12,7 @@ from jaxnst.recipes.schema import Padding, Pooling, Precision
 
 FeatureMaps = dict[str, Float[Array, "*batch _ _ _"]]
 Shapes = dict[str, tuple[int, ...]]
-"""Of parameters, shallow to deep, by flat name: ``conv1_1/kernel``."""
+"""Shapes of parameters, shallow to deep, by flat name: ``conv1_1/kernel``."""
 
 
 class Layer(NamedTuple):

@@ -123,7 +123,7 @@ def make_tiling(
       The windows, or None if a single one holds the image.
 
     Raises:
-      ValueError: If such windows hold nothing but what they share with their neighbors.
+      ValueError: If such windows hold only what they share with their neighbors.
     """
     stride, halo, overlap = _strides(network, layers)
     if tile < (least := least_tile(network, layers)):

@@ -335,7 +335,7 @@ def _adam_carry(new: AdamState, before: AdamState) -> AdamState:
 def _adam_step(
     fun: Callable[..., Any], method: SolverConfig, rates: Hyperparameters, state: State
 ) -> State:
-    """Evaluate at the present point, then move; from one without a finite loss, move back."""
+    """Evaluate at the current point, then move; from one without a finite loss, move back."""
     solver: AdamState = state.solver
     (value, terms), grad = jax.value_and_grad(fun, has_aux=True)(state.point)
     good = jnp.isfinite(value) & jnp.all(jnp.isfinite(grad))

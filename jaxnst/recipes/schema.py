@@ -663,7 +663,7 @@ PREPROCESSING = {
 # --- fields that the command line offers ---------------------------------------------------------
 
 Option = tuple[tuple[str, ...], dataclasses.Field[Any], Any]
-"""A field of a recipe: its path, the field, and its present value."""
+"""A field of a recipe: its path, the field, and its current value."""
 
 
 def options(recipe: Recipe) -> dict[str, Option]:

@@ -132,10 +132,10 @@ def _merged(part: Any, table: dict[str, Any], path: tuple[str, ...]) -> Any:
         if dataclasses.is_dataclass(kind):
             if not isinstance(value, dict):
                 raise ValueError(f"{where} is {value!r}, expected a table [{where}]")
-            present = getattr(part, key)
-            if present is None:
-                present = kind()  # type: ignore[operator]
-            changes[key] = _merged(present, value, (*path, key))
+            current = getattr(part, key)
+            if current is None:
+                current = kind()  # type: ignore[operator]
+            changes[key] = _merged(current, value, (*path, key))
         else:
             changes[key] = _value(kind, value, where)
     return dataclasses.replace(part, **changes)

@@ -16,7 +16,7 @@ from jaxnst.transfer.result import Progress
 
 
 def live(*, seconds: int | float = 1.0, longest: int = 384) -> Callable[[Progress], None]:
-    """Make a callback that shows a run below the present cell: ``stylize(..., callback=live())``.
+    """Make a callback that shows a run below the current cell: ``stylize(..., callback=live())``.
 
     Args:
       seconds: Least time between two pictures; the last one is always shown.

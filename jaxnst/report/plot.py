@@ -17,7 +17,7 @@ ENDINGS = (".png", ".svg", ".pdf")
 """File endings of plots."""
 
 COLORS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9")
-"""Of the terms, by Okabe and Ito."""
+"""Colors of the curves, from the color-blind safe palette of Okabe and Ito (2008)."""
 
 
 class History:

@@ -21,7 +21,7 @@ PICTURES = ("content", "style", "init", "mask", "style-mask")
 """What a painting is made of, in the order of a record."""
 
 MORE = 60
-"""By default, a change in the last scale gets no more than this many evaluations."""
+"""Most evaluations that a change in the last scale gets, unless more are asked for."""
 
 
 class Painting:
@@ -108,7 +108,7 @@ class Painting:
                 self._moved.notify_all()
 
     def pause(self) -> None:
-        """Hold after the present chunk."""
+        """Hold after the current chunk."""
         self._set(paused=True)
 
     def resume(self) -> None:
@@ -189,7 +189,7 @@ class Painting:
         )
 
     def stop(self, *, timeout: int | float | None = None) -> None:
-        """End the thread after the present chunk, and wait for it.
+        """End the thread after the current chunk, and wait for it.
 
         Args:
           timeout: Most seconds to wait; None: until it has ended.

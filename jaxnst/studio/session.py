@@ -318,7 +318,7 @@ class Session:
         self.changed()
 
     def restart(self) -> None:
-        """Start the painting over with the present settings."""
+        """Start the painting over with the current settings."""
         with self._lock:
             state = self.state
             if state.content is None or not state.styles:
@@ -470,7 +470,7 @@ class Session:
         self._begin(f"Version {number} at {size} px", work)
 
     def sweep(self, names: tuple[str, str]) -> None:
-        """Paint a sheet of variations around the present settings, as a job.
+        """Paint a sheet of variations around the current settings, as a job.
 
         Args:
           names: Two options of recipes that are numbers; the first varies from left to right.

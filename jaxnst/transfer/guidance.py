@@ -206,7 +206,7 @@ def make_guidance(
     regions = tuple(check_mask(f"mask {i}", mask, size) for i, mask in enumerate(masks, 1))
     for i, mask in enumerate(regions, 1):
         if opacity is not None and (sized(mask, size) * opacity).max() < VISIBLE:
-            raise ValueError(f"mask {i} covers nothing but what is transparent: nothing to paint")
+            raise ValueError(f"mask {i} covers only what is transparent: nothing to paint")
     hidden = None if opacity is None else content.given
     return parts, Guidance(check_mix(style_mix, len(parts)), regions, opacity, hidden)
 

@@ -90,7 +90,7 @@ OVERLAPS = 3
 times the picture's pixels."""
 
 FEWER_PAIRS = 5, 3
-"""Of L-BFGS, where a picture does not fit into memory with all of them."""
+"""Pairs of vectors that L-BFGS keeps where a picture does not fit into memory with all ten."""
 
 MULTIPLE = 16
 """Sizes that are proposed and measured are multiples of this."""
