@@ -96,9 +96,9 @@ PYTHON
   PATH="$bin:$PATH" bash -euc "$job"
   [[ -s $temporary/out.png ]]
   if [[ $full ]]; then
-    "$bin/python" -m pytest -ra -n 2 --dist loadfile --no-loadscope-reorder
+    JAX_DISABLE_MOST_OPTIMIZATIONS=0 \
+      "$bin/python" -m pytest -ra -n 2 --dist loadfile --no-loadscope-reorder
   else
-    export JAX_DISABLE_MOST_OPTIMIZATIONS=1
     unset JAXNST_SHARED
     "$bin/python" -m pytest -q -n 2 --dist loadfile --no-loadscope-reorder "${quick[@]}"
   fi

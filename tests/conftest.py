@@ -15,6 +15,9 @@ if worker := os.environ.get("PYTEST_XDIST_WORKER"):
 elif "JAX_COMPILATION_CACHE_DIR" not in os.environ:
     programs = tempfile.TemporaryDirectory(prefix="jaxnst-programs-")
     os.environ["JAX_COMPILATION_CACHE_DIR"] = programs.name
+# Programs of tests run for less time than LLVM needs to optimize them; XLA's own passes, which
+# decide what is fused, kept and rounded, are the same.
+os.environ.setdefault("JAX_DISABLE_MOST_OPTIMIZATIONS", "1")
 os.environ["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0"
 os.environ["JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES"] = "-1"
 
@@ -50,6 +53,17 @@ def few_programs():
     """Drop the programs of a module: all of them have more mappings than Linux allows a process."""
     yield
     jax.clear_caches()
+
+
+@pytest.fixture
+def optimized():
+    """Compile as users do, for a test that runs its programs for long."""
+    before = jax.config.read("jax_disable_most_optimizations")
+    jax.clear_caches()
+    jax.config.update("jax_disable_most_optimizations", False)
+    yield
+    jax.clear_caches()
+    jax.config.update("jax_disable_most_optimizations", before)
 
 
 def _installed(*names):

@@ -24,11 +24,11 @@ def folder(tmp_path, monkeypatch):
 
 
 GIVEN = ("sweep", "content.png", "style.png", "-o", "sheet.png", "--no-cache")
-SMALL = ("--size", "32", "--steps", "3")
+SMALL = ("--size", "32", "--steps", "3", *helpers.SHALLOW)
 
 
 def test_cells_are_all_combinations_on_a_sheet_with_their_commands(call, folder):
-    axes = ("--style-weight", "0.001,30", "--seed=0..2", "--init", "style-colors")
+    axes = ("--style-weight", "0.001,30", "--seed=0..2", "--init", "noise")
     axes += ("--colors", "linear")
     status, out, err = call(*GIVEN, *SMALL, *axes)
     assert (status, out) == (0, "sheet.png\n")

@@ -12,7 +12,6 @@ import tomllib
 from pathlib import Path
 
 import helpers
-import jax
 import pytest
 
 import jaxnst
@@ -275,9 +274,7 @@ def home(folder, monkeypatch):
     for name in ("rows.csv", "pictures.csv"):
         Path(name).write_text("content,style,style-weight\nphotos/a.jpg,painting.jpg,15\n")
     monkeypatch.delenv("JAX_COMPILATION_CACHE_DIR")  # which JAX has read
-    jax.config.update("jax_disable_most_optimizations", True)  # compiling is what takes time
-    yield folder
-    jax.config.update("jax_disable_most_optimizations", False)
+    return folder
 
 
 @pytest.mark.slow
