@@ -14,16 +14,10 @@ set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
 versions=(jax jaxlib flax numpy optax jaxopt jaxtyping scipy pillow)
-# The quick tests leave out the files that take most of the suite's time (together four fifths).
-# Every package is still run by the others, and by the command line's. Most of the rest is
-# compilation, and which libraries work does not depend on how well XLA does it.
-quick=(-m 'not slow')
-for name in batch instant guidance networks cli_guidance remat cli_batch losses precision \
-  layers transfer cli_methods cli_train objective lbfgs optimize planning statistics neighbors \
-  tiles changes painting studio studio_page cli_memory numerics cli_batch_faults cli_sweep \
-  winograd train_decoders; do
-  quick+=(--ignore="tests/test_$name.py")
-done
+# The quick tests: every package, and what depends on the libraries' versions most. The other files
+# compile programs of the same kinds for most of their time.
+quick=(-m 'not slow' jaxnst tests/test_{api,cli,exchange,fetching,image*,lbfgs,models,optimize}.py
+  tests/test_{recipes,record,report_*,studio,training,transformer,video,video_sound,weights*}.py)
 
 export PIP_QUIET=2 PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_NO_INPUT=1 PIP_ROOT_USER_ACTION=ignore
 unset PYTHONPATH
