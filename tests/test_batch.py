@@ -173,7 +173,9 @@ def test_some_of_a_batch_are_painted_as_they_are_among_all(network):
 def test_styles_are_looked_at_once_for_each_size(network, monkeypatch):
     sizes, plain = [], targets.summaries_of
     monkeypatch.setattr(
-        targets, "summaries_of", lambda *given: sizes.append(given[2].shape[:2]) or plain(*given)
+        targets,
+        "summaries_of",
+        lambda *given, **more: sizes.append(given[2].shape[:2]) or plain(*given, **more),
     )
     given = {"network": network, "recipe": RECIPE, "store": targets.StyleCache()}
     for contents in (CONTENTS, CONTENTS[:2]):

@@ -33,9 +33,9 @@ def computed(monkeypatch):
     """Sizes of the styles whose moments are computed."""
     sizes, plain = [], targets.summaries_of
 
-    def watch(objective, params, image, weights):
+    def watch(objective, params, image, **more):
         sizes.append(image.shape[:2])
-        return plain(objective, params, image, weights)
+        return plain(objective, params, image, **more)
 
     monkeypatch.setattr(targets, "summaries_of", watch)
     return sizes
@@ -115,9 +115,9 @@ def test_the_least_recently_used_go_first(network, computed):
 def test_threads_wait_for_one_another(network, monkeypatch):
     entered, calls, plain = threading.Barrier(4), [], targets.summaries_of
 
-    def slow(*arguments):
+    def slow(*arguments, **more):
         calls.append(1)
-        return plain(*arguments)
+        return plain(*arguments, **more)
 
     monkeypatch.setattr(targets, "summaries_of", slow)
     store = StyleCache()
@@ -134,7 +134,7 @@ def test_threads_wait_for_one_another(network, monkeypatch):
 def test_what_failed_is_tried_again(network, monkeypatch):
     store, plain = StyleCache(), targets.summaries_of
 
-    def fail(*_):
+    def fail(*_, **__):
         raise MemoryError("no room")
 
     monkeypatch.setattr(targets, "summaries_of", fail)

@@ -154,8 +154,8 @@ def make_loss(
     params = unit_means(objective.network, [image]) if rescaled else objective.network.params
     params = objective.network.prepare(params)
     weights = style_weights(objective, painting, size)
-    summaries = summaries_of(objective, params, image, weights)
+    summaries = summaries_of(objective, params, image, weights=weights)
     equal = jnp.ones((len(objective.style_layers), 1, 1))
-    targets = mixed_styles(objective, [summaries], equal)
+    targets = mixed_styles(objective, [summaries], mixture=equal)
     frozen = Frozen(params, targets, make_loss_weights(recipe), jnp.asarray(grid, float))
     return PerceptualLoss(module, objective), frozen

@@ -288,7 +288,7 @@ class Run:
         """Compute the style targets of a scale, by layer, one for each region."""
         summaries = partial(self.store.summaries, self.objective, params, tuning=self.tuning)
         styles = [summaries(*pair) for pair in zip(self.styles, scale.styles, strict=True)]
-        return mixed_styles(self.objective, styles, self.mixture)
+        return mixed_styles(self.objective, styles, mixture=self.mixture)
 
     def start_image(self) -> Picture:
         """Make the picture that the coarsest scale starts from, as RGB of any size."""

@@ -12,7 +12,7 @@ import weakref
 from collections import OrderedDict
 from collections.abc import Hashable, Sequence
 from concurrent.futures import Future
-from functools import cached_property, partial
+from functools import cached_property
 from typing import Any
 
 import jax
@@ -132,7 +132,7 @@ class StyleCache:
         try:
             image = jnp.asarray(resample(style.image, size))
             weights = style_weights(objective, style, size)
-            made = jax.device_get(summaries_of(objective, params, image, weights))
+            made = jax.device_get(summaries_of(objective, params, image, weights=weights))
         except BaseException as error:
             with self._lock:
                 del self._kept[key]
@@ -180,21 +180,11 @@ def style_weights(objective: Objective, style: StyleImage, size: Size) -> dict[s
 targets_of = jax.jit(make_targets, static_argnums=0)
 """Computes the targets of a scale, compiled."""
 
+summaries_of = jax.jit(style_summaries, static_argnums=0)
+"""Summarizes one style, compiled."""
 
-@partial(jax.jit, static_argnums=0)
-def summaries_of(
-    objective: Objective, params: Params, style: Image, weights: dict[str, Any] | None
-) -> dict[str, Any]:
-    """Summarize one style, compiled."""
-    return style_summaries(objective, params, style, weights=weights)
-
-
-@partial(jax.jit, static_argnums=0)
-def mixed_styles(
-    objective: Objective, several: Sequence[dict[str, Any]], mixture: Any
-) -> dict[str, tuple[Any, ...]]:
-    """Mix styles, and prepare them to be compared with, compiled."""
-    return style_targets(objective, several, mixture=mixture)
+mixed_styles = jax.jit(style_targets, static_argnums=0)
+"""Mixes styles and prepares them to be compared with, compiled."""
 
 
 def target_shapes(
