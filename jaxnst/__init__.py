@@ -42,7 +42,8 @@ if TYPE_CHECKING:
     from jaxnst.transfer.change import Change
     from jaxnst.transfer.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
     from jaxnst.transfer.reconstruct import reconstruct_content, reconstruct_style
-    from jaxnst.transfer.stylize import Progress, ScaleTiming, StylizeResult, stylize
+    from jaxnst.transfer.result import Progress, ScaleTiming, StylizeResult
+    from jaxnst.transfer.stylize import stylize
 
 __all__ = [
     "BatchProgress",
@@ -111,7 +112,8 @@ _MODULES = {
     "jaxnst.transfer.reconstruct": ("reconstruct_content", "reconstruct_style"),
     "jaxnst.report.plot": ("plot_losses",),
     "jaxnst.losses.statistics": ("gram_matrix", "moments", "register_statistic"),
-    "jaxnst.transfer.stylize": ("Progress", "ScaleTiming", "StylizeResult", "stylize"),
+    "jaxnst.transfer.result": ("Progress", "ScaleTiming", "StylizeResult"),
+    "jaxnst.transfer.stylize": ("stylize",),
 }
 _HOMES = {name: module for module, names in _MODULES.items() for name in names}
 

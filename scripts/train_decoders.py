@@ -278,7 +278,6 @@ def _parser() -> Parser:
         epilog="Exit status: 0 done, 1 something failed during training, 2 flags, or the files "
         "that they name, cannot be used, 130 stopped by Ctrl-C: what is learned is saved, and the "
         "same command resumes.",
-        allow_abbrev=False,
     )
     defaults = Training(rate=4e-3, warmup=100)
 

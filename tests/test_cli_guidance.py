@@ -10,7 +10,7 @@ from PIL import Image
 
 from jaxnst.cli import job as job_module
 from jaxnst.image import load_image, read_record, save_image
-from jaxnst.transfer.stylize import StylizeResult
+from jaxnst.transfer.result import StylizeResult
 
 STEPS = ("--size", "48", "--steps", "12", "--quiet")
 STEPS += ("--style-layers", "relu1_1,relu2_1", "--content-layers", "relu2_1")

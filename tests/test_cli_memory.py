@@ -22,7 +22,7 @@ from jaxnst.recipes.schema import replace
 from jaxnst.transfer import memory as planning
 from jaxnst.transfer.memory import loop_footprint
 from jaxnst.transfer.pyramid import make_schedule
-from jaxnst.transfer.stylize import StylizeResult
+from jaxnst.transfer.result import StylizeResult
 
 GIB = 2**30
 
@@ -102,6 +102,17 @@ def test_a_number_of_pairs_that_is_set_is_kept(ran):
     largest = int(re.search(r"the largest that fits is --size (\d+)", err)[1])
     assert ran("--size", largest + 16, available=12 * GIB)[2]["recipe"].solver.memory == 5
     assert ran("--size", largest, available=12 * GIB)[2]["recipe"].solver.memory is None
+
+
+def test_what_was_asked_for_is_not_named_as_a_way_to_save_memory(ran):
+    """Fewer pairs alone: tiles of that size were asked for, and it takes no more time."""
+    status, err, asked = ran("--size", 4096, "--tile", 512, available=6 * GIB)
+    assert status == 0 and asked["tile"] == 512 and asked["recipe"].solver.memory in (5, 3)
+    pairs = asked["recipe"].solver.memory
+    assert re.search(
+        rf"L-BFGS keeps {pairs} pairs instead of 10, which needs about [\d.]+ GiB\n", err
+    )
+    assert "tiles of at most" not in err
 
 
 def test_tiles_are_as_asked_for(ran):

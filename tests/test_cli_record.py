@@ -20,7 +20,7 @@ from jaxnst.image import DPI, load_image, read_record, save_image
 from jaxnst.optim.sharding import threads_of
 from jaxnst.recipes import base_recipe, get_recipe, read_recipe, recipe_on
 from jaxnst.recipes.schema import Approximation, Recipe, Style, replace
-from jaxnst.transfer.stylize import StylizeResult
+from jaxnst.transfer.result import StylizeResult
 
 GIVEN = ("content.png", "style.png")
 FIRST = (*GIVEN, "-o", "out.png", "--size", "48", "--steps", "3", "--seed", "5", "--init", "noise")

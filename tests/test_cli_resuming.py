@@ -17,7 +17,7 @@ from jaxnst.cli.run import prepare
 from jaxnst.image import read_record, save_image
 from jaxnst.transfer import runner
 from jaxnst.transfer.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
-from jaxnst.transfer.stylize import Progress
+from jaxnst.transfer.result import Progress
 
 PICTURES = ("content.png", "style.png")
 GIVEN = (*PICTURES, "--scales", "48", "--steps", "12", "--no-cache", *helpers.SHALLOW)

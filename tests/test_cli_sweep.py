@@ -12,7 +12,7 @@ from jaxnst.cli import sweep
 from jaxnst.image import load_image, read_record, save_image
 from jaxnst.report.contact_sheet import GAP
 from jaxnst.transfer.pyramid import make_schedule
-from jaxnst.transfer.stylize import StylizeResult
+from jaxnst.transfer.result import StylizeResult
 
 
 @pytest.fixture(autouse=True)

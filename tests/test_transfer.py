@@ -33,7 +33,8 @@ from jaxnst.transfer import run as running
 from jaxnst.transfer import runner
 from jaxnst.transfer import style_cache as targets
 from jaxnst.transfer.batch import stylize_batch
-from jaxnst.transfer.stylize import Progress, StylizeResult, stylize
+from jaxnst.transfer.result import Progress, StylizeResult
+from jaxnst.transfer.stylize import stylize
 
 CONTENT = helpers.picture(50, 64, seed=1)
 STYLE = helpers.picture(40, 72, seed=2)

@@ -21,7 +21,7 @@ from jaxnst.recipes import get_recipe
 from jaxnst.recipes.schema import Scales
 from jaxnst.report.contact_sheet import GAP
 from jaxnst.transfer.checkpoint import Checkpoint
-from jaxnst.transfer.stylize import Progress, StylizeResult
+from jaxnst.transfer.result import Progress, StylizeResult
 
 SIZE = (48, 64)
 

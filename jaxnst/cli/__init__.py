@@ -11,7 +11,6 @@ import os
 import shlex
 import sys
 from collections.abc import Sequence
-from typing import NamedTuple
 
 from jaxnst._checks import unknown
 from jaxnst._version import __version__
@@ -19,33 +18,21 @@ from jaxnst.cli.errors import USAGE, print_error
 from jaxnst.cli.help import COMMAND_WORDS, COMPLETING
 from jaxnst.cli.messages import printing
 
-
-class Command(NamedTuple):
-    """A command: its name, and what it does in a few words."""
-
-    name: str
-    summary: str
-
-    @property
-    def module(self) -> str:
-        """The module that does it."""
-        return f"jaxnst.cli.{self.name}"
-
-
-COMMANDS = (
-    Command("run", "paint a picture in the manner of one or more others"),
-    Command("instant", "paint pictures in one pass, a second each"),
-    Command("studio", "paint on a page in the browser, and change the picture meanwhile"),
-    Command("batch", "paint folders of pictures, or the rows of a manifest"),
-    Command("apply", "paint pictures and films with a network trained for one style"),
-    Command("sweep", "paint a picture in many variations, on one labeled sheet"),
-    Command("reconstruct", "show what the layers of a network keep of a picture"),
-    Command("train", "train a network to paint in the manner of one picture"),
-    Command("show", "print how a picture was made"),
-    Command("weights", "list, download, convert and check parameter files"),
-    Command("info", "print versions, devices, memory and the size of the cache"),
-    Command("cache", "show or clear the files kept between runs"),
-)
+COMMANDS = {
+    "run": "paint a picture in the manner of one or more others",
+    "instant": "paint pictures in one pass, a second each",
+    "studio": "paint on a page in the browser, and change the picture meanwhile",
+    "batch": "paint folders of pictures, or the rows of a manifest",
+    "apply": "paint pictures and films with a network trained for one style",
+    "sweep": "paint a picture in many variations, on one labeled sheet",
+    "reconstruct": "show what the layers of a network keep of a picture",
+    "train": "train a network to paint in the manner of one picture",
+    "show": "print how a picture was made",
+    "weights": "list, download, convert and check parameter files",
+    "info": "print versions, devices, memory and the size of the cache",
+    "cache": "show or clear the files kept between runs",
+}
+"""What each command does, by its name."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -62,17 +49,16 @@ def _main(arguments: list[str]) -> int:
     elif arguments[:1] == ["help"]:
         arguments = [*(word for word in arguments if word != "help"), "--help"]
     if arguments and not arguments[0].startswith("-"):
-        for command in COMMANDS:
-            if command.name == arguments[0]:
-                return _call(command, arguments[1:], f"jaxnst {command.name}")
+        if arguments[0] in COMMANDS:
+            return _call(arguments[0], arguments[1:], f"jaxnst {arguments[0]}")
         return print_error("jaxnst", _unknown(arguments), USAGE)
-    width = max(len(command.name) for command in COMMANDS)
+    width = max(map(len, COMMANDS))
     parser = argparse.ArgumentParser(
         prog="jaxnst",
         usage="jaxnst COMMAND ...",
         description="Neural style transfer in JAX: a photograph in the manner of a painting.\n\n"
         "  jaxnst run photo.jpg painting.jpg -o out.png\n\ncommands:\n"
-        + "\n".join(f"  {c.name:<{width}}  {c.summary}" for c in COMMANDS),
+        + "\n".join(f"  {name:<{width}}  {what}" for name, what in COMMANDS.items()),
         epilog="jaxnst COMMAND -h shows examples and the most common flags of a command,\n"
         "jaxnst COMMAND --help all of its flags. To complete commands and flags with the\n"
         "Tab key: pip install 'jaxnst[completion]', and in the shell's start-up file\n"
@@ -87,7 +73,7 @@ def _main(arguments: list[str]) -> int:
     if COMPLETING in os.environ:
         import argcomplete
 
-        parser.add_argument("command", choices=[command.name for command in COMMANDS])
+        parser.add_argument("command", choices=list(COMMANDS))
         argcomplete.autocomplete(parser)
     _, left = parser.parse_known_args(arguments)  # --help and --version end here
     if not left:
@@ -100,7 +86,7 @@ def _command_to_complete() -> list[str]:
     """Return the command of the line that a shell asks to complete, if it is more than begun."""
     line = os.environ.get("COMP_LINE", "")[: int(os.environ.get("COMP_POINT", 0))]
     _, *words = line.split(" ")
-    if len(words) < 2 or words[0] not in [command.name for command in COMMANDS]:
+    if len(words) < 2 or words[0] not in COMMANDS:
         return []
     os.environ[COMPLETING] = "2"  # the parser of the command is to see what follows its name
     return words[:1]
@@ -114,16 +100,16 @@ def _unknown(arguments: list[str]) -> str:
         return f"{word!r} is not a command: to paint pictures, use {command}"
     if word.lower() in COMMAND_WORDS:
         return f"unknown command {word!r}: did you mean {COMMAND_WORDS[word.lower()]!r}?"
-    return unknown("command", word, [command.name for command in COMMANDS])
+    return unknown("command", word, COMMANDS)
 
 
 def main_run(arguments: Sequence[str] | None = None) -> int:
     """Run ``jaxnst-run ...``, which is ``jaxnst run ...``, and return its exit status."""
     with printing("jaxnst-run"):
         given = list(sys.argv[1:] if arguments is None else arguments)
-        return _call(COMMANDS[0], given, "jaxnst-run")
+        return _call("run", given, "jaxnst-run")
 
 
-def _call(command: Command, arguments: list[str], prog: str) -> int:
-    status: int = importlib.import_module(command.module).main(arguments, prog)
+def _call(command: str, arguments: list[str], prog: str) -> int:
+    status: int = importlib.import_module(f"jaxnst.cli.{command}").main(arguments, prog)
     return status

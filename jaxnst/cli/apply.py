@@ -25,7 +25,6 @@ from jaxnst.cli.flags import (
 from jaxnst.cli.manifest import (
     Row,
     is_several,
-    name_after,
     pictures,
     refuse_own_folder,
     report_skipped_files,
@@ -39,6 +38,7 @@ from jaxnst.cli.outputs import (
     report_transparency,
     save_options,
 )
+from jaxnst.cli.parser import default_output
 from jaxnst.cli.results_log import digest_of_settings
 from jaxnst.cli.series import Series, SeriesFlags
 from jaxnst.image import (
@@ -112,7 +112,6 @@ def _parser(prog: str) -> Parser:
         epilog="If OUT is a folder and the command is stopped, or an input fails, the same command "
         "paints what is left. Exit status: 0 all done; 1 an input failed; 2 wrong flags; 130 "
         "stopped.",
-        allow_abbrev=False,
     )
     text = "list the bundled models and exit"
     parser.add_argument("--list", action=PrintAndExit, nargs=0, text=_shipped, help=text)
@@ -148,7 +147,8 @@ def _run(flags: ApplyFlags, prog: str) -> int:
     if not output:
         if len(sources) > 1 or is_several(flags.inputs[0]):
             raise UsageError("give a folder for the results: -o FOLDER")
-        output = name_after((*sources, model), film.ENDING if is_film(sources[0]) else flags.ending)
+        ending = film.ENDING if is_film(sources[0]) else flags.ending
+        output = default_output((*sources, model), ending)
     folder = None if not flags.output or _is_file(output, sources) else output
     if folder is None:
         rows = [Row(sources[0], (model,), output)]

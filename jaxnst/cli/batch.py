@@ -114,7 +114,6 @@ def _parser(prog: str) -> Parser:
         "--style-weight and so on. If the command is stopped, or a picture fails, the same command "
         "paints what is left. Exit status: 0 all done; 1 a picture failed; 2 wrong flags; 130 "
         "stopped.",
-        allow_abbrev=False,
     )
     add_flags(parser, BatchFlags)
     return parser

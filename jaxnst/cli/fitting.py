@@ -11,7 +11,7 @@ from jaxnst._checks import counted
 from jaxnst.cli.device import describe, keep_programs
 from jaxnst.cli.errors import UsageError
 from jaxnst.cli.job import Job
-from jaxnst.cli.messages import Messages, amount, length, shape, two_digits
+from jaxnst.cli.messages import Messages, amount, length, shape
 from jaxnst.losses.statistics import get_statistic
 from jaxnst.recipes.schema import replace
 from jaxnst.transfer.memory import (
@@ -92,9 +92,14 @@ def _saving(job: Job, limit: int, messages: Messages) -> tuple[Job, bool]:
     least = smallest_tile(job.recipe, job.network)
     if fits or job.flags.tile != "auto" or least is None:
         return job, fits
+    size = max(job.plan().schedule.size)
+
+    def in_tiles(job: Job, tile: int) -> Job:
+        return dataclasses.replace(job, tile=tile, loop=None)
+
     for remat in (False, True):
         job = dataclasses.replace(job, remat=remat, tile=least)
-        tiled = _in_tiles(job, limit, messages)
+        tiled = _largest(job, limit, messages, in_tiles, size, least=least)
         if tiled is not None:
             return tiled, True
     return job, False
@@ -129,17 +134,6 @@ def _compiled(job: Job) -> Job:
         guidance=job.guidance,
     )
     return dataclasses.replace(job, loop=loop)
-
-
-def _in_tiles(job: Job, limit: int, messages: Messages) -> Job | None:
-    """Return the job in the largest tiles that fit; None: not even its own do."""
-    least, size = job.tile, max(job.plan().schedule.size)
-    assert least is not None
-
-    def in_tiles(job: Job, tile: int) -> Job:
-        return dataclasses.replace(job, tile=tile, loop=None)
-
-    return _largest(job, limit, messages, in_tiles, size, least=least)
 
 
 def _largest(
@@ -187,16 +181,17 @@ def _too_much(job: Job, limit: int) -> str:
 def _costs(job: Job, plain: Job) -> str:
     """Say what a job takes that saves memory."""
     plan = job.plan()
-    more = sum(plan.multiply_adds) / sum(plain.plan().multiply_adds) - 1
-    return f"needs about {amount(plan.bytes)} and {more:.0%} more time"
+    percent = round(100 * (sum(plan.multiply_adds) / sum(plain.plan().multiply_adds) - 1))
+    longer = f" and {percent}% more time" if percent else ""
+    return f"needs about {amount(plan.bytes)}{longer}"
 
 
 def _ways(job: Job, plain: Job) -> str:
     """Say how a job saves memory."""
     ways, pairs = [], job.recipe.solver.pairs
-    if job.tile is not None:
+    if job.tile is not None and plain.tile is None:
         ways.append(f"the picture is computed in tiles of at most {job.tile} pixels")
-    elif job.remat:
+    elif job.remat and not plain.remat:
         ways.append("feature maps are recomputed for the gradient")
     if pairs < plain.recipe.solver.pairs:
         ways.append(f"L-BFGS keeps {pairs} pairs instead of {plain.recipe.solver.pairs}")
@@ -241,7 +236,8 @@ def report(job: Job, *, startup: float) -> str:
     ]
     for i, (scale, adds) in enumerate(zip(schedule.scales, plan.multiply_adds, strict=True), 1):
         evaluations = counted(scale.evaluations, "evaluation")
-        work = f"{evaluations} of {two_digits(adds / 1e9)} billion multiply-adds"
+        billions = f"{float(f'{adds / 1e9:.2g}'):.15g}"  # two digits, without a power of ten
+        work = f"{evaluations} of {billions} billion multiply-adds"
         facts.append((f"scale {i}", f"{shape(scale.inner)}, {work}"))
     facts += [
         ("evaluations", f"{sum(scale.evaluations for scale in schedule.scales)} in all"),

@@ -114,7 +114,6 @@ def _parser(prog: str) -> Parser:
         "optimization: about a second each.",
         epilog="jaxnst run takes longer and paints better; jaxnst run --init instant starts from "
         "the picture that this command makes.",
-        allow_abbrev=False,
     )
     texts = {
         "content": "picture to paint, a folder of pictures, or a pattern such as '*.jpg'",

@@ -16,7 +16,7 @@ from typing import NoReturn, TypeVar
 
 from jaxnst.cli.errors import STOPPED, leave
 from jaxnst.cli.messages import Messages
-from jaxnst.cli.progress import close_bar
+from jaxnst.cli.progress import ProgressBar
 
 T = TypeVar("T")
 
@@ -84,7 +84,8 @@ def exit_when_stopped(messages: Messages, saved: str = "") -> Iterator[None]:
     try:
         yield
     except Stopped as stop:
-        close_bar()
+        if ProgressBar.open is not None:
+            ProgressBar.open.close()  # the message starts on a line of its own
         messages.info(f"{messages.prog}: stopped{saved}")
         leave(stop.status)
 

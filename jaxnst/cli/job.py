@@ -58,9 +58,10 @@ from jaxnst.transfer.fingerprint import (
 from jaxnst.transfer.guidance import Guidance, make_guidance
 from jaxnst.transfer.memory import Plan, make_plan, runs_that_fit
 from jaxnst.transfer.pyramid import Schedule
+from jaxnst.transfer.result import StylizeResult
 from jaxnst.transfer.run import make_run
 from jaxnst.transfer.style_cache import StyleImage
-from jaxnst.transfer.stylize import StylizeResult, stylize
+from jaxnst.transfer.stylize import stylize
 
 RESUMING = "to resume, run the same command with --resume"
 

@@ -20,7 +20,7 @@ from jaxnst._files import name_of
 from jaxnst.cli.errors import UsageError
 from jaxnst.cli.messages import Messages
 from jaxnst.cli.outputs import same_file
-from jaxnst.cli.parser import own_flags
+from jaxnst.cli.parser import default_output, own_flags
 from jaxnst.image import ENDINGS, READ_ENDINGS
 
 MAX_BYTES = 2**28
@@ -77,7 +77,7 @@ def rows_of(
     """
     rows = []
     for content, *styles in combinations:
-        name = name_after(
+        name = default_output(
             (content, *styles), ending if isinstance(ending, str) else ending(content)
         )
         rows.append(Row(content, tuple(styles), os.path.join(folder, name)))
@@ -192,16 +192,6 @@ def skipped_files(endings: Collection[str]) -> str:
     return f"skipped: {counted(count, 'file')} of other kinds ({', '.join(listed)})"
 
 
-def name_after(paths: Iterable[str], ending: str) -> str:
-    """Name a result after the files that it is made of.
-
-    Example:
-      >>> name_after(["photos/lion.jpg", "waves.png"], ".tif")
-      'lion-waves.tif'
-    """
-    return "-".join(Path(path).stem for path in paths) + ending
-
-
 def refuse_one_name(rows: Sequence[Row], instead: str) -> None:
     """Refuse results that would have one name.
 
@@ -282,7 +272,7 @@ def _row(fields: Any, folder: str, out: str, ending: str) -> Row:
         raise ValueError("expected a content and a style")
     if not all(isinstance(name, str) and name for name in (content, *styles)):
         raise ValueError(f"content {content!r} and style {style!r} are not paths")
-    output = fields.get("output", name_after((content, *styles), ending))
+    output = fields.get("output", default_output((content, *styles), ending))
     if not isinstance(output, str) or os.path.basename(output) != output:
         raise ValueError(f"output {output!r} is not a plain file name")
     if Path(output).suffix.lower() not in ENDINGS:

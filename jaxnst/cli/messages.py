@@ -208,16 +208,6 @@ def amount(count: int | float) -> str:
     return f"{count / 2**30:.1f} GiB" if count >= 2**30 else f"{count / 2**20:.0f} MiB"
 
 
-def two_digits(value: float) -> str:
-    """Format a number with two digits, without a power of ten.
-
-    Example:
-      >>> two_digits(1.14), two_digits(99.7), two_digits(1284.0)
-      ('1.1', '100', '1300')
-    """
-    return f"{float(f'{value:.2g}'):.15g}"
-
-
 def shape(size: tuple[int, int]) -> str:
     """Format a size ``(height, width)``, width first.
 

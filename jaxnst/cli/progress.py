@@ -100,9 +100,3 @@ class ProgressBar:
         if self.bars is not None:
             self.bars.stop()
             ProgressBar.open = None
-
-
-def close_bar() -> None:
-    """Close the bar that is on the screen, if any: a message starts on a line of its own."""
-    if ProgressBar.open is not None:
-        ProgressBar.open.close()

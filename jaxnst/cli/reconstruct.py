@@ -66,7 +66,6 @@ def _parser(prog: str) -> Parser:
     parser = Parser(
         prog=prog,
         description="Show what the layers of a loss network keep of a picture.",
-        allow_abbrev=False,
     )
     actions = parser.add_subparsers(dest="action", metavar="ACTION", required=True)
     for name, summary, merged in (
@@ -84,7 +83,7 @@ def _parser(prog: str) -> Parser:
         texts = {"layers": text, "network": f"loss network (default: {SHIPPED})"}
         add_flags(action, ReconstructFlags, help=texts)
     layers = actions.add_parser(
-        "layers", help="list a network's layers, their strides and channels", allow_abbrev=False
+        "layers", help="list a network's layers, their strides and channels"
     )
     layers.add_argument(
         "--network", metavar="NAME", default=SHIPPED, help=f"loss network (default: {SHIPPED})"

@@ -193,12 +193,31 @@ def _digest(path: str, _: int) -> str:
 
 
 @contextlib.contextmanager
+def locked(path: str | Path, busy: OSError) -> Iterator[None]:
+    """Hold a lock of the operating system, which ends with the process; the file only names it.
+
+    Raises:
+      OSError: ``busy``, if another process holds it.
+    """
+    lock = FileLock(path)
+    try:
+        lock.acquire(timeout=LOCK_SECONDS)
+    except Timeout:
+        raise busy from None
+    try:
+        yield
+    finally:
+        with contextlib.suppress(OSError):  # Windows keeps what is open
+            os.unlink(path)
+        lock.release()
+
+
+@contextlib.contextmanager
 def lock_folder(folder: str, shard: tuple[int, int]) -> Iterator[None]:
     """Keep other processes from the same rows of a folder of results.
 
-    The lock belongs to the operating system and ends with the process; the file only gives it a
-    name. If no other process is at work, files that a killed one left half-written a day or more
-    ago are deleted.
+    If no other process is at work, files that a killed one left half-written a day or more ago are
+    deleted.
 
     Args:
       folder: It must exist.
@@ -212,12 +231,7 @@ def lock_folder(folder: str, shard: tuple[int, int]) -> Iterator[None]:
         f"another process is using {name_of(folder)}: wait for it, choose another folder, or "
         "divide the rows of jaxnst batch with --shard I/N"
     )
-    lock = FileLock(path)
-    try:
-        lock.acquire(timeout=LOCK_SECONDS)
-    except Timeout:
-        raise busy from None
-    try:
+    with locked(path, busy):
         locks = Path(folder).glob(".jaxnst-*-of-*.lock")
         others = [other.name for other in locks if other != path and _is_held(other)]
         if not all(name.endswith(f"-of-{shard[1]}.lock") for name in others):
@@ -227,10 +241,6 @@ def lock_folder(folder: str, shard: tuple[int, int]) -> Iterator[None]:
                 if time.time() - half_written.stat().st_mtime > ABANDONED_SECONDS:
                     half_written.unlink()
         yield
-    finally:
-        with contextlib.suppress(OSError):  # Windows keeps what is open
-            path.unlink()
-        lock.release()
 
 
 def _is_held(path: Path) -> bool:

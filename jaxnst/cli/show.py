@@ -11,7 +11,9 @@ from typing import Any
 from jaxnst._files import name_of
 from jaxnst.cli.errors import guarded
 from jaxnst.cli.flags import MachineFlags, Parser, add_fields
+from jaxnst.cli.recording import as_flags, read_origin
 from jaxnst.image.record import Argument, Record
+from jaxnst.recipes import format_recipe
 from jaxnst.weights import bundled_styles
 
 DESCRIPTION = (
@@ -33,9 +35,6 @@ def main(arguments: Sequence[str], prog: str) -> int:
 
 
 def _show(path: str) -> int:
-    from jaxnst.cli.recording import read_origin
-    from jaxnst.recipes import format_recipe
-
     record = read_origin(path)
     facts = *_facts(record), ("again", _again(record, path))
     lines = [f"# {name:<9} {text}" for name, text in facts]
@@ -47,8 +46,6 @@ def _show(path: str) -> int:
 
 def _compare(flags: argparse.Namespace) -> int:
     """Print what differs in how two pictures were made, a line each."""
-    from jaxnst.cli.recording import read_origin
-
     records = read_origin(flags.picture), read_origin(flags.other)
     detailed = all(record.recipe is not None for record in records)
     one, other = (_values(record, detailed=detailed) for record in records)
@@ -64,8 +61,6 @@ def _compare(flags: argparse.Namespace) -> int:
 
 def _values(record: Record, *, detailed: bool) -> dict[str, str]:
     """List all that a picture was made with by name, settings of its recipe if ``detailed``."""
-    from jaxnst.recipes import format_recipe
-
     values: dict[str, str] = {}
     for name, text in _facts(record):
         number = 2
@@ -121,8 +116,6 @@ def _setting(value: Any) -> str:
 
 def _again(record: Record, path: str) -> str:
     """Write the command that makes a picture again, with the names of its files."""
-    from jaxnst.cli.recording import as_flags
-
     command, new = str(record.arguments.get("command", "")), f"NEW{Path(path).suffix}"
     names = [s.name for s in record.sources if s.role in ("content", "style")]
     others = [(f"--{s.role}", s.name) for s in record.sources if s.role not in ("content", "style")]

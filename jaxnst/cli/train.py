@@ -322,7 +322,6 @@ def _parser(prog: str, recipe: Recipe) -> Parser:
         description="Train a network that paints any picture in the manner of one, in one pass.",
         epilog="Exit status: 0 done; 1 a file or something else failed; 2 wrong flags; 130 stopped "
         "by Ctrl-C, with the network so far saved. The same command resumes the training.",
-        allow_abbrev=False,
     )
     add_fields(parser, TrainFlags, ["style", "images", "output", "overwrite", "about"])
     group = parser.add_argument_group("training")

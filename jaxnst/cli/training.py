@@ -9,7 +9,7 @@ import shlex
 import shutil
 import sys
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from typing import Any
@@ -17,7 +17,6 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-from filelock import FileLock, Timeout
 
 from jaxnst._checks import counted
 from jaxnst._files import digest_of, name_of
@@ -29,6 +28,7 @@ from jaxnst.cli.loading import load_for
 from jaxnst.cli.logs import JsonLines
 from jaxnst.cli.messages import Messages, length
 from jaxnst.cli.outputs import is_taken, keep_elsewhere
+from jaxnst.cli.results_log import locked
 from jaxnst.cli.train import Inputs, TrainFlags
 from jaxnst.feedforward.checkpoints import Checkpoint, Checkpoints, TrainState
 from jaxnst.feedforward.crops import batches
@@ -52,9 +52,6 @@ from jaxnst.transfer.fingerprint import (
 from jaxnst.weights import read_parameters
 
 MAX_WORKERS = 4
-
-LOCK_SECONDS = 1.0
-"""How long to wait for another training run in the same folder."""
 
 AVERAGED = 100
 """Number of last steps whose average losses are written to the model's file."""
@@ -87,7 +84,11 @@ def train_style(flags: TrainFlags, inputs: Inputs, messages: Messages) -> int:
     prog, status = messages.prog, 0
     stop = threading.Event()  # makes the run end after the current step
     try:
-        with _locked(flags), contextlib.closing(Watch(flags, messages)) as watch:
+        busy = OSError(
+            f"another training run is using {name_of(flags.checkpoint)}: wait for it, or give "
+            "another --checkpoint"
+        )
+        with locked(flags.lock, busy), contextlib.closing(Watch(flags, messages)) as watch:
             running = ThreadPoolExecutor(1).submit(_train, flags, inputs, watch, stop, messages)
             try:
                 stoppable(running.result)
@@ -129,25 +130,6 @@ def train_style(flags: TrainFlags, inputs: Inputs, messages: Messages) -> int:
     for failure in watch.failures:
         print_error(prog, failure, FAILED)
     return (0 if is_finished else status) or (FAILED if watch.failures else 0)
-
-
-@contextlib.contextmanager
-def _locked(flags: TrainFlags) -> Iterator[None]:
-    """Keep other processes from training in the same folder."""
-    lock = FileLock(flags.lock)
-    try:
-        lock.acquire(timeout=LOCK_SECONDS)
-    except Timeout:
-        raise OSError(
-            f"another training run is using {name_of(flags.checkpoint)}: wait for it, or give "
-            "another --checkpoint"
-        ) from None
-    try:
-        yield
-    finally:
-        with contextlib.suppress(OSError):
-            os.unlink(flags.lock)
-        lock.release()
 
 
 def _train(

@@ -37,7 +37,7 @@ from jaxnst.report.plot import History, save_losses
 from jaxnst.transfer.checkpoint import WRITING, Checkpoint, save_checkpoint
 from jaxnst.transfer.fingerprint import run_digest
 from jaxnst.transfer.pyramid import Schedule
-from jaxnst.transfer.stylize import Progress, StylizeResult
+from jaxnst.transfer.result import Progress, StylizeResult
 
 FRAMES = 100
 """Most frames of an animation without ``--animate-every``."""

@@ -12,17 +12,9 @@ from jaxnst.recipes.schema import Precision, Recipe
 from jaxnst.transfer.change import Change
 from jaxnst.transfer.checkpoint import Checkpoint
 from jaxnst.transfer.guidance import StyleMix
-from jaxnst.transfer.result import Progress, ScaleTiming, StylizeResult
+from jaxnst.transfer.result import Progress, StylizeResult
 from jaxnst.transfer.run import run_of
 from jaxnst.transfer.runner import optimize
-
-__all__ = [
-    "Change",
-    "Progress",
-    "ScaleTiming",
-    "StylizeResult",
-    "stylize",
-]
 
 
 @default_numerics()
