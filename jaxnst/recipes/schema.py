@@ -12,7 +12,7 @@ this module is the only place where they are stated.
 
 import dataclasses
 import numbers
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cache
 from typing import Any, ClassVar, Literal, get_args, get_origin, get_type_hints
@@ -666,18 +666,19 @@ Option = tuple[tuple[str, ...], dataclasses.Field[Any], Any]
 """A field of a recipe: its path, the field, and its current value."""
 
 
+def walk(part: Any, path: tuple[str, ...] = ()) -> Iterator[Option]:
+    """Go through all fields of a recipe, each part before its own fields."""
+    for f in dataclasses.fields(part):
+        here, value = (*path, f.name), getattr(part, f.name)
+        yield here, f, value
+        if dataclasses.is_dataclass(value):
+            yield from walk(value, here)
+
+
 def options(recipe: Recipe) -> dict[str, Option]:
     """List what the command line offers of a recipe, by flag."""
-    by_flag: dict[str, Option] = {}
-    for f in dataclasses.fields(recipe):
-        value = getattr(recipe, f.name)
-        if "flag" in f.metadata:
-            by_flag[f.metadata["flag"]] = ((f.name,), f, value)
-        elif dataclasses.is_dataclass(value):
-            for g in dataclasses.fields(value):
-                if "flag" in g.metadata:
-                    by_flag[g.metadata["flag"]] = ((f.name, g.name), g, getattr(value, g.name))
-    return by_flag
+    flags = ((option[1].metadata.get("flag"), option) for option in walk(recipe))
+    return {flag: option for flag, option in flags if flag is not None}
 
 
 def replace(recipe: Recipe, path: tuple[str, ...], value: Any) -> Recipe:
@@ -724,12 +725,7 @@ def option_name(flag: str) -> str:
 
 def _keywords(recipe: Recipe) -> tuple[dict[str, tuple[str, ...]], dict[str, tuple[str, ...]]]:
     """List the keywords that are flags, and those that are fields, each with the field's path."""
-    paths: dict[str, tuple[str, ...]] = {}
-    for f in dataclasses.fields(recipe):
-        part = getattr(recipe, f.name)
-        paths[f.name] = (f.name,)
-        if dataclasses.is_dataclass(part):
-            paths |= {f"{f.name}_{g.name}": (f.name, g.name) for g in dataclasses.fields(part)}
+    paths = {"_".join(path): path for path, _, _ in walk(recipe)}
     flags = {option_name(flag): path for flag, (path, _, _) in options(recipe).items()}
     return flags, paths
 

@@ -67,36 +67,20 @@ def check_plot(path: AnyPath) -> None:
     _files.check_writable(path)
 
 
-def save_losses(
-    path: AnyPath,
-    losses: Mapping[str, ArrayLike],
-    *,
-    evaluations: ArrayLike | None = None,
-    scales: Sequence[tuple[int, tuple[int, int]]] = (),
-    count: str = "evaluations",
-) -> None:
+def save_losses(path: AnyPath, losses: Mapping[str, ArrayLike], **options: Any) -> None:
     """Write a plot of losses to a file with one of ``ENDINGS``. A crash never leaves half a file.
 
-    The other arguments are passed to :func:`draw_losses`.
+    The options are those of :func:`plot_losses`.
 
     Raises:
       ValueError: The ending is unknown, or no value is above 0.
       OSError: The file cannot be written.
     """
     kind = _files.ending_of(path, ENDINGS, usual=".png")[1:]
-    plot = draw_losses(losses, evaluations=evaluations, scales=scales, kind=kind, count=count)
-    _files.replace_file(path, plot)
+    _files.replace_file(path, draw_losses(losses, kind=kind, **options))
 
 
-def draw_losses(
-    losses: Mapping[str, ArrayLike],
-    *,
-    evaluations: ArrayLike | None = None,
-    scales: Sequence[tuple[int, tuple[int, int]]] = (),
-    kind: str = "png",
-    inches: tuple[float, float] = (8.0, 4.5),
-    count: str = "evaluations",
-) -> bytes:
+def draw_losses(losses: Mapping[str, ArrayLike], *, kind: str = "png", **options: Any) -> bytes:
     """Draw losses as :func:`plot_losses` does, and return the file: ``png``, ``svg`` or ``pdf``.
 
     Raises:
@@ -104,7 +88,7 @@ def draw_losses(
     """
     from matplotlib import rc_context
 
-    figure = plot_losses(losses, evaluations=evaluations, scales=scales, inches=inches, count=count)
+    figure = plot_losses(losses, **options)
     buffer = io.BytesIO()
     undated = {"svg": {"Date": None}, "pdf": {"CreationDate": None}}
     with rc_context({"svg.hashsalt": "jaxnst"}):  # so that the same losses give the same file

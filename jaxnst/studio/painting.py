@@ -21,7 +21,10 @@ PICTURES = ("content", "style", "init", "mask", "style-mask")
 """What a painting is made of, in the order of a record."""
 
 MORE = 60
-"""Most evaluations that a change in the last scale gets, unless more are asked for."""
+"""A change in the last scale gets as many evaluations as that scale has, at most this many."""
+
+EVERY = 2
+"""Evaluations after which a chunk ends, so that changes are applied soon."""
 
 
 class Painting:
@@ -36,9 +39,6 @@ class Painting:
       listener: Called with the painting after every chunk, when a scale begins, a change is applied
         or the status changes; from the painting's thread or from that of a method. It must not
         block.
-      more: Evaluations that a change in the last scale gets at least; None: as many as that scale
-        has, at most 60.
-      every: Evaluations after which a chunk ends, so that changes are applied soon.
       options: Those of :func:`jaxnst.stylize` that describe the picture.
 
     Attributes:
@@ -56,8 +56,6 @@ class Painting:
         styles: "ImageLike | Sequence[ImageLike]",
         *,
         listener: Callable[["Painting"], None],
-        more: int | None = None,
-        every: int = 2,
         **options: Any,
     ) -> None:
         with default_numerics():
@@ -70,9 +68,9 @@ class Painting:
         masks = options.get("masks"), options.get("style_masks")
         pictures = content, styles, start, *masks
         self._pictures = dict(zip(PICTURES, pictures, strict=True))
-        self._listener, self._every = listener, every
+        self._listener = listener
         last = self._run.schedule.scales[-1].evaluations
-        self._more = min(last, MORE) if more is None else more
+        self._more = min(last, MORE)
         self._asked: dict[str, Any] = {}
         self._handed: dict[str, Any] = {}
         self._applied, self._paused, self._stopped = 0, False, False
@@ -207,7 +205,7 @@ class Painting:
     @default_numerics()
     def _paint(self) -> None:
         try:
-            optimize(self._run, callback=self._report, every=self._every)
+            optimize(self._run, callback=self._report, every=EVERY)
         except _Stopped:
             self._tell("stopped")
         except Exception as error:

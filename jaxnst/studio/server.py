@@ -21,6 +21,7 @@ import uvicorn
 from starlette.applications import Starlette
 from starlette.concurrency import run_in_threadpool
 from starlette.datastructures import Headers
+from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import (
     HTMLResponse,
@@ -67,16 +68,8 @@ TYPES = {
 }
 
 
-class Refused(Exception):
-    """A request is not answered.
-
-    Attributes:
-      status: Of the answer.
-    """
-
-    def __init__(self, status: int, text: str) -> None:
-        super().__init__(text)
-        self.status = status
+BAD_REQUESTS = ValueError, TypeError, AttributeError, OSError, RecursionError, ClientDisconnect
+"""What requests that cannot be carried out raise."""
 
 
 class Guard:
@@ -134,9 +127,7 @@ class Guard:
         host, origin = headers.get("host", ""), headers.get("origin")
         if not self._is_own(f"//{host}"):
             return "This name is not one of the studio's."
-        if origin is None and method not in ("GET", "HEAD"):
-            return "Only the studio's own page may ask for this."
-        if origin is not None and origin != f"http://{host}":
+        if origin != f"http://{host}" and not (origin is None and method in ("GET", "HEAD")):
             return "Only the studio's own page may ask for this."
         return None
 
@@ -307,15 +298,9 @@ def make_app(session: Session, *, token: str, host: str, port: int) -> ASGIApp:
             Route("/act", act, methods=["POST"]),
         ],
         exception_handlers={
-            Refused: _explained(lambda error: error.status),
-            KeyError: _explained(lambda _: 404),
-            ValueError: _explained(lambda _: 400),
-            TypeError: _explained(lambda _: 400),
-            AttributeError: _explained(lambda _: 400),
-            OSError: _explained(lambda _: 400),
-            RecursionError: _explained(lambda _: 400),
-            ClientDisconnect: _explained(lambda _: 400),
-            Exception: _explained(lambda _: 500),
+            KeyError: _explained(404),
+            **dict.fromkeys(BAD_REQUESTS, _explained(400)),
+            Exception: _explained(500),
         },
     )
     return Guard(app, token=token, host=host, port=port)
@@ -340,25 +325,24 @@ async def _body(request: Request, kind: str) -> AsyncIterator[bytes]:
     """Yield the body of a request, of the type and length that are accepted.
 
     Raises:
-      Refused: It is of another type, or longer.
+      HTTPException: It is of another type, or longer.
     """
     if request.headers.get("content-type", "") != kind:
-        raise Refused(415, f"The body is not {kind}.")
+        raise HTTPException(415, f"The body is not {kind}.")
     length, most, count = request.headers.get("content-length", "0"), MOST_BYTES[kind], 0
+    too_long = f"The file is longer than {most // 2**20} MB: make it smaller."
     if not length.isdecimal() or int(length) > most:
-        raise Refused(413, f"The file is longer than {most // 2**20} MB: make it smaller.")
+        raise HTTPException(413, too_long)
     async for part in request.stream():
         count += len(part)
         if count > most:
-            raise Refused(413, f"The file is longer than {most // 2**20} MB: make it smaller.")
+            raise HTTPException(413, too_long)
         yield part
 
 
-def _explained(
-    status: Callable[[Any], int],
-) -> Callable[[Request, Exception], Awaitable[Response]]:
+def _explained(status: int) -> Callable[[Request, Exception], Awaitable[Response]]:
     async def answer(request: Request, error: Exception) -> Response:
         text = str(error.args[0]) if isinstance(error, KeyError) and error.args else reason(error)
-        return PlainTextResponse(text, status(error))
+        return PlainTextResponse(text, status)
 
     return answer

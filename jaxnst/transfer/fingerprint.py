@@ -5,9 +5,8 @@ import hashlib
 import json
 import platform
 import warnings
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from importlib.metadata import version
-from typing import Any
 
 from jaxnst._files import digest_of
 from jaxnst._version import __version__
@@ -15,7 +14,7 @@ from jaxnst.image.record import parameters_sha256
 from jaxnst.networks.registry import LossNetwork
 from jaxnst.optim import lbfgs
 from jaxnst.optim.sharding import default_device, threads_of
-from jaxnst.recipes.schema import Recipe
+from jaxnst.recipes.schema import Recipe, walk
 from jaxnst.transfer.guidance import Guidance
 from jaxnst.transfer.pyramid import Scale, Schedule
 from jaxnst.transfer.style_cache import StyleImage
@@ -113,7 +112,11 @@ def _scale_names(settings: Mapping[str, str]) -> list[str]:
 
 def recipe_words(recipe: Recipe) -> dict[str, str]:
     """List all of a recipe that decides something, by the names of its fields."""
-    return {name: repr(value) for name, value in _fields(recipe, ())}
+    return {
+        ".".join(path): repr(value)
+        for path, _, value in walk(recipe)
+        if path[0] not in UNSAID and not dataclasses.is_dataclass(value)
+    }
 
 
 def network_words(network: LossNetwork) -> dict[str, str]:
@@ -197,15 +200,3 @@ def warn_of_other_environment(
 
 def _short(text: str | None) -> str:
     return "unset" if text is None else text if len(text) <= 60 else text[:57] + "..."
-
-
-def _fields(part: Any, path: tuple[str, ...]) -> Iterator[tuple[str, Any]]:
-    """Go through the values of a dataclass and of its parts."""
-    for field in dataclasses.fields(part):
-        value, here = getattr(part, field.name), (*path, field.name)
-        if here[0] in UNSAID:
-            continue
-        if dataclasses.is_dataclass(value):
-            yield from _fields(value, here)
-        else:
-            yield ".".join(here), value

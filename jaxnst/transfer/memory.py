@@ -37,7 +37,7 @@ from jaxnst.optim.solvers import (
 from jaxnst.recipes.schema import Recipe, replace
 from jaxnst.transfer.guidance import UNGUIDED, Guidance
 from jaxnst.transfer.pyramid import Schedule, Size
-from jaxnst.transfer.style_cache import blank_targets, target_shapes
+from jaxnst.transfer.style_cache import target_shapes
 
 MIB = 2**20
 
@@ -416,8 +416,7 @@ def measure_pace(
     objective = make_objective(recipe, network)
     method, rates = make_solver(recipe)
     # The time does not depend on the values.
-    targets = blank_targets(target_shapes(objective, network.params, (height, width)))
-    targets = jax.tree.map(jnp.ones_like, targets)
+    targets = jax.tree.map(jnp.ones_like, target_shapes(objective, network.params, (height, width)))
     args = network.prepare(network.params), targets, make_loss_weights(recipe)
     state = start(method, jnp.full((height, width, 3), 0.5), len(TERMS))
 

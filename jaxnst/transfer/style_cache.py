@@ -218,8 +218,3 @@ def target_shapes(
     image = jax.ShapeDtypeStruct((*size, 3), jnp.float32)  # type: ignore[no-untyped-call]
     shapes: Targets = jax.eval_shape(targets, params, image)
     return shapes._replace(where=where)
-
-
-def blank_targets(shapes: AnyTargets) -> AnyTargets:
-    """Make targets of zeros with the shapes of others: a loop can be compiled with them."""
-    return jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), shapes)
