@@ -872,7 +872,21 @@ def test_time_left_follows_from_pixels(capsys):
     assert schedule.share(0, 0.52) == pytest.approx(52 / 420)
     assert schedule.share(1, 0.5) == pytest.approx(260 / 420)
     assert display.bar.left(schedule.share(0, 0.52), 43.0) == "6:08 left"
-    assert display.bar.left(0.03, 100.0) == "4:18:33 left"
+    assert display.bar.left(0.035, 100.0) == "2:22:17 left"
+
+
+def test_time_left_is_at_the_pace_of_the_latter_half(capsys):
+    """At the first sizes programs are compiled beside, for which nothing is extrapolated."""
+    bar = ProgressBar(loud())
+    for share, seconds in ((0.0, 0.0), (0.005, 90.0), (0.01, 100.0), (0.02, 110.0), (0.04, 120.0)):
+        bar.update(share, "", seconds=seconds)
+        if share == 0.005:
+            assert bar.left(share, seconds) == ""
+    assert bar.left(0.04, 120.0) == "8:00 left"
+    resumed = ProgressBar(loud())
+    for share, seconds in ((0.5, 0.0), (0.505, 30.0), (0.52, 40.0)):
+        resumed.update(share, "", seconds=seconds)
+    assert resumed.left(0.52, 40.0) == "5:20 left"
 
 
 def test_plain_lines_come_every_few_seconds(capsys, monkeypatch):

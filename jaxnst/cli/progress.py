@@ -3,6 +3,7 @@
 import os
 import sys
 import time
+from collections import deque
 from collections.abc import Sequence
 from typing import Any
 
@@ -10,6 +11,9 @@ from jaxnst.cli.messages import LINE_SECONDS, Messages
 
 BAR_WIDTH = 20
 """Columns that the bar has at least, which texts may not take from it."""
+
+ENOUGH = 0.01
+"""Share of the work after which the time left is shown."""
 
 
 class ProgressBar:
@@ -24,7 +28,8 @@ class ProgressBar:
 
     def __init__(self, messages: Messages) -> None:
         self.messages, self.printed = messages, time.monotonic()
-        self.first: tuple[float, float] | None = None
+        self.first: float | None = None
+        self.past: deque[tuple[float, float]] = deque()
         self.bars: Any = None
         self.closed = messages.quiet
         dumb = os.environ.get("TERM", "").lower() in ("dumb", "unknown")
@@ -73,7 +78,7 @@ class ProgressBar:
             return
         share, seconds = min(1.0, share), time.monotonic() if seconds is None else seconds
         if timed:
-            self.first = self.first or (share, seconds)
+            self._note(share, seconds)
             text = "  ".join(filter(None, (text, self.left(share, seconds))))
         if self.drawn:
             if self.bars is None:
@@ -85,11 +90,21 @@ class ProgressBar:
             self.printed = time.monotonic()
             self.messages.info("  ".join([f"{share:4.0%}", text, *more[:1]]))
 
+    def _note(self, share: int | float, seconds: int | float) -> None:
+        """Keep when shares were done, of the latter half of what has been done here."""
+        self.first = share if self.first is None else self.first
+        self.past.append((share, seconds))
+        while len(self.past) > 2 and self.past[1][0] <= (self.first + share) / 2:
+            self.past.popleft()
+
     def left(self, share: int | float, seconds: int | float) -> str:
-        """Write the time left, "" while it is unknown."""
-        if self.first is None or share <= self.first[0] or share >= 1:
+        """Write the time left at the pace of the latter half of what has been done; "" at first.
+
+        The first evaluations are of the smallest size, and slow while larger ones are compiled.
+        """
+        if self.first is None or share - self.first < ENOUGH or share >= 1:
             return ""
-        begin, start = self.first
+        begin, start = self.past[0]
         left = round((seconds - start) * (1 - share) / (share - begin))
         hours, minutes = divmod(left // 60, 60)
         return (f"{hours}:{minutes:02d}" if hours else f"{minutes}") + f":{left % 60:02d} left"
