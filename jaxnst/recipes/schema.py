@@ -666,13 +666,13 @@ Option = tuple[tuple[str, ...], dataclasses.Field[Any], Any]
 """A field of a recipe: its path, the field, and its current value."""
 
 
-def walk(part: Any, path: tuple[str, ...] = ()) -> Iterator[Option]:
+def walk(part: Any, *, path: tuple[str, ...] = ()) -> Iterator[Option]:
     """Go through all fields of a recipe, each part before its own fields."""
     for f in dataclasses.fields(part):
         here, value = (*path, f.name), getattr(part, f.name)
         yield here, f, value
         if dataclasses.is_dataclass(value):
-            yield from walk(value, here)
+            yield from walk(value, path=here)
 
 
 def options(recipe: Recipe) -> dict[str, Option]:
