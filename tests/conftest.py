@@ -15,8 +15,8 @@ if worker := os.environ.get("PYTEST_XDIST_WORKER"):
 elif "JAX_COMPILATION_CACHE_DIR" not in os.environ:
     programs = tempfile.TemporaryDirectory(prefix="jaxnst-programs-")
     os.environ["JAX_COMPILATION_CACHE_DIR"] = programs.name
-# Programs of tests run for less time than LLVM needs to optimize them; XLA's own passes, which
-# decide what is fused, kept and rounded, are the same.
+# Programs of tests run for less time than LLVM needs to optimize them. XLA's own passes, which
+# decide what is fused and what is kept in memory, are the same.
 os.environ.setdefault("JAX_DISABLE_MOST_OPTIMIZATIONS", "1")
 os.environ["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0"
 os.environ["JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES"] = "-1"

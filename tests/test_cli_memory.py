@@ -80,7 +80,7 @@ def test_recomputing_and_tiles_come_before_refusing(ran):
     Before that, tiles with fewer and fewer of L-BFGS's pairs.
     """
     size, found, tiles = 2048, [], {None: [], 5: [], 3: []}
-    for available in np.arange(8, 1, -0.125) * GIB:
+    for available in np.arange(8, 1, -0.0625) * GIB:
         status, err, asked = ran("--size", size, available=int(available))
         tile, pairs = asked.get("tile"), asked["recipe"].solver.memory if asked else None
         found.append("none" if status else pairs or "tiles" if tile else asked["remat"])

@@ -24,11 +24,11 @@ def folder(tmp_path, monkeypatch):
 
 
 GIVEN = ("sweep", "content.png", "style.png", "-o", "sheet.png", "--no-cache")
-SMALL = ("--size", "32", "--steps", "3", *helpers.SHALLOW)
+SMALL = ("--size", "32", "--steps", "3")
 
 
 def test_cells_are_all_combinations_on_a_sheet_with_their_commands(call, folder):
-    axes = ("--style-weight", "0.001,30", "--seed=0..2", "--init", "noise")
+    axes = ("--style-weight", "0.001,30", "--seed=0..2", "--init", "style-colors")
     axes += ("--colors", "linear")
     status, out, err = call(*GIVEN, *SMALL, *axes)
     assert (status, out) == (0, "sheet.png\n")
@@ -57,7 +57,9 @@ def test_cells_are_all_combinations_on_a_sheet_with_their_commands(call, folder)
 
 def test_one_axis_is_wrapped(call):
     pictures = ("content.png", "style.png", "--no-cache")
-    status, out, _ = call("sweep", *pictures, *SMALL, "--tv-weight", "0,1,2,3,4,5,6", "--quiet")
+    status, out, _ = call(
+        "sweep", *pictures, *SMALL, *helpers.SHALLOW, "--tv-weight", "0,1,2,3,4,5,6", "--quiet"
+    )
     assert (status, out) == (0, "content-style-sheet.png\n")
     assert load_image(out.strip()).shape[1] == sweep.COLUMNS * (32 + GAP) - GAP
 

@@ -677,8 +677,11 @@ def walk(part: Any, *, path: tuple[str, ...] = ()) -> Iterator[Option]:
 
 def options(recipe: Recipe) -> dict[str, Option]:
     """List what the command line offers of a recipe, by flag."""
-    flags = ((option[1].metadata.get("flag"), option) for option in walk(recipe))
-    return {flag: option for flag, option in flags if flag is not None}
+    return {
+        f.metadata["flag"]: (path, f, value)
+        for path, f, value in walk(recipe)
+        if "flag" in f.metadata
+    }
 
 
 def replace(recipe: Recipe, path: tuple[str, ...], value: Any) -> Recipe:
