@@ -46,10 +46,7 @@ def main(arguments: Sequence[str], prog: str) -> int:
 
 
 def checkpoint_path(digest: str) -> Path:
-    """Return where the checkpoint of a run is kept.
-
-    Args:
-      digest: Of the run's settings.
+    """Return where the checkpoint of a run is kept, by the digest of its settings.
 
     Raises:
       FileNotFoundError: The user has no home folder.

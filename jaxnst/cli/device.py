@@ -35,10 +35,8 @@ Wanted = Device | None
 def use_device(wanted: Wanted, *, deterministic: bool = False) -> jax.Device:
     """Make JAX compute on a device.
 
-    Args:
-      wanted: Which.
-      deterministic: Whether a GPU must compute the same again from the same inputs. XLA reads it
-        when a device is first used.
+    With ``deterministic`` a GPU computes the same again from the same inputs; XLA reads that when a
+    device is first used.
 
     Raises:
       UsageError: There is no such device.
@@ -160,15 +158,10 @@ def refuse_too_large(
     precision: Precision = "float32",
     way: str = "--size",
 ) -> None:
-    """Refuse pictures that would not fit into memory in one pass.
+    """Refuse pictures of a height and width that would not fit into memory in one pass.
 
-    Args:
-      size: Height and width of the pictures.
-      channels: Of the network's first layer.
-      device: Where they are to be painted.
-      batch: How many at a time.
-      precision: Of the feature maps.
-      way: Flags that reduce the memory.
+    ``channels`` are those of the network's first layer, ``batch`` is how many pictures are painted
+    at a time, and ``way`` names the flags that reduce the memory.
 
     Raises:
       ValueError: It does not fit.

@@ -20,10 +20,7 @@ class UsageError(ValueError):
 def guarded(prog: str, work: Callable[[], int], *, debug: bool) -> int:
     """Run a command; turn what it raises into a line on stderr and an exit status.
 
-    Args:
-      prog: Name of the command, at the beginning of the line.
-      work: The command; returns its exit status.
-      debug: Whether to show the traceback too.
+    The line begins with the command's name, ``prog``; with ``debug`` the traceback is shown too.
     """
     try:
         return work()

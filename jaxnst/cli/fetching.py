@@ -99,9 +99,6 @@ def as_files(sources: Iterable[str]) -> Iterator[dict[str, str]]:
 
     Temporary files are deleted at the end.
 
-    Args:
-      sources: Paths, addresses and ``-``.
-
     Raises:
       OSError: An address cannot be downloaded.
       ValueError: Standard input holds too much, or an address leads to one that cannot be used.
@@ -143,12 +140,9 @@ def _read_piped() -> bytes:
 
 
 def fetch(address: str, *, max_bytes: int = MAX_BYTES, seconds: int | float = SECONDS) -> bytes:
-    """Return what an address gives.
+    """Return what an address of http or https gives.
 
-    Args:
-      address: Of http or https.
-      max_bytes: Most bytes that are accepted.
-      seconds: Longest time in all, redirects and the look-up of names included.
+    ``seconds`` is the longest time in all, redirects and the look-up of names included.
 
     Raises:
       OSError: It cannot be downloaded; TimeoutError if it takes too long.

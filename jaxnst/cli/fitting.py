@@ -219,9 +219,7 @@ def _where(job: Job) -> str:
 def report(job: Job, *, startup: float) -> str:
     """Write what a run will take, a fact a line, for ``--dry-run``; measures for some seconds.
 
-    Args:
-      job: The run.
-      startup: Seconds from the program's start until the run could begin.
+    ``startup`` is the time in seconds from the program's start until the run could begin.
     """
     plan, limit, schedule = job.plan(), job.limit, job.plan().schedule
     seconds = estimate_seconds(plan, measure_pace(job.recipe, job.network, schedule.size))

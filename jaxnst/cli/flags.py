@@ -392,11 +392,8 @@ def add_flags(
 ) -> None:
     """Add all flags of a command's dataclass, in a group for each of its parts.
 
-    Args:
-      parser: Of the command.
-      cls: The dataclass; a part's class variable GROUP is the title of its group.
-      without: Parts that are left out.
-      help: Texts for some fields, in place of their own.
+    A part's class variable GROUP is the title of its group; the parts in ``without`` are left out.
+    ``help`` has texts for some fields, in place of their own.
     """
     for part in cls.__mro__:
         if part not in without and (names := inspect.get_annotations(part)):
@@ -423,14 +420,10 @@ def add_field(
     value: Any,
     text: str | None = None,
 ) -> None:
-    """Add the flag of a field.
+    """Add the flag of a field to a group, with its default, which the help tells.
 
-    Args:
-      group: Where to.
-      field: One that :func:`flag` made, or an option of a recipe, of which the parser returns
-        nothing unless the flag is given.
-      value: Its default, which the help tells.
-      text: The help, in place of the field's.
+    The field is one that :func:`flag` made, or an option of a recipe, of which the parser returns
+    nothing unless the flag is given. ``text`` is the help, in place of the field's.
     """
     kind, metadata = field.type, field.metadata
     names = metadata.get("names", [metadata["flag"]])

@@ -190,12 +190,7 @@ def read_pictures(flags: RunFlags, recipe: Recipe) -> Pictures:
 def _changes(
     flags: RunFlags, by_digest: Mapping[str, Pixels], later: Sequence[Source]
 ) -> tuple[Change, ...]:
-    """Return the changes of a run, with their pictures.
-
-    Args:
-      flags: Of the command.
-      by_digest: All pictures that were read.
-      later: Files that are for the changes alone.
+    """Return the changes of a run, with their pictures; ``later`` are files for the changes alone.
 
     Raises:
       UsageError: A picture is missing, or is for no change.
@@ -226,11 +221,7 @@ def _changes(
 def _refuse_too_large(source: str, needed: int, kept: int, flags: RunFlags) -> None:
     """Refuse a picture whose pixels do not fit in memory, before they are decoded.
 
-    Args:
-      source: The picture.
-      needed: Bytes for reading it.
-      kept: Bytes of the process so far.
-      flags: Of the command.
+    Reading it takes ``needed`` bytes; the process has ``kept`` so far.
 
     Raises:
       UsageError: It takes more than ``--max-memory``.
@@ -260,11 +251,7 @@ def _on_host(flags: RunFlags) -> bool:
 def load_input(source: str, path: str, *, least: int = 16, alpha: bool = True) -> Pixels:
     """Load a picture; errors and warnings name the input of which its file was made.
 
-    Args:
-      source: The input.
-      path: Its file.
-      least: Pixels that the shorter side must have.
-      alpha: Whether transparency is kept.
+    Its shorter side must have at least ``least`` pixels.
 
     Raises:
       OSError: It cannot be read.

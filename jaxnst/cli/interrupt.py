@@ -49,10 +49,7 @@ class Stopped(Exception):
 
 
 def stoppable(work: Callable[[], T]) -> T:
-    """Call ``work`` in another thread.
-
-    Returns:
-      What it returns.
+    """Call ``work`` in another thread, and return what it returns.
 
     Raises:
       Stopped: On the first of SIGNALS; the work continues until the process ends. A second one may

@@ -70,16 +70,9 @@ RESUMING = "to resume, run the same command with --resume"
 class Job:
     """A run before it begins.
 
-    Attributes:
-      flags: Of the command.
-      recipe: The method.
-      pictures: What was read.
-      device: What it runs on.
-      network: The loss network.
-      guidance: Which style goes where.
-      remat: Whether feature maps are recomputed for the gradient, to save memory.
-      tile: Longest side of the tiles in which it is computed, pixels; None: no tiles.
-      loop: Bytes that XLA reports for its largest loop, or None if it was not asked.
+    With ``remat`` feature maps are recomputed for the gradient, to save memory. ``tile`` is the
+    longest side of the tiles in which it is computed, pixels; None: no tiles. ``loop`` is how many
+    bytes XLA reports for its largest loop; None: it was not asked.
     """
 
     flags: RunFlags
@@ -204,14 +197,8 @@ def runs_side_by_side(
 ) -> int | None:
     """Return how many runs of one kind fit into the memory of devices; None if unknown.
 
-    Args:
-      schedule: Of each run.
-      recipe: Of each run.
-      network: Of each run.
-      devices: Of one kind.
-      memory: Bytes of each device, or of all memory of a host.
-      more: ``remat``, ``pictures`` and ``shared`` of
-        :func:`jaxnst.transfer.memory.runs_that_fit`.
+    ``memory`` is that of each device, or all memory of a host, bytes. ``more`` can be ``remat``,
+    ``pictures`` and ``shared`` of :func:`jaxnst.transfer.memory.runs_that_fit`.
     """
     host = devices[0].platform == "cpu"
     count = runs_that_fit(schedule, recipe, network, memory, host=host, **more)
@@ -297,10 +284,7 @@ def report_method(recipe: Recipe, network: LossNetwork, messages: Messages) -> N
 def paint(job: Job, messages: Messages, begin: float) -> int:
     """Run a job, save its picture, then write what else was asked for; return the exit status.
 
-    Args:
-      job: The run.
-      messages: Where to report.
-      begin: When the command began, by :func:`time.perf_counter`.
+    ``begin`` is when the command began, by :func:`time.perf_counter`.
     """
     flags, resume = job.flags, None
     if flags.resume:
@@ -432,14 +416,7 @@ def _paint(
 def _summary(
     flags: RunFlags, result: StylizeResult, resume: Checkpoint | None, seconds: float
 ) -> str:
-    """Write where the result is and how long it took, from the command's first second.
-
-    Args:
-      flags: Of the command.
-      result: Of the run.
-      resume: Checkpoint from which it resumed.
-      seconds: Since the command began.
-    """
+    """Write where the result is and how long it took, from the command's first second."""
     done, compiling = 0, result.compile_seconds
     if resume is not None:
         done, compiling = resume.done, compiling - sum(waited for waited, _ in resume.seconds)

@@ -21,14 +21,10 @@ def load_for(
     why: str = "",
     instead: str = "",
 ) -> LossNetwork:
-    """Load the network that a command works with.
+    """Load the network that a command works with, if it has the layers that are going to be used.
 
-    Args:
-      name: The network.
-      layers: Those that are going to be used.
-      flags: Of the command.
-      why: Continues the error that the network lacks a layer.
-      instead: Continues the error that its parameters are missing.
+    ``why`` continues the error that it lacks one, ``instead`` the error that its parameters are
+    missing.
 
     Raises:
       UsageError: If there is no such network or layer, or its parameters are missing.

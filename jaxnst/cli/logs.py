@@ -30,22 +30,14 @@ class JsonLines:
 
     The first line that is written removes from an older log the lines of work that is going to be
     repeated: so a run that was stopped, or killed after its last checkpoint, leaves every line
-    once.
-
-    Args:
-      path: Its file.
-      count: The key under which a line has the number of steps done.
+    once. ``count`` is the key under which a line has the number of steps done.
     """
 
     def __init__(self, path: str, count: str) -> None:
         self.path, self.count, self.begun = path, count, False
 
     def add(self, line: Mapping[str, Any], *, done: int) -> None:
-        """Write a line.
-
-        Args:
-          line: Its keys and values.
-          done: Steps done when this run began: older lines of more are removed, with 0 all.
+        """Write a line; the first removes older lines of more than ``done`` steps, with 0 all.
 
         Raises:
           OSError: It cannot be written.

@@ -33,15 +33,7 @@ FLAGS = [flag.removeprefix("--") for flag in own_flags("bits", "dpi", "quality")
 
 
 class Row(NamedTuple):
-    """One picture to be made.
-
-    Attributes:
-      content: Path.
-      styles: Paths.
-      output: Path of the result.
-      flags: Flags of this row, as on a command line.
-      where: File and line of the manifest.
-    """
+    """One picture to be made, with flags of its own, and the file and line of the manifest."""
 
     content: str
     styles: tuple[str, ...]
@@ -66,11 +58,8 @@ def rows_of(
 ) -> list[Row]:
     """Make a row of every content with its styles, named after all of them.
 
-    Args:
-      combinations: Paths: a content, and its styles.
-      folder: Of the results.
-      ending: Of the results' names, or what makes one of the content's path.
-      instead: What to do if two results have one name, for the message.
+    ``ending`` may be what makes one of the content's path. ``instead`` says in the message what to
+    do if two results have one name.
 
     Raises:
       UsageError: Two results would have one name.
@@ -100,11 +89,7 @@ def pictures(
 ) -> list[str]:
     """List the pictures of a folder or a pattern, by name; a file is listed whatever its ending.
 
-    Args:
-      flag: That names it, for the message.
-      where: A folder, a pattern with ``*``, or a file.
-      endings: Of the pictures in folders, in lower case.
-      what: They are, for the message.
+    The endings are in lower case; ``flag`` and ``what`` are for the message.
 
     Raises:
       UsageError: If there is none.
@@ -162,13 +147,7 @@ def _folder_and_pattern(where: str) -> tuple[str, str]:
 def report_skipped_files(
     places: Iterable[str], messages: Messages, *, endings: Collection[str] = READ_ENDINGS
 ) -> None:
-    """Give notice of files in folders or of patterns that are not read, by their endings.
-
-    Args:
-      places: Folders, patterns or files.
-      messages: Where to.
-      endings: Of the files that are read, in lower case.
-    """
+    """Give notice of files in folders or of patterns that have other endings, in lower case."""
     paths = {path for where in places if is_several(where) for path in _files(where)}
     others = [ending for path in paths if (ending := Path(path).suffix.lower()) not in endings]
     if others:
@@ -176,10 +155,7 @@ def report_skipped_files(
 
 
 def skipped_files(endings: Collection[str]) -> str:
-    """Write how many files are skipped.
-
-    Args:
-      endings: Of all of them, each as often as there are files.
+    """Write how many files are skipped; there is an ending for each.
 
     Example:
       >>> skipped_files([".psd", ".txt", ".psd"])
@@ -193,11 +169,7 @@ def skipped_files(endings: Collection[str]) -> str:
 
 
 def refuse_one_name(rows: Sequence[Row], instead: str) -> None:
-    """Refuse results that would have one name.
-
-    Args:
-      rows: All of a folder.
-      instead: What to do then, for the message.
+    """Refuse results that would have one name; ``instead`` says in the message what to do then.
 
     Raises:
       UsageError: Two of them have one name.
@@ -214,12 +186,9 @@ def refuse_one_name(rows: Sequence[Row], instead: str) -> None:
 
 
 def read_manifest(path: str, out: str, ending: str) -> list[Row]:
-    """Read the rows of a manifest.
+    """Read the rows of a manifest: CSV if its name ends in ``.csv``, else JSON Lines.
 
-    Args:
-      path: A ``.csv`` file, or JSON Lines of any other ending.
-      out: Folder of the results.
-      ending: Of the names of results that the manifest does not name.
+    ``ending`` is for the names of results that the manifest does not name.
 
     Raises:
       OSError: If it cannot be read.

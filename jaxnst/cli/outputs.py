@@ -49,10 +49,7 @@ OTHER = "use another name"
 def check_outputs(flags: RunFlags, sources: Sequence[str], evaluations: int) -> None:
     """Refuse outputs that cannot be written, that are inputs, or that are the same file.
 
-    Args:
-      flags: Of the command.
-      sources: All files that it reads.
-      evaluations: Of the run, after which pictures of --save-every are named.
+    ``sources`` lists all files that the command reads, ``evaluations`` is how many the run has.
 
     Raises:
       UsageError: Two are the same file, one is an input, a library is missing, or a flag is for
@@ -131,11 +128,7 @@ def refuse_stream(flag: str, path: str) -> None:
 
 
 def refuse_meeting(named: Sequence[tuple[str, str]], sources: Sequence[str]) -> None:
-    """Refuse outputs that are inputs, or the same file.
-
-    Args:
-      named: What names each output, such as its flag, and its path.
-      sources: All files that are read.
+    """Refuse outputs that are inputs, or the same file; ``named`` also has what names each of them.
 
     Raises:
       UsageError: Two are the same file, or one is an input.
@@ -231,13 +224,7 @@ def hand_over(
 ) -> None:
     """Save the result where the flags say and print its path, or write it to standard output.
 
-    Args:
-      flags: Of the command.
-      image: The result.
-      messages: Where to report it.
-      record: How it was made, to be stored in its file.
-      output: Where to, if not where the flags say.
-      facts: More for ``--json``.
+    ``output`` is where to, if not where the flags say; ``facts`` go to ``--json``.
 
     Raises:
       OSError: It could not be saved or written; the message says where it is instead.
@@ -265,12 +252,7 @@ def hand_over(
 
 
 def save_picture(path: str, image: Pixels, **options: Any) -> None:
-    """Save the result; if that fails, rather elsewhere than not at all.
-
-    Args:
-      path: Where to.
-      image: The result.
-      options: Of :func:`jaxnst.image.save_image`.
+    """Save the result with the options of :func:`save_image`, rather elsewhere than not at all.
 
     Raises:
       OSError: It could not be saved there, or not in that format; the message says where it is
@@ -294,11 +276,7 @@ def keep_elsewhere(
 ) -> NoReturn:
     """Save in a temporary folder what could not be saved where it should.
 
-    Args:
-      error: What went wrong there.
-      path: Where it should have gone; the copy has the same name, shortened to 40 characters.
-      save: Saves it under a path.
-      what: What is saved, for the message.
+    The copy has the name of ``path``, shortened to 40 characters; ``what`` is for the message.
 
     Raises:
       OSError: Names the copy; or it is ``error``, if no copy could be saved.

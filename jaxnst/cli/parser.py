@@ -231,8 +231,7 @@ TRACED = {"--content-weight", "--style-weight", "--tv-weight", "--learning-rate"
 def own_flags(*names: str) -> dict[str, Any]:
     """List flags that pictures painted together may each have, with the types of their values.
 
-    Args:
-      names: Fields of RunFlags beside those that decide what is painted.
+    ``names`` lists fields of RunFlags beside those that decide what is painted.
     """
     names = "seed", "size", "style_size", "style_mix", *names
     fields = [f for _, f, _ in options(Recipe()).values()]
@@ -260,19 +259,12 @@ def parse(
     size: int | None = None,
     where: str = "",
 ) -> tuple[RunFlags, Recipe]:
-    """Read the flags.
+    """Read the flags; return them, and the recipe with the changes that they make.
 
-    Args:
-      arguments: What follows the command.
-      prog: What the command is called.
-      description: What the help says of it.
-      single: Whether it paints a single picture; else flags that are for that alone are refused.
-      size: Longest side of the result by default; None: that of the recipe, else 512.
-      where: Where the arguments stand, for messages, if not on the command line.
-
-    Returns:
-      The flags, and the recipe with the changes that they make. With ``--from``, what is not given
-      is as the picture's record says, which is in ``record``.
+    With ``--from``, what is not given is as the picture's record says, which is in ``record``.
+    Unless ``single``, flags that are for a single picture alone are refused. ``size`` is the
+    longest side of the result by default; None: that of the recipe, else 512. ``where`` says in
+    messages where the arguments stand, if not on the command line.
 
     Raises:
       SystemExit: With status 2 and a line on stderr if a flag cannot be used; with status 0

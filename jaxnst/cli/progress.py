@@ -19,8 +19,7 @@ ENOUGH = 0.01
 class ProgressBar:
     """The progress of one command. Close it before the command ends.
 
-    Args:
-      messages: Where lines are printed; if they are quiet, nothing is shown.
+    If the messages are quiet, nothing is shown.
     """
 
     open: "ProgressBar | None" = None

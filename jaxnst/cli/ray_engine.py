@@ -43,12 +43,8 @@ TRIES = 3
 class Painter:
     """A worker: what Ray calls an actor.
 
-    Args:
-      version: Of the jaxnst of the process that started it.
-      device: Kind of device to paint on.
-      cores: Of a CPU; None: an accelerator paints.
-      deterministic: For :func:`jaxnst.cli.device.use_device`.
-      cache: Whether to keep compiled programs.
+    It paints on so many ``cores`` of a CPU; None: on an accelerator. ``version`` is that of jaxnst
+    in the process that started it.
     """
 
     def __init__(
@@ -88,12 +84,8 @@ class Painter:
 class RayEngine:
     """The workers of a cluster that this process is connected to.
 
-    Args:
-      ray: The library.
-      network: The loss network.
-      painters: Handles of the workers.
-      sharing: How many of them share a machine's memory.
-      threads: Of a CPU that each of them has; None: they have GPUs.
+    ``painters`` are their handles, ``sharing`` is how many of them share a machine's memory, and
+    ``threads`` how many of a CPU each of them has; None: they have GPUs.
     """
 
     devices = 1
@@ -209,12 +201,9 @@ def open_ray(
 ) -> RayEngine:
     """Connect to a cluster, or start one on this machine, and its workers.
 
-    Args:
-      flags: Of the first row.
-      recipe: Of the first row.
-      address: Of a cluster: ``auto``, ``HOST:PORT`` or ``ray://HOST:PORT``; None: RAY_ADDRESS, or a
-        new one.
-      workers: How many; None: one for each GPU, or for each machine if there is none.
+    The flags and the recipe are those of the first row. Without an address it is that of
+    RAY_ADDRESS, or a new cluster; without a number of workers there is one for each GPU, or for
+    each machine if there is none.
 
     Raises:
       UsageError: There is no Ray, no such cluster, or not as much in it.

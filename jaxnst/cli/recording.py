@@ -71,9 +71,7 @@ def read_origin(path: str) -> Record:
 def recorded_recipe(record: Record, chosen: argparse.Namespace) -> Recipe:
     """Return a record's recipe for ``--network``, without the sizes that flags replace.
 
-    Args:
-      record: Of another picture.
-      chosen: With ``origin``, ``network``, ``size`` and ``style_size`` of the command line.
+    ``chosen`` has ``origin``, ``network``, ``size`` and ``style_size`` of the command line.
 
     Raises:
       ValueError: It was adapted to another network.
@@ -95,13 +93,10 @@ def recorded_recipe(record: Record, chosen: argparse.Namespace) -> Recipe:
 def recorded_flags(record: Record, chosen: argparse.Namespace, recipe: Recipe) -> list[str]:
     """Write a record as flags, to be put before those of the command line.
 
-    Args:
-      record: Of another picture.
-      chosen: With ``recipe``, ``scales``, ``style_scale``, ``style_mix``, ``output`` and ``format``
-        of the command line. Another recipe has its own network, other scales have their own size,
-        another mixture replaces the recorded one, and flags that are for other formats than that
-        of the output are left out.
-      recipe: The recorded one, or that of the command line.
+    ``chosen`` has ``recipe``, ``scales``, ``style_scale``, ``style_mix``, ``output`` and ``format``
+    of the command line, and ``recipe`` is the recorded one or that of the command line. Another
+    recipe has its own network, other scales have their own size, another mixture replaces the
+    recorded one, and flags that are for other formats than that of the output are left out.
 
     Raises:
       ValueError: It has an argument that is unknown here.
@@ -148,11 +143,8 @@ def changes_for(
     beginning, to the final settings but for those that the command line gives. With other inputs no
     style or mask comes later.
 
-    Args:
-      record: Of the picture.
-      parsed: All flags.
-      chosen: With ``recipe`` and ``style_mix`` of the command line.
-      given: Fields of the recipe that it sets.
+    ``chosen`` has ``recipe`` and ``style_mix`` of the command line, and ``given`` the fields of the
+    recipe that it sets.
     """
     changes = record.changes
     left_out = {*ROLES, "style_mix"} if parsed.other_inputs else set[str]()
@@ -273,15 +265,10 @@ def record_of(
     arguments: Mapping[str, Argument] = MappingProxyType({}),
     **facts: Any,
 ) -> Record:
-    """Describe how a picture is made.
+    """Describe how a picture is made by a network, of which name and digest are given.
 
-    Args:
-      flags: Of the command; those of :data:`RECORDED` that it has become arguments.
-      network: Name of what paints.
-      network_sha256: Digest of its parameters.
-      sources: The files that the picture is made of.
-      arguments: Further controls by name, and their values.
-      facts: Further fields of the record.
+    The flags in :data:`RECORDED` that the command has become arguments, and so do the further
+    controls in ``arguments``; ``facts`` has further fields of the record.
     """
     values: dict[str, Any] = {name: getattr(flags, option_name(name), None) for name in RECORDED}
     values["--style-mix"] = tuple(
@@ -304,11 +291,7 @@ def record_to_write(
 ) -> Record | None:
     """Return the record for a picture's file; None if it holds none, or is to hold none.
 
-    Args:
-      flags: Of the command.
-      output: Name of the file.
-      record: Makes the record.
-      messages: Where to report that it cannot be made, or is too long.
+    There is a notice if it cannot be made, or is too long.
     """
     if flags.no_metadata or not output or not holds_record(output):
         return None
@@ -322,14 +305,7 @@ def record_to_write(
 
 
 def suggestions(job: "Job", record: Record, size: tuple[int, int], prog: str) -> Iterator[str]:
-    """Write commands that change a picture of ``jaxnst run``: a stronger style, a larger result.
-
-    Args:
-      job: Its run.
-      record: Of its file.
-      size: Height and width of the result.
-      prog: What the command is called.
-    """
+    """Write commands that change a picture of ``jaxnst run``: a stronger style, a larger result."""
     flags, recipe = job.flags, job.recipe
     files = [flags.content, *flags.styles]
     starts = [] if recipe.init in STARTS else [recipe.init]

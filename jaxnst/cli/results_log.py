@@ -70,13 +70,9 @@ class ResultsLog:
     def left(self, rows: Sequence[tuple[Row, str]], *, overwrite: bool) -> list[Row]:
         """Return the rows that are still to be made.
 
-        Results take time, so none is replaced by a different one unless that is allowed. A result
-        that is missing in the log counts as this command's, stopped between saving and logging, if
-        the log has other rows of the same settings.
-
-        Args:
-          rows: All rows, each with its settings.
-          overwrite: Whether results of other settings or pictures may be replaced.
+        Results take time, so none is replaced by one of other settings or pictures without
+        ``overwrite``. A result that is missing in the log counts as this command's, stopped between
+        saving and logging, if the log has other rows of the same settings.
 
         Raises:
           OSError: A result cannot be written.
@@ -103,9 +99,8 @@ class ResultsLog:
     def lanes(self, rows: Iterable[tuple[Row, str]]) -> int | None:
         """Return how many lanes the batches of these rows last had; None if none was painted.
 
-        Args:
-          rows: All that run in one program, each with its settings. Batches formed of more or fewer
-            rows do not count, since rows had other lanes in them.
+        The rows are all that run in one program, each with its settings. Batches formed of more or
+        fewer rows do not count, since rows had other lanes in them.
         """
         settings = {os.path.basename(row.output): setting for row, setting in rows}
         for name, record in reversed(self.records.items()):
@@ -214,14 +209,10 @@ def locked(path: str | Path, busy: OSError) -> Iterator[None]:
 
 @contextlib.contextmanager
 def lock_folder(folder: str, shard: tuple[int, int]) -> Iterator[None]:
-    """Keep other processes from the same rows of a folder of results.
+    """Keep other processes from the same rows of a folder of results, which must exist.
 
     If no other process is at work, files that a killed one left half-written a day or more ago are
-    deleted.
-
-    Args:
-      folder: It must exist.
-      shard: Which rows, ``(I, N)``: shards of the same N have none in common.
+    deleted. Shards ``(I, N)`` of the same N have no rows in common.
 
     Raises:
       OSError: Another process is at work on some of them, or the folder cannot be written to.

@@ -42,11 +42,7 @@ class SeriesFlags(FileFlags, FolderFlags):
 class Series:
     """A series of inputs; a command derives from it what reads, prepares and paints.
 
-    Args:
-      rows: Input and output of each.
-      folder: Of the results; None: there is a single one.
-      flags: Of the command.
-      messages: Where to report.
+    Without a ``folder`` there is a single result.
 
     Attributes:
       stopped: Set when the user has stopped the command.
@@ -101,12 +97,7 @@ class Series:
                 raise
 
     def report(self, share: int | float = 0, text: str = "") -> None:
-        """Show how far the series is.
-
-        Args:
-          share: Of the input that is being painted, 0 to 1.
-          text: More on that input.
-        """
+        """Show how far the series is; ``share`` of the input being painted is done, 0 to 1."""
         done = f"{self.done}/{self.count} inputs" if self.folder is not None else ""
         text = ", ".join(filter(None, (done, text)))
         whole = (self.done + share) / self.count
@@ -126,14 +117,8 @@ class Series:
     ) -> None:
         """Save a picture and how it was made.
 
-        Args:
-          row: Its input and output.
-          picture: The result.
-          network: Name of what painted it.
-          network_sha256: Digest of its parameters.
-          sources: Lists the files that it is made of.
-          device: It was painted on.
-          arguments: Controls by name, the command among them.
+        ``sources`` lists the files that it is made of; ``arguments`` are controls by name, the
+        command among them.
         """
         from jaxnst.optim.sharding import threads_of
 

@@ -67,13 +67,7 @@ DESCRIPTION = (
 
 @dataclass(frozen=True)
 class Cell:
-    """One variation.
-
-    Attributes:
-      values: What varies, a flag or STYLE, each with its value, for a style its name.
-      flags: All flags.
-      recipe: With the values.
-    """
+    """One variation: what varies, a flag or STYLE, each with its value, for a style its name."""
 
     values: tuple[tuple[str, str], ...]
     flags: RunFlags
@@ -85,12 +79,10 @@ class Cell:
 
 @dataclass(frozen=True)
 class Sweep:
-    """All variations.
+    """All variations, in the order of the sheet.
 
-    Attributes:
-      cells: In the order of the sheet.
-      columns: Of the sheet: all values of the further flags, or some of a single one.
-      common: Flags that do not vary, each with its words on the command line.
+    Its columns are all values of the further flags, or some of a single one. ``common`` has the
+    flags that do not vary, each with its words on the command line.
     """
 
     cells: list[Cell]

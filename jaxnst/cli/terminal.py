@@ -161,11 +161,8 @@ def encode(
 ) -> str:
     """Return what shows a picture in a terminal, from the place of the cursor on.
 
-    Args:
-      picture: ``(H, W, 3)`` or ``(H, W, 4)`` in [0, 1].
-      protocol: Of the terminal.
-      area: Columns and lines that it fills.
-      cell: Width and height of a character, pixels.
+    The picture is ``(H, W, 3)`` or ``(H, W, 4)`` in [0, 1] and fills the columns and lines of
+    ``area``; ``cell`` are width and height of a character, pixels.
     """
     columns, lines = area
     width, height = columns * cell[0], lines * cell[1]

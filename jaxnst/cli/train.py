@@ -177,13 +177,10 @@ class TrainFlags(LoadFlags):
 
 @dataclass(frozen=True)
 class Inputs:
-    """The contents of the files that the flags name.
+    """The contents of the files that the flags name; ``samples`` are for the sample sheet.
 
-    Attributes:
-      style: ``(H, W, 3)``, or ``(H, W, 4)`` if parts of it are transparent.
-      pictures: The training pictures.
-      samples: Pictures for the sample sheet.
-      has_begun: Whether there are checkpoints to resume from.
+    The style has a fourth channel if parts of it are transparent. ``has_begun`` says whether there
+    are checkpoints to resume from.
     """
 
     style: Pixels

@@ -52,11 +52,8 @@ MOST_FRAMES = 300
 class Listener:
     """Receives the reports of a run. The base class remembers the last one that has a picture.
 
-    Until a scale has a loss, its picture is the one that it began with.
-
-    Attributes:
-      last: The last report with a picture.
-      resumable: Whether ``--resume`` can continue from what it has written.
+    Until a scale has a loss, its picture is the one that it began with. It is ``resumable`` if
+    ``--resume`` can continue from what it has written.
     """
 
     last: Progress | None = None
@@ -82,12 +79,7 @@ class Over(Exception):
 
 
 class Watch:
-    """Passes the reports of a run to all listeners.
-
-    Attributes:
-      last: The last report, or None.
-      troubles: What went wrong with listeners, a line each.
-    """
+    """Passes the reports of a run to all listeners; ``troubles`` says what went wrong with them."""
 
     def __init__(self, listeners: Sequence[Listener]) -> None:
         self.listeners = list(listeners)
@@ -144,12 +136,7 @@ def make_listeners(
 ) -> list[Listener]:
     """Make the listeners that the flags ask for, except the progress display.
 
-    Args:
-      flags: Of the command.
-      pictures: That it has read.
-      messages: Where to report.
-      total: Evaluations of the run.
-      resume: Checkpoint from which it resumes.
+    ``total`` is the number of evaluations of the run.
     """
     listeners, done = list[Listener](), 0 if resume is None else resume.done
     if flags.save_every:
@@ -396,13 +383,9 @@ class Figure(Listener):
 
 
 class Keeper(Listener):
-    """Writes checkpoints, now and then and at the end.
+    """Writes checkpoints, every so many seconds and at the end.
 
-    Args:
-      path: The file.
-      seconds: Between two checkpoints; None: the default.
-      messages: Where to report that the run resumes, and errors.
-      resume: The checkpoint from which the run resumes; it loses its state when the run has that.
+    The checkpoint in ``resume``, from which the run resumes, loses its state when the run has that.
     """
 
     def __init__(
@@ -462,10 +445,6 @@ class CacheKeeper(Keeper):
 
     At the end of a run that has taken less than a minute it is deleted. Where it cannot be kept, a
     notice says so, once.
-
-    Args:
-      messages: Where to report.
-      resume: The checkpoint from which the run resumes.
     """
 
     def __init__(self, messages: Messages, resume: Checkpoint | None) -> None:

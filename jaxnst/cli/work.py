@@ -46,14 +46,7 @@ LANES = 8
 
 
 class Task(NamedTuple):
-    """A row with its flags parsed.
-
-    Attributes:
-      row: Its pictures and its result.
-      flags: Of the row.
-      recipe: Of the row.
-      settings: Digest of all that decides the result beside the pictures.
-    """
+    """A row, its flags parsed; ``settings`` digests what decides the result beside the pictures."""
 
     row: Row
     flags: RunFlags
@@ -63,14 +56,10 @@ class Task(NamedTuple):
 
 @dataclass(eq=False)
 class Bucket:
-    """Rows of one program.
+    """Rows of one program, in batches of so many lanes each; ``schedule`` is that of the first row.
 
-    Attributes:
-      schedule: Of the first row.
-      tasks: In the order of the rows.
-      lanes: Of every batch.
-      bytes: Upper bound on the memory of one lane's pictures. Two sets are held at a time: the next
-        batch is read while the current one is painted.
+    ``bytes`` is an upper bound on the memory of one lane's pictures. Two sets are held at a time:
+    the next batch is read while the current one is painted.
     """
 
     schedule: Schedule
@@ -82,10 +71,8 @@ class Bucket:
 class Batch(NamedTuple):
     """Rows that run side by side.
 
-    Attributes:
-      bucket: The bucket that the rows come from.
-      lanes: How many there are; those without a row are filled with a copy.
-      rows: Their numbers in the bucket; row ``i`` has lane ``i % lanes``.
+    ``rows`` are their numbers in the bucket; row ``i`` has lane ``i % lanes``. Lanes without a row
+    are filled with a copy.
     """
 
     bucket: Bucket
@@ -116,13 +103,8 @@ def usual_lanes(engine: "Engine") -> int:
 class Work:
     """All rows, which of them have ended, and how far the others are.
 
-    Attributes:
-      tasks: All rows.
-      ended: Outputs of rows that need no painting any more: at first those that were done before.
-      at_once: Most lanes, if the user gave a number.
-      log: Of the results.
-      messages: Where progress is reported.
-      open_engine: Returns what paints.
+    ``ended`` has the outputs of rows that need no painting any more: at first those that were done
+    before. ``at_once`` is the most lanes, if the user gave a number.
     """
 
     tasks: list[Task]
@@ -345,12 +327,7 @@ class Work:
         If that fails, halves are painted, down to the rows that fail by themselves, still in their
         lanes: the result of a row does not depend on the other rows. If two rows in turn fail with
         the same error as all together, the rows are not its reason, and the rest is not tried.
-
-        Args:
-          batch: Of the rows.
-          pictures: Of the rows.
-          rows: What to paint.
-          failures: Errors of rows that failed by themselves, since the last that did not.
+        ``failures`` has the errors of rows that failed by themselves, since the last that did not.
 
         Raises:
           EngineError: Nothing can be painted any more.
@@ -464,13 +441,7 @@ class Work:
         print_error(self.messages.prog, f"{name_of(task.row.output)} failed: {text}", FAILED)
 
     def report(self, rows: int, share: int | float, text: str) -> None:
-        """Show how far it is.
-
-        Args:
-          rows: How many rows are painted at once.
-          share: How much of their work is done, 0 to 1.
-          text: The progress in words.
-        """
+        """Show how far it is: ``share`` of the work of so many rows is done, 0 to 1."""
         ended = self.finished + self.failed
         done = f"{ended}/{self.left} pictures"
         whole = (ended + rows * share) / max(1, self.left)
