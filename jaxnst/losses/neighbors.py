@@ -64,11 +64,7 @@ def column_part(features: FeatureMap, size: tuple[int, int]) -> FeatureMap:
     """Bring a layer to the size of the hypercolumns, divided by its number of channels.
 
     Linear interpolation between positions, without a wider filter for finer layers, which would
-    blur what they respond to.
-
-    Args:
-      features: ``(H', W', C)`` of a layer.
-      size: Height and width of the picture, pixels.
+    blur what they respond to. The picture has ``size``, pixels.
     """
     channels = features.shape[-1]
     shape = (*(max(1, side // REDUCTION) for side in size), channels)
@@ -94,18 +90,10 @@ def column_loss(columns: FeatureMap, targets: ColumnTargets) -> Scalar:
 def nearest(
     vectors: Vectors, library: Sequence[Vectors], *, precision: Precision = "float32"
 ) -> Vectors:
-    """Find for each vector the one of a library at the least cosine distance.
+    """Find for each vector the one of a library at the least cosine distance, as it is there.
 
     Both are centered before, each by its own mean. Similarities are computed in blocks, and the
     library stays in its parts, so that memory does not grow with the product of the two numbers.
-
-    Args:
-      vectors: ``(N, C)``.
-      library: Parts ``(M, C)``, each with an M of its own.
-      precision: Of the products.
-
-    Returns:
-      The vectors of the library, as they are there: ``(N, C)``.
     """
     sums = [jnp.sum(part, axis=0, keepdims=True, dtype=jnp.float32) for part in library]
     mean = sum(sums) / sum(map(len, library))
@@ -148,9 +136,7 @@ def make_library(key: Array, samples: Sequence[Vectors]) -> Vectors:
 def sample_positions(key: Array, features: FeatureMap) -> Vectors:
     """Take vectors of a feature map on a grid at a random offset, :data:`SAMPLES` at most.
 
-    Args:
-      key: Decides the offset.
-      features: ``(H, W, C)``. A grid that leaves it repeats its last row or column.
+    A grid that leaves the map repeats its last row or column.
     """
     height, width, channels = features.shape
     step = 1
@@ -165,12 +151,9 @@ def sample_positions(key: Array, features: FeatureMap) -> Vectors:
 def layer_loss(key: Array, vectors: Vectors, library: Vectors, *, precision: Precision) -> Scalar:
     """Return the mean cosine distance of vectors, centered, from the nearest of a library, 0 to 2.
 
-    Args:
-      key: Decides which :data:`STYLE_SAMPLES` of the library are looked at.
-      vectors: ``(N, C)``, of the picture; the gradient goes through them alone, with the choice of
-        the nearest held fixed.
-      library: From :func:`make_library`.
-      precision: Of the products.
+    ``key`` decides which :data:`STYLE_SAMPLES` of the library, from :func:`make_library`, are
+    looked at. The gradient goes through the picture's vectors alone, with the choice of the nearest
+    held fixed.
     """
     count = min(STYLE_SAMPLES, len(library))
     first = jax.random.randint(key, (), 0, len(library) - count + 1)

@@ -559,14 +559,9 @@ def match_columns(
     styles: Sequence[Float[Array, "_ c"]],
     numbers: LossWeights,
 ) -> ColumnTargets:
-    """Find a target for every hypercolumn of an image, compiled.
+    """Find a target for every hypercolumn of an image, RGB in [0, 1], compiled.
 
-    Args:
-      objective: What is computed.
-      params: The network's parameters.
-      image: RGB in [0, 1].
-      styles: From :func:`style_columns`, in which the nearest are looked for.
-      numbers: Weights of the layers.
+    ``styles`` are from :func:`style_columns`; the nearest are looked for in them.
     """
     columns = objective.columns(params, image, numbers)
     flat = columns.reshape(-1, columns.shape[-1])
@@ -588,10 +583,7 @@ def neighbor_shapes(
 ) -> ColumnTargets | LayerTargets:
     """Return the shapes of the targets of nearest neighbors for an image of some size.
 
-    Args:
-      objective: What is computed.
-      size: Height and width of the image, pixels.
-      by_layer: Those of :class:`LayerTargets`, else of :class:`ColumnTargets`.
+    They are those of :class:`LayerTargets` if ``by_layer``, else of :class:`ColumnTargets`.
     """
     shape: Any = jax.ShapeDtypeStruct
     table = objective.network.table

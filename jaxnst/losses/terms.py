@@ -40,12 +40,7 @@ def content_sums(
     """Compare the features F of the image being made with the content's, P, of the same shape.
 
     The result is a sum over positions: those of the parts of a feature map add up to that of the
-    whole, if the weights of all parts have sum 1.
-
-    Args:
-      features: F.
-      target: P.
-      weights: Of the positions, sum 1; None: all alike.
+    whole, if the weights of all parts have sum 1. Without weights all count alike.
     """
     features, target = features.astype(jnp.float32), target.astype(jnp.float32)
 

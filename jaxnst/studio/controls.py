@@ -55,10 +55,7 @@ def network_for(recipe: str) -> str | None:
 
 
 def recipe_of(settings: Mapping[str, Any]) -> Recipe:
-    """Return the recipe that settings amount to.
-
-    Args:
-      settings: ``recipe``, ``network`` and options of the recipe, by name.
+    """Return the recipe that settings amount to: ``recipe``, ``network`` and its options, by name.
 
     Raises:
       KeyError: There is no such recipe.

@@ -87,10 +87,7 @@ class Painting:
     def update(self, **options: Any) -> None:
         """Change options, as soon as their programs and targets are prepared; the newest win.
 
-        After the end, the last scale continues with them.
-
-        Args:
-          options: As for :class:`jaxnst.Change`.
+        They are those of :class:`jaxnst.Change`. After the end, the last scale continues with them.
 
         Raises:
           FileNotFoundError, TypeError, ValueError, KeyError: An option cannot be changed, or not to
@@ -144,9 +141,6 @@ class Painting:
         With this record, ``jaxnst-run --from`` reproduces the picture byte for byte on the same
         machine, even one taken in the middle of a run.
 
-        Args:
-          result: Of this painting.
-
         Raises:
           OSError: A file cannot be read.
           ValueError: A picture or mask is not a file, or there were fewer evaluations than scales.
@@ -187,11 +181,7 @@ class Painting:
         )
 
     def stop(self, *, timeout: int | float | None = None) -> None:
-        """End the thread after the current chunk, and wait for it.
-
-        Args:
-          timeout: Most seconds to wait; None: until it has ended.
-        """
+        """End the thread after the current chunk, and wait for it, or for so many seconds."""
         with self._moved:
             self._stopped = True
             self._moved.notify_all()

@@ -80,12 +80,6 @@ class Guard:
     * A cookie has the token. It is set, for this site alone, where the address has the token, which
       is then taken out of the address.
     * There are no WebSockets.
-
-    Args:
-      app: What answers the requests.
-      token: The secret.
-      host: Name or address that the server listens on.
-      port: Its port.
     """
 
     def __init__(self, app: ASGIApp, *, token: str, host: str, port: int) -> None:
@@ -203,13 +197,9 @@ class Changes:
 
 
 def make_app(session: Session, *, token: str, host: str, port: int) -> ASGIApp:
-    """Return the application of a session.
+    """Return the application of a session, whose ``changed`` it sets.
 
-    Args:
-      session: What it shows. Its ``changed`` is set.
-      token: The secret that the first address has.
-      host: Name or address that the server listens on.
-      port: Its port.
+    The first address has the token; the server listens on the host, by name or address, and port.
     """
     changes = Changes()
     session.changed = changes

@@ -63,10 +63,7 @@ COALESCE_SECONDS = 2.0
 class Input:
     """An input picture: the photograph, a painting whose style is used, or the mask.
 
-    Attributes:
-      source: What it is, its name and digest, as records have it.
-      path: Its file.
-      size: Height and width, pixels.
+    Its source says what it is, its name and digest, as records have it.
     """
 
     source: Source
@@ -83,11 +80,7 @@ class Input:
 class State:
     """Everything that determines a painting; undo restores an earlier one of these.
 
-    Attributes:
-      content: The photograph.
-      styles: The paintings.
-      mask: Where the style goes; None: everywhere.
-      settings: By name, those that differ from the recipe's.
+    Without a mask the style goes everywhere. Settings are those that differ from the recipe's.
     """
 
     content: Input | None = None
@@ -133,11 +126,8 @@ class Job:
 class Session:
     """The pictures, settings, painting, versions and jobs of a studio.
 
-    Args:
-      folder: Of the versions.
-      settings: To begin with.
-      changed: Called after everything that a page should show, from any thread; must not block.
-      before: Called before another painting begins.
+    ``changed`` is called after everything that a page should show, from any thread, and must not
+    block; ``before`` is called before another painting begins.
     """
 
     def __init__(
@@ -179,14 +169,8 @@ class Session:
     def put(self, role: str, path: AnyPath, *, name: str, at: int | None = None) -> str:
         """Add or replace a picture, and start painting once a photograph and a painting are set.
 
-        Args:
-          role: ``content``, ``style`` or ``mask``.
-          path: Its file.
-          name: What it is called.
-          at: For a style, the index of the style to replace; None adds another.
-
-        Returns:
-          The beginning of its digest, by which pages know pictures.
+        ``at`` is the index of the style to replace; None adds another. The beginning of the
+        picture's digest is returned, by which pages know pictures.
 
         Raises:
           ValueError: It is not a picture, too small or too large, or there are too many styles.
@@ -472,8 +456,7 @@ class Session:
     def sweep(self, names: tuple[str, str]) -> None:
         """Paint a sheet of variations around the current settings, as a job.
 
-        Args:
-          names: Two options of recipes that are numbers; the first varies from left to right.
+        Two options of recipes that are numbers vary, the first from left to right.
         """
         state = self.state
         if not state.ready:
@@ -618,12 +601,7 @@ class _Pace:
 
 
 def read_input(role: str, path: AnyPath, name: str) -> Input:
-    """Read a picture, unless memory forbids it.
-
-    Args:
-      role: ``content``, ``style`` or ``mask``.
-      path: Its file.
-      name: What it is called; folders are left out.
+    """Read a picture, unless memory forbids it; of its name folders are left out.
 
     Raises:
       ValueError: It is not a picture, damaged, too small or too large.
@@ -647,11 +625,7 @@ def read_input(role: str, path: AnyPath, name: str) -> Input:
 
 
 def check_settings(settings: Mapping[str, Any], styles: int) -> None:
-    """Refuse settings that cannot be used.
-
-    Args:
-      settings: By name.
-      styles: How many paintings there are.
+    """Refuse settings that cannot be used with so many styles.
 
     Raises:
       KeyError: There is no such recipe.
@@ -723,8 +697,7 @@ def values_of(settings: Mapping[str, Any]) -> dict[str, Any]:
 def changes_between(before: State, after: State) -> dict[str, Any] | None:
     """Return the options of ``stylize`` in which two states differ, with the later values.
 
-    Returns:
-      None: a painting cannot turn from one to the other.
+    None: a painting cannot turn from one to the other.
     """
     old, new = values_of(before.settings), values_of(after.settings)
     changes = {name: value for name, value in new.items() if value != old[name]}

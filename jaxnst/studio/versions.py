@@ -29,13 +29,9 @@ SMALL = 240
 
 @dataclass(frozen=True, eq=False)
 class Version:
-    """A picture that was kept.
+    """A picture that was kept, with its number, from 1, which is part of its file's name.
 
-    Attributes:
-      number: Its number, from 1, which is part of its file's name.
-      path: Its file.
-      size: Height and width, pixels.
-      record: How it was made; None if its file does not say so.
+    The record says how it was made; None: its file does not.
     """
 
     number: int
@@ -51,11 +47,7 @@ class Version:
 
 
 class Versions:
-    """The versions of a folder, those of earlier sessions included.
-
-    Args:
-      folder: Where they are; it is made when the first is kept.
-    """
+    """The versions of a folder, those of earlier sessions included; it is made with the first."""
 
     def __init__(self, folder: AnyPath) -> None:
         self.folder = Path(folder)
@@ -82,11 +74,7 @@ class Versions:
                     continue  # not a picture, or of another program
 
     def add(self, image: Pixels, record: Record) -> Version:
-        """Save a picture as the next version.
-
-        Args:
-          image: ``(H, W, 3)`` or ``(H, W, 4)`` in [0, 1].
-          record: How it was made.
+        """Save a picture, ``(H, W, 3)`` or ``(H, W, 4)`` in [0, 1], as the next version.
 
         Raises:
           OSError: It cannot be written.

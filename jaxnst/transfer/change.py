@@ -61,11 +61,7 @@ def change_words(changes: Sequence[Change]) -> dict[str, str]:
 
 
 def sources_of(role: str, pictures: Any) -> tuple[Source, ...]:
-    """Describe one or several pictures for a record.
-
-    Args:
-      role: What they are.
-      pictures: Paths of files; None: there are none.
+    """Describe one or several pictures of a role for a record, by the paths of their files.
 
     Raises:
       OSError: A file cannot be read.

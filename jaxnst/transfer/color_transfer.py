@@ -61,10 +61,6 @@ def content_luminance(result: Picture, content: Picture) -> Picture:
     I and Q of YIQ depend on differences of channels alone, so that adding the difference of the
     luminances to all channels of the content is the exchange of Y in YIQ.
 
-    Args:
-      result: ``(H, W, 3)``.
-      content: Of the same size.
-
     Raises:
       ValueError: If their sizes differ.
     """
@@ -78,15 +74,8 @@ def content_luminance(result: Picture, content: Picture) -> Picture:
 def match_luminance(image: Picture, reference: Picture) -> Picture:
     """Make an image gray, with the mean and deviation of the reference's luminance.
 
-    ``s_r / s_i (Y_i - m_i) + m_r`` (Gatys et al. 2016, section 4). Without contrast in the image
-    it is ``m_r`` everywhere.
-
-    Args:
-      image: ``(H, W, 3)``.
-      reference: Of any size.
-
-    Returns:
-      ``(H, W, 3)``, all channels alike.
+    ``s_r / s_i (Y_i - m_i) + m_r`` (Gatys et al. 2016, section 4), in all channels alike. Without
+    contrast in the image it is ``m_r`` everywhere.
     """
     gray, target = luminance(image), luminance(reference)
     mean, deviation = (f(gray, dtype=np.float64) for f in (np.mean, np.std))
@@ -106,10 +95,6 @@ def match_linear(image: Picture, reference: Picture) -> Picture:
     Directions in which the image's colors hardly vary (:data:`LEAST_VARIANCE`) are given no
     variation: there the inverse root is zero. A gray image stays an image of one hue, tinted by
     the reference's mean, and a constant one becomes that mean.
-
-    Args:
-      image: ``(H, W, 3)``.
-      reference: Of any size.
     """
     mean, covariance = _moments(image)
     target_mean, target_covariance = _moments(reference)
@@ -130,12 +115,8 @@ def match_palette(image: Picture, references: Sequence[Picture]) -> Picture:
     """Give an image the hues and saturations of pictures, in [0, 1]; its lightness is kept.
 
     a and b of OKLab are mapped as :func:`match_linear` maps colors, to the mean and covariance that
-    they have in all pixels of the references (Kolkin et al. 2022 map those of the photograph, and
-    filter them along the edges of the result).
-
-    Args:
-      image: ``(H, W, 3)``.
-      references: Of any sizes; small ones count for less.
+    they have in all pixels of the references, of which small ones count for less (Kolkin et al.
+    2022 map those of the photograph, and filter them along the edges of the result).
     """
     lab = to_oklab(image)
     chroma = [to_oklab(reference)[..., 1:].reshape(1, -1, 2) for reference in references]
@@ -164,10 +145,6 @@ def match_histogram(image: Picture, reference: Picture) -> Picture:
     one-dimensional optimal transport; with bins for ranks it is Gonzalez and Woods'.
 
     Channels are matched one by one, so correlations between them are not matched.
-
-    Args:
-      image: ``(H, W, 3)``.
-      reference: Of any size.
     """
     channels = [_match_values(image[..., c].ravel(), reference[..., c]) for c in range(3)]
     return np.stack(channels, axis=-1).reshape(image.shape)

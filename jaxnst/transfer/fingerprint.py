@@ -38,15 +38,8 @@ def fingerprint_of(
 ) -> dict[str, str]:
     """List all that decides a picture, except where it is computed, by name.
 
-    Args:
-      recipe: The method, as it is meant for the network.
-      network: With its parameters.
-      schedule: Sizes and evaluations.
-      content: The content picture.
-      styles: The style pictures.
-      init: What the run starts from, where that is not part of the recipe.
-      guidance: Which style goes where.
-      seed: Of the noise.
+    The recipe is as it is meant for the network. ``init`` is what the run starts from, where that
+    is not part of the recipe.
     """
     words = recipe_words(recipe)
     pictures = {"content": content, **{f"style {i}": s for i, s in enumerate(styles, 1)}}
@@ -156,10 +149,7 @@ def check_same_run(
 ) -> None:
     """Refuse to resume a run from a checkpoint of other settings.
 
-    Args:
-      before: Settings of the run that wrote the checkpoint.
-      present: Settings of the run to be resumed.
-      instead: What the message offers besides giving the same settings again.
+    ``instead`` says what the message offers besides giving the same settings again.
 
     Raises:
       OtherSettings: Names the first that differs.
@@ -179,13 +169,7 @@ def check_same_run(
 def warn_of_other_environment(
     before: dict[str, str], present: dict[str, str], *, what: str = "picture"
 ) -> None:
-    """Warn if a run is resumed under other versions or on another machine.
-
-    Args:
-      before: Environment in which the run began.
-      present: Environment in which it is resumed.
-      what: What the run makes.
-    """
+    """Warn if a run began under other versions or on another machine; ``what`` is what it makes."""
     names = [name for name in present if before.get(name) != present[name]]
     if names:
         changes = ", ".join(

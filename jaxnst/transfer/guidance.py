@@ -115,9 +115,7 @@ class Guidance:
     ) -> tuple[Float[np.ndarray, "r _ _"], Mask]:
         """Return the regions' shares of every pixel, and the opacity, at some size.
 
-        Args:
-          here: Brings a mask to that size.
-          size: Height and width.
+        ``here`` brings a mask to that size.
         """
         whole = np.ones(size, np.float32)
         opaque = whole if self.opacity is None else here(self.opacity)
@@ -158,12 +156,8 @@ def make_guidance(
 ) -> tuple[list[StyleImage], Guidance]:
     """Check masks, transparency and mixtures, and make the guidance of a run.
 
-    Args:
-      content: The content image, with its opacity.
-      styles: The style images.
-      style_mix: A weight for each style, or such weights by layer; None: equal parts.
-      masks: Regions of the content, as :func:`jaxnst.transfer.masks.check_mask` takes them.
-      style_masks: For each style the part of it that counts, in the same form.
+    The content comes with its opacity. Masks are as :func:`jaxnst.transfer.masks.check_mask` takes
+    them; ``style_masks`` has for each style the part of it that counts.
 
     Returns:
       The styles with their masks, a single style once for each of its masks; and the guidance.

@@ -15,16 +15,9 @@ from jaxnst.transfer.result import Picture
 
 
 def make_noise(key: jax.Array, content: Picture, noise: Noise, space: Space) -> Picture:
-    """Make a recipe's noise, with its share of the content picture.
+    """Make a recipe's noise, with its share of the content picture of the same size.
 
-    Args:
-      key: Decides it.
-      content: ``(H, W, 3)`` RGB, of the size of the noise.
-      noise: What it is in the recipe's space.
-      space: That space.
-
-    Returns:
-      RGB, in no bounds.
+    The content is RGB, and so is the result, in no bounds.
     """
     if noise.centre is None:
         centre = encode(jnp.full(content.shape, 0.5), space)
@@ -52,12 +45,9 @@ def scatter_colors(
     styles' mixture has, and lie in [0, 1]. style-transfer-pytorch starts from normal noise of the
     styles' means and variances (``style_stats``), which [0, 1] truncates.
 
-    Args:
-      key: Decides it.
-      styles: ``(H, W, 3)`` RGB in [0, 1], of any sizes, each with its mask: pixels are drawn where
-        that is at least half of its greatest value. None: from all.
-      size: Height and width of the result.
-      shares: How much of each style there is, in proportion; None: equal parts.
+    Styles are RGB in [0, 1], of any sizes. Pixels are drawn where a style's mask is at least half
+    of its greatest value; None: from all. ``shares`` says how much of each style there is, in
+    proportion; None: equal parts.
     """
     chosen, *keys = jax.random.split(key, 1 + len(styles))
     parts = jnp.ones(len(styles)) if shares is None else jnp.asarray(shares, jnp.float32)

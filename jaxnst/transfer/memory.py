@@ -246,18 +246,9 @@ def runs_that_fit(
 ) -> int | None:
     """Work out how many runs of one kind fit into memory side by side, at least 1.
 
-    Args:
-      schedule: Of each.
-      recipe: Of each.
-      network: Of each.
-      available: Bytes, or None where that is not known.
-      host: Whether the memory is the host's (see :func:`make_plan`).
-      remat: Whether feature maps are recomputed for the gradient.
-      pictures: Bytes of the pictures of each.
-      shared: Bytes of the pictures that all of them have in common, or of one that is being read.
-
-    Returns:
-      None if ``available`` is None.
+    ``available`` is in bytes; where it is None, so is the result. ``pictures`` is how many bytes
+    the pictures of each take, ``shared`` those that all of them have in common, or one that is
+    being read. ``host`` is as in :func:`make_plan`.
     """
     if available is None:
         return None
@@ -279,11 +270,7 @@ def cost_of(
 ) -> Cost:
     """Work out what one scale takes, from shapes alone.
 
-    Args:
-      recipe: The method.
-      network: Its loss network.
-      remat: Whether feature maps are recomputed for the gradient.
-      value_bytes: Of a value of a feature map (:func:`jaxnst.networks.precision.map_bytes`).
+    A value of a feature map has ``value_bytes`` (:func:`jaxnst.networks.precision.map_bytes`).
     """
     objective = make_objective(recipe, network, remat=remat)
     depth = max(network.layers.index(name) for name in objective.layers) + 1
@@ -342,11 +329,7 @@ def largest_size(
 ) -> int | None:
     """Find the largest size, below ``size`` in steps of 16, that fits; None: none does.
 
-    Args:
-      needed: From a size to the bytes that it takes.
-      available: Bytes.
-      size: One that does not fit.
-      least: The smallest.
+    A size takes ``needed(size)`` bytes; ``least`` is the smallest.
     """
     candidates = range(least, size, MULTIPLE)
     count = bisect.bisect_right(candidates, available, key=needed)
@@ -374,12 +357,6 @@ def tiles_that_fit(
 ) -> tuple[int | None, Recipe]:
     """Choose tiles, and L-BFGS's pairs, for the memory available on JAX's default device.
 
-    Args:
-      schedule: Sizes and evaluations.
-      recipe: The method.
-      network: Its loss network.
-      remat: Whether it recomputes feature maps for the gradient.
-
     Returns:
       The largest tiles that fit, and the recipe: as it is if tiles fit with it, else with the most
       pairs with which they do. If none do, the smallest tiles and the fewest pairs. No tiles (None)
@@ -406,11 +383,7 @@ def measure_pace(
 ) -> Pace:
     """Compile the loop at a small size and run it for a moment, some seconds in all.
 
-    Args:
-      recipe: The method.
-      network: Its loss network.
-      content: Size of the content picture, for its shape.
-      longest: Longest side at which it is run, pixels.
+    It has the shape of the content, and sides of at most ``longest`` pixels.
     """
     height, width = (max(1, round(s / MULTIPLE)) * MULTIPLE for s in fit(content, longest))
     objective = make_objective(recipe, network)
@@ -457,18 +430,8 @@ def loop_footprint(
 ) -> int | None:
     """Compile the loop of a scale and return the bytes of its arguments, results and buffers.
 
-    The program is the run's own: where JAX keeps compiled programs on disk, the run finds it there.
-
-    Args:
-      recipe: The method.
-      network: Its loss network.
-      size: Height and width of the scale.
-      remat: Whether feature maps are recomputed for the gradient.
-      tile: Longest side of its tiles, pixels; None: no tiles.
-      guidance: Its regions.
-
-    Returns:
-      None where this device's XLA does not report it.
+    None is returned where this device's XLA does not report them. The program is the run's own:
+    where JAX keeps compiled programs on disk, the run finds it there.
     """
     objective = make_objective(recipe, network, remat=remat, tile=tile)
     where = guidance.where(objective, np.zeros((*size, 3), np.float32))

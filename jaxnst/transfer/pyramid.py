@@ -113,14 +113,10 @@ def make_schedule(
 def continued(schedule: Schedule, done: Sequence[int], steps: int | None) -> Schedule:
     """Plan the remaining evaluations of a run that has taken some of them.
 
-    Scales that have ended keep what they had, and the present one gets no less than it has had. Of
-    ``steps`` the last scale gets what the others leave, at least one.
-
-    Args:
-      schedule: As it is for a run from its beginning.
-      done: Evaluations of each scale that has begun.
-      steps: Evaluations of the whole run; if it has taken so many, there are no further scales.
-        None: as many as the scales have.
+    Scales that have ended keep what they had, and the present one gets no less than it has had.
+    ``done`` has the evaluations of each scale that has begun. Of ``steps`` the last scale gets what
+    the others leave, at least one; a run that has taken so many has no further scales. None: as
+    many as the scales have.
 
     Example:
       >>> scales = tuple(Scale((side, side), (), count) for side, count in ((32, 9), (64, 5)))

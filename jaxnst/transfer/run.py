@@ -131,10 +131,7 @@ class Run:
         return sum(scale.evaluations for scale in self.schedule.scales)
 
     def changed(self, options: Mapping[str, Any]) -> "Run":
-        """Return a new run with some options replaced.
-
-        Args:
-          options: As for :class:`jaxnst.Change`.
+        """Return a new run with some options replaced, which are those of :class:`jaxnst.Change`.
 
         Raises:
           TypeError: There is no such option.
@@ -234,12 +231,7 @@ class Run:
         return network.prepare(params)
 
     def targets(self, params: Params, scale: Scale) -> Targets:
-        """Compute a scale's targets.
-
-        Args:
-          params: From :meth:`tuned_parameters`.
-          scale: Its sizes.
-        """
+        """Compute a scale's targets; ``params`` are from :meth:`tuned_parameters`."""
         image = resample(self.content, scale.inner)
         style, where = self.style_targets(params, scale), self.where(image)
         return targets_of(
@@ -249,12 +241,8 @@ class Run:
     def neighbors(self, params: Params, index: int, start: Picture) -> ColumnTargets | LayerTargets:
         """Compute a scale's targets where they are nearest neighbors.
 
-        All styles are looked at, each as it is and turned by 90, 180 and 270 degrees.
-
-        Args:
-          params: From :meth:`tuned_parameters`.
-          index: Of the scale.
-          start: What it begins with, RGB of its size: the result of the scale before.
+        All styles are looked at, each as it is and turned by 90, 180 and 270 degrees. ``start`` is
+        what the scale begins with, RGB of its size: the result of the scale before.
         """
         scale, coarser = self.schedule.scales[index], self.schedule.scales[max(0, index - 1)]
         pairs = zip(self.styles, scale.styles, strict=True)
@@ -316,13 +304,9 @@ class Run:
         )
 
     def check_losses(self, losses: ArrayLike) -> None:
-        """Raise an error if no loss is finite: the picture is then still the start.
+        """Raise ValueError if no loss is finite: the picture is then still the start.
 
-        Args:
-          losses: At every step, infinite until the first that is finite.
-
-        Raises:
-          ValueError: None is finite.
+        There is a loss for every step, infinite until the first that is finite.
         """
         if np.size(losses) and not np.any(np.isfinite(losses)):
             content, style, tv = self.recipe.content, self.recipe.style, self.recipe.tv

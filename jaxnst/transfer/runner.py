@@ -57,13 +57,9 @@ Phase = Literal["compile", "optimize"]
 class Programs:
     """The compiled programs of one run, or of several that differ in numbers and pictures only.
 
-    With a mesh every run has a lane: states, records and images have one more axis in front.
-
-    Args:
-      runs: One for each lane; a run that is listed twice is computed twice.
-      mesh: Of the lanes; None for a single run.
-      before: Programs of the same run before a change, whose parameters are used again if they are
-        the same.
+    With a mesh every run has a lane: states, records and images have one more axis in front; a run
+    that is listed twice is computed twice. ``before`` are the programs of the same run before a
+    change, whose parameters are used again if they are the same.
     """
 
     params: Params
@@ -96,11 +92,9 @@ class Programs:
         return self.runs[0].schedule.scales
 
     def prepare(self, index: int, *, workers: int = 1) -> None:
-        """Begin to compile programs and compute targets in the background.
+        """Begin to compile programs and compute targets in the background, from a scale on.
 
-        Args:
-          index: Of the first scale; later ones follow.
-          workers: Threads. A run that is stopped does not wait for them.
+        A run that is stopped does not wait for the threads.
         """
         self.pool = ThreadPoolExecutor(workers, "jaxnst-compile")
         matched = self.runs[0].objective.by_neighbors  # they are found when a scale has begun
@@ -173,12 +167,9 @@ class Programs:
         return targets
 
     def begin(self, index: int, images: Picture, before: State | None) -> State:
-        """Return the state in which a scale begins.
+        """Return the state in which a scale begins, with RGB images of any size.
 
-        Args:
-          index: Of the scale.
-          images: RGB, of any size.
-          before: The last state of the scale before; used if the method carries anything over.
+        The last state of the scale before is used if the method carries anything over.
         """
         size = self.scales[index].inner
         several = [images] if self.mesh is None else images
@@ -351,13 +342,9 @@ class RunState:
         lane: int | EllipsisType = ...,
         changes: Sequence[Change] = (),
     ) -> StylizeResult:
-        """Assemble a run's result as it stands.
+        """Assemble a run's result as it stands, with images from :meth:`images`.
 
-        Args:
-          run: The run.
-          images: From :meth:`images`.
-          lane: The run's lane where several are side by side.
-          changes: Those that have been applied.
+        ``lane`` is the run's where several are side by side; ``changes`` have been applied.
 
         Raises:
           ValueError: None of its losses was finite.
@@ -379,11 +366,7 @@ class RunState:
         )
 
     def checkpoint(self, run: Run, changes: "Changes") -> Checkpoint:
-        """Make a checkpoint of a single run.
-
-        Args:
-          run: As it began.
-          changes: Its changes.
+        """Make a checkpoint of a single run; ``run`` is as it began.
 
         Raises:
           ValueError: If the run has failed and has no state left to continue from.
@@ -410,12 +393,9 @@ class RunState:
 
     @classmethod
     def resumed(cls, run: Run, checkpoint: Checkpoint, changes: "Changes") -> "RunState":
-        """Return to where an equal run stood.
+        """Return to where an equal run stood; ``run`` is as it began.
 
-        Args:
-          run: As it began.
-          checkpoint: Of such a run.
-          changes: Of the run; those that the checkpoint has behind it become applied ones.
+        Changes that the checkpoint has behind it become applied ones.
 
         Raises:
           ValueError: If the checkpoint is not of such a run.
@@ -520,13 +500,9 @@ def optimize_scales(
 ) -> None:
     """Optimize from where a run stands to the end of the last scale.
 
-    Args:
-      run_state: Is changed.
-      report: Called when a scale begins or the run has changed, and after every chunk. It may raise
-        to stop.
-      every: End a chunk after every so many evaluations as well, counted over all scales.
-      workers: Threads that prepare scales. A run that is stopped does not wait for them.
-      changes: Of a single run; None: there are none.
+    ``report`` is called when a scale begins or the run has changed, and after every chunk; it may
+    raise to stop. With ``every``, a chunk also ends after every so many evaluations, counted over
+    all scales. So many ``workers`` prepare scales; a run that is stopped does not wait for them.
     """
     counts, changes = run_state.counts, Changes() if changes is None else changes
     programs, targets, steps = run_state.programs, None, 1
@@ -594,14 +570,7 @@ def optimize(
     resume: Checkpoint | None = None,
     changes: Sequence[Change] = (),
 ) -> StylizeResult:
-    """Optimize one run.
-
-    Args:
-      run: The run.
-      callback: Called about once a second and at every event (see :func:`jaxnst.stylize`).
-      every: Call it after every so many evaluations as well.
-      resume: Checkpoint of an equal run to continue.
-      changes: New values of options, each from an evaluation on.
+    """Optimize one run; callback, ``every`` and changes are those of :func:`jaxnst.stylize`.
 
     Raises:
       ValueError: If the checkpoint is of another run, or no loss was finite.
@@ -663,12 +632,9 @@ def optimize(
 def optimize_side_by_side(
     runs: Sequence[Run], mesh: Mesh, report: Callable[[int, int], None]
 ) -> Callable[[int], StylizeResult]:
-    """Optimize several runs of one program, one lane each.
+    """Optimize several runs of one program, one lane each; one that is listed twice runs twice.
 
-    Args:
-      runs: One for each lane; a run that is listed twice is computed twice.
-      mesh: Of the lanes.
-      report: Called after every chunk with the scale and the number of its evaluations.
+    ``report`` is called after every chunk with the scale and the number of its evaluations.
 
     Returns:
       The result of a lane; the call raises ValueError if none of its losses was finite.
@@ -700,11 +666,7 @@ def to_arrays(state: Any) -> dict[str, NDArray[Any]]:
 
 
 def from_arrays(arrays: Mapping[str, NDArray[Any]], like: Any) -> Any:
-    """Undo :func:`to_arrays`.
-
-    Args:
-      arrays: By name.
-      like: A pytree of arrays, or of shapes and types, that they must match.
+    """Undo :func:`to_arrays`; the arrays must match a pytree of arrays, or of shapes and types.
 
     Raises:
       ValueError: If one is missing, unknown or of another shape or type.

@@ -108,14 +108,10 @@ class StyleCache:
         *,
         tuning: Hashable = None,
     ) -> dict[str, Any]:
-        """Return a style's summaries by layer, computed if need be.
+        """Return a style's summaries by layer at a size, computed if need be.
 
-        Args:
-          objective: Its network, style layers and statistics.
-          params: The network's parameters, or what a run has made of them.
-          style: The style image.
-          size: Height and width at which it is looked at, pixels.
-          tuning: How a run has changed the parameters: equal values, equal parameters.
+        ``params`` are the network's parameters, or what a run has made of them: where ``tuning`` is
+        equal, they are.
         """
         network = objective.network
         looked = objective.style_layers, objective.statistics
@@ -197,12 +193,8 @@ def target_shapes(
 ) -> AnyTargets:
     """Return the targets of a scale with shapes in place of arrays; nothing is computed.
 
-    Args:
-      objective: What is computed.
-      params: The network's parameters.
-      size: Of the scale, pixels.
-      where: Its regions.
-      again: Whether the scale before has that size, too (:attr:`jaxnst.transfer.pyramid.Scale`).
+    ``again`` says whether the scale before has that size, too
+    (:attr:`jaxnst.transfer.pyramid.Scale`).
     """
     if objective.by_neighbors:
         return neighbor_shapes(objective, size, by_layer=again)
