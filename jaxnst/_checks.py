@@ -36,12 +36,8 @@ def among(name: str, value: str, choices: tuple[str, ...]) -> None:
 def unknown(what: str, name: str, known: Collection[str], *, within: str = "", of: str = "") -> str:
     """Return a message that a name is unknown, with the nearest name and all that are known.
 
-    Args:
-      what: Kind of thing that has the name, such as ``layer``.
-      name: The unknown name.
-      known: Names that are known; of very many, the first and the last are listed.
-      within: Put before the name.
-      of: Put after it.
+    Of very many, the first and the last are listed. ``within`` is put before the name, ``of`` after
+    it.
     """
     # A name that is no string is like none that is known.
     near = difflib.get_close_matches(name, known, 1, 0.65) if isinstance(name, str) else []
@@ -154,11 +150,7 @@ def clipped(name: str, values: npt.NDArray[Any]) -> npt.NDArray[np.float32]:
 def refuse_one_array(name: str, value: object, axes: int, expected: str) -> None:
     """Refuse a single picture or mask in the place of several, whose rows would be taken for them.
 
-    Args:
-      name: What the sequence is called in messages.
-      value: The argument.
-      axes: Most axes of a single entry.
-      expected: For the message.
+    An entry has ``axes`` axes at most; ``name`` and ``expected`` are for the message.
 
     Raises:
       ValueError: It is an array of so many axes or fewer, a path, or another single picture.

@@ -57,10 +57,7 @@ def user_folder(kind: Literal["cache", "data"]) -> Path:
 def ending_of(path: AnyPath, known: Collection[str], *, usual: str) -> str:
     """Return the ending of a file that is to be written, in lower case.
 
-    Args:
-      path: The file.
-      known: Endings that can be written.
-      usual: One of them, suggested where none is near.
+    ``usual`` is one of those known, suggested where none is near.
 
     Raises:
       ValueError: It is none of them.

@@ -27,11 +27,8 @@ def available_on_host(
 
     On Linux that is what the machine has, and what is left of the limit of every control group that
     the process is in: its own group's (a container's, a job's) and those of all groups above it. On
-    other systems it is all the memory of the machine.
-
-    Args:
-      proc: Folder in which Linux describes processes.
-      cgroup: Folder in which it describes control groups.
+    other systems it is all the memory of the machine. ``proc`` and ``cgroup`` are the folders in
+    which Linux describes processes and control groups.
     """
     limits = list(_left_in_groups(proc, cgroup))
     with contextlib.suppress(OSError, ValueError, IndexError):

@@ -53,13 +53,9 @@ class TrainState(NamedTuple):
 
 
 class Checkpoint(NamedTuple):
-    """Everything that a training run needs to resume.
+    """Everything that a training run needs to resume, after some steps.
 
-    Attributes:
-      step: Number of steps taken.
-      state: The state after them.
-      losses: ``(step, terms)``: the losses of every step.
-      seconds: Time spent.
+    The losses are those of every step, ``(step, terms)``.
     """
 
     step: int
@@ -71,11 +67,8 @@ class Checkpoint(NamedTuple):
 class Checkpoints:
     """A folder of checkpoints of one run. It is created with the first one.
 
-    Args:
-      folder: Its path.
-      settings: Everything that decides what is learned, as text by name.
-      environment: What affects rounding, as text by name.
-      seconds: Least time between two checkpoints.
+    Settings are everything that decides what is learned, and the environment is what affects
+    rounding, as text by name. Between two checkpoints there are at least ``seconds``.
 
     Raises:
       NotADirectoryError: The folder is a file.
@@ -104,16 +97,11 @@ class Checkpoints:
         return max(self._steps(), default=None)
 
     def restore(self, state: TrainState, terms: Sequence[str]) -> Checkpoint | None:
-        """Read the last checkpoint.
+        """Read the last checkpoint; None: there is none.
 
-        A damaged one is deleted, with a warning, if there is an older one that is intact.
-
-        Args:
-          state: Has the structure and the devices of the state to be restored.
-          terms: Names of the losses.
-
-        Returns:
-          The checkpoint, or None if there is none.
+        A damaged one is deleted, with a warning, if there is an older one that is intact. ``state``
+        has the structure and the devices of the state to be restored; ``terms`` are names of the
+        losses.
 
         Raises:
           OSError: It cannot be read at the moment, whether it is damaged or not.

@@ -174,15 +174,8 @@ def random_crop(picture: Pixels, side: int, rng: np.random.Generator) -> NDArray
     """Cut a random square out of a picture, resize it, and mirror it every other time.
 
     The square's side is between the crop's and the picture's shorter side, uniform on a logarithmic
-    scale. A picture smaller than the crop is enlarged.
-
-    Args:
-      picture: ``(H, W, 3)`` RGB in [0, 1].
-      side: Side of the crop, pixels.
-      rng: Source of random numbers.
-
-    Returns:
-      ``(side, side, 3)``, 0 to 255.
+    scale. A picture smaller than the crop is enlarged. Pictures are ``(H, W, 3)`` RGB in [0, 1],
+    crops from 0 to 255.
     """
     height, width = picture.shape[:2]
     shorter = min(height, width)

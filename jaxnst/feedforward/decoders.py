@@ -105,12 +105,8 @@ class Decoder(nn.Module):
 class Autoencoder:
     """A loss network up to reluL_1, and the decoder from there back to the image.
 
-    It can be a static argument of ``jax.jit``; the parameters are passed separately.
-
-    Attributes:
-      encoder: The loss network.
-      decoder: Maps a feature map of the layer to the image.
-      params: The decoder's parameters by layer.
+    It can be a static argument of ``jax.jit``; the decoder's parameters, by layer, are passed
+    separately.
     """
 
     encoder: LossNetwork
@@ -208,12 +204,7 @@ def make_autoencoder(
 ) -> Autoencoder:
     """Make an autoencoder of a VGG and a decoder's parameters by flat name (``conv2_1/kernel``).
 
-    Args:
-      network: The VGG.
-      level: L.
-      parameters: The parameters of the decoder.
-      source: Where they come from, for messages.
-      padding: Padding of the decoder's convolutions.
+    ``source`` says in messages where they come from; the padding is that of the decoder.
 
     Raises:
       ValueError: The parameters do not fit the network, or it has no such level.

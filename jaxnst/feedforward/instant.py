@@ -106,16 +106,9 @@ def instant(
 def start_in_one_pass(
     content: Picture, styles: Sequence[StyleImage], guidance: Guidance, *, size: int
 ) -> Picture:
-    """Make the initial image of an optimization with the bundled decoders.
+    """Make the initial image of an optimization with the bundled decoders; RGB in [0, 1].
 
-    Args:
-      content: ``(H, W, 3)`` RGB in [0, 1].
-      styles: The style images.
-      guidance: Layout of the styles; weights of layers that are not levels are ignored.
-      size: Longest side of the result, pixels.
-
-    Returns:
-      RGB in [0, 1].
+    Weights of layers that are not levels are ignored.
     """
     autoencoders = load_autoencoders(next(iter(BUNDLED)))
     known = {"", *(autoencoders[level].layer for level in LEVELS)}

@@ -224,10 +224,8 @@ OVERLAPPING_SCALE = 1.6
 def pool(x: Float[Array, "*batch h w c"], pooling: Pooling) -> Float[Array, "*batch h2 w2 c"]:
     """Reduce every 2x2 square to one position; an odd last row or column is dropped.
 
-    Args:
-      x: Feature map.
-      pooling: ``max``, ``avg``, or ``avg-scaled``: the mean times ``AVERAGE_SCALE``. With plain
-        means, the maps of a network trained with maxima become weaker from layer to layer.
+    ``avg-scaled`` is the mean times ``AVERAGE_SCALE``: with plain means, the maps of a network
+    trained with maxima become weaker from layer to layer.
     """
     h, w = x.shape[-3] // 2 * 2, x.shape[-2] // 2 * 2
     top, bottom = x[..., 0:h:2, :w, :], x[..., 1:h:2, :w, :]

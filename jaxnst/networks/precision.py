@@ -23,10 +23,8 @@ PRODUCTS: dict[Precision, lax.Precision] = {
 def map_bytes(precision: Precision, *, host: bool) -> int:
     """Return how many bytes a value of a feature map takes.
 
-    Args:
-      precision: Of the network.
-      host: Whether it computes on a CPU. There XLA widens 16 bits to float32 for most operations:
-        by its memory analysis the loop of a small VGG needs no less in ``bfloat16``.
+    On the host XLA widens 16 bits to float32 for most operations: by its memory analysis the loop
+    of a small VGG needs no less in ``bfloat16``.
     """
     return 2 if precision == "bfloat16" and not host else 4
 

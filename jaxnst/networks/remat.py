@@ -33,12 +33,8 @@ def map_with_remat(
 ) -> dict[str, Any]:
     """Return ``function(layer, feature map, target)`` by layer, with little memory for gradients.
 
-    Args:
-      network: A loss network.
-      params: ``network.params``, or traced values in their place.
-      image: RGB in [0, 1].
-      function: Pure, to a pytree of floats; it refers to no traced values but its arguments.
-      targets: A pytree of arrays for each layer, by the network's own names.
+    The image is RGB in [0, 1]. The function is pure, to a pytree of floats, and refers to no traced
+    values but its arguments; targets are pytrees of arrays, by the network's own names of layers.
     """
     params = network.in_precision(params)
     x = rounded(encode(image, network.preprocessing), network.precision)

@@ -98,13 +98,9 @@ def step(
 ) -> Outcome:
     """Take one step and judge it.
 
-    Args:
-      fun: ``x -> (loss, aux)``.
-      x: The last accepted point.
-      aux: What ``fun`` returned beside the loss there.
-      state: From :func:`init` or the last outcome.
-      rate: Step scale; 1 is the plain quasi-Newton step.
-      line_search: ``fixed`` (one evaluation) or ``zoom`` (jaxopt's, strong Wolfe conditions).
+    ``x`` is the last accepted point, ``aux`` what ``fun``, ``x -> (loss, aux)``, returned beside
+    the loss there. With the rate 1 it is the plain quasi-Newton step. ``line_search`` is ``fixed``
+    (one evaluation) or ``zoom`` (jaxopt's, strong Wolfe conditions).
     """
     evaluations = jnp.zeros((), int)
     if line_search != "fixed":  # a search needs a value and a slope to begin with

@@ -110,11 +110,7 @@ def sum_pyramid(coefficients: Float[Array, " n"], size: tuple[int, int]) -> Imag
     """Make an image from the coefficients of its Laplacian pyramid (Burt and Adelson 1983).
 
     From the coarsest level to the finest, the sum so far is enlarged to the next level's size,
-    linearly, and added to it.
-
-    Args:
-      coefficients: Of all levels, the finest first, ``pyramid_length(size)`` in all.
-      size: Height and width of the image.
+    linearly, and added to it. Coefficients are those of all levels, the finest first.
     """
     image, end = None, len(coefficients)
     for height, width in reversed(pyramid_sizes(size)):

@@ -56,14 +56,7 @@ def contact_sheet(rows: Sequence[Sequence[tuple[str, Pixels]]], *, height: int) 
 
 
 def on_white(image: Pixels) -> Pixels:
-    """Show an image on white where it has a fourth channel, its opacity.
-
-    Args:
-      image: ``(H, W, 3)`` or ``(H, W, 4)`` in [0, 1], colors not multiplied by the opacity.
-
-    Returns:
-      ``(H, W, 3)``.
-    """
+    """Show an image on white where it has a fourth channel, its opacity, not premultiplied."""
     if image.shape[2] == 3:
         return image
     opacity = image[..., 3:]

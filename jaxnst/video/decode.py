@@ -192,12 +192,9 @@ class Decoder:
                 yield frame, orientation
 
     def pictures(self, film: Film, size: tuple[int, int]) -> Iterator[tuple[Fraction, Frames]]:
-        """Yield the time of every picture, seconds, and the picture itself.
+        """Yield the time of every picture, seconds, and the picture itself, of ``(height, width)``.
 
-        Args:
-          film: From :func:`read_film`.
-          size: ``(height, width)`` of the pictures. Those of other proportions than the first have
-            black bars.
+        Those of other proportions than the first have black bars.
         """
         context, count = self.stream.codec_context, 0
         time = -1 / film.rate
@@ -365,10 +362,7 @@ def _fit_within(
 ) -> tuple[int, int]:
     """Return the size of an undistorted picture that fits where the first one is.
 
-    Args:
-      shown: Its size in square pixels, ``(height, width)``.
-      first: That of the first picture.
-      size: The size to which the first is brought.
+    ``shown`` is its size in square pixels, and ``size`` that to which the first is brought.
     """
     height, width = size
     stretch = Fraction(shown[1] * first[0], shown[0] * first[1])  # 1: of the same proportions

@@ -31,9 +31,7 @@ _PROGRAM = "import sys; from jaxnst.weights._child import answer; answer(*sys.ar
 def read_isolated(reader: str, path: str | os.PathLike[str]) -> tuple[Parameters, dict[str, str]]:
     """Return the parameters and metadata that a reader makes of a file in another process.
 
-    Args:
-      reader: Of LIBRARIES: a module of this package with a function ``read(path)``.
-      path: The file.
+    The reader is one of LIBRARIES: a module of this package with a function ``read(path)``.
 
     Raises:
       Refused: If the reader refuses the file, crashes on it or takes too long.

@@ -74,9 +74,7 @@ def winograd_conv(
 ) -> Float[Array, "n h w d"]:
     """Convolve 3x3 at stride 1, with zeros beyond the border, keeping height and width.
 
-    Args:
-      x: Feature maps.
-      transformed: The kernel, from :func:`transform`.
+    The kernel is from :func:`transform`.
     """
     return _convolved(x, transformed, flipped=False)
 
