@@ -15,7 +15,7 @@ import warnings
 from collections.abc import Callable
 from functools import cache, partial
 from types import ModuleType
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 import jax
 import jax.numpy as jnp
@@ -35,6 +35,8 @@ CURVATURE = 1e-6
 """Least cosine between a step and its change of gradient for the pair to be kept."""
 
 Function = Callable[[Image], tuple[Scalar, Any]]
+
+T = TypeVar("T")
 
 
 class LbfgsState(NamedTuple):
@@ -142,17 +144,18 @@ def _judge(x: Image, aux: Any, state: LbfgsState, trial: Trial) -> Outcome:
         scale=jnp.where(good, jnp.minimum(1, RECOVERY * state.scale), state.scale / 2),
         line_search_step=jnp.where(good, trial.line_search_step, 1),
     )
-
-    def pick(new: Array, old: Array) -> Array:
-        return jnp.where(good, new, old)
-
     return Outcome(
-        x=pick(trial.x, x),
-        aux=jax.tree.map(pick, trial.aux, aux),
+        x=pick(good, trial.x, x),
+        aux=pick(good, trial.aux, aux),
         state=judged,
         taken_back=~good,
         evaluations=trial.evaluations,
     )
+
+
+def pick(good: Bool[Array, ""], new: T, old: T) -> T:
+    """Return what is new if that is good, else what is old: arrays, or pytrees of them."""
+    return jax.tree.map(partial(jnp.where, good), new, old)
 
 
 def _fixed(fun: Function, x: Image, state: LbfgsState, length: Scalar) -> tuple[Trial, LbfgsState]:
@@ -256,12 +259,8 @@ def _evaluated(fun: Function, x: Image, state: LbfgsState, aux: Any) -> tuple[Lb
     """Evaluate the starting point; if its loss is not finite, leave everything as it was."""
     (value, found), grad = jax.value_and_grad(fun, has_aux=True)(x)
     good = jnp.isfinite(value) & jnp.all(jnp.isfinite(grad))
-
-    def pick(new: Array, old: Array) -> Array:
-        return jnp.where(good, new, old)
-
-    evaluated = state._replace(value=pick(value, state.value), grad=pick(grad, state.grad))
-    return evaluated, jax.tree.map(pick, found, aux)
+    value, grad = pick(good, (value, grad), (state.value, state.grad))
+    return state._replace(value=value, grad=grad), pick(good, found, aux)
 
 
 @cache

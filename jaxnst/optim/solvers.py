@@ -344,17 +344,14 @@ def _adam_step(
     moved = state.point - rates.learning_rate * solver.scale * direction
     if method.bounded:
         moved = jnp.clip(moved, rates.bounds[0], rates.bounds[1])
-
-    def pick(new: Array, old: Array) -> Array:
-        return jnp.where(good, new, old)
-
+    pick = partial(lbfgs.pick, good)
     keep = rates.average
     fresh = optax.scale_by_adam().init(state.point)
     return state._replace(
         point=pick(moved, solver.last),
         terms=pick(terms, state.terms),
         solver=AdamState(
-            moments=jax.tree.map(pick, moments, fresh),
+            moments=pick(moments, fresh),
             last=pick(state.point, solver.last),
             scale=pick(jnp.minimum(1, lbfgs.RECOVERY * solver.scale), solver.scale / 2),
             total=pick(keep * solver.total + (1 - keep) * moved, solver.total),
