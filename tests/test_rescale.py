@@ -1,4 +1,4 @@
-"""Feature maps multiplied by factors that the next layer takes back."""
+"""Filters rescaled by factors that the next layer takes back."""
 
 import dataclasses
 
@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from jaxnst.networks import PREPROCESSING, init_network
-from jaxnst.networks.rescale import LEAST_MEAN, rescale, unit_means
+from jaxnst.networks.rescale import LEAST_MEAN, unit_means
 
 PICTURE = jnp.asarray(helpers.picture(24, 32))
 OTHER = jnp.asarray(helpers.picture(16, 40, seed=3))
@@ -19,35 +19,30 @@ def network(request):
     return helpers.tiny_network(PREPROCESSING["caffe"], pooling=request.param)
 
 
-def test_layers_are_multiplied_and_the_others_stay_as_they_are(network):
-    factors = {"relu1_2": 3.0, "conv3_1": np.arange(1.0, 9.0)}
-    params = rescale(network, factors)
+def test_filters_are_multiplied_and_deeper_layers_stay_as_they_are(network):
     layers = network.layers
+    params = unit_means(network, [PICTURE], deepest="relu2_1")
     before, after = (
         {name: np.asarray(f) for name, f in network.features(p, PICTURE, layers).items()}
         for p in (network.params, params)
     )
+    factor, changed = 1.0, []
     for layer in layers:
-        factor = factors.get(layer.replace("pool1", "relu1_2").replace("conv1_2", "relu1_2"), 1.0)
-        if layer in ("conv3_1", "relu3_1"):
-            factor = factors["conv3_1"]
+        if layer in params:
+            factor = np.asarray(params[layer]["bias"] / network.params[layer]["bias"])
+            changed += [layer] * bool(np.any(np.abs(factor - 1) > 0.01))
+        # A ReLU and a pooling pass it on.
         np.testing.assert_allclose(after[layer], before[layer] * factor, rtol=1e-4, atol=1e-3)
+    assert changed == ["conv1_1", "conv1_2", "conv2_1"]
 
 
 def test_the_order_of_the_parameters_is_that_of_the_layers_whatever_the_file_s(network):
     turned = dict(reversed(network.params.items()))
     mixed = dataclasses.replace(network, params=turned)
-    for layer, arrays in rescale(mixed, {"relu1_2": 3.0}).items():
-        for part, values in rescale(network, {"relu1_2": 3.0})[layer].items():
+    expected = unit_means(network, [PICTURE])
+    for layer, arrays in unit_means(mixed, [PICTURE]).items():
+        for part, values in expected[layer].items():
             np.testing.assert_array_equal(arrays[part], values)
-
-
-def test_keras_names_are_understood_and_unknown_ones_refused(network):
-    one = rescale(network, {"block1_conv2": 2.0})
-    other = rescale(network, {"relu1_2": 2.0})
-    np.testing.assert_array_equal(one["conv1_2"]["kernel"], other["conv1_2"]["kernel"])
-    with pytest.raises(KeyError, match="relu9_1"):
-        rescale(network, {"relu9_1": 2.0})
 
 
 def test_unit_means_are_those_of_all_pictures_alike(network):
@@ -86,6 +81,4 @@ def test_what_cannot_be_rescaled_is_refused(network):
         unit_means(network, [])
     dense = init_network("densenet121")
     with pytest.raises(ValueError, match="densenet121 cannot be rescaled: only a VGG can"):
-        rescale(dense, {})
-    with pytest.raises(ValueError, match="densenet121 cannot be rescaled"):
         unit_means(dense, [PICTURE])

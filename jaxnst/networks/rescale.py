@@ -1,11 +1,11 @@
-"""Multiply the feature maps of a VGG without changing what the deeper layers make of them.
+"""Rescale the filters of a VGG without changing what the deeper layers make of them.
 
 A ReLU and both poolings pass a positive factor on, and the next convolution's kernel divides by it.
 Gatys et al. 2016 (section 2) rescale VGG19 in this way so that every filter's mean activation over
 images and positions is 1.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from functools import partial
 
 import jax
@@ -20,32 +20,6 @@ from jaxnst.networks.vgg import VGG
 LEAST_MEAN = 0.3
 """Least mean activation that is assumed of a filter, as a share of its layer's mean: few images
 leave some filters nearly silent, and made as loud as the others they would drown them."""
-
-
-def rescale(network: LossNetwork, factors: Mapping[str, float | Float[Array, " c"]]) -> Params:
-    """Return parameters with which layers' feature maps are multiplied by factors.
-
-    Args:
-      network: A VGG.
-      factors: By the name of the convolution or of its ReLU; one for all channels, or one each,
-        above 0. The other layers stay as they are.
-
-    Raises:
-      ValueError: If the network is not a VGG.
-      KeyError: If it has no such layer.
-    """
-    _require_vgg(network)
-    by_conv = {network.resolve(name).replace("relu", "conv"): f for name, f in factors.items()}
-    params: Params = {}
-    before = jnp.ones(3)
-    for name in (layer for layer in network.layers if layer in network.params):
-        arrays = network.params[name]
-        factor = jnp.asarray(by_conv.get(name, 1.0), jnp.float32)
-        factor = jnp.broadcast_to(factor, arrays["bias"].shape)
-        kernel = arrays["kernel"] / before[None, None, :, None] * factor[None, None, None]
-        params[name] = {"kernel": kernel, "bias": arrays["bias"] * factor}
-        before = factor
-    return params
 
 
 def unit_means(
@@ -72,7 +46,8 @@ def unit_means(
     """
     if not images:
         raise ValueError("images is empty, expected at least one picture to take means over")
-    _require_vgg(network)
+    if not isinstance(network.module, VGG):
+        raise ValueError(f"{network.name} cannot be rescaled: only a VGG can")
     names = network.layers
     if deepest is not None:
         names = names[: names.index(deepest.replace("conv", "relu")) + 1]
@@ -80,16 +55,18 @@ def unit_means(
     several = [
         _mean_activations(network, network.params, jnp.asarray(i), relus, tile) for i in images
     ]
-    factors = {}
-    for name in several[0]:
-        mean = sum(means[name] for means in several) / len(several)
-        factors[name] = 1 / jnp.maximum(mean, LEAST_MEAN * jnp.mean(mean) + 1e-12)
-    return rescale(network, factors)
-
-
-def _require_vgg(network: LossNetwork) -> None:
-    if not isinstance(network.module, VGG):
-        raise ValueError(f"{network.name} cannot be rescaled: only a VGG can")
+    params: Params = {}
+    before = jnp.ones(3)
+    for name in (layer for layer in network.layers if layer in network.params):
+        kernel, bias = network.params[name]["kernel"], network.params[name]["bias"]
+        factor = jnp.ones(bias.shape)
+        if (relu := name.replace("conv", "relu")) in several[0]:
+            mean = sum(means[relu] for means in several) / len(several)
+            factor = 1 / jnp.maximum(mean, LEAST_MEAN * jnp.mean(mean) + 1e-12)
+        kernel = kernel / before[None, None, :, None] * factor[None, None, None]
+        params[name] = {"kernel": kernel, "bias": bias * factor}
+        before = factor
+    return params
 
 
 @partial(jax.jit, static_argnums=(0, 3, 4))
