@@ -11,7 +11,6 @@ import threading
 import weakref
 from collections import OrderedDict
 from collections.abc import Hashable, Sequence
-from concurrent.futures import Future
 from functools import cached_property
 from typing import Any
 
@@ -94,7 +93,7 @@ class StyleCache:
 
     def __init__(self, *, most_bytes: int = STORE_BYTES) -> None:
         self._most, self._bytes = most_bytes, 0
-        self._kept: OrderedDict[Hashable, Future[dict[str, Any]]] = OrderedDict()
+        self._kept: OrderedDict[Hashable, dict[str, Any]] = OrderedDict()
         self._owners: dict[int, list[weakref.ref[Any]]] = {}
         self._numbers = itertools.count()
         self._lock = threading.Lock()
@@ -116,29 +115,19 @@ class StyleCache:
         network = objective.network
         looked = objective.style_layers, objective.statistics
         what = network.module, network.preprocessing, looked
-        with self._lock:
+        with self._lock:  # so that threads that want the same compute it once
             key = what, self._owner(network.params), tuning, style.digest, size
-            found = self._kept.get(key)
-            if found is not None:
+            if key in self._kept:
                 self._kept.move_to_end(key)
-            else:
-                mine = self._kept[key] = Future()
-        if found is not None:
-            return found.result()
-        try:
+                return self._kept[key]
             image = jnp.asarray(resample(style.image, size))
             weights = style_weights(objective, style, size)
-            made = jax.device_get(summaries_of(objective, params, image, weights=weights))
-        except BaseException as error:
-            with self._lock:
-                del self._kept[key]
-            mine.set_exception(error)
-            raise
-        with self._lock:
-            mine.set_result(made)
-            self._bytes += _bytes(made)
-            self._drop()
-        return mine.result()
+            found = jax.device_get(summaries_of(objective, params, image, weights=weights))
+            self._kept[key] = found
+            self._bytes += _bytes(found)
+            while self._bytes > self._most and len(self._kept) > 1:
+                self._bytes -= _bytes(self._kept.popitem(last=False)[1])
+            return found
 
     def _owner(self, params: Params) -> int:
         """Number a network's parameters without keeping them alive; forget those that are gone."""
@@ -151,13 +140,6 @@ class StyleCache:
         number = next(self._numbers)
         alive[number] = [weakref.ref(leaf) for leaf in leaves]
         return number
-
-    def _drop(self) -> None:
-        """Drop the least recently used until the rest fits; keep what is being computed."""
-        for key in [key for key, found in self._kept.items() if found.done()][:-1]:
-            if self._bytes <= self._most:
-                return
-            self._bytes -= _bytes(self._kept.pop(key).result())
 
 
 def _bytes(summaries: dict[str, Any]) -> int:
