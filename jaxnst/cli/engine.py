@@ -5,7 +5,7 @@ arrays and returns results; :mod:`jaxnst.cli.ray_engine` does so through a Ray c
 """
 
 from collections.abc import Callable, Sequence
-from typing import NamedTuple, Protocol
+from typing import TYPE_CHECKING, NamedTuple, TypeAlias
 
 import jax
 
@@ -23,6 +23,9 @@ from jaxnst.transfer.memory import make_plan
 from jaxnst.transfer.pyramid import Schedule
 from jaxnst.transfer.result import StylizeResult
 from jaxnst.transfer.style_cache import StyleCache
+
+if TYPE_CHECKING:
+    from jaxnst.cli.ray_engine import RayEngine
 
 
 class Order(NamedTuple):
@@ -50,57 +53,15 @@ class EngineError(OSError):
     """Nothing can be painted any more, whatever the batch."""
 
 
-class Engine(Protocol):
-    """What paints.
+Engine: TypeAlias = "LocalEngine | RayEngine"
+"""What paints ``workers`` batches at a time, each in a thread that calls ``paint``.
 
-    Attributes:
-      network: The loss network.
-      workers: Batches that it paints at a time, each in a thread that calls ``paint``.
-      devices: Between which one batch is divided.
-      threads: Of a CPU that each batch is painted on; None if it is not a CPU.
-      platform: ``cpu``, ``gpu`` or ``tpu``.
-    """
-
-    network: LossNetwork
-    platform: str
-    workers: int
-    devices: int
-    threads: int | None
-
-    def most(
-        self, schedule: Schedule, recipe: Recipe, allowed: int | None, pictures: int
-    ) -> int | None:
-        """Return how many lanes fit into memory; None if unknown.
-
-        Args:
-          schedule: Of each lane.
-          recipe: Of each lane.
-          allowed: Bytes that may be taken; None: all that are available.
-          pictures: Bytes of a lane's pictures.
-
-        Raises:
-          ValueError: Not even one does.
-        """
-
-    def paint(self, order: Order, report: Report) -> Sequence[Outcome]:
-        """Paint a batch; ``report`` is called now and then with the progress.
-
-        Raises:
-          EngineError: No batch can be painted any more.
-          Exception: This one cannot be.
-        """
-
-    def close(self) -> None:
-        """Release everything, also while something is painted; a second call does nothing."""
+A batch is divided between ``devices``, and painted on so many ``threads`` of a CPU; None: not on a
+CPU. ``close`` may be called while something is painted, and again."""
 
 
 class LocalEngine:
-    """This process, and its devices.
-
-    Args:
-      network: The loss network.
-      devices: Between which a batch is divided.
-    """
+    """This process, and its devices, between which a batch is divided."""
 
     workers = 1
 
@@ -112,7 +73,13 @@ class LocalEngine:
     def most(
         self, schedule: Schedule, recipe: Recipe, allowed: int | None, pictures: int
     ) -> int | None:
-        """Return how many lanes fit into memory; None if unknown."""
+        """Return how many lanes of pictures of so many bytes fit into memory; None if unknown.
+
+        Of the memory ``allowed`` bytes may be taken; None: all that are available.
+
+        Raises:
+          ValueError: Not even one does.
+        """
         memory = memory_of_each(self.all_devices, allowed)
         kind, host = (schedule, recipe, self.network), self.threads is not None
         needed = make_plan(*kind, pictures=2 * pictures, host=host).bytes_again
@@ -127,7 +94,7 @@ class LocalEngine:
         )
 
     def paint(self, order: Order, report: Report) -> Sequence[Outcome]:
-        """Paint a batch."""
+        """Paint a batch; ``report`` is called now and then with the progress."""
         clear_programs()
         try:
             return batch.stylize_batch(
