@@ -7,7 +7,7 @@ import pytest
 from image_helpers import EXACT, levels, load, tiff
 from PIL import Image
 
-from jaxnst.image import ENDINGS, holds_alpha, load_image, resize, resize_rgba, save_image
+from jaxnst.image import ENDINGS, holds, load_image, resize, resize_rgba, save_image
 
 
 def see_through(height=20, width=24):
@@ -26,7 +26,7 @@ def test_color_and_alpha_are_kept_exactly(tmp_path, ending):
     np.testing.assert_array_equal(loaded[..., kept], image[..., kept])
 
 
-@pytest.mark.parametrize("ending", [ending for ending in ENDINGS if not holds_alpha(f"x{ending}")])
+@pytest.mark.parametrize("ending", [name for name in ENDINGS if not holds(f"x{name}", "alpha")])
 def test_other_formats_show_it_on_white(tmp_path, ending):
     image = np.full((16, 16, 4), [1, 0, 0, 0.2], np.float32)
     before = image.copy()

@@ -7,7 +7,7 @@ import pytest
 from image_helpers import levels
 from PIL import Image
 
-from jaxnst.image import DPI, ENDINGS, check_deep, holds_record, load_image, save_image
+from jaxnst.image import DPI, ENDINGS, check_deep, holds, load_image, save_image
 from jaxnst.image.color import srgb_profile
 from jaxnst.image.formats import kind_of
 
@@ -140,4 +140,4 @@ def test_every_format_holds_the_least_and_the_most_dpi(tmp_path, ending, dpi):
         picture.load()
         said = float(picture.info.get("dpi", (dpi,))[0])
         assert said == pytest.approx(dpi, rel=0.02)
-    assert holds_record(f"x{ending}") == (ending != ".bmp")
+    assert holds(f"x{ending}", "record") == (ending != ".bmp")

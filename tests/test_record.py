@@ -11,7 +11,7 @@ from image_helpers import encoded, levels
 from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
-from jaxnst.image import ENDINGS, holds_record, read_record, save_image
+from jaxnst.image import ENDINGS, holds, read_record, save_image
 from jaxnst.image.record import (
     MARK,
     MAX_BYTES,
@@ -24,7 +24,7 @@ from jaxnst.image.record import (
 )
 from jaxnst.recipes import RECIPES, get_recipe
 
-HOLDING = [ending for ending in ENDINGS if holds_record(f"x{ending}")]
+HOLDING = [ending for ending in ENDINGS if holds(f"x{ending}", "record")]
 
 
 def make(**changes):

@@ -18,7 +18,7 @@ from jaxnst.cli.fetching import STREAM, shown
 from jaxnst.cli.flags import FileFlags
 from jaxnst.cli.messages import Messages
 from jaxnst.cli.parser import RunFlags
-from jaxnst.image import check_deep, check_output, holds_alpha, holds_quality, save_image
+from jaxnst.image import check_deep, check_output, holds, save_image
 from jaxnst.image.color import Pixels
 from jaxnst.image.record import Record
 from jaxnst.report.animation import check_animation
@@ -117,7 +117,7 @@ def check_format(path: str, flags: FileFlags) -> None:
     """
     if flags.bits == 16:
         check_deep(path)
-    if flags.quality is not None and not holds_quality(path):
+    if flags.quality is not None and not holds(path, "quality"):
         raise UsageError(f"--quality is for JPEG, WebP and AVIF: leave it out for {name_of(path)}")
 
 
@@ -169,7 +169,7 @@ def report_replacing(paths: Sequence[str], flags: object, messages: Messages) ->
 
 def report_transparency(picture: Pixels, source: str, output: str, messages: Messages) -> None:
     """Give notice of a transparent picture whose result, if it has a name, cannot be that."""
-    if picture.shape[2] == 4 and output and not holds_alpha(output):
+    if picture.shape[2] == 4 and output and not holds(output, "alpha"):
         messages.notice(
             f"{shown(source)} is transparent, which {shown(output)} cannot be: the result gets a "
             "white background; .png, .webp and .tif keep transparency"

@@ -20,7 +20,7 @@ from jaxnst.cli.flags import FileFlags
 from jaxnst.cli.messages import Messages
 from jaxnst.cli.option_types import SIZES
 from jaxnst.cli.outputs import result_name
-from jaxnst.image import ENDINGS, holds_16_bits, holds_quality, holds_record, read_record
+from jaxnst.image import ENDINGS, holds, read_record
 from jaxnst.image.record import (
     ROLES,
     Argument,
@@ -48,8 +48,8 @@ FACTS = ("stopped-after",)
 STRONGER = 3
 """Times its weight, a style is plainly stronger."""
 
-FITS = {"--bits": holds_16_bits, "--quality": holds_quality}
-"""Which of them are for some formats only, and for which."""
+FITTED = ("bits", "quality")
+"""Which of them are for some formats only."""
 
 
 def read_origin(path: str) -> Record:
@@ -126,8 +126,7 @@ def recorded_flags(record: Record, chosen: argparse.Namespace, recipe: Recipe) -
         values["--style-mix"] = None
     name = result_name(chosen.output or "", chosen.format)
     if os.path.splitext(name)[1].lower() in ENDINGS:
-        for flag, fits in FITS.items():
-            values[flag] = values.get(flag) if fits(name) else None
+        values |= {f"--{what}": None for what in FITTED if not holds(name, what)}
     return [text for flag, setting in values.items() for text in as_flags(flag, setting)]
 
 
@@ -293,7 +292,7 @@ def record_to_write(
 
     There is a notice if it cannot be made, or is too long.
     """
-    if flags.no_metadata or not output or not holds_record(output):
+    if flags.no_metadata or not output or not holds(output, "record"):
         return None
     try:
         made = record()

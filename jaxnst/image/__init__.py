@@ -5,15 +5,7 @@ transparency is asked for, ``(H, W, 4)`` with straight (not premultiplied) color
 ``(height, width)``.
 """
 
-from jaxnst.image.formats import (
-    ENDINGS,
-    READ_ENDINGS,
-    check_deep,
-    holds_16_bits,
-    holds_alpha,
-    holds_quality,
-    holds_record,
-)
+from jaxnst.image.formats import ENDINGS, READ_ENDINGS, check_deep, holds
 from jaxnst.image.reading import (
     MAX_BYTES,
     MAX_PIXELS,
@@ -50,10 +42,7 @@ __all__ = [
     "check_side",
     "fill_hidden",
     "fit",
-    "holds_16_bits",
-    "holds_alpha",
-    "holds_quality",
-    "holds_record",
+    "holds",
     "image_size",
     "keeping_bytes",
     "load_image",

@@ -52,24 +52,18 @@ def kind_of(path: AnyPath) -> str:
     return kind
 
 
-def holds_alpha(path: AnyPath) -> bool:
-    """Return whether a file of this name can be transparent; JPEG and BMP cannot."""
-    return kind_of(path) not in ("JPEG", "BMP")
+HOLDING = {
+    "alpha": ("PNG", "WEBP", "TIFF", "AVIF"),
+    "record": ("JPEG", "PNG", "WEBP", "TIFF", "AVIF"),
+    "quality": ("JPEG", "WEBP", "AVIF"),
+    "bits": ("PNG", "TIFF"),
+}
+"""Formats that have transparency, a record, a quality setting, and 16 bits per channel."""
 
 
-def holds_record(path: AnyPath) -> bool:
-    """Return whether a file of this name can hold a record; BMP cannot."""
-    return kind_of(path) != "BMP"
-
-
-def holds_quality(path: AnyPath) -> bool:
-    """Return whether the format is lossy and has a quality setting."""
-    return kind_of(path) in ("JPEG", "WEBP", "AVIF")
-
-
-def holds_16_bits(path: AnyPath) -> bool:
-    """Return whether a file of this name can have 16 bits per channel."""
-    return kind_of(path) in ("PNG", "TIFF")
+def holds(path: AnyPath, what: str) -> bool:
+    """Return whether a file of this name can have one of :data:`HOLDING`."""
+    return kind_of(path) in HOLDING[what]
 
 
 def check_deep(path: AnyPath) -> None:
@@ -78,7 +72,7 @@ def check_deep(path: AnyPath) -> None:
     Raises:
       ValueError: Its format has no 16 bits, or the library that writes it is not installed.
     """
-    if not holds_16_bits(path):
+    if not holds(path, "bits"):
         raise ValueError(f"{name_of(path)}: 16 bits go into PNG and TIFF only: try .png or .tif")
     library = "imagecodecs" if kind_of(path) == "PNG" else "tifffile"
     if find_spec(library) is None:

@@ -17,7 +17,7 @@ from jaxnst import _files
 from jaxnst._checks import channels_last, floating
 from jaxnst._files import AnyPath
 from jaxnst.image.color import flattened, srgb_profile
-from jaxnst.image.formats import check_deep, holds_alpha, holds_quality, holds_record, kind_of
+from jaxnst.image.formats import check_deep, holds, kind_of
 from jaxnst.image.record import ASCII, KEYWORD, Record, format_record
 
 DPI = (1, 30_000)
@@ -81,11 +81,11 @@ def save_image(
         raise ValueError(f"dpi is {dpi}, expected {least} to {most} pixels per inch")
     if bits == 16:
         check_deep(path)
-    if record is not None and not holds_record(path):
+    if record is not None and not holds(path, "record"):
         raise ValueError(f"{_files.name_of(path)}: {kind} has no room for a record: try .png")
     text = None if record is None else format_record(record)
-    levels = _levels(image, bits, alpha=holds_alpha(path))
-    options = _options(kind, dpi, text) | ({"quality": quality} if holds_quality(path) else {})
+    levels = _levels(image, bits, alpha=holds(path, "alpha"))
+    options = _options(kind, dpi, text) | ({"quality": quality} if holds(path, "quality") else {})
     try:  # in memory, so that the disk is touched by a complete picture only
         if bits == 8:
             data = _by_pillow(levels, kind, options)
