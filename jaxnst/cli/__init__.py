@@ -111,5 +111,4 @@ def main_run(arguments: Sequence[str] | None = None) -> int:
 
 
 def _call(command: str, arguments: list[str], prog: str) -> int:
-    status: int = importlib.import_module(f"jaxnst.cli.{command}").main(arguments, prog)
-    return status
+    return importlib.import_module(f"jaxnst.cli.{command}").main(arguments, prog)

@@ -144,7 +144,7 @@ class Job:
     @property
     def limit(self) -> int | None:
         """Bytes that it may take: ``--max-memory``, else what is available on its device."""
-        allowed: int | None = self.flags.max_memory
+        allowed = self.flags.max_memory
         return available_memory(self.device) if allowed is None else allowed
 
     @property

@@ -119,8 +119,7 @@ class RayEngine:
 
     def paint(self, order: Order, report: Report) -> Sequence[Outcome]:
         """Have a batch painted by the next worker that is free."""
-        results: Sequence[Outcome] = self.call("paint", order, report=report)
-        return results
+        return self.call("paint", order, report=report)
 
     def call(self, method: str, *arguments: Any, report: Report = lambda *_: None) -> Any:
         """Call a method of a free worker; if that is lost, of another one.

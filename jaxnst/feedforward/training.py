@@ -126,10 +126,9 @@ def train_step(
     def on_a_device(params: Tree, frozen: Tree, images: Array) -> Any:
         pixels = images.astype(jnp.float32) / 255
         (total, terms), gradient = jax.value_and_grad(loss, has_aux=True)(params, frozen, pixels)
-        means: Any = lax.pmean(  # type: ignore[no-untyped-call]
+        return lax.pmean(  # type: ignore[no-untyped-call]
             ({"total": total, **terms}, gradient), AXIS
         )
-        return means
 
     # Shares are equal, so the mean of the devices' means is the mean.
     split = jax.shard_map(

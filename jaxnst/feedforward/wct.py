@@ -238,7 +238,7 @@ def _restyled(
 ) -> FeatureMap:
     """Transform every region by its statistics; positions outside of all regions stay the same."""
     if regions is None:
-        style: Summary = jax.tree.map(lambda leaf: leaf[0], styles)
+        style = jax.tree.map(lambda leaf: leaf[0], styles)
         return to_style(features, style, transform).blended(alpha)(features)
 
     def change(style: Summary, share: Array, weights: Array) -> FeatureMap:

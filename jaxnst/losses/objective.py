@@ -171,10 +171,7 @@ class Objective:
         tiling = self.tiling(tuple(positions), image.shape[:2])
         if tiling is None:
             return self._sums_of_one(params, image, positions)
-        sums: dict[str, LayerSums] = sum_over_tiles(
-            self._sums_of_one, tiling, params, image, positions
-        )
-        return sums
+        return sum_over_tiles(self._sums_of_one, tiling, params, image, positions)
 
     def _sums_of_one(
         self, params: Params, image: Image, positions: Mapping[str, Positions]

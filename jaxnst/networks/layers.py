@@ -152,8 +152,7 @@ def add_bias(x: Array, bias: Array | None) -> Array:
 @jax.custom_vjp
 def relu(x: Float[Array, "*batch h w c"]) -> Float[Array, "*batch h w c"]:
     """Set negative values to zero, keeping for the gradient the result alone."""
-    kept: Array = lax.optimization_barrier(jnp.maximum(x, 0))  # type: ignore[no-untyped-call]
-    return kept
+    return lax.optimization_barrier(jnp.maximum(x, 0))  # type: ignore[no-untyped-call]
 
 
 def _relu_forward(x: Array) -> tuple[Array, Array]:

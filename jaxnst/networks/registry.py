@@ -325,8 +325,7 @@ def make_network(
 def params_by_layer(parameters: Mapping[str, Any]) -> Params:
     """Convert flat parameters, ``{"conv1_1/kernel": ...}``, to float32 arrays by layer."""
     arrays = {key: jnp.asarray(np.asarray(v, np.float32)) for key, v in parameters.items()}
-    params: Params = unflatten_dict(arrays, sep="/")  # type: ignore[no-untyped-call]
-    return params
+    return unflatten_dict(arrays, sep="/")  # type: ignore[no-untyped-call]
 
 
 @partial(jax.jit, static_argnums=(0, 3))

@@ -79,10 +79,7 @@ def _mean_activations(
     tiling = make_tiling(network, layers, size, tile) if tile and layers else None
     if tiling is None:
         return _means(network, params, image, everywhere)
-    means: dict[str, Array] = sum_over_tiles(
-        partial(_means, network), tiling, params, image, everywhere
-    )
-    return means
+    return sum_over_tiles(partial(_means, network), tiling, params, image, everywhere)
 
 
 def _means(

@@ -160,8 +160,7 @@ def start(method: SolverConfig, image: Image, terms: int) -> State:
 def state_shapes(method: SolverConfig, size: tuple[int, int], terms: int) -> State:
     """Return the shapes of the state of an image of some height and width."""
     image = jax.ShapeDtypeStruct((*size, 3), jnp.float32)  # type: ignore[no-untyped-call]
-    shapes: State = jax.eval_shape(lambda x: start(method, x, terms), image)
-    return shapes
+    return jax.eval_shape(lambda x: start(method, x, terms), image)
 
 
 @partial(jax.jit, static_argnums=0)
@@ -254,8 +253,7 @@ def lower_over(
 ) -> jax.stages.Lowered:
     """Lower the program that :func:`advance_over` runs, for arrays or their shapes."""
     program, parts = _in_place(method, state)
-    lowered: jax.stages.Lowered = program.lower(fun, method, args, rates, *parts, *counts)
-    return lowered
+    return program.lower(fun, method, args, rates, *parts, *counts)
 
 
 def _in_place(method: SolverConfig, state: State) -> tuple[Any, tuple[Any, ...]]:

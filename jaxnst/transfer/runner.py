@@ -152,8 +152,7 @@ class Programs:
         styles = [run.style_targets(self.params_of_one, scale) for run, scale in pairs]
         where = [run.where(image) for run, image in zip(self.runs, contents, strict=True)]
         lanes = self._stack(contents), self._stack(styles), self.numbers, self._stack(where)
-        targets: Targets = self._each(_targets, self.params, lanes)
-        return targets
+        return self._each(_targets, self.params, lanes)
 
     @default_numerics()
     def neighbors(self, index: int, state: State) -> AnyTargets:
@@ -161,10 +160,9 @@ class Programs:
         origins = np.asarray(self._each(_origin, None, state))
         several = [origins] if self.mesh is None else origins
         pairs = zip(self.runs, several, strict=True)
-        targets: AnyTargets = self._stack(
+        return self._stack(
             [run.neighbors(self.params_of_one, index, origin) for run, origin in pairs]
         )
-        return targets
 
     def begin(self, index: int, images: Picture, before: State | None) -> State:
         """Return the state in which a scale begins, with RGB images of any size.
@@ -175,8 +173,7 @@ class Programs:
         several = [images] if self.mesh is None else images
         sized = self._stack([resample(image, size) for image in several])
         carried = before if self.method.carry else None
-        state: State = self._each(_begin, None, (sized, carried))
-        return state
+        return self._each(_begin, None, (sized, carried))
 
     def advance(
         self, targets: AnyTargets, state: State, steps: int, total: int
@@ -188,13 +185,11 @@ class Programs:
             args, rates, state = self._placed((args, self.rates, state))
             return advance_over(*self.static, args, rates, state, *counts)
         lanes = targets, self.numbers, self.rates, state
-        result: tuple[State, jax.Array] = self._each(_advance, (self.params, *counts), lanes)
-        return result
+        return self._each(_advance, (self.params, *counts), lanes)
 
     def restart(self, state: State) -> State:
         """Begin a new round of the solver."""
-        result: State = self._each(_restart, None, (self.rates, state))
-        return result
+        return self._each(_restart, None, (self.rates, state))
 
     @default_numerics()
     def images(self, state: State) -> Picture:

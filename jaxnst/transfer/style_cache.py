@@ -190,5 +190,4 @@ def target_shapes(
         return Targets(content_targets(objective, params, image), styles, style_unit=jnp.ones(()))
 
     image = jax.ShapeDtypeStruct((*size, 3), jnp.float32)  # type: ignore[no-untyped-call]
-    shapes: Targets = jax.eval_shape(targets, params, image)
-    return shapes._replace(where=where)
+    return jax.eval_shape(targets, params, image)._replace(where=where)
