@@ -170,11 +170,6 @@ def quantile_means(
     return jnp.diff(at_edges, axis=0) * QUANTILES + centre
 
 
-def gram_statistic(m: Moments) -> Float[Array, "c c"]:
-    """Form the Gram matrix, divided by N (Gatys et al. 2016)."""
-    return m.second
-
-
 def covariance_statistic(m: Moments) -> Float[Array, "c1 c"]:
     """Form the covariance, with the mean as one more row.
 
@@ -195,7 +190,8 @@ def _first_two(
     features: FeatureMap, weights: PositionWeights | None, precision: Precision
 ) -> tuple[Float[Array, " c"], Float[Array, " c"]]:
     flat = _flat(features).astype(jnp.float32)
-    shares = _shares(flat, weights)
+    shares = jnp.full(len(flat), 1 / len(flat)) if weights is None else weights
+    shares = shares.reshape(-1, 1)
     return jnp.sum(shares * flat, axis=0), jnp.sum(shares * flat**2, axis=0)
 
 
@@ -245,7 +241,7 @@ def _itself(summary: Array) -> Array:
 
 
 STATISTICS: dict[str, Statistic] = {
-    "gram": _of_moments(gram_statistic),
+    "gram": _of_moments(lambda m: m.second),
     "covariance": _of_moments(covariance_statistic),
     "mean-deviation": Statistic(_first_two, _mean_deviation, additive=True),
     "histogram": Statistic(_histogram, _itself),
@@ -304,12 +300,6 @@ def get_statistic(name: str) -> Statistic:
 
 def _flat(features: FeatureMap) -> Float[Array, "n c"]:
     return features.reshape(-1, features.shape[-1])
-
-
-def _shares(flat: Float[Array, "n c"], weights: PositionWeights | None) -> Float[Array, "n 1"]:
-    if weights is None:
-        return jnp.full((len(flat), 1), 1 / len(flat))
-    return weights.reshape(-1, 1)
 
 
 @partial(jax.custom_vjp, nondiff_argnums=(2,))

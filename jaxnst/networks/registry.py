@@ -4,7 +4,6 @@ import dataclasses
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import partial
 from itertools import takewhile
 from typing import Any, NamedTuple, get_args
 
@@ -328,11 +327,7 @@ def params_by_layer(parameters: Mapping[str, Any]) -> Params:
     return unflatten_dict(arrays, sep="/")  # type: ignore[no-untyped-call]
 
 
-@partial(jax.jit, static_argnums=(0, 3))
-def _features(
-    network: LossNetwork, params: Params, image: Image, layers: tuple[str, ...]
-) -> Features:
-    return network.features(params, image, layers)
+_features = jax.jit(LossNetwork.features, static_argnums=(0, 3))
 
 
 @default_numerics()

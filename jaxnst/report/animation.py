@@ -85,7 +85,14 @@ def save_animation(
         raise ValueError(f"frames have {len(sizes)} sizes, expected one frame or more, of one size")
     buffer = io.BytesIO()
     if ending == ".mp4":
-        _write_mp4(buffer, frames, rate, hold)
+        import av
+
+        with av.open(buffer, "w", format="mp4") as container:
+            size = frames[0].shape[:2]
+            stream = add_h264_stream(container, Fraction(rate).limit_denominator(1000), size)
+            for frame in (*frames, *[frames[-1]] * round(rate * hold)):
+                container.mux(stream.encode(av.VideoFrame.from_ndarray(frame, format="rgb24")))
+            container.mux(stream.encode())
     else:
         images, options = [Image.fromarray(frame) for frame in frames], dict[str, Any]()
         if ending == ".gif":
@@ -120,16 +127,3 @@ def _with_palette(image: Image.Image) -> Image.Image:
     """Choose 256 colors by a small copy: with a large one Pillow takes a quarter of a second."""
     factor = math.isqrt(image.width * image.height // PALETTE_PIXELS) or 1
     return image.quantize(palette=image.reduce(factor).quantize(), dither=Image.Dither.NONE)
-
-
-def _write_mp4(
-    file: io.BytesIO, frames: Sequence[Frame], rate: int | float, hold: int | float
-) -> None:
-    import av
-
-    with av.open(file, "w", format="mp4") as container:
-        size = frames[0].shape[:2]
-        stream = add_h264_stream(container, Fraction(rate).limit_denominator(1000), size)
-        for frame in (*frames, *[frames[-1]] * round(rate * hold)):
-            container.mux(stream.encode(av.VideoFrame.from_ndarray(frame, format="rgb24")))
-        container.mux(stream.encode())

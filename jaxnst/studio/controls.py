@@ -132,7 +132,10 @@ def describe(settings: Mapping[str, Any]) -> list[dict[str, Any]]:
     """
     recipe = recipe_of({key: settings[key] for key in ("recipe", "network") if key in settings})
     recipes = {name: r.summary for name, r in RECIPES.items() if network_for(name)}
-    networks = {name: _about(name) for name in offered_networks()}
+    networks = {
+        name: "downloaded parameters" if NETWORKS[name].file is None else "ships with jaxnst"
+        for name in offered_networks()
+    }
     sizes, about = dict.fromkeys(SIZES, ""), "longest side of the picture, pixels"
     controls = [
         _row("size", SIZE, help=about, choices=sizes, first=True),
@@ -196,8 +199,3 @@ def _choices(name: str, hint: Any) -> tuple[str, ...]:
         "init": STARTS,
     }
     return get_args(hint) if get_origin(hint) is Literal else tuple(registries.get(name, ()))
-
-
-def _about(network: str) -> str:
-    entry = NETWORKS[network]
-    return "ships with jaxnst" if entry.file is not None else "downloaded parameters"

@@ -25,7 +25,7 @@ from jaxnst.image.color import Pixels
 from jaxnst.image.exchange import jpeg_bytes
 from jaxnst.image.record import ROLES as PICTURES
 from jaxnst.image.record import Record, Source, parameters_sha256, source_of
-from jaxnst.networks import LossNetwork, load_network
+from jaxnst.networks import load_network
 from jaxnst.recipes.schema import option_name, options, override
 from jaxnst.report.contact_sheet import contact_sheet, on_white
 from jaxnst.studio.controls import (
@@ -57,6 +57,9 @@ SWEEP_SIZE = 192
 
 COALESCE_SECONDS = 2.0
 """Changes of one setting within this time are undone together, as when a slider is dragged."""
+
+network_of = cache(load_network)
+"""Loads a network once."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -669,12 +672,6 @@ def settings_of(record: Record) -> dict[str, Any]:
             settings[option_name(flag)] = value
     sides = record.recipe.scales.sides or (SIZE,)
     return settings | {"size": record.size or sides[-1], "seed": record.seed}
-
-
-@cache
-def network_of(name: str) -> LossNetwork:
-    """Load a network once."""
-    return load_network(name)
 
 
 def _with_styles(state: State, styles: tuple[Input, ...]) -> State:

@@ -82,7 +82,8 @@ class Guidance:
 
     def refuse_for(self, objective: Objective, styles: Sequence[StyleImage]) -> None:
         """Raise ValueError if an objective cannot be guided in this way."""
-        if objective.by_neighbors and (self.structure != (0, False) or self.mix or _masked(styles)):
+        masked = any(style.mask is not None for style in styles)
+        if objective.by_neighbors and (self.structure != (0, False) or self.mix or masked):
             raise ValueError(
                 "style statistic 'neighbors' finds the nearest in whole pictures and takes no "
                 "masks, style mix or transparency: leave them out, or take another recipe"
@@ -136,10 +137,6 @@ class Guidance:
         still = np.clip(resize(self.hidden, size), 0, 1)
         picture = np.where(opacity[..., None] > 0, painted, still)
         return np.concatenate([picture, opacity[..., None]], axis=-1)
-
-
-def _masked(styles: Sequence[StyleImage]) -> bool:
-    return any(style.mask is not None for style in styles)
 
 
 UNGUIDED = Guidance({})

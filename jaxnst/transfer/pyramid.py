@@ -100,11 +100,12 @@ def make_schedule(
     planned = _evaluations(scales, len(sides))
 
     def scale(side: float, count: int, again: bool) -> Scale:
-        inner = _rounded(fit(result, round(side)), scales.multiple)
+        multiple = scales.multiple
+        inner = _rounded(fit(result, round(side)), multiple)
         if scales.style_like_content:
             return Scale(inner, (inner,) * len(styles), count, again)
         shrunk = (_style(own, side * style_size / longest) for own in styles)
-        of_styles = tuple(_nearly(size, scales.multiple) for size in shrunk)
+        of_styles = tuple((_nearly(h, multiple), _nearly(w, multiple)) for h, w in shrunk)
         return Scale(inner, of_styles, count, again)
 
     return Schedule(result, tuple(map(scale, sides, planned, again)))
@@ -187,13 +188,8 @@ def _style(own: Size, longest: float) -> Size:
     return max(LEAST, height), max(LEAST, width)
 
 
-def _nearly(size: Size, multiple: int) -> Size:
-    """Round sides to multiples of twice, once or half of ``multiple``, whichever first fits."""
-    height, width = (_nearly_side(side, multiple) for side in size)
-    return height, width
-
-
-def _nearly_side(side: int, multiple: int) -> int:
+def _nearly(side: int, multiple: int) -> int:
+    """Round a side to a multiple of twice, once or half of ``multiple``, whichever first fits."""
     for step in (2 * multiple, multiple, multiple // 2) if multiple > 1 else ():
         near = round(side / step) * step
         if near >= LEAST and abs(near - side) <= DISTORTION * side:
