@@ -122,7 +122,6 @@ class Plan(NamedTuple):
 
     Attributes:
       schedule: Sizes and evaluations.
-      remat: Whether feature maps are recomputed for the gradient, as :func:`jaxnst.stylize`.
       tilings: The tiles of each scale; None: it is looked at whole.
       multiply_adds: Of one evaluation, by scale.
       bytes: Memory at the peak.
@@ -130,7 +129,6 @@ class Plan(NamedTuple):
     """
 
     schedule: Schedule
-    remat: bool
     tilings: tuple[Tiling | None, ...]
     multiply_adds: tuple[float, ...]
     bytes: int
@@ -230,7 +228,7 @@ def make_plan(
         count * piece * (cost.multiply_adds + (forward if count > 1 else 0))
         for count, piece in pieces
     )
-    return Plan(schedule, remat, tilings, adds, max(memory + compilers, least), max(memory, least))
+    return Plan(schedule, tilings, adds, max(memory + compilers, least), max(memory, least))
 
 
 def runs_that_fit(
