@@ -235,8 +235,7 @@ class Work(Series):
         from jaxnst.feedforward import load_model
 
         self.device = use_device(self.flags.device)
-        if not self.flags.no_cache:
-            keep_programs(self.messages.notice)
+        keep_programs(self.messages.notice, unless=self.flags.no_cache)
         model = load_model(self.rows[0].styles[0])
         self.model_sha256 = parameters_sha256(model.params)
         self.model = replace(model, module=model.module.clone(precision=self.flags.precision))

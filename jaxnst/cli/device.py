@@ -126,14 +126,14 @@ def clear_programs() -> None:
         jax.clear_caches()  # type: ignore[no-untyped-call]
 
 
-def keep_programs(tell: Callable[[str], None]) -> None:
+def keep_programs(tell: Callable[[str], None], *, unless: bool = False) -> None:
     """Keep compiled programs in the user's cache folder, and use those of earlier runs.
 
-    Args:
-      tell: Called with the reason if the folder cannot be used.
+    ``tell`` is called with the reason if the folder cannot be used.
     """
-    if jax.config.jax_compilation_cache_dir:  # type: ignore[attr-defined]
-        return  # JAX_COMPILATION_CACHE_DIR: a folder of the user's choice
+    # JAX_COMPILATION_CACHE_DIR: a folder of the user's choice
+    if unless or jax.config.jax_compilation_cache_dir:  # type: ignore[attr-defined]
+        return
     try:
         folder = user_folder("cache") / f"jax-{jax.__version__}"
         # Private: a program that can write there can make JAX run anything.

@@ -42,9 +42,8 @@ def settle(job: Job, messages: Messages) -> tuple[Job, ValueError | None]:
       The job, and why it cannot be run, if it cannot: a UsageError if no size fits into
       ``--max-memory``, a ValueError if it does not fit into the available memory.
     """
-    if not job.flags.no_cache:
-        # Before anything is compiled: what is compiled here is run later.
-        keep_programs(messages.notice)
+    # Before anything is compiled: what is compiled here is run later.
+    keep_programs(messages.notice, unless=job.flags.no_cache)
     limit = job.limit
     if limit is None:
         return (_compiled(job) if job.flags.dry_run else job), None

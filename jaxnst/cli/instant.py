@@ -237,8 +237,7 @@ class Work(Series):
         self.network = load_for(name, wanted, flags, why=why)
         self.network_sha256 = parameters_sha256(self.network.params)
         autoencoders = load_autoencoders(self.network, decoders=flags.decoders)
-        if not flags.no_cache:
-            keep_programs(self.messages.notice)
+        keep_programs(self.messages.notice, unless=flags.no_cache)
         with blaming_flags():
             self.one_pass = OnePass(
                 autoencoders,

@@ -62,8 +62,7 @@ class Painter:
             if self.cores is not None:
                 os.environ["PJRT_NPROC"] = str(self.cores)  # XLA would use all there are
             device = use_device(self.device, deterministic=self.deterministic)
-            if self.cache:
-                keep_programs(lambda _: None)
+            keep_programs(lambda _: None, unless=not self.cache)
             params = jax.tree.map(jnp.asarray, network.params)
             self.made = LocalEngine(replace(network, params=params), [device])
         return self.made

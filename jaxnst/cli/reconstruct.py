@@ -148,8 +148,7 @@ def _make(
     name = flags.network or SHIPPED
     wanted = [layer for group in groups for layer in group]
     network = load_for(name, wanted, flags)
-    if not flags.no_cache:
-        keep_programs(messages.notice)
+    keep_programs(messages.notice, unless=flags.no_cache)
     bar, rows = ProgressBar(messages), list[tuple[str, Pixels]]()
 
     def report(now: "ReconstructProgress") -> None:

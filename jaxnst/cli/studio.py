@@ -67,8 +67,7 @@ def _run(flags: StudioFlags, messages: Messages) -> int:
     from jaxnst.studio.session import Session
 
     use_device(flags.device)
-    if not flags.no_cache:
-        keep_programs(messages.notice)
+    keep_programs(messages.notice, unless=flags.no_cache)
     listener = _listener(flags.host, flags.port)
     port, token = listener.getsockname()[1], secrets.token_urlsafe(24)
     settings: dict[str, Any] = {} if flags.size is None else {"size": flags.size}

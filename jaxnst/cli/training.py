@@ -137,8 +137,7 @@ def _train(
 ) -> tuple[Trained, Model]:
     """Load the networks, make the loss, and train until the end or until ``stop`` is set."""
     device = use_device(flags.device)
-    if not flags.no_cache:
-        keep_programs(messages.notice)
+    keep_programs(messages.notice, unless=flags.no_cache)
     start = _start(flags)
     module, recipe, training, pictures = start.module, flags.recipe, flags.training, inputs.pictures
     layers = [layer for layer, _ in (*recipe.content.layers, *recipe.style.layers)]

@@ -138,8 +138,7 @@ class Work:
                     make_objective(recipe, engine.network)
                 report_method(recipe, engine.network, self.messages)
             self.report_threads(engine)
-            if not self.tasks[0].flags.no_cache:
-                keep_programs(self.messages.notice)
+            keep_programs(self.messages.notice, unless=self.tasks[0].flags.no_cache)
             batches = deque[Batch]()
             for bucket in self.buckets():
                 try:
