@@ -311,23 +311,18 @@ def _paint(sweep: Sweep, jobs: "list[Job]", messages: Messages) -> Pixels:
     with closing(bar):
         for members in programs.values():
             of_program, job = [jobs[i] for i in members], jobs[members[0]]
+            options = job.options | {"seed": [job.flags.seed for job in of_program]}
+            options |= {name: [options[name]] * len(members) for name in ("masks", "style_masks")}
+            del options["init"]  # a start of the recipe, not a picture
             results = stylize_batch(
                 [job.pictures.content] * len(members),
                 [job.pictures.styles for job in of_program],
                 network=job.network,
                 recipe=[job.recipe for job in of_program],
-                size=job.flags.size,
-                style_size=job.flags.style_size,
-                style_mix=job.flags.mixture,
-                masks=[job.pictures.masks] * len(members),
-                style_masks=[job.pictures.style_masks] * len(members),
-                seed=[job.flags.seed for job in of_program],
                 at_once=job.at_once(),
-                devices=job.devices,
                 store=store,
                 callback=report,
-                remat=job.remat,
-                tile=job.tile,
+                **options,
             )
             images.update((i, result.image) for i, result in zip(members, results, strict=True))
             done += sum(evaluations[i] for i in members)
