@@ -14,14 +14,7 @@ import numpy as np
 from jaxnst import video as film
 from jaxnst._files import name_of
 from jaxnst.cli.errors import UsageError, guarded
-from jaxnst.cli.flags import (
-    MachineFlags,
-    Parser,
-    PrintAndExit,
-    add_flags,
-    flag,
-    read_fields,
-)
+from jaxnst.cli.flags import MachineFlags, Parser, PrintAndExit, add_flags, flag, read_fields
 from jaxnst.cli.manifest import (
     Row,
     is_several,
@@ -32,12 +25,7 @@ from jaxnst.cli.manifest import (
 )
 from jaxnst.cli.messages import Messages, quiet_xla, shape
 from jaxnst.cli.option_types import SIZES, integer
-from jaxnst.cli.outputs import (
-    check_format,
-    refuse_meeting,
-    report_transparency,
-    save_options,
-)
+from jaxnst.cli.outputs import check_format, refuse_meeting, report_transparency, save_options
 from jaxnst.cli.parser import default_output
 from jaxnst.cli.results_log import digest_of_settings
 from jaxnst.cli.series import Series, SeriesFlags

@@ -125,12 +125,7 @@ def _compiled(job: Job) -> Job:
     """Return the job with what XLA reports for its largest scale."""
     largest = max((scale.inner for scale in job.plan().schedule.scales), key=math.prod)
     loop = loop_footprint(
-        job.recipe,
-        job.network,
-        largest,
-        remat=job.remat,
-        tile=job.tile,
-        guidance=job.guidance,
+        job.recipe, job.network, largest, remat=job.remat, tile=job.tile, guidance=job.guidance
     )
     return dataclasses.replace(job, loop=loop)
 

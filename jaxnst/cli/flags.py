@@ -377,9 +377,7 @@ class FolderFlags:
         "--ending", "file format of the pictures in the output folder", ".png", choices=ENDINGS
     )
     overwrite: bool = flag(
-        "--overwrite",
-        "replace results that were made with other inputs or settings",
-        False,
+        "--overwrite", "replace results that were made with other inputs or settings", False
     )
 
 

@@ -15,23 +15,11 @@ from jaxnst._files import name_of
 from jaxnst._memory import available_on_host
 from jaxnst.cli.errors import UsageError
 from jaxnst.cli.fetching import STREAM, as_files, blaming, check_sources, is_address, shown
-from jaxnst.cli.flags import (
-    SIZE,
-    check_styles,
-    refuse_folder,
-    report_styles,
-    report_unused_seed,
-)
+from jaxnst.cli.flags import SIZE, check_styles, refuse_folder, report_styles, report_unused_seed
 from jaxnst.cli.messages import Messages, amount, quiet_xla, shape
 from jaxnst.cli.outputs import check_outputs, report_transparency, result_name
 from jaxnst.cli.parser import RunFlags, find_recipe
-from jaxnst.image import (
-    check_side,
-    keeping_bytes,
-    load_with_notices,
-    reading_bytes,
-    same_shape,
-)
+from jaxnst.image import check_side, keeping_bytes, load_with_notices, reading_bytes, same_shape
 from jaxnst.image.color import Pixels
 from jaxnst.image.record import ROLES, Source, source_of
 from jaxnst.recipes import recipe_on

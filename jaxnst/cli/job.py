@@ -452,12 +452,7 @@ def _facts(
 ) -> dict[str, Any]:
     """Describe a result for ``--json``."""
     seconds = round(time.perf_counter() - begin, 2)
-    return {
-        "losses": losses,
-        "evaluations": evaluations,
-        "seconds": seconds,
-        "stopped": stopped,
-    }
+    return {"losses": losses, "evaluations": evaluations, "seconds": seconds, "stopped": stopped}
 
 
 def _end_early(

@@ -268,11 +268,7 @@ def save_picture(path: str, image: Pixels, **options: Any) -> None:
 
 
 def keep_elsewhere(
-    error: OSError | ValueError,
-    path: str,
-    save: Callable[[Path], object],
-    *,
-    what: str = "picture",
+    error: OSError | ValueError, path: str, save: Callable[[Path], object], *, what: str = "picture"
 ) -> NoReturn:
     """Save in a temporary folder what could not be saved where it should.
 

@@ -30,14 +30,7 @@ from jaxnst.cli.help import TIPS
 from jaxnst.cli.option_types import SIZES, integer, memory, tile
 from jaxnst.image import ENDINGS
 from jaxnst.image.record import Record, RecordedChange
-from jaxnst.recipes import (
-    RECIPES,
-    base_recipe,
-    format_recipe,
-    get_recipe,
-    read_recipe,
-    recipe_on,
-)
+from jaxnst.recipes import RECIPES, base_recipe, format_recipe, get_recipe, read_recipe, recipe_on
 from jaxnst.recipes.schema import (
     RANDOM_STARTS,
     STARTS,
@@ -68,9 +61,7 @@ class RecordFlags:
         "repeat the run that made this picture, with the changes that other flags make",
     )
     other_inputs: bool = flag(
-        "--other-inputs",
-        "with --from: allow other pictures than those of the recorded run",
-        False,
+        "--other-inputs", "with --from: allow other pictures than those of the recorded run", False
     )
     change: list[str] = flag(
         "--change FILE",
@@ -89,9 +80,7 @@ class WatchFlags:
         "--dry-run", "print sizes, evaluations, memory and time, and paint nothing", False
     )
     timings: bool = flag(
-        "--timings",
-        "print at the end how long each scale waited for compilation and ran",
-        False,
+        "--timings", "print at the end how long each scale waited for compilation and ran", False
     )
     save_every: int | None = flag(
         "--save-every N",
@@ -137,9 +126,7 @@ class WatchFlags:
         False,
     )
     overwrite: bool = flag(
-        "--overwrite",
-        "replace a checkpoint that was written with other inputs or settings",
-        False,
+        "--overwrite", "replace a checkpoint that was written with other inputs or settings", False
     )
 
 
@@ -279,12 +266,7 @@ def parse(
     chosen = first.parse_known_args(arguments)[0]
     record, recorded = None, list[str]()
     if single and chosen.origin:
-        from jaxnst.cli.recording import (
-            changes_for,
-            read_origin,
-            recorded_flags,
-            recorded_recipe,
-        )
+        from jaxnst.cli.recording import changes_for, read_origin, recorded_flags, recorded_recipe
 
         try:
             record = read_origin(chosen.origin)

@@ -64,8 +64,7 @@ def main(arguments: Sequence[str], prog: str) -> int:
 
 def _parser(prog: str) -> Parser:
     parser = Parser(
-        prog=prog,
-        description="Show what the layers of a loss network keep of a picture.",
+        prog=prog, description="Show what the layers of a loss network keep of a picture."
     )
     actions = parser.add_subparsers(dest="action", metavar="ACTION", required=True)
     for name, summary, merged in (
@@ -133,10 +132,7 @@ def _reconstruct(flags: ReconstructFlags, prog: str) -> int:
 
 
 def _make(
-    flags: ReconstructFlags,
-    picture: Pixels,
-    groups: list[tuple[str, ...]],
-    messages: Messages,
+    flags: ReconstructFlags, picture: Pixels, groups: list[tuple[str, ...]], messages: Messages
 ) -> None:
     """Make and save the single pictures as they are finished, and the sheet at the end."""
     from jaxnst.cli.device import keep_programs, use_device

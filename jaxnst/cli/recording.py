@@ -21,14 +21,7 @@ from jaxnst.cli.messages import Messages
 from jaxnst.cli.option_types import SIZES
 from jaxnst.cli.outputs import result_name
 from jaxnst.image import ENDINGS, holds, read_record
-from jaxnst.image.record import (
-    ROLES,
-    Argument,
-    Record,
-    RecordedChange,
-    Source,
-    format_record,
-)
+from jaxnst.image.record import ROLES, Argument, Record, RecordedChange, Source, format_record
 from jaxnst.recipes import is_approximation, recipe_on
 from jaxnst.recipes.schema import STARTS, Recipe, keyword_paths, option_name
 
@@ -227,10 +220,7 @@ def as_recorded(job: "Job", record: Record, messages: Messages) -> "Job":
             f"it was changed {counted(len(record.changes), 'time')} while it was painted: at "
             "another size or with other settings, the last settings hold from the beginning"
         )
-    for what, was, now in (
-        ("jaxnst", record.jaxnst, here.jaxnst),
-        ("JAX", record.jax, here.jax),
-    ):
+    for what, was, now in (("jaxnst", record.jaxnst, here.jaxnst), ("JAX", record.jax, here.jax)):
         if was != now:
             messages.notice(f"made by {what} {was}, this is {now}: the picture may differ")
     if record.platform != here.platform:

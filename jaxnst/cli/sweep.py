@@ -16,24 +16,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, get_origin
 
 from jaxnst.cli.errors import UsageError, guarded
-from jaxnst.cli.inputs import (
-    check_flags,
-    distinct_names,
-    read_pictures,
-    report_flags,
-    report_sizes,
-)
+from jaxnst.cli.inputs import check_flags, distinct_names, read_pictures, report_flags, report_sizes
 from jaxnst.cli.interrupt import exit_when_stopped, finishing, stoppable
 from jaxnst.cli.messages import Messages, length, quiet_xla, shape
 from jaxnst.cli.outputs import report_replacing, save_options, save_picture
-from jaxnst.cli.parser import (
-    RunFlags,
-    default_output,
-    make_parser,
-    own_flags,
-    parse,
-    program_of,
-)
+from jaxnst.cli.parser import RunFlags, default_output, make_parser, own_flags, parse, program_of
 from jaxnst.cli.progress import ProgressBar
 from jaxnst.image.color import Pixels
 from jaxnst.image.record import Record

@@ -389,11 +389,7 @@ class Keeper(Listener):
     """
 
     def __init__(
-        self,
-        path: str,
-        seconds: int | None,
-        messages: Messages,
-        resume: Checkpoint | None = None,
+        self, path: str, seconds: int | None, messages: Messages, resume: Checkpoint | None = None
     ) -> None:
         self.path, self.messages, self.resume = path, messages, resume
         self.seconds = CHECKPOINT_SECONDS if seconds is None else seconds

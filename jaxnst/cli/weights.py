@@ -26,8 +26,7 @@ def main(arguments: Sequence[str], prog: str) -> int:
 
 def _parser(prog: str) -> Parser:
     parser = Parser(
-        prog=prog,
-        description="List, download, convert, check and show parameter files.",
+        prog=prog, description="List, download, convert, check and show parameter files."
     )
     actions = parser.add_subparsers(dest="action", metavar="ACTION", required=True)
 

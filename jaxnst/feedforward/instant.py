@@ -183,11 +183,7 @@ class OnePass:
         """
         image = StyleImage(as_image("content", content, opacity=True))
         styles, guidance = make_guidance(
-            image,
-            self.styles,
-            style_mix=self.style_mix,
-            masks=masks,
-            style_masks=self.style_masks,
+            image, self.styles, style_mix=self.style_mix, masks=masks, style_masks=self.style_masks
         )
         return self.paint_guided(image.image, styles, guidance)
 

@@ -57,12 +57,7 @@ class Distance(NamedTuple):
 
 
 def style_loss(
-    statistic: Form,
-    target: Form,
-    *,
-    distance: str = "target",
-    positions: int = 1,
-    pixels: int = 1,
+    statistic: Form, target: Form, *, distance: str = "target", positions: int = 1, pixels: int = 1
 ) -> Scalar:
     """Compare two style statistics of one layer.
 

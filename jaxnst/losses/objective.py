@@ -34,22 +34,11 @@ from jaxnst.losses.neighbors import (
     unit,
 )
 from jaxnst.losses.statistics import STATISTICS, Statistic, get_statistic, mix
-from jaxnst.losses.terms import (
-    ContentSums,
-    content_sums,
-    normalized_content_loss,
-    total_variation,
-)
+from jaxnst.losses.terms import ContentSums, content_sums, normalized_content_loss, total_variation
 from jaxnst.networks.color_space import decode
 from jaxnst.networks.registry import LossNetwork, Params
 from jaxnst.networks.remat import LayerFunction, map_with_remat
-from jaxnst.networks.tiles import (
-    Positions,
-    Tiling,
-    features_in_tiles,
-    make_tiling,
-    sum_over_tiles,
-)
+from jaxnst.networks.tiles import Positions, Tiling, features_in_tiles, make_tiling, sum_over_tiles
 from jaxnst.recipes.schema import (
     LayerNames,
     Normalization,

@@ -91,10 +91,7 @@ class ConvNet(nn.Module):
 
     @nn.compact
     def __call__(
-        self,
-        x: Float[Array, "*batch h w c"],
-        layers: tuple[str, ...],
-        after: str | None = None,
+        self, x: Float[Array, "*batch h w c"], layers: tuple[str, ...], after: str | None = None
     ) -> FeatureMaps:
         """Compute the named layers, and nothing deeper than the deepest.
 

@@ -228,10 +228,7 @@ class LossNetwork:
 
 
 def load_network(
-    name: str,
-    *,
-    weights: str | os.PathLike[str] | None = None,
-    preprocessing: str | None = None,
+    name: str, *, weights: str | os.PathLike[str] | None = None, preprocessing: str | None = None
 ) -> LossNetwork:
     """Load a loss network by name.
 

@@ -472,9 +472,7 @@ def recipe_on(recipe: Recipe, network: str) -> Recipe:
         network=STAND_IN,
         preprocessing=None,  # which is another network's
         content=replace(
-            content,
-            weight=content.weight * stand_in.content,
-            layers=renamed(content.layers),
+            content, weight=content.weight * stand_in.content, layers=renamed(content.layers)
         ),
         style=replace(
             style,

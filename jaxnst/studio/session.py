@@ -28,14 +28,7 @@ from jaxnst.image.record import Record, Source, parameters_sha256, source_of
 from jaxnst.networks import load_network
 from jaxnst.recipes.schema import option_name, options, override
 from jaxnst.report.contact_sheet import contact_sheet, on_white
-from jaxnst.studio.controls import (
-    LARGEST,
-    METHOD,
-    SIZE,
-    read_value,
-    recipe_of,
-    written,
-)
+from jaxnst.studio.controls import LARGEST, METHOD, SIZE, read_value, recipe_of, written
 from jaxnst.studio.painting import Painting
 from jaxnst.studio.versions import Version, Versions, shrunk
 from jaxnst.transfer.batch import BatchProgress, stylize_batch

@@ -26,14 +26,7 @@ from jaxnst.networks.registry import LossNetwork
 from jaxnst.networks.remat import blocks
 from jaxnst.networks.tiles import Tiling, least_tile, overlap_of
 from jaxnst.optim.sharding import default_device
-from jaxnst.optim.solvers import (
-    SOLVERS,
-    advance,
-    lower_over,
-    make_solver,
-    start,
-    state_shapes,
-)
+from jaxnst.optim.solvers import SOLVERS, advance, lower_over, make_solver, start, state_shapes
 from jaxnst.recipes.schema import Recipe, replace
 from jaxnst.transfer.guidance import UNGUIDED, Guidance
 from jaxnst.transfer.pyramid import Schedule, Size

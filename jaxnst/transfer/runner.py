@@ -65,11 +65,7 @@ class Programs:
     params: Params
 
     def __init__(
-        self,
-        runs: Sequence[Run],
-        *,
-        mesh: Mesh | None = None,
-        before: "Programs | None" = None,
+        self, runs: Sequence[Run], *, mesh: Mesh | None = None, before: "Programs | None" = None
     ) -> None:
         first = runs[0]
         self.runs, self.mesh = runs, mesh

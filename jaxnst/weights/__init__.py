@@ -8,13 +8,7 @@ bounded before memory is taken.
 from jaxnst.weights._files import Parameters
 from jaxnst.weights.native import write_parameters
 from jaxnst.weights.reader import check_parameters, read_parameters
-from jaxnst.weights.registry import (
-    KnownFile,
-    bundled,
-    bundled_styles,
-    find_known,
-    known_files,
-)
+from jaxnst.weights.registry import KnownFile, bundled, bundled_styles, find_known, known_files
 
 __all__ = [
     "KnownFile",

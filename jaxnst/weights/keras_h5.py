@@ -33,11 +33,7 @@ from jaxnst.weights.state_dict import BLOCKS, conv_names
 _DENSENET = ((6, 12, 24, 16), (6, 12, 32, 32), (6, 12, 48, 32))
 
 # What a layer's arrays are, by their number: a convolution's, or batch normalization's.
-_PARTS = {
-    1: ("kernel",),
-    2: ("kernel", "bias"),
-    4: ("gamma", "beta", "mean", "variance"),
-}
+_PARTS = {1: ("kernel",), 2: ("kernel", "bias"), 4: ("gamma", "beta", "mean", "variance")}
 
 # The classifier on top: large, and of no use here.
 _TOP = {"fc1", "fc2", "fc1000", "predictions"}
