@@ -201,14 +201,9 @@ class RunFlags(StyleFlags, FileFlags, RecordFlags, WatchFlags, LimitFlags, TileF
     changes: tuple[RecordedChange, ...]
 
     @property
-    def repeats(self) -> bool:
-        """Whether it repeats a recorded run, with the same pictures."""
-        return self.record is not None and not self.other_inputs
-
-    @property
     def roles_given(self) -> bool:
-        """Whether flags, or the record of a picture, say what each style is for."""
-        return super().roles_given or self.repeats
+        """Whether flags, or the record of a run with the same pictures, say what styles are for."""
+        return super().roles_given or (self.record is not None and not self.other_inputs)
 
 
 TRACED = {"--content-weight", "--style-weight", "--tv-weight", "--learning-rate", "--style-scale"}
