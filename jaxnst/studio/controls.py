@@ -35,9 +35,6 @@ SIZE = 512
 LARGEST = 4096
 """Longest side of a version that is painted larger, pixels."""
 
-PATHS = ("init",)
-"""Options that may name a file: the page offers their choices only."""
-
 
 @cache
 def offered_networks() -> list[str]:
@@ -69,8 +66,8 @@ def recipe_of(settings: Mapping[str, Any]) -> Recipe:
     recipe = recipe_on(get_recipe(name), network)
     paths = {option_name(flag): path for flag, (path, _, _) in options(recipe).items()}
     overrides = {key: value for key, value in settings.items() if key in paths}
-    for key in overrides.keys() & set(PATHS):
-        among(key, overrides[key], _choices(key, str))
+    if "init" in overrides:  # which may name a file elsewhere
+        among("init", overrides["init"], STARTS)
     return override(recipe, overrides)
 
 
