@@ -131,11 +131,10 @@ class Session:
         folder: AnyPath,
         *,
         settings: Mapping[str, Any] | None = None,
-        changed: Callable[[], None] = lambda: None,
         before: Callable[[], None] = lambda: None,
     ) -> None:
-        self.versions = Versions(folder)
-        self.changed, self._before = changed, before
+        self.versions, self._before = Versions(folder), before
+        self.changed: Callable[[], None] = lambda: None
         self.state = State(settings=dict(settings or {}))
         self.painting: Painting | None = None
         self.jobs: list[Job] = []
