@@ -140,9 +140,8 @@ def stylize_batch(
     recipes = _each("recipes", recipe, count, (str, Recipe))
     seeds = _each("seeds", seed, count, (int, np.integer))
     _each("styles", list(styles), count, ())
-    no_masks: list[tuple[()]] = [()] * count
-    of_content = _each("sequences of masks", no_masks if masks is None else masks, count, ())
-    style_masks = no_masks if style_masks is None else style_masks
+    masks, style_masks = ([()] * count if m is None else m for m in (masks, style_masks))
+    of_content = _each("sequences of masks", masks, count, ())
     of_styles = _each("sequences of style masks", style_masks, count, ())
     if at_once is not None and at_once < 1:
         raise ValueError(f"at_once is {at_once}, expected at least 1 pair")
