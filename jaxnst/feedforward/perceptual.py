@@ -70,16 +70,7 @@ class PerceptualLoss:
     def __call__(
         self, params: Params, frozen: Frozen, images: Float[Array, "batch h w 3"]
     ) -> tuple[Scalar, dict[str, Scalar]]:
-        """Compute the mean loss.
-
-        Args:
-          params: Parameters of the network that is trained.
-          frozen: Constants of the loss.
-          images: RGB in [0, 1].
-
-        Returns:
-          The total, and its weighted terms by name.
-        """
+        """Compute the mean loss of images, RGB in [0, 1], and its weighted terms by name."""
         outputs: Array = self.module.apply({"params": params}, images)  # type: ignore[assignment]
 
         def one(content: Image, output: Image) -> Float[Array, " terms"]:

@@ -176,9 +176,7 @@ def _by_pillow(levels: Levels, kind: str, options: dict[str, Any]) -> bytes:
 def encode_png(levels: Levels, *, like: bytes) -> bytes:
     """Write a PNG file of 16 bits.
 
-    Args:
-      levels: ``(H, W, 3)`` or ``(H, W, 4)``.
-      like: Another PNG file, of which all chunks between header and pixels are taken.
+    All chunks between header and pixels are taken of another PNG file, ``like``.
     """
     data: bytes = importlib.import_module("imagecodecs").png_encode(levels)
     pixels = _PNG_HEADER_END
@@ -188,13 +186,7 @@ def encode_png(levels: Levels, *, like: bytes) -> bytes:
 
 
 def encode_tiff(levels: Levels, *, dpi: int | None, text: str | None) -> bytes:
-    """Write a TIFF file of 16 bits, compressed without loss.
-
-    Args:
-      levels: ``(H, W, 3)`` or ``(H, W, 4)``.
-      dpi: Pixels per inch, if they are to be stated.
-      text: The picture's description, if there is to be one.
-    """
+    """Write a TIFF file of 16 bits, compressed without loss."""
     options: dict[str, Any] = {"extrasamples": ("unassalpha",)} if levels.shape[2] == 4 else {}
     if dpi is not None:
         options |= {"resolution": (dpi, dpi), "resolutionunit": "INCH"}
