@@ -574,12 +574,9 @@ def optimize(
         run_state = RunState.resumed(run, resume, to_come)
 
     def result() -> StylizeResult:
-        programs, applied = run_state.programs, to_come.applied
-        return run_state.result(programs.runs[0], run_state.images(), changes=applied)
-
-    def result_so_far() -> StylizeResult:
         with run_state.moving:
-            return result()
+            programs, applied = run_state.programs, to_come.applied
+            return run_state.result(programs.runs[0], run_state.images(), changes=applied)
 
     def report(phase: Phase) -> None:
         programs, losses = run_state.programs, {}
@@ -609,7 +606,7 @@ def optimize(
                 checkpoint=lambda: run_state.checkpoint(run, to_come),
                 checkpoint_bytes=sum(leaf.nbytes for leaf in jax.tree.leaves(state)),
                 changes=tuple(to_come.applied),
-                result=result_so_far,
+                result=result,
             )
         )
         if isinstance(answer, Mapping):
