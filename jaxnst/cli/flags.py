@@ -33,7 +33,7 @@ from jaxnst.cli.option_types import (
     number,
     sides,
 )
-from jaxnst.image import ENDINGS
+from jaxnst.image import DPI, ENDINGS
 from jaxnst.recipes.schema import (
     RANDOM_STARTS,
     LayerNames,
@@ -47,8 +47,6 @@ SIZE = 512
 """Longest side if neither a flag nor the recipe has one."""
 
 SEEDS = (0, 2**32 - 1)
-
-DPI = (1, 30_000)
 
 MOST_STYLES = 3
 """More of them are mixed only where a flag says how."""
