@@ -65,10 +65,8 @@ class Colors(NamedTuple):
 def stated_colors(info: Mapping[Any, Any]) -> tuple[Colors | None, str | None]:
     """Look up what a PNG file states of its colors by numbers.
 
-    In the order of PNG's third edition, 4.3: cICP, a profile, sRGB, gAMA with cHRM.
-
-    Args:
-      info: What Pillow found beside the pixels, and ``cicp``, that chunk's four numbers.
+    In the order of PNG's third edition, 4.3: cICP, a profile, sRGB, gAMA with cHRM. ``info`` is
+    what Pillow found beside the pixels, and ``cicp``, that chunk's four numbers.
 
     Returns:
       Colors to convert from, if any, and a notice if what the file states is not converted.
@@ -144,12 +142,9 @@ def to_rgb(
 ) -> Pixels:
     """Convert a loaded picture of any mode to float32 sRGB.
 
-    Args:
-      picture: Of any mode.
-      tags: Those of a TIFF file.
-      colors: What its numbers mean, in place of its profile; None: what that says, else sRGB.
-      alpha: Whether to keep transparency, if there is any, as a fourth channel; else the picture
-        is shown on white.
+    ``tags`` are those of a TIFF file. ``colors`` say what its numbers mean, in place of its
+    profile; None: what that says, else sRGB. With ``alpha``, transparency is kept as a fourth
+    channel, if there is any; else the picture is shown on white.
     """
     profile = picture.info.get("icc_profile") if colors is None else None
     opacity = None

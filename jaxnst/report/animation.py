@@ -29,14 +29,9 @@ PALETTE_PIXELS = 10_000
 
 
 def as_frame(image: Pixels, *, longest: int = 512) -> Frame:
-    """Convert an image to a frame; a small one is not enlarged.
+    """Convert an image to a frame of at most ``longest`` pixels; a small one is not enlarged.
 
-    Args:
-      image: ``(H, W, 3)`` RGB in [0, 1], or ``(H, W, 4)`` with its opacity, shown on white.
-      longest: Longest side, pixels.
-
-    Returns:
-      uint8 ``(H, W, 3)``, both sides even.
+    One with a fourth channel, its opacity, is shown on white.
     """
     size = image.shape[:2]
     height, width = fit(size, min(longest, max(size)))

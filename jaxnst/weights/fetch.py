@@ -57,15 +57,10 @@ def official_file(network: str) -> KnownFile:
 
 
 def fetch(network: str, *, on_progress: Callable[[int, int], None] | None = None) -> Path:
-    """Download a network's official parameters, unless they already were.
+    """Download a network's official parameters, unless they already were, and return their path.
 
-    Args:
-      network: Such as ``vgg19``.
-      on_progress: Called with the bytes received so far, and those of the whole file (0 if
-        unknown); may raise to stop.
-
-    Returns:
-      The path of the parameters, in jaxnst's format.
+    ``on_progress`` is called with the bytes received so far, and those of the whole file (0 if
+    unknown); it may raise to stop.
 
     Raises:
       KeyError: If there is no such file.
