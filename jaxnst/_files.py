@@ -74,11 +74,7 @@ def ending_of(path: AnyPath, known: Collection[str], *, usual: str) -> str:
 
 
 def check_source(path: AnyPath, most_bytes: int = 2**40) -> None:
-    """Refuse all but plain files of a sensible length; opening a pipe would wait for ever.
-
-    Args:
-      path: A file to be read.
-      most_bytes: Greatest length, bytes.
+    """Refuse all but plain files of at most so many bytes; opening a pipe would wait for ever.
 
     Raises:
       FileNotFoundError: There is no such file.

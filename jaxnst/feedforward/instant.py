@@ -120,14 +120,9 @@ def start_in_one_pass(
 class OnePass:
     """Paints pictures in the same styles, which are summarized only once for each size.
 
-    Args:
-      autoencoders: Autoencoders by level.
-      styles: The style images.
-      method: Levels, transform and alpha.
-      size: Longest side of the result, pixels; None: that of the content.
-      style_size: Longest side of the style images; None: that of the result.
-      style_mix: Weights of the styles, or by name of single levels' layers.
-      style_masks: For each style, which part of it counts.
+    ``size`` and ``style_size`` are longest sides, pixels; None: that of the content, and of the
+    result. ``style_mix`` has weights of the styles, or such by name of single levels' layers;
+    ``style_masks`` says for each style which part of it counts.
 
     Raises:
       ValueError: There is no decoder for a level, or not one weight for each style.

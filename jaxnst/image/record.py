@@ -179,12 +179,7 @@ class Record:
 
 
 def source_of(role: str, path: AnyPath, *, name: str | None = None) -> Source:
-    """Describe a file by its name and digest.
-
-    Args:
-      role: What it is.
-      path: Where it is.
-      name: What it is called; None: its path without the folder.
+    """Describe a file by its name, if none is given its path's without the folder, and its digest.
 
     Raises:
       OSError: It cannot be read.

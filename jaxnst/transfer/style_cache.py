@@ -87,8 +87,7 @@ def style_images(styles: "ImageLike | Sequence[ImageLike]") -> list[StyleImage]:
 class StyleCache:
     """A cache of styles' summaries, on the host; threads may share it.
 
-    Args:
-      most_bytes: Beyond that, the least recently used are dropped.
+    Beyond ``most_bytes`` the least recently used are dropped.
     """
 
     def __init__(self, *, most_bytes: int = STORE_BYTES) -> None:
