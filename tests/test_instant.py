@@ -2,6 +2,8 @@
 
 import dataclasses
 import re
+import subprocess
+import sys
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -382,6 +384,19 @@ def test_lapack_has_one_thread_during_a_pass_and_as_many_as_before_afterwards():
     with ThreadPoolExecutor(4) as pool:
         assert list(pool.map(inside, range(20))) == [{1}] * 20
     assert lapack_threads() == before
+
+
+def test_lapack_has_one_thread_in_the_first_pass_of_a_process():
+    program = """
+import jax.numpy as jnp
+from jaxnst.feedforward.instant import lapack_on_one_thread
+from threadpoolctl import threadpool_info
+with lapack_on_one_thread():
+    jnp.linalg.eigh(jnp.eye(2))
+    print({found["num_threads"] for found in threadpool_info()})
+"""
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
+    assert done.stdout == "{1}\n", done.stderr
 
 
 def test_numbers_compile_nothing(paint):

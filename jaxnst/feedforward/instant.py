@@ -1,5 +1,6 @@
 """Style transfer in one pass, for any style, with the decoders of a loss network."""
 
+import importlib
 import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -293,5 +294,6 @@ def lapack_on_one_thread() -> Iterator[None]:
     if default_device().platform != "cpu":
         yield
         return
+    importlib.import_module("scipy.linalg.cython_lapack")  # what is not loaded is not limited
     with _lapack_lock, threadpool_limits(1, user_api="blas"):
         yield
