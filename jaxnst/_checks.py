@@ -153,7 +153,7 @@ def refuse_one_array(name: str, value: object, axes: int, expected: str) -> None
     An entry has ``axes`` axes at most; ``name`` and ``expected`` are for the message.
 
     Raises:
-      ValueError: It is an array of so many axes or fewer, a path, or another single picture.
+      ValueError: It is an array of that many axes or fewer, a path, or another single picture.
     """
     if isinstance(value, str) or (value is not None and not hasattr(value, "__len__")):
         raise ValueError(f"{name} is a single {type(value).__name__}, expected {expected}")

@@ -74,7 +74,7 @@ def ending_of(path: AnyPath, known: Collection[str], *, usual: str) -> str:
 
 
 def check_source(path: AnyPath, most_bytes: int = 2**40) -> None:
-    """Refuse all but plain files of at most so many bytes; opening a pipe would wait for ever.
+    """Refuse all but plain files within a limit of bytes; opening a pipe would wait for ever.
 
     Raises:
       FileNotFoundError: There is no such file.

@@ -56,8 +56,8 @@ class EngineError(OSError):
 Engine: TypeAlias = "LocalEngine | RayEngine"
 """What paints ``workers`` batches at a time, each in a thread that calls ``paint``.
 
-A batch is divided between ``devices``, and painted on so many ``threads`` of a CPU; None: not on a
-CPU. ``close`` may be called while something is painted, and again."""
+A batch is divided between ``devices``. ``threads`` is how many threads of a CPU paint it; None: it
+is not a CPU. ``close`` may be called while something is painted, and again."""
 
 
 class LocalEngine:
@@ -73,9 +73,10 @@ class LocalEngine:
     def most(
         self, schedule: Schedule, recipe: Recipe, allowed: int | None, pictures: int
     ) -> int | None:
-        """Return how many lanes of pictures of so many bytes fit into memory; None if unknown.
+        """Return how many lanes fit into memory; None if unknown.
 
-        Of the memory ``allowed`` bytes may be taken; None: all that are available.
+        ``pictures`` is how many bytes the pictures of each take. Of the memory, ``allowed`` bytes
+        may be used; None: all that is available.
 
         Raises:
           ValueError: Not even one does.

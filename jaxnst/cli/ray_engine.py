@@ -43,8 +43,8 @@ TRIES = 3
 class Painter:
     """A worker: what Ray calls an actor.
 
-    It paints on so many ``cores`` of a CPU; None: on an accelerator. ``version`` is that of jaxnst
-    in the process that started it.
+    ``cores`` is how many cores of a CPU it paints on; None: it paints on an accelerator.
+    ``version`` is that of jaxnst in the process that started it.
     """
 
     def __init__(

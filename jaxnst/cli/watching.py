@@ -383,7 +383,7 @@ class Figure(Listener):
 
 
 class Keeper(Listener):
-    """Writes checkpoints, every so many seconds and at the end.
+    """Writes checkpoints, at an interval in seconds and at the end.
 
     The checkpoint in ``resume``, from which the run resumes, loses its state when the run has that.
     """
@@ -481,7 +481,7 @@ def _kept_path(checkpoint: Checkpoint) -> str:
 
 
 def _refuse_too_large(count: int) -> None:
-    """Refuse a checkpoint of so many bytes if it does not fit in the cache folder or in memory.
+    """Refuse a checkpoint of that many bytes if it does not fit in the cache folder or in memory.
 
     Raises:
       OSError: It does not fit.

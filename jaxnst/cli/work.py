@@ -56,7 +56,7 @@ class Task(NamedTuple):
 
 @dataclass(eq=False)
 class Bucket:
-    """Rows of one program, in batches of so many lanes each; ``schedule`` is that of the first row.
+    """Rows of one program, in batches of ``lanes`` each; ``schedule`` is that of the first row.
 
     ``bytes`` is an upper bound on the memory of one lane's pictures. Two sets are held at a time:
     the next batch is read while the current one is painted.
@@ -440,7 +440,7 @@ class Work:
         print_error(self.messages.prog, f"{name_of(task.row.output)} failed: {text}", FAILED)
 
     def report(self, rows: int, share: int | float, text: str) -> None:
-        """Show how far it is: ``share`` of the work of so many rows is done, 0 to 1."""
+        """Show how far it is: ``share`` of the rows' work is done, 0 to 1."""
         ended = self.finished + self.failed
         done = f"{ended}/{self.left} pictures"
         whole = (ended + rows * share) / max(1, self.left)

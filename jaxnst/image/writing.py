@@ -176,7 +176,7 @@ def _by_pillow(levels: Levels, kind: str, options: dict[str, Any]) -> bytes:
 def encode_png(levels: Levels, *, like: bytes) -> bytes:
     """Write a PNG file of 16 bits.
 
-    All chunks between header and pixels are taken of another PNG file, ``like``.
+    All chunks between header and pixels are taken from another PNG file, ``like``.
     """
     data: bytes = importlib.import_module("imagecodecs").png_encode(levels)
     pixels = _PNG_HEADER_END

@@ -143,7 +143,7 @@ class ConvNet(nn.Module):
 
     @nn.nowrap
     def fields(self, side: int) -> dict[str, Field]:
-        """Work out the receptive fields of all layers, for images with a side of so many pixels."""
+        """Work out the receptive fields of all layers for images with a side of ``side``."""
         table, fields, before = self.table(), dict[str, Field](), Field(0, 0, side)
         for name, layer in table.items():
             inputs = [fields[n] for n in layer.inputs] or [before]

@@ -48,8 +48,8 @@ class Axis(NamedTuple):
       side: Of the image.
       window: Of a window.
       offsets: Where the windows begin.
-      halo: So many pixels after a window's beginning, its own positions begin; the first window
-        owns its border.
+      halo: Pixels from a window's beginning to its own positions; the first window owns its
+        border.
     """
 
     side: int

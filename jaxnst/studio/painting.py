@@ -181,7 +181,7 @@ class Painting:
         )
 
     def stop(self, *, timeout: int | float | None = None) -> None:
-        """End the thread after the current chunk, and wait for it, or for so many seconds."""
+        """End the thread after the current chunk; wait for that for at most ``timeout`` seconds."""
         with self._moved:
             self._stopped = True
             self._moved.notify_all()

@@ -596,7 +596,7 @@ class _Pace:
 
 
 def read_input(role: str, path: AnyPath, name: str) -> Input:
-    """Read a picture, unless memory forbids it; of its name folders are left out.
+    """Read a picture, if memory allows; its name is kept without folders.
 
     Raises:
       ValueError: It is not a picture, damaged, too small or too large.
@@ -620,7 +620,7 @@ def read_input(role: str, path: AnyPath, name: str) -> Input:
 
 
 def check_settings(settings: Mapping[str, Any], styles: int) -> None:
-    """Refuse settings that cannot be used with so many styles.
+    """Refuse settings that cannot be used with that number of styles.
 
     Raises:
       KeyError: There is no such recipe.

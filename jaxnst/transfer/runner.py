@@ -492,8 +492,9 @@ def optimize_scales(
     """Optimize from where a run stands to the end of the last scale.
 
     ``report`` is called when a scale begins or the run has changed, and after every chunk; it may
-    raise to stop. With ``every``, a chunk also ends after every so many evaluations, counted over
-    all scales. So many ``workers`` prepare scales; a run that is stopped does not wait for them.
+    raise to stop. With ``every``, a chunk also ends at every multiple of that number of
+    evaluations, counted over all scales. ``workers`` threads prepare scales; a run that is stopped
+    does not wait for them.
     """
     counts, changes = run_state.counts, Changes() if changes is None else changes
     programs, targets, steps = run_state.programs, None, 1

@@ -33,7 +33,7 @@ def error_line(error: Exception) -> str:
 
 
 def check_size(size: int, what: str = "has") -> None:
-    """Raise Refused if so many bytes are too many."""
+    """Raise Refused if that is more bytes than allowed."""
     if size > MAX_BYTES:
         raise Refused(
             f"{what} {size} bytes, expected at most {MAX_BYTES}: "
