@@ -4,7 +4,7 @@
 
 A painter is NAME=NETWORK, NETWORK:WEIGHTS for another parameter file, and NETWORK@RECIPE for a
 recipe (a name or a TOML file) other than the default. Each paints every pair; the table has, per
-picture, three numbers that are 0 for a perfect result, and the seconds that it took:
+picture, numbers that say how good it is, the less the better, and the seconds that it took:
 
 * style: at relu1_1, 2_1, 3_1, 4_1 and 5_1 the matrix of the centered covariance with the mean as
   one more row; squared distance from the painting's matrix over that matrix's square, mean over
@@ -13,6 +13,9 @@ picture, three numbers that are 0 for a perfect result, and the seconds that it 
   stretched to the photograph's size.
 * grain: absolute second differences along both axes, mean, over the larger of photograph's and
   painting's at the picture's size.
+* grid: vertical edges, 16 pixels long, on the borders of cells of 8 pixels over those within cells.
+  Max pooling draws them; 1 is a picture without. Its width must be a multiple of 16, or the last
+  resizing has blurred them.
 
 For the first two, pictures are resized to a longest side of 384 px (Lanczos), and VGG16 repeats
 the edges at every convolution. With two painters, ``pair-N.png`` shows each pair's pictures as A
@@ -62,6 +65,7 @@ class Judge:
             "style": _style(features, painting) / _style(photograph, painting),
             "content": _content(features, photograph) / _content(stretched, photograph),
             "grain": grain(picture) / max(map(grain, inputs)),
+            "grid": grid(picture),
         }
 
     def _features(self, image: np.ndarray) -> dict[str, np.ndarray]:
@@ -87,6 +91,18 @@ def statistic(features: np.ndarray) -> np.ndarray:
 def grain(image: np.ndarray) -> float:
     """Return the mean absolute second differences along both axes, summed."""
     return sum(float(np.abs(np.diff(image, 2, axis)).mean()) for axis in (0, 1))
+
+
+def grid(image: np.ndarray, *, cell: int = 8) -> float:
+    """Return how much stronger vertical edges are on the borders of cells than within them."""
+    gray = image.mean(-1)
+    boxes = (gray[:, 1:] + gray[:, :-1]) / 2
+    steps = boxes[:, 2:] - boxes[:, :-2]  # across the left side of column 2, 3, ...
+    length = 2 * cell
+    rows = len(steps) // length * length
+    edges = np.abs(steps[:rows].reshape(-1, length, steps.shape[1]).mean(1)).mean(0)
+    phase = np.arange(2, 2 + len(edges)) % cell
+    return float(edges[phase == 0].mean() / edges[(phase >= 2) & (phase <= cell - 2)].mean())
 
 
 def _style(features: dict[str, np.ndarray], painting: dict[str, np.ndarray]) -> float:
@@ -131,7 +147,8 @@ def main() -> None:
         arguments.pairs, STANDARD_PAIRS + OTHER_PAIRS
     )[: arguments.only]
     order, key, rows = random.Random(arguments.seed), {}, {name: [] for name, *_ in painters}
-    print("| pair | painter | style | content | grain | seconds |\n|---|---|---|---|---|---|")
+    columns = "pair", "painter", "style", "content", "grain", "grid", "seconds"
+    print(f"| {' | '.join(columns)} |\n{'|---' * len(columns)}|")
     for number, pair in enumerate(pairs, 1):
         content, style = (jaxnst.load_image(path) for path in pair_paths(data, pair))
         shown = []
@@ -160,8 +177,9 @@ def main() -> None:
 
 
 def _print_row(pair: str, name: str, row) -> None:
-    style, content, grain, seconds = row
-    print(f"| {pair} | {name} | {style:.3f} | {content:.3f} | {grain:.2f} | {seconds:.0f} |")
+    style, content, grain, grid, seconds = row
+    numbers = f"{style:.3f} | {content:.3f} | {grain:.2f} | {grid:.2f} | {seconds:.0f}"
+    print(f"| {pair} | {name} | {numbers} |")
     sys.stdout.flush()
 
 
