@@ -66,6 +66,7 @@ REFUSED = [
     (Scales, {"least": 15}, "least scale is 15, expected at least 16 pixels"),
     (Scales, {"factor": 1.0}, "scale factor is 1.0, expected at least 1.05"),
     (Scales, {"factor": NAN}, "scale factor is nan"),
+    (Scales, {"extra": -1}, "scale extra is -1, expected 0 to 64 pixels"),
     (Scales, {"evaluations": ()}, "evaluations is (), expected at least 1"),
     (Scales, {"evaluations": (5, 0)}, "evaluations is (5, 0), expected at least 1"),
     (Scales, {"steps": 0}, "steps is 0, expected at least 1"),

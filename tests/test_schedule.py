@@ -46,6 +46,18 @@ def test_scales_shrink_by_the_factor_down_to_the_least(size, sides):
     assert [max(inner) for inner in layout(schedule)] == [round(s / 16) * 16 for s in sides]
 
 
+def test_coarser_scales_are_longer_by_the_extra():
+    scales = replace(DEFAULT, extra=16)
+    small, large = (make_schedule((600, 800), [], scales, size=size) for size in (512, 1024))
+    assert layout(small) == [(112, 144), (208, 272), (384, 512)]
+    assert layout(large) == [(112, 144), (208, 272), (400, 528), (768, 1024)]
+
+
+def test_coarser_scales_are_not_longer_than_the_result():
+    scales = replace(DEFAULT, least=480, factor=1.05, extra=64)
+    assert [max(inner) for inner in layout(make_schedule((512, 512), [], scales))] == [512, 512]
+
+
 def test_a_last_pass_has_the_size_of_the_last_scale():
     for scales in (replace(DEFAULT, last_pass=7), Scales(sides=(128, 256), last_pass=7)):
         schedule = make_schedule((192, 256), [(64, 64)], scales)

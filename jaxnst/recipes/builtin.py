@@ -66,6 +66,7 @@ DEFAULT = Recipe(
     summary="covariances of five layers, coarse to fine, L-BFGS",
     padding="edge",
     style=Style(weight=5.0, normalization="content"),
+    scales=Scales(extra=16),
 )
 """Ours: mean and covariance at relu1_1 ... relu5_1, each relative to the style's own, which weighs
 large forms and fine texture alike at every size, and over what they are for the photograph, so that

@@ -483,11 +483,13 @@ class Scales(_Part):
         2, 1 or 1/2 times this, whichever comes first that changes them by at most 3 %. Fewer
         distinct shapes mean fewer compiled programs. 1 keeps all sides exact.
       sides: Longest sides of the scales in pixels, coarsest first; the last is the result's, and
-        ``size``, ``several``, ``least`` and ``factor`` have no effect. Empty: as if ``several``
-        were set. None: the other fields decide.
+        ``size``, ``several``, ``least``, ``factor`` and ``extra`` have no effect. Empty: as if
+        ``several`` were set. None: the other fields decide.
       several: Whether there are coarser scales than the final one.
       least: Longest side of the coarsest scale, pixels; smaller scales are left out.
       factor: Ratio of one scale's side to the next coarser one's.
+      extra: Pixels by which the coarser scales are longer than that. Max pooling draws faint edges
+        along its cells; where sizes just double, those lie on cells of the next scale and stay.
       evaluations: Loss evaluations per scale, coarsest first; the last repeats for further ones.
       last_pass: Loss evaluations of a further pass at the size of the last scale; 0: there is none.
       steps: Total loss evaluations, shared over the scales in that proportion, or None.
@@ -514,6 +516,7 @@ class Scales(_Part):
     several: bool = True
     least: int = 128
     factor: float = 2.0
+    extra: int = 0
     evaluations: tuple[int, ...] = (50, 40, 22)
     last_pass: int = 0
     steps: int | None = option(
@@ -536,6 +539,7 @@ class Scales(_Part):
         check("multiple", self.multiple, 1 <= self.multiple <= 256, "1 to 256 pixels")
         check("least scale", self.least, self.least >= 16, "at least 16 pixels")
         check("scale factor", self.factor, self.factor >= 1.05, "at least 1.05")
+        check("scale extra", self.extra, 0 <= self.extra <= 64, "0 to 64 pixels")
         last = self.last_pass
         fit = 0 <= last <= MOST_EVALUATIONS
         check("last pass", last, fit, f"0 (none) to {MOST_EVALUATIONS} evaluations")

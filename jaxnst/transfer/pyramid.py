@@ -116,7 +116,7 @@ def continued(schedule: Schedule, done: Sequence[int], steps: int | None) -> Sch
 
     Scales that have ended keep what they had, and the present one gets no less than it has had.
     ``done`` has the evaluations of each scale that has begun. Of ``steps`` the last scale gets what
-    the others leave, at least one; a run that has taken so many has no further scales. None: as
+    the others leave, at least one; a run that has taken that many has no further scales. None: as
     many as the scales have.
 
     Example:
@@ -143,7 +143,7 @@ def _sides(scales: Scales, longest: int) -> list[float]:
     sides, coarser = [float(longest)], scales.several or scales.sides is not None
     while coarser and sides[0] / scales.factor >= scales.least * (1 - ROUNDING):
         sides.insert(0, sides[0] / scales.factor)
-    return sides
+    return [*(min(side + scales.extra, sides[-1]) for side in sides[:-1]), sides[-1]]
 
 
 def result_size(content: Size, scales: Scales, size: int | None) -> Size:
