@@ -53,9 +53,13 @@ class TrainState(NamedTuple):
 
 
 class Checkpoint(NamedTuple):
-    """Everything that a training run needs to resume, after some steps.
+    """Everything that a training run needs to resume.
 
-    The losses are those of every step, ``(step, terms)``.
+    Attributes:
+      step: Number of steps taken.
+      state: The state after them.
+      losses: ``(step, terms)``: the losses of every step.
+      seconds: Time spent.
     """
 
     step: int
@@ -67,8 +71,11 @@ class Checkpoint(NamedTuple):
 class Checkpoints:
     """A folder of checkpoints of one run. It is created with the first one.
 
-    Settings are everything that decides what is learned, and the environment is what affects
-    rounding, as text by name. Between two checkpoints there are at least ``seconds``.
+    Args:
+      folder: Its path.
+      settings: Everything that decides what is learned, as text by name.
+      environment: What affects rounding, as text by name.
+      seconds: Least time between two checkpoints.
 
     Raises:
       NotADirectoryError: The folder is a file.
@@ -97,11 +104,16 @@ class Checkpoints:
         return max(self._steps(), default=None)
 
     def restore(self, state: TrainState, terms: Sequence[str]) -> Checkpoint | None:
-        """Read the last checkpoint; None: there is none.
+        """Read the last checkpoint.
 
-        A damaged one is deleted, with a warning, if there is an older one that is intact. ``state``
-        has the structure and the devices of the state to be restored; ``terms`` are names of the
-        losses.
+        A damaged one is deleted, with a warning, if there is an older one that is intact.
+
+        Args:
+          state: Has the structure and the devices of the state to be restored.
+          terms: Names of the losses.
+
+        Returns:
+          The checkpoint, or None if there is none.
 
         Raises:
           OSError: It cannot be read at the moment, whether it is damaged or not.

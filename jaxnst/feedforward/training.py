@@ -51,9 +51,14 @@ def initial_parameters(
     Factors and variances of normalizations are 1, everything else is 0. NumPy draws the numbers:
     the same seed gives the same values with every version of JAX, and nothing is compiled.
 
-    Shapes are by flat name, ``conv1/kernel``, with the outputs last. ``factors`` multiply
-    parameters: a small last kernel makes the first pictures an even gray, which is far from no
-    color.
+    Args:
+      shapes: Shapes of the parameters by flat name, ``conv1/kernel``, with the outputs last.
+      seed: Seed of the random numbers.
+      factors: Factors by which parameters are multiplied, by flat name. A small last kernel makes
+        the first pictures an even gray, which is far from no color.
+
+    Returns:
+      Parameters by layer, float32.
     """
     rng, params = np.random.default_rng(seed), Params()
     for name, shape in shapes.items():
@@ -105,17 +110,26 @@ def train_step(
 ) -> tuple[TrainState, dict[str, Scalar]]:
     """Take one step. ``state`` is donated: its memory is reused.
 
-    State and constants of the loss are replicated on every device of the mesh; images are RGB, 0 to
-    255, and shared by the devices. The losses returned are those before the step: ``total`` and its
-    terms.
+    Args:
+      loss: The loss to minimize.
+      optimizer: Name of the optimizer.
+      mesh: The devices that share the batch, from :func:`jaxnst.optim.sharding.mesh_of`.
+      state: Parameters and moments, replicated on every device.
+      frozen: Constants of the loss, replicated on every device.
+      images: RGB, 0 to 255.
+      rate: The learning rate.
+
+    Returns:
+      The next state, and the losses before the step: ``total`` and its terms.
     """
 
     def on_a_device(params: Tree, frozen: Tree, images: Array) -> Any:
         pixels = images.astype(jnp.float32) / 255
         (total, terms), gradient = jax.value_and_grad(loss, has_aux=True)(params, frozen, pixels)
-        return lax.pmean(  # type: ignore[no-untyped-call]
+        means: Any = lax.pmean(  # type: ignore[no-untyped-call]
             ({"total": total, **terms}, gradient), AXIS
         )
+        return means
 
     # Shares are equal, so the mean of the devices' means is the mean.
     split = jax.shard_map(

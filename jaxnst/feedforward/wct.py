@@ -80,10 +80,14 @@ class Regions(NamedTuple):
 def covariance(
     features: FeatureMap, *, weights: PositionWeights | None = None
 ) -> tuple[Float[Array, " c"], Float[Array, "c c"]]:
-    """Return mean and covariance over positions, divided by N; weights have a sum of 1.
+    """Return mean and covariance over positions, divided by N.
 
     The mean is subtracted first, so that float32 resolves the small eigenvalues, by whose roots
     whitening divides.
+
+    Args:
+      features: Feature map.
+      weights: Weights of the positions, with a sum of 1; None: equal.
     """
     flat = features.reshape(-1, features.shape[-1]).astype(jnp.float32)
     shares = jnp.full(len(flat), 1 / len(flat)) if weights is None else weights.reshape(-1)
@@ -95,10 +99,13 @@ def covariance(
 def style_root(
     features: FeatureMap, transform: Transform, *, weights: PositionWeights | None = None
 ) -> Summary:
-    """Summarize a style's feature map; the weights of positions have a sum of 1.
+    """Summarize a style's feature map.
 
-    ``whiten`` takes the root of the covariance (Li et al. 2017, eq. 3: ``E D^(1/2) E^T``),
-    ``moments`` standard deviations (Huang and Belongie 2017, eq. 8), as a diagonal matrix.
+    Args:
+      features: Feature map of the style.
+      transform: ``whiten``: the root of the covariance (Li et al. 2017, eq. 3: ``E D^(1/2) E^T``);
+        ``moments``: standard deviations (Huang and Belongie 2017, eq. 8), as a diagonal matrix.
+      weights: Weights of the positions, with a sum of 1; None: equal.
     """
     mean, cov = covariance(features, weights=weights)
     return Summary(mean, _root(cov, transform)[0])
@@ -114,8 +121,13 @@ def to_style(
     """Return the map that gives a content's feature map the statistics of a style.
 
     With ``whiten``, the result has the style's mean and covariance (Li et al. 2017, eqs. 2 and 3);
-    with ``moments``, mean and variance of every channel (Huang and Belongie 2017, eq. 8). The style
-    was summarized by the same transform; weights of the content's positions have a sum of 1.
+    with ``moments``, mean and variance of every channel (Huang and Belongie 2017, eq. 8).
+
+    Args:
+      content: Feature map of the content.
+      style: Summary of the style by the same transform.
+      transform: ``whiten`` or ``moments``.
+      weights: Weights of the content's positions in its statistics, with a sum of 1; None: equal.
     """
     mean, cov = covariance(content, weights=weights)
     matrix = _product(_root(cov, transform)[1], style.root)
@@ -150,7 +162,12 @@ def summarize_style(
 ) -> tuple[Summary, ...]:
     """Summarize a style at every level, compiled; encoders shared by several levels run once.
 
-    The style is RGB in [0, 1]; the weights of positions at each level have a sum of 1; None: equal.
+    Args:
+      levels: Autoencoders.
+      transform: ``whiten`` or ``moments``.
+      params: Parameters of the autoencoders.
+      style: ``(H, W, 3)`` RGB in [0, 1].
+      weights: Weights of the positions of each level's feature map, with a sum of 1; None: equal.
     """
     summaries: dict[int, Summary] = {}
     for encoder in {id(encoder): encoder for encoder, _ in params}.values():
@@ -187,12 +204,20 @@ def transfer(
     alpha: Float[Array, ""],
     regions: tuple[Regions | None, ...],
 ) -> Image:
-    """Give an image the styles' statistics at every level in turn, RGB in [0, 1], compiled.
+    """Give an image the styles' statistics at every level in turn, compiled.
 
-    The content's sides are multiples of every level's stride. Levels run in their order; for each
-    there are the mixed styles of each region, stacked along the first axis, and the regions; None:
-    a single one, everywhere. ``alpha`` is the weight of the transformed feature maps, 0 to 1; the
-    rest is the content's (Li et al. 2017, eq. 4).
+    Args:
+      levels: Autoencoders, in the order in which they run.
+      transform: ``whiten`` or ``moments``.
+      params: Parameters of the autoencoders.
+      content: RGB in [0, 1], with sides that are multiples of every level's stride.
+      styles: For every level, the mixed styles of each region, stacked along the first axis.
+      alpha: Weight of the transformed feature maps, 0 to 1; the rest is the content's (Li et al.
+        2017, eq. 4).
+      regions: Regions at every level; None: a single one, everywhere.
+
+    Returns:
+      RGB in [0, 1].
     """
     image = content
     for level, (encoder, decoder), style, region in zip(
@@ -213,7 +238,7 @@ def _restyled(
 ) -> FeatureMap:
     """Transform every region by its statistics; positions outside of all regions stay the same."""
     if regions is None:
-        style = jax.tree.map(lambda leaf: leaf[0], styles)
+        style: Summary = jax.tree.map(lambda leaf: leaf[0], styles)
         return to_style(features, style, transform).blended(alpha)(features)
 
     def change(style: Summary, share: Array, weights: Array) -> FeatureMap:
