@@ -137,7 +137,7 @@ def test_keywords_are_flags_parts_with_fields_or_whole_parts():
         style=dataclasses.replace(DEFAULT.style, weight=15.0),
         content=jaxnst.Content(layers=(("relu3_1", 0.5), ("relu4_1", 1.0))),
         colors=jaxnst.Colors(mode="linear"),
-        scales=jaxnst.Scales(steps=100, sides=(64, 128)),
+        scales=dataclasses.replace(DEFAULT.scales, steps=100, sides=(64, 128)),
         solver=jaxnst.Solver(kind="adam", memory=5),
         tv=jaxnst.TotalVariation(weight=0.0),
         bounds=(0.0, 1.0),
