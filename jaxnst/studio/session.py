@@ -539,7 +539,8 @@ class Session:
     def view(self) -> dict[str, Any]:
         """Describe everything that a page shows, for JSON."""
         state, painting = self.state, self.painting
-        progress = None if painting is None else painting.progress
+        status = "empty" if painting is None else painting.status
+        progress = None if painting is None else painting.progress  # not older than the status
         values = {name: written(value) for name, value in values_of(state.settings).items()}
         values["style_mix"] = list(values["style_mix"] or [1.0] * len(state.styles))
         return {
@@ -547,7 +548,7 @@ class Session:
             "styles": [_shown(style) for style in state.styles],
             "mask": _shown(state.mask),
             "values": values,
-            "status": "empty" if painting is None else painting.status,
+            "status": status,
             "error": None if painting is None else painting.error,
             "started": self._paintings,
             "pending": [] if painting is None else sorted(painting.pending),
