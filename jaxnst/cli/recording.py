@@ -254,7 +254,7 @@ def record_of(
     arguments: Mapping[str, Argument] = MappingProxyType({}),
     **facts: Any,
 ) -> Record:
-    """Describe how a picture is made by a network, of which name and digest are given.
+    """Describe how a picture is made by the network of that name and digest.
 
     The flags in :data:`RECORDED` that the command has become arguments, and so do the further
     controls in ``arguments``; ``facts`` has further fields of the record.

@@ -122,7 +122,7 @@ class OnePass:
     """Paints pictures in the same styles, which are summarized only once for each size.
 
     ``size`` and ``style_size`` are longest sides, pixels; None: that of the content, and of the
-    result. ``style_mix`` has weights of the styles, or such by name of single levels' layers;
+    result. ``style_mix`` has the weights of the styles, or weights by the name of a level's layer;
     ``style_masks`` says for each style which part of it counts.
 
     Raises:

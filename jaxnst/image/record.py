@@ -179,7 +179,7 @@ class Record:
 
 
 def source_of(role: str, path: AnyPath, *, name: str | None = None) -> Source:
-    """Describe a file by its name, if none is given its path's without the folder, and its digest.
+    """Describe a file by its digest and by a name, which is its file name unless one is given.
 
     Raises:
       OSError: It cannot be read.

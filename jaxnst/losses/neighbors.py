@@ -90,7 +90,7 @@ def column_loss(columns: FeatureMap, targets: ColumnTargets) -> Scalar:
 def nearest(
     vectors: Vectors, library: Sequence[Vectors], *, precision: Precision = "float32"
 ) -> Vectors:
-    """Find for each vector the one of a library at the least cosine distance, as it is there.
+    """Return for each vector the one of a library at the least cosine distance.
 
     Both are centered before, each by its own mean. Similarities are computed in blocks, and the
     library stays in its parts, so that memory does not grow with the product of the two numbers.

@@ -488,8 +488,9 @@ class Scales(_Part):
       several: Whether there are coarser scales than the final one.
       least: Longest side of the coarsest scale, pixels; smaller scales are left out.
       factor: Ratio of one scale's side to the next coarser one's.
-      extra: Pixels by which the coarser scales are longer than that. Max pooling draws faint edges
-        along its cells; where sizes just double, those lie on cells of the next scale and stay.
+      extra: Pixels by which every coarser scale is longer than ``factor`` alone makes it. Max
+        pooling draws faint edges along its cells; where sizes just double, those lie on cells of
+        the next scale and stay.
       evaluations: Loss evaluations per scale, coarsest first; the last repeats for further ones.
       last_pass: Loss evaluations of a further pass at the size of the last scale; 0: there is none.
       steps: Total loss evaluations, shared over the scales in that proportion, or None.

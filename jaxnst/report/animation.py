@@ -31,7 +31,7 @@ PALETTE_PIXELS = 10_000
 def as_frame(image: Pixels, *, longest: int = 512) -> Frame:
     """Convert an image to a frame of at most ``longest`` pixels; a small one is not enlarged.
 
-    One with a fourth channel, its opacity, is shown on white.
+    One with a fourth channel, its opacity, is shown on white. Both sides of a frame are even.
     """
     size = image.shape[:2]
     height, width = fit(size, min(longest, max(size)))

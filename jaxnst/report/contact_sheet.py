@@ -56,7 +56,7 @@ def contact_sheet(rows: Sequence[Sequence[tuple[str, Pixels]]], *, height: int) 
 
 
 def on_white(image: Pixels) -> Pixels:
-    """Show an image on white where it has a fourth channel, its opacity, not premultiplied."""
+    """Show an image on white if it has an opacity, by which its colors are not multiplied yet."""
     if image.shape[2] == 3:
         return image
     opacity = image[..., 3:]

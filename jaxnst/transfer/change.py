@@ -61,7 +61,7 @@ def change_words(changes: Sequence[Change]) -> dict[str, str]:
 
 
 def sources_of(role: str, pictures: Any) -> tuple[Source, ...]:
-    """Describe one or several pictures of a role for a record, by the paths of their files.
+    """Describe the pictures of a role, given by their paths, for a record.
 
     Raises:
       OSError: A file cannot be read.

@@ -17,7 +17,7 @@ from jaxnst.transfer.result import Picture
 def make_noise(key: jax.Array, content: Picture, noise: Noise, space: Space) -> Picture:
     """Make a recipe's noise, with its share of the content picture of the same size.
 
-    The content is RGB, and so is the result, in no bounds.
+    The content is RGB, and so is the result, which may exceed [0, 1].
     """
     if noise.centre is None:
         centre = encode(jnp.full(content.shape, 0.5), space)

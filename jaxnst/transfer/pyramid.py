@@ -114,7 +114,7 @@ def make_schedule(
 def continued(schedule: Schedule, done: Sequence[int], steps: int | None) -> Schedule:
     """Plan the remaining evaluations of a run that has taken some of them.
 
-    Scales that have ended keep what they had, and the present one gets no less than it has had.
+    Scales that have ended keep what they had, and the current one gets no less than it has had.
     ``done`` has the evaluations of each scale that has begun. Of ``steps`` the last scale gets what
     the others leave, at least one; a run that has taken that many has no further scales. None: as
     many as the scales have.

@@ -108,8 +108,8 @@ class StyleCache:
     ) -> dict[str, Any]:
         """Return a style's summaries by layer at a size, computed if need be.
 
-        ``params`` are the network's parameters, or what a run has made of them: where ``tuning`` is
-        equal, they are.
+        ``params`` are the network's parameters, or what a run has made of them: equal ``tuning``
+        means equal parameters.
         """
         network = objective.network
         looked = objective.style_layers, objective.statistics
